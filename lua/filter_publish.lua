@@ -1,0 +1,31 @@
+-- Puts a rebuilt filter in the place of the old one, together with what was added while it was built.
+--
+-- KEYS[1]  filter     hash    current, building: slots; builder: who rebuilds; generation
+-- KEYS[2]  slot 1     string  bits
+-- KEYS[3]  slot 2     string  bits
+-- KEYS[4]  built      string  bits as built from PostgreSQL; taken away
+-- KEYS[5]  totals     hash    #stock is set
+-- ARGV[1]  builder
+-- ARGV[2]  expire_at  unix time in ms
+-- ARGV[3]  stock      pieces of the whole sale
+--
+-- Returns  the filter's new generation, or 0 when another rebuild has superseded this one: then nothing is published.
+assert(#KEYS == 5 and #ARGV == 3, 'filter_publish.lua: 5 keys and 3 args expected')
+
+local filter, built, totals = KEYS[1], KEYS[4], KEYS[5]
+local builder, expire_at, stock = ARGV[1], ARGV[2], ARGV[3]
+
+if redis.call('HGET', filter, 'builder') ~= builder then
+  redis.call('DEL', built)
+  return 0
+end
+local building = redis.call('HGET', filter, 'building')
+local slot = KEYS[1 + tonumber(building)]
+redis.call('BITOP', 'OR', slot, slot, built)
+redis.call('DEL', built)
+redis.call('HDEL', filter, 'building', 'builder')
+redis.call('HSET', filter, 'current', building)
+redis.call('HSET', totals, '#stock', stock)
+redis.call('PEXPIREAT', slot, expire_at)
+redis.call('PEXPIREAT', totals, expire_at)
+return redis.call('HINCRBY', filter, 'generation', 1)

@@ -1,0 +1,209 @@
+//! The composition root: the only place that names concrete adapters, and the life of the service from start to stop.
+//!
+//! - [`parts`]: adapters and use cases, put together. [`chores`]: what runs beside the requests. [`servers`]: what listens.
+//! - [`offline`]: what commands work with that do not serve. [`services`]: how background services run and stop.
+
+mod chores;
+mod offline;
+mod parts;
+mod servers;
+mod services;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::application::refusals::Refusals;
+use crate::config::Config;
+use crate::infrastructure::cache::InvalidRedis;
+use crate::infrastructure::monitoring::{InvalidLog, Readiness, init_logging};
+use crate::infrastructure::persistence::{
+    ConnectError, Database, DatabaseMetrics, SchemaError, check_schema, migrate,
+};
+use crate::infrastructure::schedule::{CronCalendar, InvalidSchedule};
+use crate::infrastructure::signing::TagClash;
+
+use parts::Parts;
+use services::Services;
+
+pub(crate) use offline::{Offline, migrate_schema};
+
+/// Connections are closed within this time, or left to the system.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The service cannot start, or did not end in order.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AppError {
+    #[error(transparent)]
+    Log(#[from] InvalidLog),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    #[error(transparent)]
+    Redis(#[from] InvalidRedis),
+    #[error(transparent)]
+    Keys(#[from] TagClash),
+    #[error(transparent)]
+    Schedule(#[from] InvalidSchedule),
+    #[error("cannot set up the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, #[source] io::Error),
+    #[error("cannot listen for signals: {0}")]
+    Signals(#[from] io::Error),
+    #[error("stopped at once by a second signal: what was running may be unfinished")]
+    Aborted,
+    #[error("not everything that was accepted was finished within shutdown.drain")]
+    DrainTimedOut,
+}
+
+/// One run of the service.
+#[derive(Debug, Clone)]
+struct Instance {
+    run: Uuid,
+    /// Its name in logs and in Redis.
+    name: String,
+}
+
+impl Instance {
+    fn new() -> Self {
+        let run = Uuid::now_v7();
+        let text = run.simple().to_string();
+        // The end of a version 7 UUID is chance; its beginning is the time, alike for instances that start together.
+        let name = text.get(20..).unwrap_or(&text).to_owned();
+        Self { run, name }
+    }
+}
+
+/// Serves until a signal, then ends in order.
+pub(crate) async fn serve(config: Config) -> Result<(), AppError> {
+    let instance = Instance::new();
+    let _log = init_logging(&config.log, &instance.name)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut signals = Signals::listen()?;
+    let app = tokio::select! {
+        app = App::build(&config, instance) => app?,
+        () = signals.next() => return Ok(()),
+    };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), profile = config.profile, "ready");
+    app.run_until_stopped(&config, &mut signals).await
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The running service.
+struct App {
+    database: Database,
+    refusals: Arc<Refusals>,
+    readiness: Arc<Readiness>,
+    /// Requests with effects.
+    requests: TaskTracker,
+    /// The servers.
+    servers: Services,
+    /// Chores, which end before the writers that they use.
+    chores: Services,
+    /// Writers of batches and the courier, which end last.
+    writers: Services,
+    monitoring: Services,
+}
+
+impl App {
+    async fn build(config: &Config, instance: Instance) -> Result<Self, AppError> {
+        let registry = process_registry()?;
+        let calendar = CronCalendar::new(&config.schedule)?;
+        let database =
+            Database::connect(&config.database, DatabaseMetrics::register(&registry)?).await?;
+        if config.database.migrate_on_start {
+            migrate(&database).await?;
+        }
+        check_schema(&database).await?;
+
+        let app = Self {
+            database: database.clone(),
+            readiness: Arc::default(),
+            requests: TaskTracker::new(),
+            servers: Services::default(),
+            chores: Services::default(),
+            writers: Services::default(),
+            monitoring: Services::default(),
+            refusals: parts::refusals(config, database.clone(), &instance),
+        };
+        let parts = Parts::build(config, &registry, &app, &instance)?;
+        chores::start(&parts, config, &app.chores, (&instance, calendar)).await;
+        servers::listen(&parts, config, &registry, (&app, &instance)).await?;
+        Ok(app)
+    }
+
+    /// Waits for a signal, and ends: what was accepted is finished, what was learned is written.
+    async fn run_until_stopped(
+        self,
+        config: &Config,
+        signals: &mut Signals,
+    ) -> Result<(), AppError> {
+        signals.next().await;
+        tracing::info!("stopping: not ready any more");
+        self.readiness.drain();
+        let ended = async {
+            // Load balancers see the failing readiness before connections are refused.
+            tokio::time::sleep(config.shutdown.grace).await;
+            tokio::time::timeout(config.shutdown.drain, self.drain()).await
+        };
+        tokio::select! {
+            drained = ended => match drained {
+                Ok(()) => {
+                    tracing::info!("stopped");
+                    Ok(())
+                }
+                Err(_) => Err(AppError::DrainTimedOut),
+            },
+            () = signals.next() => Err(AppError::Aborted),
+        }
+    }
+
+    async fn drain(&self) {
+        self.servers.stop().await;
+        self.requests.close();
+        self.requests.wait().await;
+        self.chores.stop().await;
+        self.writers.stop().await;
+        if let Err(error) = self.refusals.flush().await {
+            tracing::error!(%error, "the last refusals were not written");
+        }
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.database.close()).await;
+        self.monitoring.stop().await;
+    }
+}
+
+fn process_registry() -> Result<Registry, AppError> {
+    let registry = Registry::new();
+    registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+    Ok(registry)
+}

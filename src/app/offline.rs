@@ -1,0 +1,85 @@
+//! What commands work with that do not serve.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use prometheus::Registry;
+
+use super::{AppError, CLOSE_TIMEOUT};
+use crate::application::create_sale::CreateSale;
+use crate::application::ports::{Clock, ItemReader, Pause, SaleBook};
+use crate::application::verify::{Verify, VerifyPorts};
+use crate::config::Config;
+use crate::infrastructure::cache::{Redis, RedisMemoryReader, RedisMetrics};
+use crate::infrastructure::persistence::{
+    Database, DatabaseClock, DatabaseMetrics, PostgresInspector, PostgresItemReader,
+    PostgresSaleBook, PostgresStandingReader, check_schema, migrate,
+};
+
+/// An audit of a long history may take this long.
+const INSPECTION_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// What commands work with that do not serve.
+pub(crate) struct Offline {
+    pub(crate) create_sale: CreateSale,
+    pub(crate) sales: Arc<dyn SaleBook>,
+    pub(crate) items: Arc<dyn ItemReader>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) verify: Verify,
+    database: Database,
+}
+
+impl Offline {
+    /// Connects.
+    pub(crate) async fn connect(config: &Config) -> Result<Self, AppError> {
+        let registry = Registry::new();
+        let metrics = DatabaseMetrics::register(&registry)?;
+        let database = Database::connect(&config.database, metrics).await?;
+        check_schema(&database).await?;
+        let redis = Redis::new(&config.redis, RedisMetrics::register(&registry)?)?;
+        let clock = Arc::new(DatabaseClock::new());
+        let sales: Arc<dyn SaleBook> = Arc::new(PostgresSaleBook::new(
+            database.clone(),
+            Arc::clone(&clock),
+            config.catalogue.clone(),
+        ));
+        Ok(Self {
+            create_sale: CreateSale::new(Arc::clone(&sales)),
+            items: Arc::new(PostgresItemReader::new(database.clone())),
+            verify: Verify::new(VerifyPorts {
+                inspector: Arc::new(PostgresInspector::new(database.clone(), INSPECTION_TIMEOUT)),
+                sales: Arc::clone(&sales),
+                memory: Arc::new(RedisMemoryReader::new(redis)),
+                standings: Arc::new(PostgresStandingReader::new(database.clone())),
+                pause: Arc::new(TokioPause),
+            }),
+            sales,
+            clock,
+            database,
+        })
+    }
+
+    /// Closes the connections.
+    pub(crate) async fn close(self) {
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.database.close()).await;
+    }
+}
+
+struct TokioPause;
+
+#[async_trait]
+impl Pause for TokioPause {
+    async fn pause(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+}
+
+/// Brings the schema up to date.
+pub(crate) async fn migrate_schema(config: &Config) -> Result<(), AppError> {
+    let metrics = DatabaseMetrics::register(&Registry::new())?;
+    let database = Database::connect(&config.database, metrics).await?;
+    migrate(&database).await?;
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, database.close()).await;
+    Ok(())
+}

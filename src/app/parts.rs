@@ -1,0 +1,193 @@
+//! Adapters and use cases, put together.
+
+use std::sync::Arc;
+
+use prometheus::Registry;
+
+use super::{App, AppError, Instance};
+use crate::application::board::Board;
+use crate::application::browse::{Browse, BrowsePorts};
+use crate::application::checkout::{Checkout, CheckoutPorts};
+use crate::application::ports::{
+    CheckoutBook, CodeSigner, ItemReader, Leadership, Ledger, Meter, SaleBook, SharedMemory,
+};
+use crate::application::purchase::{Purchase, PurchasePorts};
+use crate::application::refusals::Refusals;
+use crate::config::{BatchConfig, Config};
+use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
+use crate::infrastructure::cache::{
+    Courier, Redis, RedisCodeLock, RedisLeadership, RedisMetrics, RedisNews, RedisSharedMemory,
+};
+use crate::infrastructure::http::Api;
+use crate::infrastructure::monitoring::PrometheusMeter;
+use crate::infrastructure::persistence::{
+    Database, DatabaseClock, PostgresCheckoutBook, PostgresItemReader, PostgresLedger,
+    PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleBook,
+};
+use crate::infrastructure::signing::HmacSigner;
+
+/// What the rest of the service is made of.
+pub(super) struct Parts {
+    pub(super) api: Api,
+    pub(super) board: Arc<Board>,
+    pub(super) sales: Arc<dyn SaleBook>,
+    pub(super) items: Arc<dyn ItemReader>,
+    pub(super) leadership: Arc<dyn Leadership>,
+    pub(super) refusals: Arc<Refusals>,
+    pub(super) redis: Redis,
+    pub(super) database: Database,
+}
+
+/// Ports that several use cases share.
+struct Shared {
+    board: Arc<Board>,
+    sales: Arc<dyn SaleBook>,
+    items: Arc<dyn ItemReader>,
+    book: Arc<dyn CheckoutBook>,
+    ledger: Arc<dyn Ledger>,
+    memory: Arc<dyn SharedMemory>,
+    courier: Courier,
+    signer: Arc<dyn CodeSigner>,
+    meter: Arc<dyn Meter>,
+    refusals: Arc<Refusals>,
+    redis: Redis,
+    database: Database,
+}
+
+impl Parts {
+    /// Puts everything together; nothing runs yet but the courier.
+    pub(super) fn build(
+        config: &Config,
+        registry: &Registry,
+        app: &App,
+        instance: &Instance,
+    ) -> Result<Self, AppError> {
+        let shared = Shared::build(config, registry, app)?;
+        let api = Api {
+            checkout: Arc::new(shared.checkout()),
+            purchase: Arc::new(shared.purchase(config)),
+            browse: Arc::new(shared.browse()),
+            tasks: app.requests.clone(),
+            request_timeout: config.http.request_timeout,
+        };
+        let leadership = RedisLeadership::new(shared.redis.clone(), instance.name.clone());
+        Ok(Self {
+            api,
+            board: shared.board,
+            sales: shared.sales,
+            items: shared.items,
+            leadership: Arc::new(leadership),
+            refusals: shared.refusals,
+            redis: shared.redis,
+            database: shared.database,
+        })
+    }
+}
+
+impl Shared {
+    fn build(config: &Config, registry: &Registry, app: &App) -> Result<Self, AppError> {
+        let batch = &config.batch;
+        let batches = BatchMetrics::register(registry)?;
+        let database = app.database.clone();
+        let redis = Redis::new(&config.redis, RedisMetrics::register(registry)?)?;
+        let (tasks, stop) = app.writers.scope();
+        let courier = Courier::start(redis.clone(), &tasks, stop);
+        let clock = Arc::new(DatabaseClock::new());
+        let sales: Arc<dyn SaleBook> = Arc::new(PostgresSaleBook::new(
+            database.clone(),
+            Arc::clone(&clock),
+            config.catalogue.clone(),
+        ));
+        let items: Arc<dyn ItemReader> = Arc::new(PostgresItemReader::new(database.clone()));
+        let unknown_sales = config.board.unknown_sales;
+        let board = Board::new(Arc::clone(&sales), Arc::clone(&items), clock, unknown_sales);
+        let book = PostgresCheckoutBook::new(
+            database.clone(),
+            limits(batch, batch.checkout_size, batch.checkout_writers),
+            batch.retries,
+            &batches,
+            app.writers.scope(),
+        );
+        let ledger = PostgresLedger::new(
+            database.clone(),
+            // One writer a sale: two batches nearly always want the same item.
+            limits(batch, batch.purchase_size, 1),
+            batch.retries,
+            &batches,
+            app.writers.scope(),
+        );
+        let memory = RedisSharedMemory::new(
+            redis.clone(),
+            courier.clone(),
+            limits(batch, batch.checkout_size, 1),
+            &batches,
+            app.writers.scope(),
+        );
+        Ok(Self {
+            board: Arc::new(board),
+            sales,
+            items,
+            book: Arc::new(book),
+            ledger: Arc::new(ledger),
+            memory: Arc::new(memory),
+            courier,
+            signer: Arc::new(HmacSigner::new(&config.code_keys)?),
+            meter: Arc::new(PrometheusMeter::register(registry)?),
+            refusals: Arc::clone(&app.refusals),
+            redis,
+            database,
+        })
+    }
+
+    fn checkout(&self) -> Checkout {
+        Checkout::new(CheckoutPorts {
+            board: Arc::clone(&self.board),
+            book: Arc::clone(&self.book),
+            memory: Arc::clone(&self.memory),
+            signer: Arc::clone(&self.signer),
+            refusals: Arc::clone(&self.refusals),
+            meter: Arc::clone(&self.meter),
+        })
+    }
+
+    fn purchase(&self, config: &Config) -> Purchase {
+        let lock = RedisCodeLock::new(
+            self.redis.clone(),
+            self.courier.clone(),
+            config.redis.lock_ttl,
+            config.redis.lock_wait,
+        );
+        Purchase::new(PurchasePorts {
+            board: Arc::clone(&self.board),
+            ledger: Arc::clone(&self.ledger),
+            lock: Arc::new(lock),
+            items: Arc::clone(&self.items),
+            memory: Arc::clone(&self.memory),
+            news: Arc::new(RedisNews::new(self.courier.clone())),
+            signer: Arc::clone(&self.signer),
+            refusals: Arc::clone(&self.refusals),
+            meter: Arc::clone(&self.meter),
+        })
+    }
+
+    fn browse(&self) -> Browse {
+        Browse::new(BrowsePorts {
+            board: Arc::clone(&self.board),
+            sales: Arc::clone(&self.sales),
+            items: Arc::clone(&self.items),
+            ledger: Arc::clone(&self.ledger),
+            history: Arc::new(PostgresPurchaseHistory::new(self.database.clone())),
+            signer: Arc::clone(&self.signer),
+        })
+    }
+}
+
+/// The refusals of one run.
+pub(super) fn refusals(config: &Config, database: Database, instance: &Instance) -> Arc<Refusals> {
+    let store = PostgresRefusalStore::new(database, instance.run);
+    Arc::new(Refusals::new(Arc::new(store), config.refusals.max_details))
+}
+
+fn limits(batch: &BatchConfig, size: usize, writers: usize) -> BatchLimits {
+    BatchLimits { size, writers, queue: batch.queue_size, queue_timeout: batch.queue_timeout }
+}

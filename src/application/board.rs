@@ -1,0 +1,344 @@
+//! The board: what this instance knows about sales, in memory, so that most of a flash sale's traffic ends here.
+//!
+//! It learns from its own commits at once, from other instances' news within milliseconds, and polls PostgreSQL for
+//! generations. It may refuse only while its last look at the sale is younger than [`FRESH_FOR`]; what is older decides
+//! nothing, and PostgreSQL does. A sale that it does not know is looked up, never refused for absence.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+
+use super::catalogue::Catalogue;
+use super::ports::{Clock, ItemReader, PortError, SaleBook, StockFacts};
+use crate::domain::ids::{ItemNo, SaleId};
+use crate::domain::sale::{ClockReading, Sale, SaleState};
+
+/// A fact older than this refuses nobody (promise I2).
+pub const FRESH_FOR: Duration = Duration::from_secs(1);
+/// An unknown sale number is looked up again after this time at the latest.
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
+/// Sales in memory; above it the ended ones are forgotten.
+const MAX_SALES: usize = 1_000;
+
+/// A sale on the board, with what is known of its stock.
+#[derive(Debug)]
+pub struct KnownSale {
+    /// The sale.
+    pub sale: Arc<Sale>,
+    catalogue: Arc<OnceCell<Arc<Catalogue>>>,
+    /// One bit an item, by its number from 1.
+    sold_out: Vec<AtomicU64>,
+    sold_out_count: AtomicUsize,
+    /// Monotonic time of the last look, in microseconds.
+    seen_at: AtomicU64,
+    /// Whether the whole stock was read once.
+    is_warm: AtomicBool,
+}
+
+/// Which sale a request without a sale's number means.
+#[derive(Debug)]
+pub enum ActiveSale {
+    /// This one.
+    Found(Arc<KnownSale>),
+    /// Several are open, and none of them by the schedule.
+    Several,
+    /// None is open.
+    None,
+}
+
+/// The sales that this instance knows.
+pub struct Board {
+    sales: Arc<dyn SaleBook>,
+    items: Arc<dyn ItemReader>,
+    clock: Arc<dyn Clock>,
+    known: RwLock<HashMap<SaleId, Arc<KnownSale>>>,
+    unknown: Mutex<HashMap<SaleId, Duration>>,
+    max_unknown: usize,
+    /// One look-up at a time; holds when the last refresh began.
+    refresh: tokio::sync::Mutex<Option<Duration>>,
+    lookup: tokio::sync::Mutex<()>,
+}
+
+impl KnownSale {
+    fn new(sale: Sale, seen_at: Duration) -> Self {
+        let words = usize::try_from(sale.items).unwrap_or(0).div_ceil(64);
+        Self {
+            sale: Arc::new(sale),
+            catalogue: Arc::default(),
+            sold_out: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            sold_out_count: AtomicUsize::new(0),
+            seen_at: AtomicU64::new(micros(seen_at)),
+            is_warm: AtomicBool::new(false),
+        }
+    }
+
+    /// The catalogue, if it is in memory.
+    #[must_use]
+    pub fn loaded(&self) -> Option<&Arc<Catalogue>> {
+        self.catalogue.get()
+    }
+
+    /// Whether the item is known to be sold out. Only a fresh board may refuse for it.
+    #[must_use]
+    pub fn is_sold_out(&self, item: ItemNo) -> bool {
+        self.bit(item).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+    }
+
+    /// Whether every item is known to be sold out.
+    #[must_use]
+    pub fn all_sold_out(&self) -> bool {
+        i32::try_from(self.sold_out_count.load(Ordering::Relaxed)) == Ok(self.sale.items)
+    }
+
+    /// Takes in what a committed transaction saw. Facts of another generation say nothing about this one.
+    fn learn(&self, facts: &StockFacts) {
+        if facts.generation != self.sale.generation {
+            return;
+        }
+        for item in &facts.sold_out {
+            let Some((word, bit)) = self.bit(*item) else {
+                continue;
+            };
+            if word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+                self.sold_out_count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn bit(&self, item: ItemNo) -> Option<(&AtomicU64, u64)> {
+        let place = usize::try_from(item.0).ok()?.checked_sub(1)?;
+        Some((self.sold_out.get(place / 64)?, 1 << (place % 64)))
+    }
+
+    fn is_fresh(&self, now: Duration) -> bool {
+        let seen_at = Duration::from_micros(self.seen_at.load(Ordering::Relaxed));
+        now.saturating_sub(seen_at) < FRESH_FOR
+    }
+}
+
+impl Board {
+    /// An empty board that remembers at most `max_unknown` numbers that are no sales.
+    #[must_use]
+    pub fn new(
+        sales: Arc<dyn SaleBook>,
+        items: Arc<dyn ItemReader>,
+        clock: Arc<dyn Clock>,
+        max_unknown: usize,
+    ) -> Self {
+        Self {
+            sales,
+            items,
+            clock,
+            known: RwLock::default(),
+            unknown: Mutex::default(),
+            max_unknown,
+            refresh: tokio::sync::Mutex::new(None),
+            lookup: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Asks PostgreSQL for the live sales. A newer generation drops what was believed sold out.
+    pub async fn refresh(&self) -> Result<(), PortError> {
+        let mut began_at = self.refresh.lock().await;
+        self.refresh_now(&mut began_at).await
+    }
+
+    /// A sale by its number; looked up if it is not on the board.
+    pub async fn find(&self, id: SaleId) -> Result<Option<Arc<KnownSale>>, PortError> {
+        if let Some(known) = self.get(id) {
+            return Ok(Some(known));
+        }
+        if self.is_unknown(id) {
+            return Ok(None);
+        }
+        let _one_at_a_time = self.lookup.lock().await;
+        if let Some(known) = self.get(id) {
+            return Ok(Some(known));
+        }
+        if self.is_unknown(id) {
+            return Ok(None);
+        }
+        let asked_at = self.clock.monotonic();
+        let Some(sale) = self.sales.find(id).await? else {
+            self.remember_unknown(id);
+            return Ok(None);
+        };
+        self.put(sale, asked_at);
+        Ok(self.get(id))
+    }
+
+    /// The sale that a request without a number means: the scheduled one that is open, else the only one.
+    ///
+    /// `not` was found closed by PostgreSQL a moment ago.
+    pub async fn active(&self, not: Option<SaleId>) -> Result<ActiveSale, PortError> {
+        let arrived_at = self.clock.monotonic();
+        let active = self.active_here(not);
+        if !matches!(active, ActiveSale::None) {
+            return Ok(active);
+        }
+        let mut began_at = self.refresh.lock().await;
+        // Whoever waited here for a refresh that began after it arrived has its answer already.
+        if began_at.is_none_or(|began_at| began_at < arrived_at) {
+            self.refresh_now(&mut began_at).await?;
+        }
+        Ok(self.active_here(not))
+    }
+
+    /// The catalogue of a sale, loaded once, however many ask.
+    pub async fn catalogue(&self, known: &KnownSale) -> Result<Arc<Catalogue>, PortError> {
+        let load = || async { self.items.catalogue(known.sale.id).await.map(Arc::new) };
+        known.catalogue.get_or_try_init(load).await.cloned()
+    }
+
+    /// Loads what requests for the open and the next sales will want: catalogues, and what is sold out already.
+    pub async fn warm(&self) -> Result<(), PortError> {
+        for known in self.not_ended() {
+            self.catalogue(&known).await?;
+            if !known.is_warm.load(Ordering::Relaxed) {
+                known.learn(&self.items.stock(known.sale.id).await?.facts);
+                known.is_warm.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// The state of a sale, if this instance may tell: only from a fresh look, and outside the clock's error.
+    #[must_use]
+    pub fn state(&self, known: &KnownSale) -> Option<SaleState> {
+        let reading = self.clock.database()?;
+        if !known.is_fresh(self.clock.monotonic()) {
+            return None;
+        }
+        known.sale.window.state_within(reading)
+    }
+
+    /// Whether what is known of the sale is young enough to refuse somebody.
+    #[must_use]
+    pub fn may_refuse(&self, known: &KnownSale) -> bool {
+        known.is_fresh(self.clock.monotonic())
+    }
+
+    /// Takes in what a commit, of this instance or another, made of a sale's stock.
+    pub fn learn(&self, sale: SaleId, facts: &StockFacts) {
+        if let Some(known) = self.get(sale) {
+            known.learn(facts);
+        }
+    }
+
+    /// The database's clock, as it is known here.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Sales on the board that are open as far as this instance can tell.
+    #[must_use]
+    pub fn open(&self) -> Vec<Arc<KnownSale>> {
+        let Some(reading) = self.clock.database() else {
+            return Vec::new();
+        };
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().filter(|known| may_be_open(known, reading)).cloned().collect()
+    }
+
+    fn not_ended(&self) -> Vec<Arc<KnownSale>> {
+        let Some(reading) = self.clock.database() else {
+            return Vec::new();
+        };
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let is_over =
+            |known: &KnownSale| known.sale.window.state_within(reading) == Some(SaleState::Ended);
+        known.values().filter(|known| !is_over(known)).cloned().collect()
+    }
+
+    async fn refresh_now(&self, began_at: &mut Option<Duration>) -> Result<(), PortError> {
+        let now = self.clock.monotonic();
+        let live = self.sales.live().await?;
+        for sale in live {
+            self.put(sale, now);
+        }
+        *began_at = Some(now);
+        Ok(())
+    }
+
+    fn active_here(&self, not: Option<SaleId>) -> ActiveSale {
+        let Some(reading) = self.clock.database() else {
+            return ActiveSale::None;
+        };
+        let mut open = self.open();
+        open.retain(|known| Some(known.sale.id) != not);
+        // At the hour two scheduled sales may both be open within the clock's error: take the likelier, then the later.
+        let scheduled = open.iter().filter(|known| known.sale.scheduled).max_by_key(|known| {
+            let likely = known.sale.window.state_at(reading.at) == SaleState::Open;
+            (likely, known.sale.window.starts_at())
+        });
+        match (scheduled, open.as_slice()) {
+            (Some(scheduled), _) => ActiveSale::Found(Arc::clone(scheduled)),
+            (None, []) => ActiveSale::None,
+            (None, [only]) => ActiveSale::Found(Arc::clone(only)),
+            (None, _) => ActiveSale::Several,
+        }
+    }
+
+    fn get(&self, id: SaleId) -> Option<Arc<KnownSale>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    fn put(&self, sale: Sale, seen_at: Duration) {
+        let id = sale.id;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        match known.get(&id) {
+            // A look-up and a poll may cross: what is older than what is known changes nothing.
+            Some(old) if old.sale.generation > sale.generation => {}
+            Some(old) if *old.sale == sale => {
+                old.seen_at.fetch_max(micros(seen_at), Ordering::Relaxed);
+            }
+            old => {
+                let items_are_frozen = old.is_some_and(|old| {
+                    self.clock.database().is_some_and(|reading| {
+                        old.sale.window.state_within(reading) != Some(SaleState::Upcoming)
+                            && old.sale.items == sale.items
+                    })
+                });
+                let mut new = KnownSale::new(sale, seen_at);
+                if let Some(old) = old.filter(|_| items_are_frozen) {
+                    new.catalogue = Arc::clone(&old.catalogue);
+                }
+                known.insert(id, Arc::new(new));
+            }
+        }
+        if known.len() > MAX_SALES {
+            let Some(reading) = self.clock.database() else {
+                return;
+            };
+            known.retain(|_, known| {
+                known.sale.window.state_within(reading) != Some(SaleState::Ended)
+            });
+        }
+    }
+
+    fn is_unknown(&self, id: SaleId) -> bool {
+        let now = self.clock.monotonic();
+        let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        unknown.get(&id).is_some_and(|since| now.saturating_sub(*since) < UNKNOWN_FOR)
+    }
+
+    fn remember_unknown(&self, id: SaleId) {
+        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        if unknown.len() >= self.max_unknown {
+            unknown.clear();
+        }
+        unknown.insert(id, self.clock.monotonic());
+    }
+}
+
+fn may_be_open(known: &KnownSale, reading: ClockReading) -> bool {
+    matches!(known.sale.window.state_within(reading), Some(SaleState::Open) | None)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,167 @@
+//! `flash-sale sale create` and `flash-sale sale list`.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::output::{self, Format};
+use super::{BAD_ARGUMENTS, FAILED, Failure};
+use crate::app::Offline;
+use crate::application::create_sale::CreateSaleError;
+use crate::config::Config;
+use crate::domain::sale::{NewSale, Sale, SaleState, SaleWindow};
+
+/// Who creates sales from the command line, for the audit.
+const ACTOR: &str = "command line";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SaleCommand {
+    /// Creates a sale with the items "1" to "N" and prints it; running instances sell it at once.
+    Create(CreateArgs),
+    /// Lists sales, newest first.
+    List(ListArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    /// Number of items.
+    #[arg(long)]
+    items: i32,
+    /// Pieces of each item.
+    #[arg(long, default_value_t = 1)]
+    stock: i32,
+    /// Most pieces a buyer gets.
+    #[arg(long, default_value_t = 10)]
+    buyer_limit: i32,
+    /// Time until it starts, by the database's clock, such as 0s or 10m.
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    starts_in: Duration,
+    /// When it starts, such as 2026-11-20T16:00:00Z.
+    #[arg(long, conflicts_with = "starts_in", value_name = "RFC3339")]
+    starts_at: Option<DateTime<Utc>>,
+    /// How long it is open.
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// Its name, for people.
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Most sales to list.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+}
+
+pub(super) async fn run(
+    command: SaleCommand,
+    config: &Config,
+    format: Format,
+) -> Result<(), Failure> {
+    let offline = Offline::connect(config).await.map_err(|error| Failure::new(FAILED, error))?;
+    let result = match command {
+        SaleCommand::Create(args) => create(args, &offline, format).await,
+        SaleCommand::List(args) => list(&args, &offline, format).await,
+    };
+    offline.close().await;
+    result
+}
+
+async fn create(args: CreateArgs, offline: &Offline, format: Format) -> Result<(), Failure> {
+    let now = database_now(offline).await?;
+    let starts_at = match args.starts_at {
+        Some(starts_at) => starts_at,
+        None => chrono::Duration::from_std(args.starts_in)
+            .ok()
+            .and_then(|ahead| now.checked_add_signed(ahead))
+            .ok_or_else(|| Failure::new(BAD_ARGUMENTS, "--starts-in is too far away"))?,
+    };
+    let window = SaleWindow::lasting(starts_at, args.duration).ok_or_else(|| {
+        Failure::new(BAD_ARGUMENTS, "--duration must be more than 0s and end within the calendar")
+    })?;
+    if window.state_at(now) == SaleState::Ended {
+        return Err(Failure::new(
+            BAD_ARGUMENTS,
+            "this sale would have ended already: choose a later --starts-at or a longer --duration",
+        ));
+    }
+    let name = args.name.unwrap_or_else(|| format!("Flash sale of {}", text(starts_at)));
+    let sale = NewSale {
+        name,
+        scheduled: false,
+        window,
+        buyer_limit: args.buyer_limit,
+        items: args.items,
+        stock: args.stock,
+    };
+    let created = match offline.create_sale.execute(sale, ACTOR).await {
+        Ok(Some(created)) => created,
+        Ok(None) => {
+            return Err(Failure::new(FAILED, "there is a sale with this start already"));
+        }
+        Err(CreateSaleError::Invalid(fault)) => return Err(Failure::new(BAD_ARGUMENTS, fault)),
+        Err(CreateSaleError::Port(error)) => return Err(Failure::new(FAILED, error)),
+    };
+    let row = json!({
+        "sale_id": created.id.to_string(),
+        "name": created.name,
+        "starts_at": text(created.window.starts_at()),
+        "ends_at": text(created.window.ends_at()),
+        "items": created.items,
+        "stock": args.stock,
+        "buyer_limit": created.buyer_limit,
+    });
+    match format {
+        Format::Json => output::json(&row),
+        Format::Table => output::table(
+            &["sale_id", "name", "starts_at", "ends_at", "items", "stock", "buyer_limit"],
+            &[row],
+        ),
+    }
+}
+
+async fn list(args: &ListArgs, offline: &Offline, format: Format) -> Result<(), Failure> {
+    let failed = |error| Failure::new(FAILED, error);
+    let now = database_now(offline).await?;
+    let mut rows = Vec::new();
+    for sale in offline.sales.newest(args.limit).await.map_err(failed)? {
+        let progress = offline.items.progress(sale.id).await.map_err(failed)?;
+        rows.push(row(&sale, now, progress.sold, progress.remaining));
+    }
+    match format {
+        Format::Json => output::json(&Value::Array(rows)),
+        Format::Table => output::table(
+            &["sale_id", "name", "state", "starts_at", "ends_at", "items", "sold", "remaining"],
+            &rows,
+        ),
+    }
+}
+
+fn row(sale: &Sale, now: DateTime<Utc>, sold: i64, remaining: i64) -> Value {
+    json!({
+        "sale_id": sale.id.to_string(),
+        "name": sale.name,
+        "state": sale.window.state_at(now).as_str(),
+        "scheduled": sale.scheduled,
+        "starts_at": text(sale.window.starts_at()),
+        "ends_at": text(sale.window.ends_at()),
+        "buyer_limit": sale.buyer_limit,
+        "items": sale.items,
+        "sold": sold,
+        "remaining": remaining,
+    })
+}
+
+/// The database's clock, measured now.
+async fn database_now(offline: &Offline) -> Result<DateTime<Utc>, Failure> {
+    offline.sales.live().await.map_err(|error| Failure::new(FAILED, error))?;
+    let reading = offline.clock.database();
+    Ok(reading.ok_or_else(|| Failure::new(FAILED, "the database did not tell its time"))?.at)
+}
+
+fn text(moment: DateTime<Utc>) -> String {
+    moment.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}

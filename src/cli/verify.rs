@@ -1,0 +1,74 @@
+//! `flash-sale verify`.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::output::{self, Format};
+use super::{BAD_ARGUMENTS, FAILED, Failure};
+use crate::app::Offline;
+use crate::application::ports::Finding;
+use crate::config::Config;
+use crate::domain::ids::SaleId;
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// Only this sale; the whole history otherwise.
+    #[arg(long, value_name = "S-…", value_parser = parse_sale)]
+    sale: Option<SaleId>,
+}
+
+fn parse_sale(text: &str) -> Result<SaleId, String> {
+    SaleId::parse(text).ok_or_else(|| "a sale's number looks like S-1".to_owned())
+}
+
+pub(super) async fn run(args: &VerifyArgs, config: &Config, format: Format) -> Result<(), Failure> {
+    let could_not_look =
+        |error: String| Failure::new(BAD_ARGUMENTS, format!("could not look: {error}"));
+    let offline =
+        Offline::connect(config).await.map_err(|error| could_not_look(error.to_string()))?;
+    if let Some(sale) = args.sale {
+        let found = offline.sales.find(sale).await;
+        match found.map_err(|error| could_not_look(error.to_string()))? {
+            Some(_) => {}
+            None => return Err(could_not_look(format!("there is no sale {sale}"))),
+        }
+    }
+    let findings = offline.verify.execute(args.sale).await;
+    offline.close().await;
+    let findings = findings.map_err(|error| could_not_look(describe(&error)))?;
+    let rows: Vec<Value> = findings.iter().map(row).collect();
+    match format {
+        Format::Json => rows.iter().try_for_each(output::json)?,
+        Format::Table => {
+            output::table(&["promise", "check", "ok", "counted", "broken", "examples"], &rows)?;
+        }
+    }
+    if findings.iter().all(|finding| finding.broken == 0) {
+        return Ok(());
+    }
+    let broken = findings.iter().filter(|finding| finding.broken > 0).count();
+    Err(Failure::new(FAILED, format!("{broken} checks found something broken")))
+}
+
+fn row(finding: &Finding) -> Value {
+    json!({
+        "promise": finding.promise,
+        "check": finding.check,
+        "ok": finding.broken == 0,
+        "counted": finding.counted,
+        "broken": finding.broken,
+        "examples": finding.examples,
+    })
+}
+
+/// The error and what caused it.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,151 @@
+//! The layers: defaults, a profile, the environment, one on top of the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use config::{File, FileFormat, Value, ValueKind};
+
+/// Prefix of every key in the environment.
+const PREFIX: &str = "FLASH_SALE__";
+/// Names the profile.
+const PROFILE: &str = "FLASH_SALE_ENV";
+/// Names a file that holds the value.
+const FILE_SUFFIX: &str = "_file";
+/// Profiles that are part of the binary.
+const EMBEDDED: [(&str, &str); 2] = [
+    ("development", include_str!("../../config/development.yaml")),
+    ("production", include_str!("../../config/production.yaml")),
+];
+const DEFAULTS: &str = include_str!("../../config/default.yaml");
+
+/// What the layers came to.
+pub(super) struct Layers {
+    pub(super) merged: config::Config,
+    pub(super) profile: String,
+    /// Keys that the environment set under their long names.
+    pub(super) from_environment: BTreeSet<String>,
+    pub(super) faults: Vec<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// The environment, read once.
+pub(super) type Environment = BTreeMap<String, String>;
+
+/// Merges all layers. `folder` may hold other defaults and profiles than those in the binary.
+pub(super) fn merge(environment: &Environment, folder: Option<&Path>) -> Result<Layers, String> {
+    let mut warnings = Vec::new();
+    let profile = environment.get(PROFILE).cloned().unwrap_or_else(|| {
+        warnings.push(format!("{PROFILE} is not set: using the profile development"));
+        "development".to_owned()
+    });
+    let defaults = read(folder, "default")?.unwrap_or_else(|| DEFAULTS.to_owned());
+    let embedded =
+        EMBEDDED.iter().find(|(name, _)| *name == profile).map(|(_, text)| (*text).to_owned());
+    let Some(on_top) = read(folder, &profile)?.or(embedded) else {
+        return Err(format!(
+            "{PROFILE}: there is no profile of this name; use development or production"
+        ));
+    };
+    let mut faults = Vec::new();
+    let known = keys(&build(&[DEFAULTS])?);
+    let (set, from_environment) = overrides(environment, &known, &mut faults);
+    let mut builder = config::Config::builder();
+    // The defaults in the binary lie below a folder's own: a key that it leaves out still has its default.
+    for text in [DEFAULTS, defaults.as_str(), on_top.as_str()] {
+        builder = builder.add_source(File::from_str(text, FileFormat::Yaml));
+    }
+    for (key, value) in set {
+        builder = builder.set_override(&key, value).map_err(|error| error.to_string())?;
+    }
+    let merged = builder.build().map_err(|error| error.to_string())?;
+    let unknown = keys(&merged).into_iter().filter(|key| !known.contains(key));
+    faults.extend(unknown.map(|key| format!("{key}: there is no such key")));
+    Ok(Layers { merged, profile, from_environment, faults, warnings })
+}
+
+fn read(folder: Option<&Path>, name: &str) -> Result<Option<String>, String> {
+    let Some(folder) = folder else {
+        return Ok(None);
+    };
+    // The profile's name comes from the environment: only a plain name may become part of a path.
+    if !name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter)) {
+        return Ok(None);
+    }
+    let path = folder.join(format!("{name}.yaml"));
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && folder.is_dir() => Ok(None),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+    }
+}
+
+fn build(texts: &[&str]) -> Result<config::Config, String> {
+    let mut builder = config::Config::builder();
+    for text in texts {
+        builder = builder.add_source(File::from_str(text, FileFormat::Yaml));
+    }
+    builder.build().map_err(|error| error.to_string())
+}
+
+/// All keys with a value, as `a.b`.
+fn keys(layers: &config::Config) -> BTreeSet<String> {
+    fn walk(prefix: &str, value: &Value, keys: &mut BTreeSet<String>) {
+        match &value.kind {
+            ValueKind::Table(table) => {
+                for (name, value) in table {
+                    let key =
+                        if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                    walk(&key, value, keys);
+                }
+            }
+            _ => {
+                keys.insert(prefix.to_owned());
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    walk("", &layers.cache, &mut found);
+    found
+}
+
+/// What the environment sets: values by key, and which keys came under their long names.
+fn overrides(
+    environment: &Environment,
+    known: &BTreeSet<String>,
+    faults: &mut Vec<String>,
+) -> (BTreeMap<String, String>, BTreeSet<String>) {
+    let mut set = BTreeMap::new();
+    for (short, key) in [("DATABASE_URL", "database.url"), ("REDIS_URL", "redis.url")] {
+        if let Some(value) = environment.get(short).filter(|value| !value.is_empty()) {
+            set.insert(key.to_owned(), value.clone());
+        }
+    }
+    let mut long = BTreeSet::new();
+    for (name, value) in environment {
+        let Some(rest) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
+        let key = rest.to_ascii_lowercase().replace("__", ".");
+        let holder = key.strip_suffix(FILE_SUFFIX).filter(|holder| known.contains(*holder));
+        let (key, value) = match holder {
+            None => (key, value.clone()),
+            Some(holder) => match std::fs::read_to_string(value) {
+                Ok(text) => (holder.to_owned(), text.trim_end_matches(['\n', '\r']).to_owned()),
+                Err(error) => {
+                    faults
+                        .push(format!("{holder}: cannot read the file that {name} names: {error}"));
+                    continue;
+                }
+            },
+        };
+        if !known.contains(&key) {
+            faults.push(format!("{name}: there is no key {key}"));
+            continue;
+        }
+        if !long.insert(key.clone()) {
+            faults.push(format!("{key}: given twice, by value and by file"));
+        }
+        set.insert(key, value);
+    }
+    (set, long)
+}

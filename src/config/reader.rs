@@ -1,0 +1,89 @@
+//! Reads typed values out of the merged layers and gathers every fault on the way, so that all of them are told at once.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// Merged layers, and what is wrong with them.
+pub(super) struct Reader {
+    layers: config::Config,
+    pub(super) faults: Vec<String>,
+}
+
+impl Reader {
+    pub(super) fn new(layers: config::Config, faults: Vec<String>) -> Self {
+        Self { layers, faults }
+    }
+
+    /// Notes a fault. The value itself is never named: it may be a secret.
+    pub(super) fn fault(&mut self, key: &str, what: impl Display) {
+        self.faults.push(format!("{key}: {what}"));
+    }
+
+    pub(super) fn text(&mut self, key: &str) -> String {
+        self.layers.get_string(key).unwrap_or_else(|_| {
+            self.fault(key, "must be a text");
+            String::new()
+        })
+    }
+
+    pub(super) fn filled(&mut self, key: &str) -> String {
+        let text = self.text(key);
+        if text.is_empty() {
+            self.fault(key, "must not be empty");
+        }
+        text
+    }
+
+    pub(super) fn secret(&mut self, key: &str) -> SecretString {
+        SecretString::from(self.text(key))
+    }
+
+    pub(super) fn flag(&mut self, key: &str) -> bool {
+        self.layers.get_bool(key).unwrap_or_else(|_| {
+            self.fault(key, "must be true or false");
+            false
+        })
+    }
+
+    pub(super) fn number<T>(&mut self, key: &str, range: RangeInclusive<T>) -> T
+    where
+        T: TryFrom<i64> + PartialOrd + Display + Copy,
+    {
+        let number = self.layers.get_int(key).ok().and_then(|number| T::try_from(number).ok());
+        let Some(number) = number.filter(|number| range.contains(number)) else {
+            let (low, high) = (*range.start(), *range.end());
+            self.fault(key, format!("must be a whole number from {low} to {high}"));
+            return low;
+        };
+        number
+    }
+
+    pub(super) fn duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Duration {
+        let duration = self
+            .layers
+            .get_string(key)
+            .ok()
+            .and_then(|text| humantime::parse_duration(text.trim()).ok());
+        let Some(duration) = duration.filter(|duration| range.contains(duration)) else {
+            let (low, high) = (range.start(), range.end());
+            let low_text = humantime::format_duration(*low);
+            let high_text = humantime::format_duration(*high);
+            self.fault(key, format!("must be a duration from {low_text} to {high_text}"));
+            return *low;
+        };
+        duration
+    }
+
+    pub(super) fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.text(key);
+        let chosen = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+        if chosen.is_none() {
+            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+            self.fault(key, format!("must be one of {}", names.join(", ")));
+        }
+        chosen
+    }
+}

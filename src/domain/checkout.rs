@@ -1,0 +1,108 @@
+//! What a buyer has collected, and whether one more item fits. Nothing here reserves anything.
+
+use super::ids::{ItemNo, Quantity};
+
+/// One item of a checkout, with its quantity. It sells whole or not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// The item.
+    pub item: ItemNo,
+    /// Its pieces.
+    pub quantity: Quantity,
+}
+
+/// Where a buyer stands in a sale.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Lines of the open checkout, in the order in which they were first collected.
+    pub lines: Vec<Line>,
+    /// Pieces bought so far in this sale.
+    pub bought: i32,
+}
+
+/// The limit stands in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverLimit;
+
+impl Standing {
+    /// Sets the quantity of one item: asking again replaces, so that a retry changes nothing.
+    ///
+    /// Refuses, and leaves everything as it was, when collected and bought pieces together would pass `limit`.
+    pub fn collect(&mut self, wanted: Line, limit: i32) -> Result<(), OverLimit> {
+        let others: i64 = self
+            .lines
+            .iter()
+            .filter(|line| line.item != wanted.item)
+            .map(|line| i64::from(line.quantity.get()))
+            .sum();
+        let total = others + i64::from(wanted.quantity.get()) + i64::from(self.bought);
+        if total > i64::from(limit) {
+            return Err(OverLimit);
+        }
+        match self.lines.iter_mut().find(|line| line.item == wanted.item) {
+            Some(line) => line.quantity = wanted.quantity,
+            None => self.lines.push(wanted),
+        }
+        Ok(())
+    }
+
+    /// Pieces in the open checkout.
+    #[must_use]
+    pub fn collected(&self) -> i32 {
+        self.lines.iter().map(|line| line.quantity.get()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(item: i32, pieces: i32) -> Line {
+        Line { item: ItemNo(item), quantity: Quantity::new(pieces).unwrap() }
+    }
+
+    #[test]
+    fn asking_again_sets_the_quantity_and_a_retry_changes_nothing() {
+        let mut standing = Standing::default();
+
+        standing.collect(line(1, 4), 10).unwrap();
+        standing.collect(line(1, 6), 10).unwrap();
+        standing.collect(line(1, 6), 10).unwrap();
+
+        assert_eq!(standing.lines, vec![line(1, 6)]);
+    }
+
+    #[test]
+    fn beyond_the_limit_the_checkout_stays_as_it_was() {
+        let mut standing = Standing { lines: vec![line(1, 4)], bought: 5 };
+        let before = standing.clone();
+
+        assert_eq!(standing.collect(line(2, 2), 10), Err(OverLimit));
+
+        assert_eq!(standing, before);
+    }
+
+    #[test]
+    fn a_line_can_be_made_smaller_at_the_limit() {
+        let mut standing = Standing { lines: vec![line(1, 10)], bought: 0 };
+
+        assert_eq!(standing.collect(line(1, 3), 10), Ok(()));
+
+        assert_eq!(standing.collected(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn collected_and_bought_never_pass_the_limit(
+            bought in 0..=10_i32, wishes in prop::collection::vec((1..5_i32, 1..12_i32), 0..40)
+        ) {
+            let mut standing = Standing { lines: vec![], bought };
+            for (item, pieces) in wishes {
+                let _ = standing.collect(line(item, pieces), 10);
+                prop_assert!(standing.collected() + bought <= 10);
+            }
+        }
+    }
+}

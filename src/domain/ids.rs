@@ -1,0 +1,197 @@
+//! The names things go by. Each is parsed once, at the door; inside, a value of these types is valid.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::alphabet;
+
+/// Longest user id, in bytes.
+pub const MAX_BUYER_ID_BYTES: usize = 128;
+/// Longest item id, in characters.
+pub const MAX_ITEM_ID_CHARS: usize = 64;
+
+/// A sale's number. People and HTTP see it as `S-…`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SaleId(i64);
+
+impl SaleId {
+    const PREFIX: &str = "S-";
+
+    /// A sale's number as the database has it; `None` below 1.
+    #[must_use]
+    pub fn new(number: i64) -> Option<Self> {
+        (number > 0).then_some(Self(number))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> i64 {
+        self.0
+    }
+
+    /// Reads the public form, `S-…`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = alphabet::parse_number(text.strip_prefix(Self::PREFIX)?)?;
+        Self::new(i64::try_from(number).ok()?)
+    }
+}
+
+impl fmt::Display for SaleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::from(Self::PREFIX);
+        alphabet::push_number(&mut text, self.0.unsigned_abs());
+        f.write_str(&text)
+    }
+}
+
+/// A checkout attempt's number, unique over all sales.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AttemptId(i64);
+
+impl AttemptId {
+    /// An attempt's number as the database has it; `None` below 1.
+    #[must_use]
+    pub fn new(number: i64) -> Option<Self> {
+        (number > 0).then_some(Self(number))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> i64 {
+        self.0
+    }
+}
+
+/// The place of an item in its sale, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ItemNo(pub i32);
+
+/// A user's id: 1 to 128 visible ASCII characters, compared byte by byte.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BuyerId(Arc<str>);
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// Nothing was given.
+    #[error("must not be empty")]
+    Empty,
+    /// Longer than a user id may be.
+    #[error("must be at most {MAX_BUYER_ID_BYTES} characters long")]
+    BuyerTooLong,
+    /// Longer than an item id may be.
+    #[error("must be at most {MAX_ITEM_ID_CHARS} characters long")]
+    ItemTooLong,
+    /// A space, a control or something beyond ASCII.
+    #[error("must consist of visible ASCII characters")]
+    NotVisibleAscii,
+    /// A control character.
+    #[error("must not contain control characters")]
+    Control,
+}
+
+impl BuyerId {
+    /// Parses a user id.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        match text {
+            "" => Err(InvalidId::Empty),
+            _ if text.len() > MAX_BUYER_ID_BYTES => Err(InvalidId::BuyerTooLong),
+            _ if !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Err(InvalidId::NotVisibleAscii)
+            }
+            _ => Ok(Self(text.into())),
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An item's id within its sale: 1 to 64 characters without controls.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ItemId(Arc<str>);
+
+impl ItemId {
+    /// Parses an item id.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        match text {
+            "" => Err(InvalidId::Empty),
+            _ if text.chars().nth(MAX_ITEM_ID_CHARS).is_some() => Err(InvalidId::ItemTooLong),
+            _ if text.chars().any(char::is_control) => Err(InvalidId::Control),
+            _ => Ok(Self(text.into())),
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Pieces of one item, at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Quantity(i32);
+
+impl Quantity {
+    /// One piece.
+    pub const ONE: Self = Self(1);
+
+    /// `None` below 1.
+    #[must_use]
+    pub fn new(pieces: i32) -> Option<Self> {
+        (pieces > 0).then_some(Self(pieces))
+    }
+
+    /// The pieces.
+    #[must_use]
+    pub fn get(self) -> i32 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sale_id_comes_back_from_its_text() {
+        for number in [1, 31, 32, 1_000, i64::MAX] {
+            let sale = SaleId::new(number).unwrap();
+            assert_eq!(SaleId::parse(&sale.to_string()), Some(sale));
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_sale_id_is_refused() {
+        for text in ["", "S-", "S-0", "S-01", "s-1", "1", "S-1 ", "S-ZZZZZZZZZZZZZZ", "CHK-S-1"] {
+            assert_eq!(SaleId::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_user_id_is_visible_ascii_of_bounded_length() {
+        assert!(BuyerId::parse(&"x".repeat(MAX_BUYER_ID_BYTES)).is_ok());
+        assert_eq!(BuyerId::parse(""), Err(InvalidId::Empty));
+        assert_eq!(BuyerId::parse(&"x".repeat(129)), Err(InvalidId::BuyerTooLong));
+        for text in ["a b", "a\0", "a\n", "é", "\u{7f}"] {
+            assert_eq!(BuyerId::parse(text), Err(InvalidId::NotVisibleAscii), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_item_id_counts_characters_and_refuses_controls() {
+        assert!(ItemId::parse(&"é".repeat(MAX_ITEM_ID_CHARS)).is_ok());
+        assert_eq!(ItemId::parse(&"é".repeat(65)), Err(InvalidId::ItemTooLong));
+        assert_eq!(ItemId::parse("a\0b"), Err(InvalidId::Control));
+    }
+
+    #[test]
+    fn user_ids_are_told_apart_by_every_byte() {
+        assert_ne!(BuyerId::parse("Ann"), BuyerId::parse("ann"));
+    }
+}

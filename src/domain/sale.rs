@@ -1,0 +1,261 @@
+//! A sale: its window, its limit, and what a new one needs.
+
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::ids::SaleId;
+
+/// Most items (rows) one sale may have.
+pub const MAX_ITEMS: i32 = 1_000_000;
+/// Most pieces one item may have.
+pub const MAX_STOCK: i32 = 100_000_000;
+/// Highest limit of pieces a buyer. It also bounds a basket: every line is at least one piece.
+pub const MAX_BUYER_LIMIT: i32 = 1_000;
+/// Longest name of a sale, in characters.
+pub const MAX_NAME_CHARS: usize = 200;
+
+/// The time in which a sale is open: from its start up to, not including, its end, by the database's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SaleWindow {
+    starts_at: DateTime<Utc>,
+    ends_at: DateTime<Utc>,
+}
+
+/// Where a sale is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaleState {
+    /// Before its start.
+    Upcoming,
+    /// Selling.
+    Open,
+    /// At or after its end.
+    Ended,
+}
+
+impl SaleState {
+    /// The word that the contract uses.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Upcoming => "upcoming",
+            Self::Open => "open",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl fmt::Display for SaleState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl SaleWindow {
+    /// A window from `starts_at` to `ends_at`; `None` unless it ends after it starts.
+    #[must_use]
+    pub fn new(starts_at: DateTime<Utc>, ends_at: DateTime<Utc>) -> Option<Self> {
+        (ends_at > starts_at).then_some(Self { starts_at, ends_at })
+    }
+
+    /// A window of this length; `None` for no length, or an end beyond the calendar.
+    #[must_use]
+    pub fn lasting(starts_at: DateTime<Utc>, length: Duration) -> Option<Self> {
+        let length = chrono::Duration::from_std(length).ok()?;
+        Self::new(starts_at, starts_at.checked_add_signed(length)?)
+    }
+
+    /// The first moment in which it is open.
+    #[must_use]
+    pub fn starts_at(&self) -> DateTime<Utc> {
+        self.starts_at
+    }
+
+    /// The first moment in which it is open no more.
+    #[must_use]
+    pub fn ends_at(&self) -> DateTime<Utc> {
+        self.ends_at
+    }
+
+    /// The state at a moment of the database's clock.
+    #[must_use]
+    pub fn state_at(&self, now: DateTime<Utc>) -> SaleState {
+        if now < self.starts_at {
+            SaleState::Upcoming
+        } else if now < self.ends_at {
+            SaleState::Open
+        } else {
+            SaleState::Ended
+        }
+    }
+
+    /// The state at a moment that is known up to an error; `None` where the error leaves two states possible and only
+    /// the database can tell.
+    #[must_use]
+    pub fn state_within(&self, reading: ClockReading) -> Option<SaleState> {
+        let earliest = self.state_at(reading.earliest());
+        (earliest == self.state_at(reading.latest())).then_some(earliest)
+    }
+}
+
+/// What the database's clock says, as far as it is known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockReading {
+    /// The best estimate.
+    pub at: DateTime<Utc>,
+    /// The true time is at most this far from the estimate.
+    pub error: Duration,
+}
+
+impl ClockReading {
+    fn earliest(self) -> DateTime<Utc> {
+        self.at.checked_sub_signed(self.error()).unwrap_or(DateTime::<Utc>::MIN_UTC)
+    }
+
+    fn latest(self) -> DateTime<Utc> {
+        self.at.checked_add_signed(self.error()).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    fn error(self) -> chrono::Duration {
+        chrono::Duration::from_std(self.error).unwrap_or(chrono::Duration::MAX)
+    }
+}
+
+/// A sale as PostgreSQL has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sale {
+    /// Its number.
+    pub id: SaleId,
+    /// Its name, for people.
+    pub name: String,
+    /// Whether the schedule opened it (an operator did otherwise).
+    pub scheduled: bool,
+    /// When it is open.
+    pub window: SaleWindow,
+    /// Most pieces a buyer gets.
+    pub buyer_limit: i32,
+    /// Number of items (rows).
+    pub items: i32,
+    /// Grows with every change that can make a sold-out item buyable again or moves the window.
+    pub generation: i64,
+}
+
+/// A sale that is to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSale {
+    /// Its name.
+    pub name: String,
+    /// Whether it belongs to the schedule, of which no start exists twice.
+    pub scheduled: bool,
+    /// When it is open.
+    pub window: SaleWindow,
+    /// Most pieces a buyer gets.
+    pub buyer_limit: i32,
+    /// Items, numbered from 1.
+    pub items: i32,
+    /// Pieces of each item.
+    pub stock: i32,
+}
+
+/// Why a new sale is not a sale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSale {
+    /// Too few or too many items.
+    #[error("items must be between 1 and {MAX_ITEMS}")]
+    Items,
+    /// Too few or too many pieces.
+    #[error("stock must be between 1 and {MAX_STOCK}")]
+    Stock,
+    /// A limit of nothing, or beyond bounds.
+    #[error("the buyer limit must be between 1 and {MAX_BUYER_LIMIT}")]
+    BuyerLimit,
+    /// No name, too long a name, or controls in it.
+    #[error("the name must have 1 to {MAX_NAME_CHARS} characters and no control characters")]
+    Name,
+}
+
+impl NewSale {
+    /// Checks the bounds.
+    pub fn validated(self) -> Result<Self, InvalidSale> {
+        let name_chars = self.name.chars().count();
+        if !(1..=MAX_ITEMS).contains(&self.items) {
+            Err(InvalidSale::Items)
+        } else if !(1..=MAX_STOCK).contains(&self.stock) {
+            Err(InvalidSale::Stock)
+        } else if !(1..=MAX_BUYER_LIMIT).contains(&self.buyer_limit) {
+            Err(InvalidSale::BuyerLimit)
+        } else if name_chars == 0
+            || name_chars > MAX_NAME_CHARS
+            || self.name.chars().any(char::is_control)
+        {
+            Err(InvalidSale::Name)
+        } else {
+            Ok(self)
+        }
+    }
+}
+
+/// How much of a sale is gone, in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Pieces sold.
+    pub sold: i64,
+    /// Pieces left.
+    pub remaining: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn window() -> SaleWindow {
+        SaleWindow::new(at(100), at(200)).unwrap()
+    }
+
+    #[test]
+    fn a_sale_is_open_from_its_start_up_to_but_not_at_its_end() {
+        let states = [99, 100, 199, 200].map(|second| window().state_at(at(second)));
+
+        assert_eq!(
+            states,
+            [SaleState::Upcoming, SaleState::Open, SaleState::Open, SaleState::Ended]
+        );
+    }
+
+    #[test]
+    fn a_window_must_end_after_it_starts() {
+        assert_eq!(SaleWindow::new(at(5), at(5)), None);
+        assert_eq!(SaleWindow::lasting(at(5), Duration::ZERO), None);
+    }
+
+    #[test]
+    fn inside_the_clocks_error_nobody_here_decides() {
+        let reading = |second| ClockReading { at: at(second), error: Duration::from_secs(2) };
+
+        assert_eq!(window().state_within(reading(99)), None);
+        assert_eq!(window().state_within(reading(199)), None);
+        assert_eq!(window().state_within(reading(150)), Some(SaleState::Open));
+        assert_eq!(window().state_within(reading(203)), Some(SaleState::Ended));
+    }
+
+    proptest! {
+        #[test]
+        fn a_state_that_is_told_is_true_at_every_moment_within_the_error(
+            estimate in 0_i64..300, error in 0_i64..60, truth in -60_i64..60
+        ) {
+            prop_assume!(truth.abs() <= error);
+            let reading =
+                ClockReading { at: at(estimate), error: Duration::from_secs(error.unsigned_abs()) };
+            if let Some(state) = window().state_within(reading) {
+                prop_assert_eq!(state, window().state_at(at(estimate + truth)));
+            }
+        }
+    }
+}

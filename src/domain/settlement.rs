@@ -1,0 +1,253 @@
+//! Who gets what: the decision over a batch of purchases, as a pure function.
+//!
+//! Requests are served in arrival order, the lines of one request in the order in which they were collected. A line
+//! sells whole or fails, and a failed line takes nothing from the lines behind it.
+
+use std::collections::HashMap;
+
+use super::checkout::Line;
+use super::ids::{AttemptId, BuyerId, ItemNo};
+use super::purchase::{Fate, SettledLine};
+
+/// Pieces left, by item. An item that is not listed has none.
+pub type Shelf = HashMap<ItemNo, i32>;
+
+/// What buyers have bought and may buy.
+pub type Allowances = HashMap<BuyerId, Allowance>;
+
+/// What a buyer has bought and may buy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// Pieces bought so far.
+    pub bought: i32,
+    /// Most pieces that may be bought.
+    pub limit: i32,
+}
+
+/// One checkout that asks to be bought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The attempt; the same one may come twice in a batch.
+    pub attempt: AttemptId,
+    /// Its buyer.
+    pub buyer: BuyerId,
+    /// Its lines, in the order in which they were collected.
+    pub lines: Vec<Line>,
+}
+
+/// What became of the batch.
+#[derive(Debug, Default)]
+pub struct Settlement {
+    /// Every attempt once, with its lines by item number.
+    pub decided: HashMap<AttemptId, Vec<SettledLine>>,
+    /// Pieces sold by this batch, by item: what the stock's rows must take.
+    pub sold: HashMap<ItemNo, i32>,
+    /// Pieces bought in this batch, by buyer: what the buyers' rows must take.
+    pub bought: HashMap<BuyerId, i32>,
+}
+
+/// Decides a batch. A buyer without an allowance may buy nothing.
+#[must_use]
+pub fn settle(mut shelf: Shelf, mut allowances: Allowances, requests: &[Request]) -> Settlement {
+    let mut settlement = Settlement::default();
+    for request in requests {
+        if settlement.decided.contains_key(&request.attempt) {
+            continue;
+        }
+        let mut nothing = Allowance { bought: 0, limit: 0 };
+        let allowance = allowances.get_mut(&request.buyer).unwrap_or(&mut nothing);
+        let mut lines = Vec::with_capacity(request.lines.len());
+        for line in &request.lines {
+            let fate = settle_line(*line, &mut shelf, allowance);
+            if fate == Fate::Sold {
+                *settlement.sold.entry(line.item).or_default() += line.quantity.get();
+                *settlement.bought.entry(request.buyer.clone()).or_default() += line.quantity.get();
+            }
+            lines.push(SettledLine { line: *line, fate });
+        }
+        lines.sort_unstable_by_key(|settled| settled.line.item);
+        settlement.decided.insert(request.attempt, lines);
+    }
+    settlement
+}
+
+fn settle_line(line: Line, shelf: &mut Shelf, allowance: &mut Allowance) -> Fate {
+    let pieces = line.quantity.get();
+    let Some(left) = shelf.get_mut(&line.item).filter(|left| **left >= pieces) else {
+        return Fate::SoldOut;
+    };
+    if pieces > allowance.limit.saturating_sub(allowance.bought) {
+        return Fate::BuyerLimit;
+    }
+    *left -= pieces;
+    allowance.bought += pieces;
+    Fate::Sold
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::ids::Quantity;
+
+    fn buyer(name: &str) -> BuyerId {
+        BuyerId::parse(name).unwrap()
+    }
+
+    fn request(attempt: i64, name: &str, lines: &[(i32, i32)]) -> Request {
+        let lines = lines.iter().map(|(item, pieces)| Line {
+            item: ItemNo(*item),
+            quantity: Quantity::new(*pieces).unwrap(),
+        });
+        Request {
+            attempt: AttemptId::new(attempt).unwrap(),
+            buyer: buyer(name),
+            lines: lines.collect(),
+        }
+    }
+
+    fn shelf(items: &[(i32, i32)]) -> Shelf {
+        items.iter().map(|(item, left)| (ItemNo(*item), *left)).collect()
+    }
+
+    fn allowances(names: &[(&str, i32)]) -> HashMap<BuyerId, Allowance> {
+        let allowance = |bought| Allowance { bought, limit: 10 };
+        names.iter().map(|(name, bought)| (buyer(name), allowance(*bought))).collect()
+    }
+
+    fn fates(settlement: &Settlement, attempt: i64) -> Vec<Fate> {
+        let lines = &settlement.decided[&AttemptId::new(attempt).unwrap()];
+        lines.iter().map(|settled| settled.fate).collect()
+    }
+
+    #[test]
+    fn what_is_still_there_is_bought_and_the_rest_fails() {
+        let settlement = settle(
+            shelf(&[(1, 1), (3, 2)]),
+            allowances(&[("ann", 0)]),
+            &[request(1, "ann", &[(1, 1), (2, 1), (3, 3)])],
+        );
+
+        assert_eq!(fates(&settlement, 1), [Fate::Sold, Fate::SoldOut, Fate::SoldOut]);
+        assert_eq!(settlement.bought[&buyer("ann")], 1);
+    }
+
+    #[test]
+    fn the_last_piece_goes_to_the_first_who_asked() {
+        let settlement = settle(
+            shelf(&[(1, 1)]),
+            allowances(&[("ann", 0), ("bob", 0)]),
+            &[request(2, "bob", &[(1, 1)]), request(1, "ann", &[(1, 1)])],
+        );
+
+        assert_eq!(fates(&settlement, 2), [Fate::Sold]);
+        assert_eq!(fates(&settlement, 1), [Fate::SoldOut]);
+    }
+
+    #[test]
+    fn a_line_over_the_limit_fails_and_a_smaller_one_behind_it_is_bought() {
+        let settlement = settle(
+            shelf(&[(1, 50), (2, 50)]),
+            allowances(&[("ann", 7)]),
+            &[request(1, "ann", &[(1, 4), (2, 3)])],
+        );
+
+        assert_eq!(fates(&settlement, 1), [Fate::BuyerLimit, Fate::Sold]);
+    }
+
+    #[test]
+    fn a_code_that_comes_twice_in_a_batch_is_settled_once() {
+        let twice = request(1, "ann", &[(1, 1)]);
+
+        let settlement =
+            settle(shelf(&[(1, 5)]), allowances(&[("ann", 0)]), &[twice.clone(), twice]);
+
+        assert_eq!(settlement.sold[&ItemNo(1)], 1);
+        assert_eq!(settlement.decided.len(), 1);
+    }
+
+    #[test]
+    fn two_codes_of_one_buyer_share_one_limit() {
+        let settlement = settle(
+            shelf(&[(1, 50)]),
+            allowances(&[("ann", 0)]),
+            &[request(1, "ann", &[(1, 6)]), request(2, "ann", &[(1, 6)])],
+        );
+
+        assert_eq!(fates(&settlement, 2), [Fate::BuyerLimit]);
+        assert_eq!(settlement.bought[&buyer("ann")], 6);
+    }
+
+    #[test]
+    fn a_line_that_is_gone_and_over_the_limit_is_called_sold_out() {
+        let settlement =
+            settle(shelf(&[]), allowances(&[("ann", 10)]), &[request(1, "ann", &[(1, 1)])]);
+
+        assert_eq!(fates(&settlement, 1), [Fate::SoldOut]);
+    }
+
+    #[test]
+    fn lines_are_reported_by_item_number_whatever_the_order_of_collecting() {
+        let settlement = settle(
+            shelf(&[(1, 1), (2, 1)]),
+            allowances(&[("ann", 9)]),
+            &[request(1, "ann", &[(2, 1), (1, 1)])],
+        );
+
+        assert_eq!(fates(&settlement, 1), [Fate::BuyerLimit, Fate::Sold]);
+    }
+
+    fn batches() -> impl Strategy<Value = (Vec<i32>, Vec<i32>, Vec<Request>)> {
+        let stock = prop::collection::vec(0..6_i32, 1..8);
+        let bought = prop::collection::vec(0..=10_i32, 1..5);
+        let lines = prop::collection::btree_map(0..10_i32, 1..5_i32, 1..6);
+        let wishes = prop::collection::vec((1..12_i64, 0..5_usize, lines), 0..30);
+        (stock, bought, wishes).prop_map(|(stock, bought, wishes)| {
+            let requests = wishes.into_iter().map(|(attempt, who, lines)| {
+                let lines: Vec<_> = lines.into_iter().collect();
+                // One attempt belongs to one buyer, always.
+                let who = (who + usize::try_from(attempt).unwrap()) % bought.len();
+                request(attempt * 10 + i64::try_from(who).unwrap(), &format!("b{who}"), &lines)
+            });
+            let requests = requests.collect();
+            (stock, bought, requests)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_the_stock_never_more_than_the_limit_and_nothing_refused_for_nothing(
+            (stock, bought, requests) in batches()
+        ) {
+            let shelf: Shelf = stock.iter().zip(0..).map(|(left, item)| (ItemNo(item), *left)).collect();
+            let allowances: HashMap<_, _> = bought
+                .iter()
+                .enumerate()
+                .map(|(who, bought)| (buyer(&format!("b{who}")), Allowance { bought: *bought, limit: 10 }))
+                .collect();
+
+            let settlement = settle(shelf.clone(), allowances.clone(), &requests);
+
+            for (item, sold) in &settlement.sold {
+                prop_assert!(*sold <= shelf.get(item).copied().unwrap_or(0));
+            }
+            for (buyer, pieces) in &settlement.bought {
+                prop_assert!(allowances[buyer].bought + pieces <= 10);
+            }
+            // At the end there is less of everything than at any decision, so what fits now fitted then.
+            for request in &requests {
+                for settled in &settlement.decided[&request.attempt] {
+                    let item = settled.line.item;
+                    let left = shelf.get(&item).copied().unwrap_or(0)
+                        - settlement.sold.get(&item).copied().unwrap_or(0);
+                    let allowance = allowances[&request.buyer];
+                    let room = allowance.limit - allowance.bought
+                        - settlement.bought.get(&request.buyer).copied().unwrap_or(0);
+                    let pieces = settled.line.quantity.get();
+                    prop_assert!(settled.fate == Fate::Sold || pieces > left || pieces > room);
+                }
+            }
+        }
+    }
+}

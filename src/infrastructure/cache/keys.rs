@@ -1,0 +1,128 @@
+//! Every key in Redis: type, meaning, expiry. All keys of a sale share the hash tag `{sale:ID}`, so that a script's keys lie
+//! on one node of a cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::ids::{AttemptId, BuyerId, SaleId};
+use crate::domain::sale::Sale;
+
+/// Makes keys.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    prefix: Arc<str>,
+    keep_after_sale: Duration,
+}
+
+/// The filter of a sale and its totals.
+#[derive(Debug, Clone)]
+pub(super) struct FilterKeys {
+    /// hash: `current`, `building` (slots), `builder`, `generation`. Expires after the sale.
+    pub(super) filter: String,
+    /// string: bits. Expires after the sale.
+    pub(super) slots: [String; 2],
+    /// hash: pieces sold by item, `#sold` in all, `#stock` of the sale once the totals are complete; one a generation of
+    /// the sale. Expires after the sale.
+    pub(super) totals: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str, keep_after_sale: Duration) -> Self {
+        Self { prefix: prefix.into(), keep_after_sale }
+    }
+
+    /// string: the owner of the lock on a code. Expires after `redis.lock_ttl`.
+    pub(super) fn lock(&self, sale: SaleId, attempt: AttemptId) -> String {
+        self.of_sale(sale, &format!("lock:{}", attempt.get()))
+    }
+
+    /// hash: `#version`, `#bought`, and quantities in the open checkout by item. Expires after the sale.
+    pub(super) fn standing(&self, sale: SaleId, buyer: &BuyerId) -> String {
+        self.of_sale(sale, &format!("standing:{}", buyer.as_str()))
+    }
+
+    /// Glob of all standings of a sale; the prefix may hold letters that mean something in a glob.
+    pub(super) fn all_standings(&self, sale: SaleId) -> String {
+        let mut glob = String::new();
+        for letter in self.of_sale(sale, "standing:").chars() {
+            if "*?[]\\^-".contains(letter) {
+                glob.push('\\');
+            }
+            glob.push(letter);
+        }
+        glob.push('*');
+        glob
+    }
+
+    /// The user id behind a key of [`Self::standing`].
+    pub(super) fn buyer_of<'a>(&self, sale: SaleId, key: &'a str) -> Option<&'a str> {
+        key.strip_prefix(&self.of_sale(sale, "standing:"))
+    }
+
+    pub(super) fn filter(&self, sale: &Sale) -> FilterKeys {
+        FilterKeys {
+            filter: self.of_sale(sale.id, "filter"),
+            slots: [self.of_sale(sale.id, "filter:1"), self.of_sale(sale.id, "filter:2")],
+            totals: self.of_sale(sale.id, &format!("totals:{}", sale.generation)),
+        }
+    }
+
+    /// string: bits of a filter that is not published yet. Expires after a minute.
+    pub(super) fn built(&self, sale: SaleId, builder: &str) -> String {
+        self.of_sale(sale, &format!("filter:built:{builder}"))
+    }
+
+    /// string: the instance that leads in a chore. Expires with its term.
+    pub(super) fn leader(&self, chore: &str) -> String {
+        format!("{}leader:{chore}", self.prefix)
+    }
+
+    /// Not a key but a channel: what sold out.
+    pub(super) fn news(&self) -> String {
+        format!("{}news", self.prefix)
+    }
+
+    /// When a sale's keys expire, as unix time in milliseconds.
+    pub(super) fn expire_at(&self, sale: &Sale) -> i64 {
+        let keep = i64::try_from(self.keep_after_sale.as_millis()).unwrap_or(i64::MAX);
+        sale.window.ends_at().timestamp_millis().saturating_add(keep)
+    }
+
+    fn of_sale(&self, sale: SaleId, rest: &str) -> String {
+        format!("{}{{sale:{}}}:{rest}", self.prefix, sale.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> Keys {
+        Keys::new("shop[1]:", Duration::from_secs(60))
+    }
+
+    #[test]
+    fn keys_of_one_sale_share_their_hash_tag() {
+        let sale = SaleId::new(7).unwrap();
+        let buyer = BuyerId::parse("ann").unwrap();
+        let attempt = AttemptId::new(3).unwrap();
+
+        assert_eq!(keys().standing(sale, &buyer), "shop[1]:{sale:7}:standing:ann");
+        assert_eq!(keys().lock(sale, attempt), "shop[1]:{sale:7}:lock:3");
+    }
+
+    #[test]
+    fn a_standing_tells_its_buyer_back() {
+        let sale = SaleId::new(7).unwrap();
+        let buyer = BuyerId::parse("a:b{c}").unwrap();
+
+        assert_eq!(keys().buyer_of(sale, &keys().standing(sale, &buyer)), Some("a:b{c}"));
+    }
+
+    #[test]
+    fn the_glob_means_only_what_it_says() {
+        let glob = keys().all_standings(SaleId::new(7).unwrap());
+
+        assert_eq!(glob, "shop\\[1\\]:{sale:7}:standing:*");
+    }
+}

@@ -1,0 +1,31 @@
+//! Redis: shared, disposable memory. What is here makes the service faster, never right.
+//!
+//! - [`keys`]: the whole schema; no key is made elsewhere. [`scripts`]: the Lua, one file one operation.
+//! - [`connection`]: connections, and the flag that keeps callers away while Redis is gone.
+//! - [`shared_memory`]: limits and the sold-out filter at the checkout's door. [`filter_builder`]: its rebuild.
+//! - [`courier`]: what is told to Redis after a commit, in the background.
+//! - [`code_lock`], [`leadership`], [`news`]: one adapter each. [`inspector`]: what `verify` reads.
+
+mod code_lock;
+mod connection;
+mod courier;
+mod filter_builder;
+mod health;
+mod inspector;
+mod keys;
+mod leadership;
+mod metrics;
+mod news;
+mod scripts;
+mod shared_memory;
+
+pub(crate) use code_lock::RedisCodeLock;
+pub(crate) use connection::{InvalidRedis, Redis};
+pub(crate) use courier::Courier;
+pub(crate) use filter_builder::RedisFilterBuilder;
+pub(crate) use health::RedisHealth;
+pub(crate) use inspector::RedisMemoryReader;
+pub(crate) use leadership::RedisLeadership;
+pub(crate) use metrics::RedisMetrics;
+pub(crate) use news::{NewsListener, RedisNews};
+pub(crate) use shared_memory::RedisSharedMemory;

@@ -1,0 +1,66 @@
+//! `POST /checkout`: collect an item.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::Api;
+use super::error::ApiError;
+use super::json::rfc3339;
+use super::params::Params;
+use crate::application::checkout::{CheckoutAnswer, CheckoutCommand};
+use crate::domain::ids::{BuyerId, ItemId, Quantity};
+
+#[derive(Serialize)]
+struct CheckoutBody {
+    code: String,
+    items_count: usize,
+    sale_id: String,
+    sale_ends_at: String,
+}
+
+pub(super) async fn post(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let command = command(query.as_deref())?;
+    let checkout = Arc::clone(&api.checkout);
+    let answer = api.run(async move { checkout.execute(&command).await }).await?;
+    match answer {
+        CheckoutAnswer::Accepted { code, lines, sale } => Ok(Json(CheckoutBody {
+            code: code.to_string(),
+            items_count: lines,
+            sale_id: sale.id.to_string(),
+            sale_ends_at: rfc3339(sale.window.ends_at()),
+        })
+        .into_response()),
+        CheckoutAnswer::Refused(reason) => Err(reason.into()),
+        CheckoutAnswer::QuantityBeyondLimit(limit) => {
+            Err(ApiError::invalid("quantity", format!("must be a whole number from 1 to {limit}")))
+        }
+        CheckoutAnswer::SaleNotFound => Err(ApiError::SaleNotFound),
+        CheckoutAnswer::NoActiveSale => Err(ApiError::NoActiveSale),
+        CheckoutAnswer::SaleIdRequired => Err(ApiError::SaleIdRequired),
+    }
+}
+
+fn command(query: Option<&str>) -> Result<CheckoutCommand, ApiError> {
+    let mut params = Params::parse(query);
+    let buyer = params.required("user_id", BuyerId::parse);
+    let item = params.required_as("item_id", "id", ItemId::parse);
+    let quantity = params
+        .number("quantity", 1, i32::MAX.unsigned_abs())
+        .and_then(|pieces| Quantity::new(i32::try_from(pieces).ok()?))
+        .unwrap_or(Quantity::ONE);
+    let sale = params.sale_id();
+    params.finish()?;
+    // A parameter that is missing here is a fault, and faults have ended this function.
+    let (Some(buyer), Some(item)) = (buyer, item) else {
+        return Err(ApiError::Validation(super::error::Faults::new()));
+    };
+    let sale = sale.transpose()?;
+    Ok(CheckoutCommand { buyer, item, quantity, sale })
+}

@@ -1,0 +1,188 @@
+//! The boundary for errors: which error is which status, and what the outside is told. What is inside stays there; the log has
+//! it under the request's id.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::application::ports::{PortError, RefusalReason};
+
+/// Seconds after which a refused client may come again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// Faults by parameter.
+pub(super) type Faults = BTreeMap<&'static str, String>;
+
+/// Why an error was answered, for the log.
+#[derive(Clone)]
+pub(super) struct Cause(pub(super) Arc<dyn Error + Send + Sync>);
+
+/// Everything that is not the answer that was hoped for.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    Validation(Faults),
+    SaleIdRequired,
+    UserLimitExceeded,
+    ItemNotFound,
+    SaleNotFound,
+    NoActiveSale,
+    CodeNotFound,
+    NotPurchased,
+    RouteNotFound,
+    MethodNotAllowed,
+    PayloadTooLarge,
+    UriTooLong,
+    BodyTooSlow,
+    ItemSoldOut,
+    SaleSoldOut,
+    PurchaseInProgress,
+    SaleNotStarted,
+    SaleEnded,
+    Overloaded(Arc<dyn Error + Send + Sync>),
+    Unavailable(Arc<dyn Error + Send + Sync>),
+    TimedOut,
+    Internal(Arc<dyn Error + Send + Sync>),
+}
+
+#[derive(Serialize)]
+struct Body {
+    message: &'static str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<Faults>,
+}
+
+impl ApiError {
+    /// One fault in one parameter.
+    pub(super) fn invalid(parameter: &'static str, fault: impl Into<String>) -> Self {
+        Self::Validation(Faults::from([(parameter, fault.into())]))
+    }
+
+    /// Status, code and message.
+    fn parts(&self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Validation(_) => {
+                (S::BAD_REQUEST, "validation_failed", "the request is not valid")
+            }
+            Self::BodyTooSlow => {
+                (S::BAD_REQUEST, "validation_failed", "the body did not arrive in time")
+            }
+            Self::SaleIdRequired => (
+                S::BAD_REQUEST,
+                "sale_id_required",
+                "several sales are open: say which with sale_id",
+            ),
+            Self::UserLimitExceeded => (
+                S::BAD_REQUEST,
+                "user_limit_exceeded",
+                "this would be more than a buyer may have in this sale",
+            ),
+            Self::ItemNotFound => (S::NOT_FOUND, "item_not_found", "the sale has no such item"),
+            Self::SaleNotFound => (S::NOT_FOUND, "sale_not_found", "there is no such sale"),
+            Self::NoActiveSale => (S::NOT_FOUND, "no_active_sale", "no sale is open"),
+            Self::CodeNotFound => (S::NOT_FOUND, "code_not_found", "there is no such code"),
+            Self::NotPurchased => {
+                (S::NOT_FOUND, "not_purchased", "this code has not been purchased")
+            }
+            Self::RouteNotFound => (S::NOT_FOUND, "route_not_found", "there is no such path"),
+            Self::MethodNotAllowed => {
+                (S::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method")
+            }
+            Self::PayloadTooLarge => {
+                (S::PAYLOAD_TOO_LARGE, "payload_too_large", "the body is too large")
+            }
+            Self::UriTooLong => (S::URI_TOO_LONG, "uri_too_long", "the request line is too long"),
+            Self::ItemSoldOut => (S::CONFLICT, "item_sold_out", "the item is sold out"),
+            Self::SaleSoldOut => (S::CONFLICT, "sale_sold_out", "the sale is sold out"),
+            Self::PurchaseInProgress => (
+                S::CONFLICT,
+                "purchase_in_progress",
+                "this code is being purchased right now: ask again",
+            ),
+            Self::SaleNotStarted => (S::CONFLICT, "sale_not_started", "the sale has not started"),
+            Self::SaleEnded => (S::GONE, "sale_ended", "the sale has ended"),
+            Self::Overloaded(_) => (
+                S::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "too many requests at once: nothing was done, ask again",
+            ),
+            Self::Unavailable(_) | Self::TimedOut => (
+                S::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "the service cannot answer right now: ask again, a repeat is safe",
+            ),
+            Self::Internal(_) => {
+                (S::INTERNAL_SERVER_ERROR, "internal", "something went wrong on our side")
+            }
+        }
+    }
+
+    fn asks_to_retry(&self) -> bool {
+        matches!(
+            self,
+            Self::PurchaseInProgress | Self::Overloaded(_) | Self::Unavailable(_) | Self::TimedOut
+        )
+    }
+
+    /// The rest of the request would have to be read before the connection could be used again.
+    fn ends_the_connection(&self) -> bool {
+        matches!(self, Self::PayloadTooLarge | Self::BodyTooSlow)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code, message) = self.parts();
+        let (asks_to_retry, ends) = (self.asks_to_retry(), self.ends_the_connection());
+        let (errors, cause) = match self {
+            Self::Validation(faults) => (Some(faults), None),
+            Self::Overloaded(cause) | Self::Unavailable(cause) | Self::Internal(cause) => {
+                (None, Some(cause))
+            }
+            _ => (None, None),
+        };
+        let mut response = (status, Json(Body { message, code, errors })).into_response();
+        if asks_to_retry {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if ends {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(cause) = cause {
+            response.extensions_mut().insert(Cause(cause));
+        }
+        response
+    }
+}
+
+impl From<PortError> for ApiError {
+    fn from(error: PortError) -> Self {
+        let cause: fn(Arc<PortError>) -> Self = match &error {
+            PortError::Unavailable { .. } => |error| Self::Unavailable(error),
+            PortError::Overloaded(_) => |error| Self::Overloaded(error),
+            PortError::Broken { .. } => |error| Self::Internal(error),
+        };
+        cause(Arc::new(error))
+    }
+}
+
+impl From<RefusalReason> for ApiError {
+    fn from(reason: RefusalReason) -> Self {
+        match reason {
+            RefusalReason::ItemSoldOut => Self::ItemSoldOut,
+            RefusalReason::SaleSoldOut => Self::SaleSoldOut,
+            RefusalReason::ItemNotFound => Self::ItemNotFound,
+            RefusalReason::BuyerLimit => Self::UserLimitExceeded,
+            RefusalReason::NotStarted => Self::SaleNotStarted,
+            RefusalReason::Ended => Self::SaleEnded,
+            RefusalReason::InProgress => Self::PurchaseInProgress,
+            RefusalReason::Unavailable => Self::TimedOut,
+        }
+    }
+}

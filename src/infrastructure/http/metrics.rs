@@ -1,0 +1,126 @@
+//! Requests in numbers. Children are resolved the first time they are needed and kept.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::http::Method;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+};
+
+/// Templates of all routes; the last one stands for everything else.
+const ROUTES: [&str; 10] = [
+    "/checkout",
+    "/purchase",
+    "/sales/active",
+    "/sales/{sale_id}",
+    "/sales/{sale_id}/items",
+    "/purchases/{code}",
+    "/users/{user_id}/purchases",
+    "/health",
+    "/metrics",
+    "unmatched",
+];
+/// Methods; the last one stands for everything else.
+const METHODS: [&str; 8] = ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"];
+/// Statuses that are answered; the last one stands for everything else.
+const STATUSES: [&str; 13] =
+    ["200", "400", "404", "405", "409", "410", "413", "414", "429", "431", "500", "503", "other"];
+
+/// Counts and times requests.
+pub(crate) struct HttpMetrics {
+    total: IntCounterVec,
+    duration: HistogramVec,
+    totals: Vec<OnceLock<IntCounter>>,
+    durations: Vec<OnceLock<Histogram>>,
+}
+
+impl HttpMetrics {
+    /// Registers the metrics.
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let total = IntCounterVec::new(
+            Opts::new("http_requests_total", "Requests answered."),
+            &["method", "route", "status"],
+        )?;
+        let buckets = vec![
+            0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+            2.5, 5.0, 10.0,
+        ];
+        let duration = HistogramVec::new(
+            HistogramOpts::new("http_request_duration_seconds", "Time until the answer.")
+                .buckets(buckets),
+            &["method", "route"],
+        )?;
+        registry.register(Box::new(total.clone()))?;
+        registry.register(Box::new(duration.clone()))?;
+        let pairs = ROUTES.len() * METHODS.len();
+        Ok(Self {
+            total,
+            duration,
+            totals: (0..pairs * STATUSES.len()).map(|_| OnceLock::new()).collect(),
+            durations: (0..pairs).map(|_| OnceLock::new()).collect(),
+        })
+    }
+
+    /// Takes in one answered request.
+    pub(super) fn answered(&self, method: &Method, route: &str, status: u16, took: Duration) {
+        let route = place(&ROUTES, route);
+        let method = place(&METHODS, method.as_str());
+        let mut buffer = [0; 3];
+        let status = place(&STATUSES, digits(status, &mut buffer));
+        let pair = route * METHODS.len() + method;
+        let (method, route, status_name) = (METHODS[method], ROUTES[route], STATUSES[status]);
+        self.totals[pair * STATUSES.len() + status]
+            .get_or_init(|| self.total.with_label_values(&[method, route, status_name]))
+            .inc();
+        self.durations[pair]
+            .get_or_init(|| self.duration.with_label_values(&[method, route]))
+            .observe(took.as_secs_f64());
+    }
+}
+
+/// The place of a word, or of the last one for an unknown word.
+fn place(words: &[&str], word: &str) -> usize {
+    words.iter().position(|known| *known == word).unwrap_or(words.len() - 1)
+}
+
+/// A status in digits, without an allocation.
+fn digits(status: u16, buffer: &mut [u8; 3]) -> &str {
+    for (digit, power) in buffer.iter_mut().zip([100, 10, 1]) {
+        *digit = b'0' + (status / power % 10).to_le_bytes()[0];
+    }
+    std::str::from_utf8(buffer).unwrap_or("")
+}
+
+/// A route's template without its version: a path without one is version 1.
+pub(super) fn route_of(matched: Option<&str>) -> &str {
+    matched.map_or("unmatched", |path| path.strip_prefix("/v1").unwrap_or(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_user_typed_becomes_a_label() {
+        let registry = Registry::new();
+        let metrics = HttpMetrics::register(&registry).unwrap();
+        let method = Method::from_bytes(b"BREW").unwrap();
+
+        metrics.answered(&method, "/etc/passwd", 299, Duration::ZERO);
+
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert!(
+            text.contains(
+                r#"http_requests_total{method="OTHER",route="unmatched",status="other"} 1"#
+            )
+        );
+    }
+
+    #[test]
+    fn both_spellings_of_version_one_are_one_route() {
+        assert_eq!(route_of(Some("/v1/checkout")), "/checkout");
+        assert_eq!(route_of(Some("/checkout")), "/checkout");
+        assert_eq!(route_of(None), "unmatched");
+    }
+}

@@ -1,0 +1,98 @@
+//! HTTP, as front ends see it. Every route stands on this page; [`error`] alone knows which error is which status.
+//!
+//! - one file an endpoint: [`checkout`], [`purchase`], [`sales`], [`purchases`], [`users`].
+//! - on the way in: [`server`] (connections), [`observe`] (request ids, metrics, log), [`body`] (its bounds), [`params`] (the
+//!   query, parsed strictly).
+
+mod body;
+mod checkout;
+mod error;
+mod json;
+mod metrics;
+mod observe;
+mod paging;
+mod params;
+mod purchase;
+mod purchases;
+mod sales;
+mod server;
+mod users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use tokio_util::task::TaskTracker;
+
+use crate::application::browse::Browse;
+use crate::application::checkout::Checkout;
+use crate::application::ports::PortError;
+use crate::application::purchase::Purchase;
+
+use error::ApiError;
+
+pub(crate) use body::BodyLimits;
+pub(crate) use metrics::HttpMetrics;
+pub(crate) use observe::Observer;
+pub(crate) use server::{Server, ServerLimits};
+
+/// What handlers work with.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) checkout: Arc<Checkout>,
+    pub(crate) purchase: Arc<Purchase>,
+    pub(crate) browse: Arc<Browse>,
+    /// Work with effects runs here, so that a client that hangs up stops nothing half-way.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) request_timeout: Duration,
+}
+
+impl Api {
+    /// Everything that is served to buyers. `extra` is served beside it.
+    pub(crate) fn router(self, observer: Observer, body: BodyLimits, extra: Router) -> Router {
+        let v1 = Router::new()
+            .route("/checkout", post(checkout::post))
+            .route("/purchase", post(purchase::post))
+            .route("/sales/active", get(sales::active))
+            .route("/sales/{sale_id}", get(sales::one))
+            .route("/sales/{sale_id}/items", get(sales::items))
+            .route("/purchases/{code}", get(purchases::one))
+            .route("/users/{user_id}/purchases", get(users::purchases));
+        Router::new()
+            .nest("/v1", v1.clone())
+            .merge(v1)
+            .with_state(self)
+            .merge(extra)
+            .fallback(async || ApiError::RouteNotFound)
+            .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+            .layer(from_fn_with_state(body, body::bounded))
+            .layer(from_fn(observe::bounded_uri))
+            .layer(from_fn_with_state(observer, observe::observe))
+    }
+
+    /// Runs work with effects to its end, whatever becomes of the client; the client waits a bounded time for it.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, PortError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let task = self.tasks.spawn(work);
+        match tokio::time::timeout(self.request_timeout, task).await {
+            Ok(Ok(result)) => Ok(result?),
+            Ok(Err(panic)) => Err(ApiError::Internal(Arc::new(panic))),
+            Err(_) => Err(ApiError::TimedOut),
+        }
+    }
+
+    /// Reads; nothing is lost when the client hangs up.
+    async fn read<T>(
+        &self,
+        read: impl Future<Output = Result<T, PortError>>,
+    ) -> Result<T, ApiError> {
+        match tokio::time::timeout(self.request_timeout, read).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(ApiError::TimedOut),
+        }
+    }
+}

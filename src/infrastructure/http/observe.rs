@@ -1,0 +1,122 @@
+//! Around every request: its id, its metrics, its line in the log, and the word that the connection ends when the service does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::error::{ApiError, Cause};
+use super::metrics::{HttpMetrics, route_of};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest id that is taken from a client.
+const MAX_REQUEST_ID: usize = 128;
+/// Longest request target in bytes; above it 414. It holds the longest valid request many times over.
+const MAX_URI_BYTES: usize = 16_384;
+
+/// What observing needs.
+#[derive(Clone)]
+pub(crate) struct Observer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    metrics: HttpMetrics,
+    log_all: bool,
+    /// Begins every id that is made here; another one for every run of an instance.
+    id_prefix: String,
+    next_id: AtomicU64,
+    is_draining: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Observer {
+    /// Logs all requests or only failures; connections are told to close while `is_draining` says so.
+    pub(crate) fn new(
+        metrics: HttpMetrics,
+        log_all: bool,
+        id_prefix: String,
+        is_draining: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let (next_id, is_draining) = (AtomicU64::new(1), Box::new(is_draining));
+        Self { shared: Arc::new(Shared { metrics, log_all, id_prefix, next_id, is_draining }) }
+    }
+}
+
+impl Shared {
+    /// The client's id if it is sane, else one of ours.
+    fn request_id(&self, request: &Request) -> HeaderValue {
+        if let Some(id) = request.headers().get(REQUEST_ID).filter(|id| is_sane(id.as_bytes())) {
+            return id.clone();
+        }
+        let number = self.next_id.fetch_add(1, Ordering::Relaxed);
+        HeaderValue::try_from(format!("{}-{number:x}", self.id_prefix))
+            .unwrap_or(HeaderValue::from_static("unknown"))
+    }
+}
+
+fn is_sane(id: &[u8]) -> bool {
+    (1..=MAX_REQUEST_ID).contains(&id.len())
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
+}
+
+pub(super) async fn observe(
+    State(observer): State<Observer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let since = Instant::now();
+    let shared = &observer.shared;
+    let id = shared.request_id(&request);
+    let method = request.method().clone();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    let route = route_of(matched.as_ref().map(MatchedPath::as_str));
+    let took = since.elapsed();
+    let status = response.status().as_u16();
+    shared.metrics.answered(&method, route, status, took);
+    let elapsed_ms = took.as_secs_f64() * 1_000.0;
+    let request_id = id.to_str().unwrap_or_default();
+    if status >= 500 {
+        let cause = response.extensions_mut().remove::<Cause>();
+        let cause = cause.map_or_else(String::new, |cause| describe(&cause));
+        if status == 503 {
+            tracing::warn!(request_id, %method, route, status, elapsed_ms, cause, "request not served");
+        } else {
+            tracing::error!(request_id, %method, route, status, elapsed_ms, cause, "request failed");
+        }
+    } else if shared.log_all {
+        tracing::info!(request_id, %method, route, status, elapsed_ms, "request");
+    }
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    if (shared.is_draining)() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The error and what caused it.
+fn describe(cause: &Cause) -> String {
+    let mut text = cause.0.to_string();
+    let mut source = cause.0.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// Refuses request targets that are too long for anything this service knows.
+pub(super) async fn bounded_uri(request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    let bytes = uri.path().len() + uri.query().map_or(0, str::len);
+    if bytes > MAX_URI_BYTES {
+        return ApiError::UriTooLong.into_response();
+    }
+    next.run(request).await
+}

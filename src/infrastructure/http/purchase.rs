@@ -1,0 +1,74 @@
+//! `POST /purchase`: buy what a code stands for.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::Api;
+use super::error::ApiError;
+use super::json::OutcomeBody;
+use super::params::Params;
+use crate::application::catalogue::Item;
+use crate::application::purchase::{PurchaseCommand, Purchased};
+use crate::domain::code::CodeClaim;
+use crate::domain::purchase::{Outcome, Verdict};
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+#[derive(Serialize)]
+struct PurchaseBody {
+    #[serde(flatten)]
+    outcome: OutcomeBody,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+}
+
+pub(super) async fn post(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let claim = claim(query.as_deref())?;
+    let purchase = Arc::clone(&api.purchase);
+    let answer = api.run(async move { purchase.execute(PurchaseCommand { claim }).await }).await?;
+    match answer {
+        Purchased::Settled { outcome, items, replayed } => {
+            let mut response = respond(&outcome, items);
+            if replayed {
+                response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+            }
+            Ok(response)
+        }
+        Purchased::UnknownCode => Err(ApiError::CodeNotFound),
+        Purchased::Refused(reason) => Err(reason.into()),
+    }
+}
+
+fn claim(query: Option<&str>) -> Result<CodeClaim, ApiError> {
+    let mut params = Params::parse(query);
+    let claim = params.required("code", |text| Ok::<_, String>(CodeClaim::parse(text)));
+    params.finish()?;
+    claim.flatten().ok_or(ApiError::CodeNotFound)
+}
+
+/// The three answers that are stored, told the same way each time.
+fn respond(outcome: &Outcome, items: Vec<Item>) -> Response {
+    let (status, message, code) = match outcome.verdict() {
+        Verdict::Bought => (StatusCode::OK, None, None),
+        Verdict::NothingLeft => {
+            (StatusCode::CONFLICT, Some("none of the items is left"), Some("items_already_sold"))
+        }
+        Verdict::LimitReached => (
+            StatusCode::BAD_REQUEST,
+            Some("this would be more than a buyer may have in this sale"),
+            Some("user_limit_exceeded"),
+        ),
+    };
+    let body = PurchaseBody { outcome: OutcomeBody::new(outcome, items), message, code };
+    (status, Json(body)).into_response()
+}

@@ -1,0 +1,110 @@
+//! Connections: accepted within bounds, served, closed in an orderly way.
+//!
+//! Not `axum::serve`, which sets neither `TCP_NODELAY` nor a time for the head nor a bound on connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Pause after an accept that failed for want of resources.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Bounds of a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ServerLimits {
+    /// Connections at a time.
+    pub(crate) connections: usize,
+    /// Time for a head to be complete, and for a connection to be idle.
+    pub(crate) header_read_timeout: Duration,
+    /// Bytes of a head.
+    pub(crate) head_bytes: usize,
+}
+
+/// A bound listener with what it serves.
+pub(crate) struct Server {
+    listener: TcpListener,
+    router: Router,
+    limits: ServerLimits,
+}
+
+impl Server {
+    /// Binds; port 0 takes a free one. `name` is for the log.
+    pub(crate) async fn bind(
+        name: &str,
+        (host, port): (&str, u16),
+        router: Router,
+        limits: ServerLimits,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind((host, port)).await?;
+        let address: SocketAddr = listener.local_addr()?;
+        tracing::info!(server = name, %address, "listening");
+        Ok(Self { listener, router, limits })
+    }
+
+    /// Serves until `stop`; then accepts no more, finishes what was begun and comes back.
+    pub(crate) async fn serve(self, stop: CancellationToken) {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_read_timeout)
+            .max_buf_size(self.limits.head_bytes)
+            .pipeline_flush(true);
+        let graceful = GracefulShutdown::new();
+        let permits = Arc::new(Semaphore::new(self.limits.connections));
+        let connections = TaskTracker::new();
+        while let Some((stream, permit)) = self.accept(&permits, &stop).await {
+            let service = TowerToHyperService::new(self.router.clone());
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            let connection = graceful.watch(connection);
+            connections.spawn(async move {
+                // A connection that breaks is the client's affair: nothing to tell.
+                let _ = connection.await;
+                drop(permit);
+            });
+        }
+        drop(self.listener);
+        graceful.shutdown().await;
+        connections.close();
+        connections.wait().await;
+    }
+
+    /// The next connection, once there is room for it; `None` after the stop.
+    async fn accept(
+        &self,
+        permits: &Arc<Semaphore>,
+        stop: &CancellationToken,
+    ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+        let permit = tokio::select! {
+            () = stop.cancelled() => return None,
+            permit = Arc::clone(permits).acquire_owned() => permit.ok()?,
+        };
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return None,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    // Answers are small and complete: waiting to fill a packet only delays them.
+                    let _ = stream.set_nodelay(true);
+                    return Some((stream, permit));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}

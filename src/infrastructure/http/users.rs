@@ -1,0 +1,34 @@
+//! `GET /users/{user_id}/purchases`: what a buyer bought.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+
+use super::Api;
+use super::error::ApiError;
+use super::paging::{PageBody, page_request};
+use super::params::Params;
+use super::purchases::PastPurchaseBody;
+use crate::domain::ids::BuyerId;
+
+pub(super) async fn purchases(
+    State(api): State<Api>,
+    user_id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<PageBody<PastPurchaseBody>>, ApiError> {
+    let mut params = Params::parse(query.as_deref());
+    let page = page_request(&mut params);
+    let sale = params.sale_id();
+    let buyer = match user_id {
+        Ok(Path(user_id)) => params.path("user_id", BuyerId::parse(&user_id)),
+        Err(_) => params.path("user_id", Err("is not valid percent-encoded UTF-8")),
+    };
+    params.finish()?;
+    let Some(buyer) = buyer else {
+        return Err(ApiError::invalid("user_id", "is required"));
+    };
+    let sale = sale.transpose()?;
+    let history = api.read(api.browse.history(&buyer, sale, page)).await?;
+    let data = history.entries.into_iter().map(PastPurchaseBody::from).collect();
+    Ok(Json(PageBody::new(data, history.total, page)))
+}

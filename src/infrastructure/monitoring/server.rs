@@ -1,0 +1,99 @@
+//! The endpoints for Prometheus and probes.
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
+use serde_json::json;
+
+use super::health::{HealthReport, Overall};
+
+/// Brings gauges up to date before they are read.
+type BeforeScrape = std::sync::Arc<dyn Fn() + Send + Sync>;
+
+/// What the endpoints serve from.
+#[derive(Clone)]
+pub(crate) struct Monitoring {
+    /// All metrics.
+    pub(crate) registry: Registry,
+    /// All checks.
+    pub(crate) health: HealthReport,
+    /// Called before every scrape.
+    pub(crate) before_scrape: BeforeScrape,
+}
+
+impl Monitoring {
+    /// `/metrics`, `/livez`, `/readyz`, `/healthz`.
+    pub(crate) fn router(self) -> Router {
+        Router::new()
+            .route("/metrics", get(metrics))
+            .route("/livez", get(livez))
+            .route("/readyz", get(readyz))
+            .route("/healthz", get(healthz))
+            .fallback(not_found)
+            .method_not_allowed_fallback(method_not_allowed)
+            .with_state(self)
+    }
+}
+
+/// All metrics in Prometheus's text format.
+pub(crate) fn exposition(monitoring: &Monitoring) -> Response {
+    (monitoring.before_scrape)();
+    match TextEncoder::new().encode_to_string(&monitoring.registry.gather()) {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "cannot write the metrics");
+            error_body(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the metrics cannot be written",
+                "internal",
+            )
+        }
+    }
+}
+
+async fn metrics(State(monitoring): State<Monitoring>) -> Response {
+    exposition(&monitoring)
+}
+
+async fn livez() -> Response {
+    Json(json!({ "status": "ok" })).into_response()
+}
+
+async fn readyz(State(monitoring): State<Monitoring>) -> Response {
+    let (overall, body) = monitoring.health.look().await;
+    let status = match overall {
+        Overall::Ok | Overall::Degraded => StatusCode::OK,
+        Overall::Failing | Overall::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, Json(body)).into_response()
+}
+
+async fn healthz(State(monitoring): State<Monitoring>) -> Response {
+    health_endpoint(monitoring).await
+}
+
+/// All checks. A draining service is healthy: it only does not want more.
+pub(crate) async fn health_endpoint(monitoring: Monitoring) -> Response {
+    let (overall, body) = monitoring.health.look().await;
+    let status = match overall {
+        Overall::Ok | Overall::Degraded | Overall::Draining => StatusCode::OK,
+        Overall::Failing => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, Json(body)).into_response()
+}
+
+async fn not_found() -> Response {
+    error_body(StatusCode::NOT_FOUND, "there is nothing here", "route_not_found")
+}
+
+async fn method_not_allowed() -> Response {
+    error_body(StatusCode::METHOD_NOT_ALLOWED, "this takes GET only", "method_not_allowed")
+}
+
+fn error_body(status: StatusCode, message: &str, code: &str) -> Response {
+    (status, Json(json!({ "message": message, "code": code }))).into_response()
+}

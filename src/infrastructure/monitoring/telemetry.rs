@@ -1,0 +1,141 @@
+//! Logs: JSON lines on standard error, or for people. Every line names the service and the instance.
+
+use std::io::IsTerminal;
+
+use serde_json::{Map, Value, json};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Lines that wait to be written; above it they are dropped rather than waited for.
+const BUFFERED_LINES: usize = 65_536;
+
+/// Logging cannot begin.
+#[derive(Debug, thiserror::Error)]
+#[error("log.level: {0}")]
+pub(crate) struct InvalidLog(String);
+
+/// Writes out what waits when it is dropped.
+pub(crate) struct LogGuard {
+    _worker: WorkerGuard,
+}
+
+/// Starts logging for this process.
+pub(crate) fn init_logging(config: &LogConfig, instance: &str) -> Result<LogGuard, InvalidLog> {
+    let filter =
+        EnvFilter::try_new(&config.level).map_err(|error| InvalidLog(error.to_string()))?;
+    let (writer, worker) = NonBlockingBuilder::default()
+        .buffered_lines_limit(BUFFERED_LINES)
+        .lossy(true)
+        .finish(std::io::stderr());
+    let is_pretty = match config.format {
+        LogFormat::Pretty => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let result = if is_pretty {
+        builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
+    } else {
+        builder.event_format(JsonLine { instance: instance.to_owned() }).try_init()
+    };
+    result.map_err(|error| InvalidLog(error.to_string()))?;
+    Ok(LogGuard { _worker: worker })
+}
+
+/// One flat JSON object a line: the fixed fields first, then the event's own.
+struct JsonLine {
+    instance: String,
+}
+
+impl<S, N> FormatEvent<S, N> for JsonLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let mut line = Map::new();
+        let mut time = String::new();
+        let _ = tracing_subscriber::fmt::time::FormatTime::format_time(
+            &tracing_subscriber::fmt::time::SystemTime,
+            &mut Writer::new(&mut time),
+        );
+        line.insert("timestamp".into(), json!(time));
+        line.insert("level".into(), json!(event.metadata().level().as_str()));
+        line.insert("message".into(), fields.message.unwrap_or_default().into());
+        line.insert("service".into(), json!("flash-sale"));
+        line.insert("instance".into(), json!(self.instance));
+        line.insert("target".into(), json!(event.metadata().target()));
+        if let Some(span) = context.lookup_current()
+            && let Some(formatted) = span.extensions().get::<FormattedFields<N>>()
+            && !formatted.is_empty()
+        {
+            line.insert("span".into(), json!(formatted.as_str()));
+        }
+        for (name, value) in fields.others {
+            line.entry(name).or_insert(value);
+        }
+        writeln!(writer, "{}", Value::Object(line))
+    }
+}
+
+/// Takes an event's fields apart.
+#[derive(Default)]
+struct Fields {
+    message: Option<String>,
+    others: Map<String, Value>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        self.others.insert(field.name().to_owned(), value);
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let text = format!("{value:?}");
+        if field.name() == "message" {
+            self.message = Some(text);
+        } else {
+            self.put(field, text.into());
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.message = Some(value.to_owned());
+        } else {
+            self.put(field, value.into());
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+}

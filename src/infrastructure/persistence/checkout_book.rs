@@ -1,0 +1,39 @@
+//! The checkout book at PostgreSQL: checkouts share transactions, each caller waits for its own answer.
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::batches::{BatchTransaction, Splitting, not_served};
+use super::collect_batch::CollectBatch;
+use super::database::Database;
+use crate::application::ports::{CheckoutBook, Collect, Collected, PortError};
+use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
+
+/// Collects in batches.
+pub(crate) struct PostgresCheckoutBook {
+    batcher: Batcher<Splitting<CollectBatch>>,
+}
+
+impl PostgresCheckoutBook {
+    pub(crate) fn new(
+        database: Database,
+        limits: BatchLimits,
+        retries: u32,
+        metrics: &BatchMetrics,
+        scope: (TaskTracker, CancellationToken),
+    ) -> Self {
+        let work = Splitting { transaction: CollectBatch::new(database), retries };
+        Self { batcher: Batcher::new("checkout", work, limits, metrics, scope) }
+    }
+}
+
+#[async_trait]
+impl CheckoutBook for PostgresCheckoutBook {
+    async fn collect(&self, wanted: Collect) -> Result<Collected, PortError> {
+        match self.batcher.submit(wanted.sale, wanted).await {
+            Ok(reply) => reply,
+            Err(reason) => Err(not_served(CollectBatch::WHAT, reason)),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What can go wrong at PostgreSQL, sorted by what to do about it.
+
+use crate::application::ports::PortError;
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ErrorClass {
+    /// Lost a race or a deadlock, or did not get a lock in time: the same transaction may succeed now.
+    Transient,
+    /// The statement or the pool took too long.
+    Timeout,
+    /// The connection is gone or cannot be made. Whether a commit happened is unknown.
+    Connection,
+    /// It will fail again.
+    Permanent,
+}
+
+impl ErrorClass {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Transient, Self::Timeout, Self::Connection, Self::Permanent];
+
+    /// The word for metrics and logs.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Timeout => "timeout",
+            Self::Connection => "connection",
+            Self::Permanent => "permanent",
+        }
+    }
+}
+
+/// Constraints that say: somebody else was faster. Deciding again finds what they did.
+const RACES: [&str; 4] =
+    ["purchases_pkey", "buyers_pkey", "items_sold_within_stock", "buyers_bought_within_limit"];
+
+/// An error of PostgreSQL, or a race that a condition in a statement noticed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DatabaseError {
+    /// From the driver or the server.
+    #[error(transparent)]
+    Sqlx(#[from] sqlx::Error),
+    /// A conditional statement touched fewer rows than it was decided for.
+    #[error("{0}: somebody else was faster")]
+    Raced(&'static str),
+    /// A row holds what no version of this service writes.
+    #[error("{0}: the row is not readable")]
+    Unreadable(&'static str),
+}
+
+impl DatabaseError {
+    /// What to do about it.
+    pub(crate) fn class(&self) -> ErrorClass {
+        match self {
+            Self::Raced(_) => ErrorClass::Transient,
+            Self::Unreadable(_) => ErrorClass::Permanent,
+            Self::Sqlx(error) => classify(error),
+        }
+    }
+
+    /// Whether a row lock was not had in time.
+    pub(crate) fn is_lock_wait(&self) -> bool {
+        matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some("55P03"))
+    }
+
+    /// What the application is told.
+    pub(crate) fn into_port_error(self, what: &'static str) -> PortError {
+        match self.class() {
+            ErrorClass::Transient | ErrorClass::Timeout | ErrorClass::Connection => {
+                PortError::Unavailable { what, source: Box::new(self) }
+            }
+            ErrorClass::Permanent => PortError::Broken { what, source: Box::new(self) },
+        }
+    }
+}
+
+fn classify(error: &sqlx::Error) -> ErrorClass {
+    match error {
+        sqlx::Error::PoolTimedOut => ErrorClass::Timeout,
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => ErrorClass::Connection,
+        sqlx::Error::Database(database) => {
+            let raced = database.constraint().is_some_and(|name| {
+                // A partition's constraint is named after its parent's, or carries its name.
+                RACES.contains(&name) || is_partition_key(name)
+            });
+            if raced { ErrorClass::Transient } else { classify_code(code(error).as_deref()) }
+        }
+        _ => ErrorClass::Permanent,
+    }
+}
+
+/// Primary keys of partitions: `purchases_from_100_pkey`, `buyers_from_0_pkey`.
+fn is_partition_key(name: &str) -> bool {
+    name.ends_with("_pkey")
+        && (name.starts_with("purchases_from_") || name.starts_with("buyers_from_"))
+}
+
+/// By SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn classify_code(code: Option<&str>) -> ErrorClass {
+    match code {
+        // serialization_failure, deadlock_detected, lock_not_available
+        Some("40001" | "40P01" | "55P03") => ErrorClass::Transient,
+        // query_canceled: statement_timeout
+        Some("57014") => ErrorClass::Timeout,
+        // idle_in_transaction_session_timeout; too_many_connections; admin shutdown, crash, starting up
+        Some("25P03" | "53300" | "57P01" | "57P02" | "57P03") => ErrorClass::Connection,
+        Some(code) if code.starts_with("08") => ErrorClass::Connection,
+        _ => ErrorClass::Permanent,
+    }
+}
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_by_what_to_do_about_them() {
+        let classes = ["40001", "40P01", "55P03", "57014", "57P01", "08006", "23514", "42P01"]
+            .map(|code| classify_code(Some(code)).as_str());
+
+        assert_eq!(
+            classes,
+            [
+                "transient",
+                "transient",
+                "transient",
+                "timeout",
+                "connection",
+                "connection",
+                "permanent",
+                "permanent"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_lost_race_is_transient() {
+        assert_eq!(DatabaseError::Raced("test").class(), ErrorClass::Transient);
+    }
+
+    #[test]
+    fn the_keys_of_partitions_are_known_as_races() {
+        assert!(is_partition_key("purchases_from_100_pkey"));
+        assert!(!is_partition_key("purchase_items_from_100_pkey"));
+    }
+}

@@ -1,0 +1,125 @@
+//! The inspector in PostgreSQL: every check of [`checks`] in one snapshot, so that it is right while selling goes on.
+
+mod checks;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use self::checks::{CHECKS, Check, SCOPE};
+use super::database::Database;
+use super::metrics::Statement;
+use super::transaction::Options;
+use crate::application::ports::{Finding, Inspector, PortError};
+use crate::domain::ids::SaleId;
+
+/// The session's settings are made for statements that touch few rows; these are for reading all of them.
+///
+/// Hashing everything, partition by partition, is right for every check. Tables that have just grown have no
+/// statistics, and the planner then chooses nested loops that take hours, or sorts. Parallel workers would take cores
+/// from the sale, and their shared hash tables do not fit into the 64 MB of shared memory that a container has.
+const SETTINGS: &str = r"
+    SELECT set_config('plan_cache_mode', 'force_custom_plan', true),
+           set_config('enable_nestloop', 'off', true),
+           set_config('enable_mergejoin', 'off', true),
+           set_config('enable_partitionwise_join', 'on', true),
+           set_config('enable_partitionwise_aggregate', 'on', true),
+           set_config('max_parallel_workers_per_gather', '0', true),
+           set_config('work_mem', '64MB', true),
+           set_config('jit', 'off', true)
+";
+
+/// Looks for broken promises in PostgreSQL.
+pub(crate) struct PostgresInspector {
+    database: Database,
+    timeout: Duration,
+}
+
+impl PostgresInspector {
+    /// A single check takes `timeout` at most.
+    pub(crate) fn new(database: Database, timeout: Duration) -> Self {
+        Self { database, timeout }
+    }
+}
+
+#[async_trait]
+impl Inspector for PostgresInspector {
+    async fn inspect(&self, sale: Option<SaleId>) -> Result<Vec<Finding>, PortError> {
+        let options = Options { timeout: Some(self.timeout), ..Options::SNAPSHOT };
+        self.database
+            .transaction(options, |mut tx| async move {
+                let findings = look(&mut tx, sale);
+                let findings = self.database.time(Statement::Read, findings).await?;
+                Ok((tx, findings))
+            })
+            .await
+            .map_err(|error| error.into_port_error("the inspection"))
+    }
+}
+
+/// What a check saw.
+#[derive(Debug, sqlx::FromRow)]
+struct SeenRow {
+    counted: i64,
+    broken: i64,
+    examples: Vec<String>,
+}
+
+async fn look(
+    connection: &mut PgConnection,
+    sale: Option<SaleId>,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    sqlx::query(SETTINGS).execute(&mut *connection).await?;
+    let mut findings = Vec::with_capacity(CHECKS.len());
+    for check in CHECKS {
+        let seen: SeenRow = sqlx::query_as(AssertSqlSafe(statement(check)))
+            .bind(sale.map(SaleId::get))
+            .persistent(false)
+            .fetch_one(&mut *connection)
+            .await?;
+        findings.push(Finding {
+            promise: check.promise,
+            check: check.what,
+            counted: seen.counted,
+            broken: seen.broken,
+            examples: seen.examples,
+        });
+    }
+    Ok(findings)
+}
+
+/// The check as one statement that answers one row, from constants of this program. It goes over the data once; only if
+/// something is broken does it go a second time, for the examples.
+fn statement(check: &Check) -> String {
+    format!(
+        r"{SCOPE},
+seen (is_broken, example) AS NOT MATERIALIZED ({}
+)
+SELECT count(*) AS counted,
+       count(*) FILTER (WHERE is_broken) AS broken,
+       CASE WHEN bool_or(is_broken)
+            THEN ARRAY(SELECT example FROM seen WHERE is_broken ORDER BY example LIMIT 5)
+            ELSE ARRAY[]::text[]
+       END AS examples
+FROM seen",
+        check.sql
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::testing::sabotage::SABOTAGES;
+
+    #[test]
+    fn every_check_has_a_sabotage_that_breaks_it_and_every_sabotage_a_check() {
+        let checks: BTreeSet<_> = CHECKS.iter().map(|c| (c.promise, c.what)).collect();
+        let sabotages: BTreeSet<_> = SABOTAGES.iter().map(|s| (s.promise, s.check)).collect();
+
+        assert_eq!(checks, sabotages);
+        assert_eq!(checks.len(), CHECKS.len(), "two checks have one name");
+    }
+}

@@ -1,0 +1,225 @@
+//! What a sale sells, read from PostgreSQL.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::PgConnection;
+
+use super::database::Database;
+use super::metrics::Statement;
+use super::transaction::Options;
+use crate::application::catalogue::{Catalogue, CatalogueBuilder, Item};
+use crate::application::ports::{
+    ItemReader, Page, PageRequest, PortError, StockFacts, StockSnapshot, StockedItem,
+};
+use crate::domain::ids::{ItemId, ItemNo, SaleId};
+use crate::domain::sale::Progress;
+
+/// Items that one statement reads: memory for one chunk, not for a million rows, and a statement that is soon done.
+const CHUNK: i32 = 20_000;
+/// A snapshot over a large sale may take longer than an ordinary statement.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_mins(1);
+
+const CHUNK_OF_ITEMS: &str = r"
+    SELECT item_no, item_id, name, image_url
+    FROM items
+    WHERE sale_id = $1 AND item_no > $2
+    ORDER BY item_no
+    LIMIT $3
+";
+
+const NAMED: &str = r"
+    SELECT i.item_no, i.item_id, i.name, i.image_url
+    FROM unnest($2::int[]) AS t(item_no)
+    CROSS JOIN LATERAL (
+        SELECT item_no, item_id, name, image_url FROM items
+        WHERE sale_id = $1 AND item_no = t.item_no
+        OFFSET 0
+    ) AS i
+";
+
+const PAGE: &str = r"
+    SELECT s.item_no, s.stock, s.stock - s.sold
+    FROM item_stock AS s
+    WHERE s.sale_id = $1 AND (NOT $2 OR s.sold < s.stock)
+    ORDER BY s.item_no
+    LIMIT $3 OFFSET $4
+";
+
+const COUNT: &str = r"
+    SELECT count(*) FROM item_stock WHERE sale_id = $1 AND (NOT $2 OR sold < stock)
+";
+
+const PROGRESS: &str = r"
+    SELECT coalesce(sum(sold), 0)::bigint, coalesce(sum(stock - sold), 0)::bigint
+    FROM item_stock
+    WHERE sale_id = $1
+";
+
+const SOLD: &str = r"
+    SELECT item_no, stock, sold
+    FROM item_stock
+    WHERE sale_id = $1 AND sold > 0
+    ORDER BY item_no
+";
+
+const PIECES: &str = r"
+    SELECT s.generation, (SELECT coalesce(sum(stock), 0)::bigint FROM item_stock WHERE sale_id = $1)
+    FROM sales AS s
+    WHERE s.id = $1
+";
+
+/// Reads items.
+pub(crate) struct PostgresItemReader {
+    database: Database,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct ItemRow {
+    item_no: i32,
+    item_id: String,
+    name: String,
+    image_url: String,
+}
+
+impl PostgresItemReader {
+    pub(crate) fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    async fn page_of(
+        connection: &mut PgConnection,
+        sale: SaleId,
+        available: bool,
+        page: PageRequest,
+    ) -> Result<Page<StockedItem>, sqlx::Error> {
+        let total: i64 = sqlx::query_scalar(COUNT)
+            .bind(sale.get())
+            .bind(available)
+            .fetch_one(&mut *connection)
+            .await?;
+        let rows: Vec<(i32, i32, i32)> = sqlx::query_as(PAGE)
+            .bind(sale.get())
+            .bind(available)
+            .bind(i64::from(page.limit))
+            .bind(page.offset())
+            .fetch_all(&mut *connection)
+            .await?;
+        let numbers: Vec<i32> = rows.iter().map(|(number, _, _)| *number).collect();
+        let items: Vec<ItemRow> = sqlx::query_as(NAMED)
+            .bind(sale.get())
+            .bind(numbers)
+            .fetch_all(&mut *connection)
+            .await?;
+        let mut items: HashMap<i32, ItemRow> =
+            items.into_iter().map(|row| (row.item_no, row)).collect();
+        let entries = rows.into_iter().filter_map(|(number, stock, remaining)| {
+            Some(StockedItem { item: item_of(items.remove(&number)?)?, stock, remaining })
+        });
+        Ok(Page { entries: entries.collect(), total })
+    }
+}
+
+#[async_trait]
+impl ItemReader for PostgresItemReader {
+    async fn catalogue(&self, sale: SaleId) -> Result<Catalogue, PortError> {
+        let what = "the catalogue";
+        let mut builder = CatalogueBuilder::default();
+        let mut last = 0;
+        loop {
+            let query = sqlx::query_as(CHUNK_OF_ITEMS)
+                .bind(sale.get())
+                .bind(last)
+                .bind(CHUNK)
+                .fetch_all(self.database.pool());
+            let rows: Vec<ItemRow> = self
+                .database
+                .time(Statement::Catalogue, query)
+                .await
+                .map_err(|error| error.into_port_error(what))?;
+            for row in &rows {
+                last = row.item_no;
+                builder
+                    .push(ItemNo(row.item_no), &row.item_id, &row.name, &row.image_url)
+                    .map_err(|error| PortError::Broken { what, source: Box::new(error) })?;
+            }
+            if rows.is_empty() {
+                return Ok(builder.build());
+            }
+        }
+    }
+
+    async fn named(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError> {
+        let numbers: Vec<i32> = items.iter().map(|item| item.0).collect();
+        let query =
+            sqlx::query_as(NAMED).bind(sale.get()).bind(numbers).fetch_all(self.database.pool());
+        let rows: Vec<ItemRow> = self.database.read("the items", query).await?;
+        Ok(rows.into_iter().filter_map(item_of).collect())
+    }
+
+    async fn page(
+        &self,
+        sale: SaleId,
+        available: bool,
+        page: PageRequest,
+    ) -> Result<Page<StockedItem>, PortError> {
+        let options = Options { timeout: Some(SNAPSHOT_TIMEOUT), ..Options::SNAPSHOT };
+        self.database
+            .transaction(options, |mut tx| async move {
+                let page = Self::page_of(&mut tx, sale, available, page);
+                let page = self.database.time(Statement::Read, page).await?;
+                Ok((tx, page))
+            })
+            .await
+            .map_err(|error| error.into_port_error("the items"))
+    }
+
+    async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {
+        let query = sqlx::query_as(PROGRESS).bind(sale.get()).fetch_one(self.database.pool());
+        let (sold, remaining) = self.database.read("the sale's progress", query).await?;
+        Ok(Progress { sold, remaining })
+    }
+
+    async fn stock(&self, sale: SaleId) -> Result<StockSnapshot, PortError> {
+        let options = Options { timeout: Some(SNAPSHOT_TIMEOUT), ..Options::SNAPSHOT };
+        self.database
+            .transaction(options, |mut tx| async move {
+                let stock = stock_of(&mut tx, sale);
+                let stock = self.database.time(Statement::Read, stock).await?;
+                Ok((tx, stock))
+            })
+            .await
+            .map_err(|error| error.into_port_error("the stock"))
+    }
+}
+
+async fn stock_of(
+    connection: &mut PgConnection,
+    sale: SaleId,
+) -> Result<StockSnapshot, sqlx::Error> {
+    let whole: Option<(i64, i64)> =
+        sqlx::query_as(PIECES).bind(sale.get()).fetch_optional(&mut *connection).await?;
+    let Some((generation, pieces)) = whole else {
+        return Ok(StockSnapshot::default());
+    };
+    let rows: Vec<(i32, i32, i32)> =
+        sqlx::query_as(SOLD).bind(sale.get()).fetch_all(connection).await?;
+    let mut facts = StockFacts { generation, ..StockFacts::default() };
+    for (item, stock, sold) in rows {
+        facts.sold.push((ItemNo(item), sold));
+        if sold >= stock {
+            facts.sold_out.push(ItemNo(item));
+        }
+    }
+    Ok(StockSnapshot { facts, pieces })
+}
+
+fn item_of(row: ItemRow) -> Option<Item> {
+    Some(Item {
+        no: ItemNo(row.item_no),
+        id: ItemId::parse(&row.item_id).ok()?,
+        name: row.name,
+        image_url: row.image_url,
+    })
+}

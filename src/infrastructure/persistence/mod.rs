@@ -1,0 +1,53 @@
+//! PostgreSQL, where the truth is.
+//!
+//! **The order of locks**, everywhere and for inserts too: first buyers by the bytes of their user id (`COLLATE "C"`), then
+//! items by number. Two transactions that keep to it cannot wait for each other in a circle. Waiting is bounded all the same
+//! (`lock_timeout`), and so is a transaction whose instance has stopped (`idle_in_transaction_session_timeout`).
+//!
+//! **A statement that waited for a lock reads everything else with the snapshot from before the wait.** What must be seen
+//! as of the lock is therefore read by a later statement.
+//!
+//! **Plans do not depend on statistics.** A table that was empty a minute ago has a million rows now. Each look-up of many
+//! keys is driven from the array, `unnest(…) CROSS JOIN LATERAL (… OFFSET 0)`, which leaves the planner no other
+//! join to choose, and rows that are locked are updated by `ctid`, with the condition kept.
+//!
+//! - [`database`]: pool, connecting, classes of errors. [`transaction`]: the one way to run a transaction.
+//! - [`batches`]: group commit with split and retry, used by [`checkout_book`] and [`ledger`].
+//! - one file an adapter: [`sale_book`], [`item_reader`], [`purchase_history`], [`refusal_store`], [`inspector`], [`health`].
+//! - [`database_clock`]: the database's clock as measured from here. [`attempt_ids`]: numbers in blocks.
+
+mod attempt_ids;
+mod baskets;
+mod batches;
+mod checkout_book;
+mod collect_batch;
+mod database;
+mod database_clock;
+mod error;
+mod health;
+mod inspector;
+mod item_reader;
+mod ledger;
+mod metrics;
+mod migrate;
+mod outcomes;
+mod purchase_history;
+mod refusal_store;
+mod sale_book;
+mod settle_batch;
+mod standing_reader;
+mod transaction;
+
+pub(crate) use checkout_book::PostgresCheckoutBook;
+pub(crate) use database::{ConnectError, Database};
+pub(crate) use database_clock::DatabaseClock;
+pub(crate) use health::PostgresHealth;
+pub(crate) use inspector::PostgresInspector;
+pub(crate) use item_reader::PostgresItemReader;
+pub(crate) use ledger::PostgresLedger;
+pub(crate) use metrics::DatabaseMetrics;
+pub(crate) use migrate::{SchemaError, check_schema, migrate};
+pub(crate) use purchase_history::PostgresPurchaseHistory;
+pub(crate) use refusal_store::PostgresRefusalStore;
+pub(crate) use sale_book::PostgresSaleBook;
+pub(crate) use standing_reader::PostgresStandingReader;

@@ -1,0 +1,119 @@
+//! Refusals at PostgreSQL: a flush is one transaction, its number makes it count once.
+
+use async_trait::async_trait;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::database::Database;
+use super::metrics::Statement;
+use super::transaction::Options;
+use crate::application::ports::{PortError, RefusalFlush, RefusalStore};
+
+/// A flush that lost a race for a total's row is run again this often.
+const RETRIES: u32 = 3;
+
+/// Takes the flush's number; no row if it, or a later one, was taken.
+const TAKE_NUMBER: &str = r"
+    INSERT INTO refusal_flushes (instance, sequence)
+    VALUES ($1, $2)
+    ON CONFLICT (instance) DO UPDATE
+    SET sequence = EXCLUDED.sequence, at = EXCLUDED.at
+    WHERE refusal_flushes.sequence < EXCLUDED.sequence
+    RETURNING true
+";
+
+const ADD_DETAILS: &str = r"
+    INSERT INTO checkout_refusals
+        (sale_id, instance, sequence, position, operation, reason, user_id, item_id, attempt_id, refused_at)
+    SELECT t.sale_id, $1, $2, t.position, t.operation, t.reason, t.user_id, t.item_id,
+           t.attempt_id, t.refused_at
+    FROM unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
+                $9::timestamptz[])
+        WITH ORDINALITY
+        AS t(sale_id, operation, reason, user_id, item_id, attempt_id, refused_at, position)
+";
+
+/// In the order of the key, as everybody does: two instances that add to the same totals cannot wait in a circle.
+const ADD_TOTALS: &str = r"
+    INSERT INTO refusal_totals AS r (sale_id, operation, reason, total, detailed)
+    SELECT t.sale_id, t.operation, t.reason, t.total, t.detailed
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+        AS t(sale_id, operation, reason, total, detailed)
+    ON CONFLICT (sale_id, operation, reason) DO UPDATE
+    SET total = r.total + EXCLUDED.total, detailed = r.detailed + EXCLUDED.detailed
+";
+
+/// Keeps refusals of one run of an instance.
+pub(crate) struct PostgresRefusalStore {
+    database: Database,
+    instance: Uuid,
+}
+
+impl PostgresRefusalStore {
+    /// `instance` names this run of the service; flushes are numbered within it.
+    pub(crate) fn new(database: Database, instance: Uuid) -> Self {
+        Self { database, instance }
+    }
+
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        flush: &RefusalFlush,
+    ) -> Result<(), sqlx::Error> {
+        let is_new: Option<bool> = sqlx::query_scalar(TAKE_NUMBER)
+            .bind(self.instance)
+            .bind(flush.sequence)
+            .fetch_optional(&mut *connection)
+            .await?;
+        if is_new.is_none() {
+            return Ok(());
+        }
+        let details = &flush.details;
+        sqlx::query(ADD_DETAILS)
+            .bind(self.instance)
+            .bind(flush.sequence)
+            .bind(column(details, |refusal| refusal.sale.get()))
+            .bind(column(details, |refusal| refusal.operation.as_str()))
+            .bind(column(details, |refusal| refusal.reason.as_str()))
+            .bind(column(details, |refusal| {
+                refusal.buyer.as_ref().map(crate::domain::ids::BuyerId::as_str)
+            }))
+            .bind(column(details, |refusal| {
+                refusal.item.as_ref().map(crate::domain::ids::ItemId::as_str)
+            }))
+            .bind(column(details, |refusal| {
+                refusal.attempt.map(crate::domain::ids::AttemptId::get)
+            }))
+            .bind(column(details, |refusal| refusal.refused_at))
+            .execute(&mut *connection)
+            .await?;
+        let totals = &flush.totals;
+        sqlx::query(ADD_TOTALS)
+            .bind(column(totals, |total| total.sale.get()))
+            .bind(column(totals, |total| total.operation.as_str()))
+            .bind(column(totals, |total| total.reason.as_str()))
+            .bind(column(totals, |total| total.total))
+            .bind(column(totals, |total| total.detailed))
+            .execute(&mut *connection)
+            .await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl RefusalStore for PostgresRefusalStore {
+    async fn append(&self, flush: &RefusalFlush) -> Result<(), PortError> {
+        self.database
+            .transaction(Options { retries: RETRIES, ..Options::WRITE }, |mut tx| async move {
+                let write = self.write(&mut tx, flush);
+                self.database.time(Statement::FlushRefusals, write).await?;
+                Ok((tx, ()))
+            })
+            .await
+            .map_err(|error| error.into_port_error("the record of refusals"))
+    }
+}
+
+fn column<'a, T, C>(rows: &'a [T], field: impl Fn(&'a T) -> C) -> Vec<C> {
+    rows.iter().map(field).collect()
+}

@@ -1,0 +1,231 @@
+//! Sales at PostgreSQL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::database::Database;
+use super::database_clock::DatabaseClock;
+use super::error::DatabaseError;
+use super::metrics::Statement;
+use super::transaction::Options;
+use crate::application::ports::{Clock, PortError, SaleBook};
+use crate::config::CatalogueConfig;
+use crate::domain::ids::SaleId;
+use crate::domain::sale::{NewSale, Sale, SaleWindow};
+
+/// The schedule's name in `sales.schedule`. There is one; its cron expression may change without opening an hour twice.
+const SCHEDULE: &str = "scheduled";
+/// A sale of a million items is written within this time.
+const CREATE_TIMEOUT: Duration = Duration::from_mins(5);
+/// A lost race for a number or a partition is run again this often.
+const CREATE_RETRIES: u32 = 5;
+
+const FIND: &str = r"
+    SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
+    FROM sales
+    WHERE id = $1
+";
+
+/// Ended ones stay for a day: requests for them are refused from memory.
+const LIVE: &str = r"
+    SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
+    FROM sales
+    WHERE ends_at > clock_timestamp() - interval '1 day'
+      AND starts_at < clock_timestamp() + interval '1 day'
+    ORDER BY ends_at DESC
+    LIMIT 500
+";
+
+const NEWEST: &str = r"
+    SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
+    FROM sales
+    ORDER BY starts_at DESC, id DESC
+    LIMIT $1
+";
+
+const INSERT_SALE: &str = r"
+    INSERT INTO sales (id, public_id, name, schedule, starts_at, ends_at, buyer_limit, items)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    ON CONFLICT ON CONSTRAINT sales_one_per_start DO NOTHING
+    RETURNING id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
+";
+
+const INSERT_ITEMS: &str = r"
+    INSERT INTO items (sale_id, item_no, item_id, name, image_url)
+    SELECT $1, n, n::text, replace($3, '{item}', n::text), replace($4, '{item}', n::text)
+    FROM generate_series(1, $2) AS n
+";
+
+const INSERT_STOCK: &str = r"
+    INSERT INTO item_stock (sale_id, item_no, stock)
+    SELECT $1, n, $3
+    FROM generate_series(1, $2) AS n
+";
+
+const INSERT_AUDIT: &str = r"
+    INSERT INTO sale_audit (sale_id, action, actor, detail)
+    VALUES ($1, 'created', $2, jsonb_build_object('items', $3::int, 'stock', $4::int, 'buyer_limit', $5::int))
+";
+
+/// Keeps sales.
+pub(crate) struct PostgresSaleBook {
+    database: Database,
+    clock: Arc<DatabaseClock>,
+    texts: CatalogueConfig,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct SaleRow {
+    id: i64,
+    name: String,
+    schedule: Option<String>,
+    starts_at: DateTime<Utc>,
+    ends_at: DateTime<Utc>,
+    buyer_limit: i32,
+    items: i32,
+    generation: i64,
+}
+
+impl PostgresSaleBook {
+    /// Names generated items after `texts`; measures `clock` whenever live sales are read.
+    pub(crate) fn new(
+        database: Database,
+        clock: Arc<DatabaseClock>,
+        texts: CatalogueConfig,
+    ) -> Self {
+        Self { database, clock, texts }
+    }
+
+    async fn insert(
+        &self,
+        connection: &mut PgConnection,
+        sale: &NewSale,
+        actor: &str,
+    ) -> Result<Option<SaleRow>, sqlx::Error> {
+        let number: i64 =
+            sqlx::query_scalar("SELECT nextval('sale_ids')").fetch_one(&mut *connection).await?;
+        let public_id = SaleId::new(number).map(|id| id.to_string());
+        let row: Option<SaleRow> = sqlx::query_as(INSERT_SALE)
+            .bind(number)
+            .bind(public_id)
+            .bind(&sale.name)
+            .bind(sale.scheduled.then_some(SCHEDULE))
+            .bind(sale.window.starts_at())
+            .bind(sale.window.ends_at())
+            .bind(sale.buyer_limit)
+            .bind(sale.items)
+            .fetch_optional(&mut *connection)
+            .await?;
+        if row.is_none() {
+            return Ok(None);
+        }
+        sqlx::query("SELECT ensure_partitions($1)").bind(number).execute(&mut *connection).await?;
+        sqlx::query(INSERT_ITEMS)
+            .bind(number)
+            .bind(sale.items)
+            .bind(&self.texts.item_name)
+            .bind(&self.texts.image_url)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query(INSERT_STOCK)
+            .bind(number)
+            .bind(sale.items)
+            .bind(sale.stock)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query(INSERT_AUDIT)
+            .bind(number)
+            .bind(actor)
+            .bind(sale.items)
+            .bind(sale.stock)
+            .bind(sale.buyer_limit)
+            .execute(&mut *connection)
+            .await?;
+        Ok(row)
+    }
+
+    async fn measure_clock(&self) -> Result<(), PortError> {
+        let what = "the database's clock";
+        // The connection is taken first: waiting for one would make the round trip, and so the error, look long.
+        let mut connection =
+            self.database.acquire().await.map_err(|error| error.into_port_error(what))?;
+        let asked = self.clock.monotonic();
+        let query = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut *connection);
+        let answer: DateTime<Utc> = self.database.read(what, query).await?;
+        self.clock.measure(asked, answer, self.clock.monotonic());
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SaleBook for PostgresSaleBook {
+    async fn create(&self, sale: &NewSale, actor: &str) -> Result<Option<Sale>, PortError> {
+        let what = "the new sale";
+        let options =
+            Options { timeout: Some(CREATE_TIMEOUT), retries: CREATE_RETRIES, ..Options::WRITE };
+        let row = self
+            .database
+            .transaction(options, |mut tx| async move {
+                let insert = self.insert(&mut tx, sale, actor);
+                let row = self.database.time(Statement::CreateSale, insert).await?;
+                Ok((tx, row))
+            })
+            .await
+            .map_err(|error| error.into_port_error(what))?;
+        row.map(sale_of).transpose().map_err(|error| error.into_port_error(what))
+    }
+
+    async fn find(&self, sale: SaleId) -> Result<Option<Sale>, PortError> {
+        let what = "the sale";
+        let query = sqlx::query_as(FIND).bind(sale.get()).fetch_optional(self.database.pool());
+        let row: Option<SaleRow> = self.database.read(what, query).await?;
+        row.map(sale_of).transpose().map_err(|error| error.into_port_error(what))
+    }
+
+    async fn live(&self) -> Result<Vec<Sale>, PortError> {
+        let what = "the live sales";
+        self.measure_clock().await?;
+        let query = sqlx::query_as(LIVE).fetch_all(self.database.pool());
+        let rows: Vec<SaleRow> = self
+            .database
+            .time(Statement::LiveSales, query)
+            .await
+            .map_err(|error| error.into_port_error(what))?;
+        sales_of(rows, what)
+    }
+
+    async fn newest(&self, limit: u32) -> Result<Vec<Sale>, PortError> {
+        let what = "the sales";
+        let query = sqlx::query_as(NEWEST).bind(i64::from(limit)).fetch_all(self.database.pool());
+        sales_of(self.database.read(what, query).await?, what)
+    }
+}
+
+fn sales_of(rows: Vec<SaleRow>, what: &'static str) -> Result<Vec<Sale>, PortError> {
+    rows.into_iter()
+        .map(sale_of)
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.into_port_error(what))
+}
+
+fn sale_of(row: SaleRow) -> Result<Sale, DatabaseError> {
+    let unreadable = DatabaseError::Unreadable("sales");
+    let (Some(id), Some(window)) =
+        (SaleId::new(row.id), SaleWindow::new(row.starts_at, row.ends_at))
+    else {
+        return Err(unreadable);
+    };
+    Ok(Sale {
+        id,
+        name: row.name,
+        scheduled: row.schedule.is_some(),
+        window,
+        buyer_limit: row.buyer_limit,
+        items: row.items,
+        generation: row.generation,
+    })
+}

@@ -1,0 +1,155 @@
+//! The MAC of checkout codes: HMAC-SHA-256 (RFC 2104), truncated to 80 bits, compared in constant time.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::application::ports::CodeSigner;
+use crate::config::CodeKey;
+use crate::domain::code::{CodeClaim, KeyTag, MAC_BYTES};
+use crate::domain::ids::{AttemptId, SaleId};
+
+/// Keeps the MACs of this service apart from others that may be made with the same key.
+const CONTEXT: &[u8] = b"flash-sale checkout code v1";
+
+/// Two keys whose ids have the same tag: codes could not tell them apart.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "checkout.code_keys: the ids {0} and {1} are too alike for codes to tell them apart: rename one"
+)]
+pub(crate) struct TagClash(String, String);
+
+/// Signs with the first key, verifies with all.
+pub(crate) struct HmacSigner {
+    /// Never empty; the first signs.
+    keys: Vec<Key>,
+}
+
+struct Key {
+    tag: KeyTag,
+    /// Has taken in key and context: only the numbers are missing.
+    mac: Hmac<Sha256>,
+}
+
+impl HmacSigner {
+    /// Takes the configured keys.
+    pub(crate) fn new(keys: &[CodeKey]) -> Result<Self, TagClash> {
+        let mut taken: Vec<(KeyTag, &str)> = Vec::new();
+        let mut ready = Vec::new();
+        for key in keys {
+            let tag = tag(&key.id);
+            if let Some((_, other)) = taken.iter().find(|(other, _)| *other == tag) {
+                return Err(TagClash((*other).to_owned(), key.id.clone()));
+            }
+            taken.push((tag, &key.id));
+            // HMAC takes keys of any length: the error cannot happen, and a key that did not fit would sign nothing.
+            let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key.bytes()) else {
+                continue;
+            };
+            mac.update(CONTEXT);
+            ready.push(Key { tag, mac });
+        }
+        Ok(Self { keys: ready })
+    }
+}
+
+impl CodeSigner for HmacSigner {
+    fn sign(&self, sale: SaleId, attempt: AttemptId) -> CodeClaim {
+        let (tag, mac) = self.keys.first().map_or((KeyTag::from_bits(0), [0; MAC_BYTES]), |key| {
+            (key.tag, key.mac(sale, attempt))
+        });
+        CodeClaim { sale, attempt, tag, mac }
+    }
+
+    fn is_genuine(&self, claim: &CodeClaim) -> bool {
+        self.keys
+            .iter()
+            .find(|key| key.tag == claim.tag)
+            .is_some_and(|key| key.mac(claim.sale, claim.attempt).ct_eq(&claim.mac).into())
+    }
+}
+
+impl Key {
+    fn mac(&self, sale: SaleId, attempt: AttemptId) -> [u8; MAC_BYTES] {
+        let mut mac = self.mac.clone();
+        mac.update(&sale.get().to_be_bytes());
+        mac.update(&attempt.get().to_be_bytes());
+        let whole = mac.finalize().into_bytes();
+        let mut truncated = [0; MAC_BYTES];
+        truncated.copy_from_slice(&whole[..MAC_BYTES]);
+        truncated
+    }
+}
+
+/// The first bits of the id's hash.
+fn tag(id: &str) -> KeyTag {
+    let hash = Sha256::digest(id.as_bytes());
+    KeyTag::from_bits(u16::from_be_bytes([hash[0], hash[1]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use proptest::prelude::*;
+    use secrecy::SecretString;
+
+    use super::*;
+
+    fn key(id: &str) -> CodeKey {
+        let secret = BASE64.encode(format!("a secret of its own for {id}"));
+        CodeKey { id: id.to_owned(), secret: SecretString::from(secret) }
+    }
+
+    fn signer(ids: &[&str]) -> HmacSigner {
+        HmacSigner::new(&ids.iter().map(|id| key(id)).collect::<Vec<_>>()).unwrap()
+    }
+
+    fn ids(sale: i64, attempt: i64) -> (SaleId, AttemptId) {
+        (SaleId::new(sale).unwrap(), AttemptId::new(attempt).unwrap())
+    }
+
+    #[test]
+    fn a_code_is_genuine_as_long_as_its_key_is_configured() {
+        let (sale, attempt) = ids(1, 2);
+        let code = signer(&["old"]).sign(sale, attempt);
+
+        assert!(signer(&["new", "old"]).is_genuine(&code));
+        assert!(!signer(&["new"]).is_genuine(&code));
+    }
+
+    #[test]
+    fn the_first_key_signs() {
+        let (sale, attempt) = ids(1, 2);
+        let code = signer(&["new", "old"]).sign(sale, attempt);
+
+        assert!(signer(&["new"]).is_genuine(&code));
+    }
+
+    #[test]
+    fn a_code_of_another_sale_or_attempt_is_forged() {
+        let (sale, attempt) = ids(1, 2);
+        let signer = signer(&["a"]);
+        let code = signer.sign(sale, attempt);
+
+        assert!(!signer.is_genuine(&CodeClaim { sale: ids(2, 2).0, ..code }));
+        assert!(!signer.is_genuine(&CodeClaim { attempt: ids(1, 3).1, ..code }));
+    }
+
+    #[test]
+    fn ids_that_codes_cannot_tell_apart_are_refused() {
+        assert!(HmacSigner::new(&[key("a"), key("a")]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn one_changed_bit_is_a_forgery(bit in 0..MAC_BYTES * 8, sale in 1..i64::MAX, attempt in 1..i64::MAX) {
+            let (sale, attempt) = ids(sale, attempt);
+            let signer = signer(&["a"]);
+            let mut code = signer.sign(sale, attempt);
+            code.mac[bit / 8] ^= 1 << (bit % 8);
+
+            prop_assert!(!signer.is_genuine(&code));
+        }
+    }
+}

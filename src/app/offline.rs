@@ -10,13 +10,15 @@ use super::{AppError, CLOSE_TIMEOUT};
 use crate::application::create_sale::CreateSale;
 use crate::application::ports::{Clock, ItemReader, Pause, SaleBook};
 use crate::application::verify::{Verify, VerifyPorts};
-use crate::config::Config;
+use crate::config::{Config, DatabaseConfig};
 use crate::infrastructure::cache::{Redis, RedisMemoryReader, RedisMetrics};
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, PostgresInspector, PostgresItemReader,
     PostgresSaleBook, PostgresStandingReader, check_schema, migrate,
 };
 
+/// Most repeated tries to connect.
+const MAX_RETRIES: usize = 2;
 /// An audit of a long history may take this long.
 const INSPECTION_TIMEOUT: Duration = Duration::from_mins(10);
 
@@ -35,7 +37,7 @@ impl Offline {
     pub(crate) async fn connect(config: &Config) -> Result<Self, AppError> {
         let registry = Registry::new();
         let metrics = DatabaseMetrics::register(&registry)?;
-        let database = Database::connect(&config.database, metrics).await?;
+        let database = Database::connect(&impatient(&config.database), metrics).await?;
         check_schema(&database).await?;
         let redis = Redis::new(&config.redis, RedisMetrics::register(&registry)?)?;
         let clock = Arc::new(DatabaseClock::new());
@@ -64,6 +66,11 @@ impl Offline {
     pub(crate) async fn close(self) {
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.database.close()).await;
     }
+}
+
+/// Somebody waits in front of the terminal: fewer tries than a service makes.
+fn impatient(config: &DatabaseConfig) -> DatabaseConfig {
+    DatabaseConfig { retries: config.retries.min(MAX_RETRIES), ..config.clone() }
 }
 
 struct TokioPause;

@@ -601,22 +601,31 @@ pub struct Finding {
     pub examples: Vec<String>,
 }
 
-/// Pieces that count against a buyer's limit: bought, and in the open checkout.
-pub type PiecesOfBuyer = (BuyerId, i64);
+/// What the shared memory counts against a buyer's limit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Remembered {
+    /// The buyer.
+    pub buyer: BuyerId,
+    /// Version of the commit that it comes from.
+    pub version: i64,
+    /// Pieces bought and in the open checkout.
+    pub pieces: i64,
+}
 
 /// What the shared memory would refuse for, to be held against the facts.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait MemoryReader: Send + Sync {
-    /// Pieces that it counts, by buyer, of every buyer of a sale that it remembers.
-    async fn remembered(&self, sale: SaleId) -> Result<Vec<PiecesOfBuyer>, PortError>;
+    /// What it counts of every buyer of a sale that it remembers.
+    async fn remembered(&self, sale: SaleId) -> Result<Vec<Remembered>, PortError>;
 }
 
 /// The facts that the shared memory is held against.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait StandingReader: Send + Sync {
-    /// Pieces that count, for each of these buyers, in their order; 0 for a buyer that the sale does not know.
+    /// Pieces bought and in the open checkout, for each of these buyers, in their order; 0 for a buyer that the sale
+    /// does not know.
     async fn counted(&self, sale: SaleId, buyers: &[BuyerId]) -> Result<Vec<i64>, PortError>;
 }
 

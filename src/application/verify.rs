@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ports::{
-    Finding, Inspector, MemoryReader, Pause, PiecesOfBuyer, PortError, SaleBook, StandingReader,
+    Finding, Inspector, MemoryReader, Pause, PortError, Remembered, SaleBook, StandingReader,
 };
-use crate::domain::ids::{BuyerId, SaleId};
+use crate::domain::ids::SaleId;
 
 /// The shared memory may be behind the facts for this long; what is still wrong then would refuse somebody wrongly.
 const HEAL_TIME: Duration = Duration::from_secs(1);
@@ -62,16 +62,15 @@ impl Verify {
                 continue;
             };
             finding.counted += i64::try_from(remembered.len()).unwrap_or(i64::MAX);
-            let wrong = self.too_many(sale.id, remembered).await?;
-            if wrong.is_empty() {
+            let suspects = self.too_many(sale.id, remembered).await?;
+            if suspects.is_empty() {
                 continue;
             }
             self.ports.pause.pause(HEAL_TIME).await;
-            let Ok(again) = self.ports.memory.remembered(sale.id).await else {
-                continue;
-            };
-            let suspects = again.into_iter().filter(|(buyer, _)| wrong.contains(buyer)).collect();
-            for buyer in self.too_many(sale.id, suspects).await? {
+            let Ok(mut again) = self.ports.memory.remembered(sale.id).await else { continue };
+            // What has changed meanwhile is healing: a sale goes on while it is looked at.
+            again.retain(|remembered| suspects.contains(remembered));
+            for Remembered { buyer, .. } in self.too_many(sale.id, again).await? {
                 finding.broken += 1;
                 if finding.examples.len() < MAX_EXAMPLES {
                     finding.examples.push(format!("sale {} buyer {}", sale.id, buyer.as_str()));
@@ -81,19 +80,16 @@ impl Verify {
         Ok(finding)
     }
 
-    /// Buyers of whom the memory counts more pieces than there are.
+    /// Those of whom the memory counts more pieces than there are.
     async fn too_many(
         &self,
         sale: SaleId,
-        remembered: Vec<PiecesOfBuyer>,
-    ) -> Result<Vec<BuyerId>, PortError> {
-        let (buyers, pieces): (Vec<_>, Vec<_>) = remembered.into_iter().unzip();
+        remembered: Vec<Remembered>,
+    ) -> Result<Vec<Remembered>, PortError> {
+        let buyers: Vec<_> = remembered.iter().map(|one| one.buyer.clone()).collect();
         let counted = self.ports.standings.counted(sale, &buyers).await?;
-        let compared = buyers.into_iter().zip(pieces).zip(counted);
-        Ok(compared
-            .filter(|((_, remembered), counted)| remembered > counted)
-            .map(|((buyer, _), _)| buyer)
-            .collect())
+        let compared = remembered.into_iter().zip(counted);
+        Ok(compared.filter(|(one, counted)| one.pieces > *counted).map(|(one, _)| one).collect())
     }
 }
 
@@ -103,7 +99,12 @@ mod tests {
     use crate::application::ports::{
         MockInspector, MockMemoryReader, MockPause, MockSaleBook, MockStandingReader,
     };
+    use crate::domain::ids::BuyerId;
     use crate::testing::builders::a_sale;
+
+    fn ann(pieces: i64) -> Remembered {
+        Remembered { buyer: BuyerId::parse("ann").unwrap(), version: 1, pieces }
+    }
 
     fn ports(remembered: i64, counted: i64) -> VerifyPorts {
         let mut inspector = MockInspector::new();
@@ -111,9 +112,7 @@ mod tests {
         let mut sales = MockSaleBook::new();
         sales.expect_live().returning(|| Ok(vec![a_sale(1)]));
         let mut memory = MockMemoryReader::new();
-        memory
-            .expect_remembered()
-            .returning(move |_| Ok(vec![(BuyerId::parse("ann").unwrap(), remembered)]));
+        memory.expect_remembered().returning(move |_| Ok(vec![ann(remembered)]));
         let mut standings = MockStandingReader::new();
         standings
             .expect_counted()

@@ -11,10 +11,15 @@ use super::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::app::Offline;
 use crate::application::create_sale::CreateSaleError;
 use crate::config::Config;
-use crate::domain::sale::{NewSale, Sale, SaleState, SaleWindow};
+use crate::domain::sale::{
+    MAX_BUYER_LIMIT, MAX_ITEMS, MAX_STOCK, NewSale, Sale, SaleState, SaleWindow,
+};
 
 /// Who creates sales from the command line, for the audit.
 const ACTOR: &str = "command line";
+
+/// What a poll of the sales may take beyond its interval.
+const POLL_MARGIN: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SaleCommand {
@@ -27,13 +32,13 @@ pub(super) enum SaleCommand {
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
     /// Number of items.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..=i64::from(MAX_ITEMS)))]
     items: i32,
     /// Pieces of each item.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=i64::from(MAX_STOCK)))]
     stock: i32,
     /// Most pieces a buyer gets.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=i64::from(MAX_BUYER_LIMIT)))]
     buyer_limit: i32,
     /// Time until it starts, by the database's clock, such as 0s or 10m.
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
@@ -42,7 +47,7 @@ pub(super) struct CreateArgs {
     #[arg(long, conflicts_with = "starts_in", value_name = "RFC3339")]
     starts_at: Option<DateTime<Utc>>,
     /// How long it is open.
-    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "1h", value_parser = parse_length)]
     duration: Duration,
     /// Its name, for people.
     #[arg(long, value_name = "TEXT")]
@@ -56,6 +61,14 @@ pub(super) struct ListArgs {
     limit: u32,
 }
 
+fn parse_length(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("must be more than 0s".to_owned()),
+        Ok(length) => Ok(length),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 pub(super) async fn run(
     command: SaleCommand,
     config: &Config,
@@ -63,14 +76,19 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let offline = Offline::connect(config).await.map_err(|error| Failure::new(FAILED, error))?;
     let result = match command {
-        SaleCommand::Create(args) => create(args, &offline, format).await,
+        SaleCommand::Create(args) => create(args, config, &offline, format).await,
         SaleCommand::List(args) => list(&args, &offline, format).await,
     };
     offline.close().await;
     result
 }
 
-async fn create(args: CreateArgs, offline: &Offline, format: Format) -> Result<(), Failure> {
+async fn create(
+    args: CreateArgs,
+    config: &Config,
+    offline: &Offline,
+    format: Format,
+) -> Result<(), Failure> {
     let now = database_now(offline).await?;
     let starts_at = match args.starts_at {
         Some(starts_at) => starts_at,
@@ -105,6 +123,8 @@ async fn create(args: CreateArgs, offline: &Offline, format: Format) -> Result<(
         Err(CreateSaleError::Invalid(fault)) => return Err(Failure::new(BAD_ARGUMENTS, fault)),
         Err(CreateSaleError::Port(error)) => return Err(Failure::new(FAILED, error)),
     };
+    // Every running instance has read the new sale before it is told: nobody sells without it from now on.
+    tokio::time::sleep(config.board.poll_interval + POLL_MARGIN).await;
     let row = json!({
         "sale_id": created.id.to_string(),
         "name": created.name,

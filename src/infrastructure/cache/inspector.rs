@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use redis::RedisError;
 
 use super::connection::Redis;
-use crate::application::ports::{MemoryReader, PiecesOfBuyer, PortError};
+use crate::application::ports::{MemoryReader, PortError, Remembered};
 use crate::domain::ids::{BuyerId, SaleId};
 
 /// Keys that one step of a scan looks at.
@@ -20,10 +20,10 @@ impl RedisMemoryReader {
         Self { redis }
     }
 
-    async fn standings(&self, sale: SaleId) -> Result<Vec<PiecesOfBuyer>, RedisError> {
+    async fn standings(&self, sale: SaleId) -> Result<Vec<Remembered>, RedisError> {
         let mut manager = self.redis.manager();
         let glob = self.redis.keys().all_standings(sale);
-        let mut pieces = Vec::new();
+        let mut standings = Vec::new();
         let mut cursor = 0_u64;
         loop {
             let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
@@ -41,12 +41,15 @@ impl RedisMemoryReader {
                 };
                 let fields: Vec<(String, i64)> =
                     redis::cmd("HGETALL").arg(&key).query_async(&mut manager).await?;
-                let counted = fields.iter().filter(|(field, _)| field != "#version");
-                pieces.push((buyer, counted.map(|(_, value)| value).sum()));
+                let (versions, counted): (Vec<_>, Vec<_>) =
+                    fields.into_iter().partition(|(field, _)| field == "#version");
+                let version = versions.first().map_or(0, |(_, version)| *version);
+                let pieces = counted.into_iter().map(|(_, pieces)| pieces).sum();
+                standings.push(Remembered { buyer, version, pieces });
             }
             cursor = next;
             if cursor == 0 {
-                return Ok(pieces);
+                return Ok(standings);
             }
         }
     }
@@ -54,7 +57,7 @@ impl RedisMemoryReader {
 
 #[async_trait]
 impl MemoryReader for RedisMemoryReader {
-    async fn remembered(&self, sale: SaleId) -> Result<Vec<PiecesOfBuyer>, PortError> {
+    async fn remembered(&self, sale: SaleId) -> Result<Vec<Remembered>, PortError> {
         self.redis.call("the shared memory", self.standings(sale)).await
     }
 }

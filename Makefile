@@ -1,0 +1,25 @@
+# What people and CI type. `make` alone lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fmt clean-local
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+run: ## a private PostgreSQL and Redis, the service, and a buyer's session to paste; Ctrl-C stops all of it
+	@bash scripts/run.sh
+
+test: ## every test, on servers of its own (ARGS="…" goes to cargo test)
+	@bash scripts/test.sh $(ARGS)
+
+lint: ## formatting, clippy and documentation, without a warning
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+
+fmt: ## formats the code
+	cargo fmt
+
+clean-local: ## stops and removes what a killed `make run` left below .local/
+	@for services in .local/*/services; do [ ! -e "$$services" ] || bash scripts/services.sh down "$$services"; done
+	@rm -rf .local

@@ -1,0 +1,175 @@
+#!/usr/bin/env bash
+# Installs what `make run` and `make test` need and this machine lacks, with its package manager.
+#
+#   install-services.sh [postgres] [redis] [promtool]     postgres and redis when nothing is named
+#
+# Programs only: no system service is started, now or at the next boot. What is here already, and new enough, is not touched.
+
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+readonly policy=/usr/sbin/policy-rc.d
+exec </dev/null
+
+say() { printf 'install: %s\n' "$*" >&2; }
+
+missing=()
+
+give_up() {
+  say "$@"
+  [ "${missing[*]}" != promtool ] || exit 1 # one can live without it
+  cat >&2 <<'EOF_HELP'
+install: What helps: install PostgreSQL 15 or newer (its server programs) and Redis 7.0 or newer by hand;
+install: or let `make run` use servers that you have: export DATABASE_URL and REDIS_URL;
+install: or, with Docker: docker compose up
+EOF_HELP
+  exit 1
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    give_up "installing needs root, and there is no sudo"
+  fi
+}
+
+# What package managers tell fills screens: it is shown only if they fail.
+quietly() {
+  local log code=0
+  log=$(mktemp)
+  "$@" >"$log" 2>&1 || code=$?
+  [ "$code" = 0 ] || tail -n 30 "$log" >&2
+  rm -f "$log"
+  return "$code"
+}
+
+is_here() { # postgres|redis|promtool
+  case $1 in
+    promtool) command -v promtool >/dev/null ;;
+    *) scripts/services.sh check "$1" 2>/dev/null ;;
+  esac
+}
+
+# --- apt: its packages start their services unless /usr/sbin/policy-rc.d forbids it ----------------------------------
+
+forbid_starts() {
+  if [ -e "$policy" ]; then
+    # Somebody else's policy stays as it is. It must forbid, though: 101 says so.
+    local code=0
+    as_root "$policy" postgresql start >/dev/null 2>&1 || code=$?
+    [ "$code" = 101 ] || give_up "$policy lets packages start their services, and it is not ours to change"
+    return
+  fi
+  trap allow_starts EXIT
+  # Obeyed only after the package manager has ended: until then the policy must stand.
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  # Whole and executable before it has its name; never over one that appeared meanwhile.
+  # shellcheck disable=SC2016 # $1 is the inner shell's
+  as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >"$1.flash-sale" && chmod 755 "$1.flash-sale" && ln "$1.flash-sale" "$1"
+                 code=$?; rm -f "$1.flash-sale"; exit "$code"' sh "$policy" ||
+    give_up "cannot write $policy, without which packages start their services"
+  policy_is_ours=1
+}
+
+policy_is_ours=0
+allow_starts() {
+  [ "$policy_is_ours" = 0 ] || as_root rm -f "$policy"
+}
+
+with_apt() {
+  local packages=() units=() what
+  for what in "$@"; do
+    case $what in
+      postgres) packages+=(postgresql) units+=(postgresql) ;;
+      redis) packages+=(redis-server) units+=(redis-server) ;;
+      promtool) packages+=(prometheus) units+=(prometheus) ;;
+    esac
+  done
+  forbid_starts
+  # A third party's broken list must not stop us: whether ours are there shows below.
+  quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get update || say "apt-get update failed: trying all the same"
+  quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${packages[@]}" || return 1
+  # Debian's packages enable their services for the next boot. Nobody asked for that.
+  if [ -d /run/systemd/system ]; then
+    quietly as_root systemctl disable "${units[@]}" || say "could not disable for the next boot: ${units[*]}"
+  fi
+}
+
+# --- the others start nothing by themselves ----------------------------------------------------------------------
+
+with_dnf() {
+  local what
+  for what in "$@"; do
+    case $what in
+      postgres) quietly as_root dnf install -y postgresql-server ;;
+      redis) quietly as_root dnf install -y redis || quietly as_root dnf install -y valkey-compat-redis ;;
+      promtool) quietly as_root dnf install -y golang-github-prometheus ;;
+    esac || return 1
+  done
+}
+
+with_apk() {
+  local packages=() what
+  for what in "$@"; do
+    case $what in
+      postgres) packages+=(postgresql) ;;
+      redis) packages+=(redis) ;;
+      promtool) packages+=(prometheus) ;;
+    esac
+  done
+  quietly as_root apk add "${packages[@]}"
+}
+
+with_brew() {
+  local packages=() what
+  for what in "$@"; do
+    case $what in
+      postgres) packages+=(postgresql@16) ;;
+      redis) packages+=(redis) ;;
+      promtool) packages+=(prometheus) ;;
+    esac
+  done
+  quietly brew install "${packages[@]}"
+}
+
+# ------------------------------------------------------------------------------------------------------------------
+
+[ $# -gt 0 ] || set -- postgres redis
+for what in "$@"; do
+  case $what in
+    postgres | redis | promtool) is_here "$what" || missing+=("$what") ;;
+    *)
+      say "knows postgres, redis and promtool, not $what"
+      exit 2
+      ;;
+  esac
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+manager=
+for candidate in apt-get dnf apk brew; do
+  if command -v "$candidate" >/dev/null; then
+    manager=$candidate
+    break
+  fi
+done
+[ -n "$manager" ] || give_up "missing: ${missing[*]}; and no package manager that this script knows (apt-get, dnf, apk, brew)"
+
+say "missing: ${missing[*]}; installing with $manager, without starting any service"
+case $manager in
+  apt-get) with_apt "${missing[@]}" ;;
+  dnf) with_dnf "${missing[@]}" ;;
+  apk) with_apk "${missing[@]}" ;;
+  brew) with_brew "${missing[@]}" ;;
+esac || give_up "$manager could not install: ${missing[*]}"
+
+for what in "${missing[@]}"; do
+  is_here "$what" && continue
+  [ "$what" = promtool ] || scripts/services.sh check "$what" || true
+  give_up "$manager installed what it has, but $what is still missing or too old"
+done

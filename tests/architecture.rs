@@ -1,0 +1,224 @@
+//! The import rule: which layer may name what. Checked by reading the sources, so that a shortcut fails the build.
+//!
+//! Comments and texts are left out first. Then every path that starts with `crate::`, `super::` or the name of a
+//! dependency is looked at. Code under `cfg(test)` may also name `crate::testing` and what only tests depend on.
+
+#![expect(clippy::unwrap_used, reason = "sources that cannot be read fail the test")]
+
+#[path = "architecture/lexer.rs"]
+mod lexer;
+#[path = "architecture/paths.rs"]
+mod paths;
+#[path = "architecture/tree.rs"]
+mod tree;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use lexer::{split_tests, without_comments_and_texts};
+use paths::{own_paths, words};
+use tree::{Dependencies, module_of, rust_files};
+
+/// Most lines of `main.rs`: it parses the command line and hands over.
+const MAIN_LINES: usize = 40;
+/// Dependencies that the rules may use: values, and errors made of them.
+const DOMAIN_MAY_USE: &[&str] = &["thiserror", "chrono", "uuid"];
+/// Dependencies that use cases may use.
+const APPLICATION_MAY_USE: &[&str] = &["async_trait", "thiserror", "tracing", "chrono", "uuid"];
+/// What adapters share; it is not an adapter itself.
+const SHARED_KIT: &str = "batching";
+/// Places that put the others together.
+const COMPOSERS: &[&str] = &["app", "cli", "testing", "lib", "main"];
+
+/// A source file, and the crates that Cargo.toml names.
+struct Source<'a> {
+    /// The module's path: `["infrastructure", "cache", "keys"]`.
+    module: Vec<String>,
+    text: &'a str,
+    dependencies: &'a Dependencies,
+}
+
+#[test]
+fn every_layer_names_only_what_it_may() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dependencies = Dependencies::read(&root.join("Cargo.toml"));
+    let files = rust_files(&root.join("src"));
+    assert!(files.len() > 10, "the sources were not found");
+
+    let faults: Vec<String> = files
+        .iter()
+        .flat_map(|file| {
+            let text = fs::read_to_string(file).unwrap();
+            let module = module_of(file.strip_prefix(root.join("src")).unwrap());
+            let shown = file.strip_prefix(root).unwrap().display().to_string();
+            let faults = Source { module, text: &text, dependencies: &dependencies }.faults();
+            faults.into_iter().map(move |fault| format!("{shown}: {fault}")).collect::<Vec<_>>()
+        })
+        .collect();
+
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn main_only_hands_over() {
+    let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/main.rs");
+
+    assert!(fs::read_to_string(main).unwrap().lines().count() <= MAIN_LINES);
+}
+
+#[test]
+fn a_forbidden_import_would_be_found() {
+    for (module, text) in [
+        ("domain/sale", "use serde::Serialize;"),
+        ("domain/sale", "use crate::application::ports::Clock;"),
+        ("domain/sale", "fn f() { tokio::join!() }"),
+        ("domain/sale", "use crate::{domain::ids, infrastructure::cache};"),
+        ("application/checkout", "use sqlx::PgPool;"),
+        ("application/checkout", "fn f(x: axum::Router) {}"),
+        ("application/checkout", "use\n    crate::infrastructure::cache::Limits;"),
+        ("application/checkout", "use super::super::config::Config;"),
+        ("application/checkout", "use crate::testing::Fake;"),
+        ("application/checkout", "use mockall::automock;"),
+        ("infrastructure/cache/keys", "use crate::infrastructure::http::Routes;"),
+        ("infrastructure/cache/keys", "use crate::infrastructure::{cache::a, persistence::b};"),
+        ("infrastructure/cache/keys", "use super::super::persistence::Ledger;"),
+        ("infrastructure/cache", "use super::persistence::Ledger;"),
+        (
+            "infrastructure/cache/keys",
+            "#[cfg(test)] mod tests { use crate::infrastructure::http::R; }",
+        ),
+        ("infrastructure/cache/keys", "use crate::app::build;"),
+        ("config", "use crate::infrastructure::cache::Limits;"),
+        ("elsewhere/new", "use crate::domain::ids;"),
+    ] {
+        assert_eq!(faults(module, text).len(), 1, "{module}: {text}");
+    }
+}
+
+#[test]
+fn an_allowed_import_is_let_through() {
+    for (module, text) in [
+        (
+            "domain/sale",
+            "use std::fmt; use chrono::Utc; use super::ids::SaleId; use crate::domain::code;",
+        ),
+        (
+            "domain/sale",
+            "// use sqlx;\n/* crate::app */ const A: &str = \"crate::app serde::x {\";",
+        ),
+        ("domain/sale", "#[cfg(test)]\nmod tests { use proptest::prelude::*; use super::*; }"),
+        (
+            "application/checkout",
+            "use super::ports::Clock; use crate::domain::ids; use async_trait::async_trait;",
+        ),
+        ("application/checkout", "#[cfg_attr(test, mockall::automock)] trait A {}"),
+        ("application/checkout", "#[cfg(test)]\nuse crate::testing::Fake;\nuse tracing::info;"),
+        ("application/checkout", "#[cfg(test)] mod tests { #[tokio::test] async fn a() { '{'; } }"),
+        (
+            "infrastructure/cache/keys",
+            "use crate::config::RedisConfig; use redis::Script; use super::Pool;",
+        ),
+        (
+            "infrastructure/cache/keys",
+            "use crate::infrastructure::{batching::Lane, cache::scripts};",
+        ),
+        ("infrastructure", "use crate::infrastructure::cache; mod http;"),
+        ("app", "use crate::infrastructure::{cache::A, http::B};"),
+        ("cli/verify", "use crate::infrastructure::persistence::A; use crate::app;"),
+    ] {
+        assert_eq!(faults(module, text), Vec::<String>::new(), "{module}: {text}");
+    }
+}
+
+fn faults(module: &str, text: &str) -> Vec<String> {
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    let dependencies = Dependencies {
+        all: names(&[
+            "serde",
+            "sqlx",
+            "axum",
+            "tokio",
+            "redis",
+            "chrono",
+            "uuid",
+            "thiserror",
+            "tracing",
+            "async_trait",
+            "mockall",
+            "proptest",
+        ]),
+        tests_only: names(&["mockall", "proptest", "tokio"]),
+    };
+    let module = module.split('/').map(str::to_owned).collect();
+    Source { module, text, dependencies: &dependencies }.faults()
+}
+
+impl Source<'_> {
+    fn faults(&self) -> Vec<String> {
+        let (code, test_code) = split_tests(&without_comments_and_texts(self.text));
+        let mut faults = BTreeSet::new();
+        for (code, in_test) in [(code, false), (test_code, true)] {
+            for path in own_paths(&code, &self.base(in_test)) {
+                let excused = in_test && path[0] == "testing";
+                if !excused && !self.may_name(&path) {
+                    faults.insert(format!("must not name crate::{}", path.join("::")));
+                }
+            }
+            for name in self.foreign_names(&code) {
+                let excused = in_test && self.dependencies.tests_only.contains(name);
+                if !excused && !self.may_use(name) {
+                    faults.insert(format!("must not use {name}"));
+                }
+            }
+        }
+        faults.into_iter().collect()
+    }
+
+    /// The module that code is in: a module of tests lies one deeper.
+    fn base(&self, in_test: bool) -> Vec<String> {
+        let mut base = self.module.clone();
+        base.extend(in_test.then(|| "tests".to_owned()));
+        base
+    }
+
+    /// Whether this file may name a path of its own crate.
+    fn may_name(&self, path: &[String]) -> bool {
+        let [layer, rest @ ..] = path else {
+            return true;
+        };
+        let layer = layer.as_str();
+        match self.module[0].as_str() {
+            "domain" => layer == "domain",
+            "application" => ["domain", "application"].contains(&layer),
+            "config" => ["domain", "config"].contains(&layer),
+            "infrastructure" => match (self.module.get(1), rest.first()) {
+                _ if ["domain", "application", "config"].contains(&layer) => true,
+                (Some(own), Some(named)) if layer == "infrastructure" => {
+                    named == own || named == SHARED_KIT
+                }
+                _ => layer == "infrastructure",
+            },
+            composer => COMPOSERS.contains(&composer),
+        }
+    }
+
+    /// Whether this file may use a crate.
+    fn may_use(&self, name: &str) -> bool {
+        match self.module[0].as_str() {
+            "domain" => DOMAIN_MAY_USE.contains(&name),
+            "application" => APPLICATION_MAY_USE.contains(&name),
+            _ => !["mockall", "proptest"].contains(&name) || self.module[0] == "testing",
+        }
+    }
+
+    /// Names of dependencies at the beginning of a path.
+    fn foreign_names<'c>(&self, code: &'c str) -> BTreeSet<&'c str> {
+        let words = words(code).filter(|(start, word)| {
+            let (before, after) = (&code[..*start], code[start + word.len()..].trim_start());
+            let used = before.trim_end().ends_with("use") && after.starts_with([';', ' ']);
+            !before.ends_with(':') && (after.starts_with("::") || used)
+        });
+        words.map(|(_, word)| word).filter(|word| self.dependencies.all.contains(*word)).collect()
+    }
+}

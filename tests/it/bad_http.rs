@@ -1,0 +1,164 @@
+//! Requests that are hardly HTTP: wrong methods and paths, endless heads and bodies, clients that take for ever.
+
+use crate::harness::{Wire, World, until, wire};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_method_is_told_the_right_one() {
+    let world = World::of(1).await;
+    let address = world.at(0).address;
+
+    let wrong = [
+        ("GET", "/checkout", "POST"),
+        ("PUT", "/checkout", "POST"),
+        ("DELETE", "/v1/purchase", "POST"),
+        ("ZEBRA", "/purchase", "POST"),
+        ("POST", "/sales/active", "GET"),
+        ("PATCH", "/sales/S-1", "GET"),
+        ("POST", "/sales/S-1/items", "GET"),
+        ("DELETE", "/purchases/CHK-1", "GET"),
+        ("POST", "/users/ann/purchases", "GET"),
+    ];
+    for (method, path, right) in wrong {
+        let mut wire = Wire::connect(address).await.unwrap();
+        wire.send(&wire::request(method, path)).await;
+        let heard = wire.hear().await;
+        assert_eq!(heard.status, Some(405), "{method} {path}");
+        assert_eq!(heard.json()["code"], "method_not_allowed", "{method} {path}");
+        let allow = heard.head.lines().find(|line| line.to_lowercase().starts_with("allow:"));
+        assert!(allow.is_some_and(|allow| allow.contains(right)), "{method} {path}: {allow:?}");
+    }
+    world.at(0).get("/sales/active").await.is(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_is_not_there_is_told_so_in_json() {
+    let world = World::of(1).await;
+    let address = world.at(0).address;
+    let long = format!("/{}", "a/".repeat(8_000));
+
+    let wrong = [
+        "/",
+        "/nope",
+        "/v1",
+        "/v1/",
+        "/v2/checkout",
+        "/checkout/1",
+        "/sales",
+        "/sales/S-1/item",
+        "/users",
+        "/users/ann",
+        "/purchases",
+        "/../../etc/passwd",
+        "/%00",
+        "/%ff",
+        "/%zz",
+        "/v1/v1/checkout",
+        &long,
+    ];
+    for path in wrong {
+        for method in ["GET", "POST"] {
+            let mut wire = Wire::connect(address).await.unwrap();
+            wire.send(&wire::request(method, path)).await;
+            let heard = wire.hear().await;
+            assert_eq!(heard.status, Some(404), "{method} {path}");
+            assert_eq!(heard.json()["code"], "route_not_found", "{method} {path}");
+        }
+    }
+    world.at(0).get("/sales/active").await.is(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_ten_megabytes_is_too_large() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 5").await;
+    let path = format!("/checkout?user_id=ann&item_id=1&sale_id={sale}");
+    let body = "x".repeat(10 * 1024 * 1024);
+    let length = body.len();
+
+    for framed in [
+        format!("Content-Length: {length}\r\n\r\n{body}"),
+        format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"),
+    ] {
+        let request = format!("POST {path} HTTP/1.1\r\nHost: shop\r\n{framed}").into_bytes();
+        let wire = Wire::connect(world.at(0).address).await.unwrap();
+        let heard = wire.send_and_hear(request).await;
+        assert_eq!(heard.status, Some(413), "{}", heard.head);
+        assert_eq!(heard.json()["code"], "payload_too_large");
+    }
+    world.at(0).buys(&sale, "ann", "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_head_is_cut_off() {
+    let world = World::of(1).await;
+    let endless = "a".repeat(1024 * 1024);
+    let heads = [
+        format!("GET /{endless} HTTP/1.1\r\nHost: shop\r\n\r\n"),
+        format!("GET /sales/active?{endless} HTTP/1.1\r\nHost: shop\r\n\r\n"),
+        format!("GET /sales/active HTTP/1.1\r\nHost: shop\r\nX-Long: {endless}\r\n\r\n"),
+        format!(
+            "GET /sales/active HTTP/1.1\r\nHost: shop\r\n{}\r\n",
+            "X-Many: 1\r\n".repeat(9_000)
+        ),
+        format!("GET /sales/active HTTP/1.1\r\nHost: shop\r\nX-Unfinished: {endless}"),
+    ];
+
+    for head in heads {
+        let shown = head[..60].to_owned();
+        let wire = Wire::connect(world.at(0).address).await.unwrap();
+        let heard = wire.send_and_hear(head.into_bytes()).await;
+        // 400 for what is not even a head; no status if the connection was just closed.
+        let told = heard.status.is_none_or(|status| [400, 414, 431].contains(&status));
+        assert!(told, "{shown}: {}", heard.head);
+        world.at(0).get("/sales/active").await.is(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_for_ever_to_say_what_they_want_is_hung_up_on() {
+    let world = World::plan(1)
+        .set("http.header_read_timeout", "1s")
+        .set("http.body_read_timeout", "1s")
+        .start()
+        .await;
+    let unfinished = [
+        "",
+        "GE",
+        "GET /sales/active HTTP/1.1\r\nHost: sh",
+        "POST /checkout?user_id=ann&item_id=1 HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n\r\nabc",
+    ];
+
+    for said in unfinished {
+        let mut wire = Wire::connect(world.at(0).address).await.unwrap();
+        assert!(wire.send(said.as_bytes()).await);
+        let heard = wire.hear().await;
+        assert!(heard.status.is_none_or(|status| status < 500), "{said}: {}", heard.head);
+    }
+    let mut slow = Wire::connect(world.at(0).address).await.unwrap();
+    assert!(slow.send(b"GET /sales/active HTTP/1.1\r\n").await);
+    until("a head that never ends is cut off", async || !slow.send(b"X-Drip: 1\r\n").await).await;
+    world.at(0).get("/sales/active").await.is(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_http_is_refused_and_harms_nobody() {
+    let world = World::of(1).await;
+    let garbage: [&[u8]; 8] = [
+        b"\0\0\0\0\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /sales/active HTTP/9.9\r\nHost: shop\r\n\r\n",
+        b"GET /sales/\xff\xfe HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n",
+        b"GET  HTTP/1.1\r\n\r\n",
+        b"POST /checkout HTTP/1.1\r\nHost: shop\r\nContent-Length: nine\r\n\r\n",
+        b"POST /checkout HTTP/1.1\r\nHost: shop\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+    ];
+
+    for bytes in garbage {
+        let wire = Wire::connect(world.at(0).address).await.unwrap();
+        let heard = wire.send_and_hear(bytes.to_vec()).await;
+        let status = heard.status;
+        assert!(status.is_none_or(|status| (400..500).contains(&status)), "{}", heard.head);
+        world.at(0).get("/sales/active").await.is(200);
+    }
+}

@@ -1,0 +1,93 @@
+//! A sale is open from its start up to its end, by the database's clock.
+
+use crate::harness::{World, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sale_sells_nothing_before_its_start_and_opens_by_itself() {
+    let world = World::of(2).await;
+    let sale = world.create_sale("--items 5 --starts-in 3s").await;
+
+    let early = world.at(0).checkout(&sale, "ann", "1").await;
+    early.refuses(409, "sale_not_started");
+    assert_eq!(world.sale(&sale).await["state"], "upcoming");
+    let code = eventually("the sale opens", async || {
+        let answer = world.at(1).checkout(&sale, "ann", "1").await;
+        if answer.status == 200 {
+            return Some(answer.checkout_code());
+        }
+        answer.refuses(409, "sale_not_started");
+        None
+    })
+    .await;
+
+    let early_checkouts = "SELECT count(*) FROM checkout_attempts a JOIN sales s ON s.id = a.sale_id \
+                           WHERE a.created_at < s.starts_at";
+    let early: i64 = sqlx::query_scalar(early_checkouts).fetch_one(world.pool()).await.unwrap();
+    assert_eq!(early, 0);
+    world.at(0).purchase(&code).await.is(200);
+    assert_eq!(world.sale(&sale).await["state"], "open");
+    world.every_piece_is_sold_or_buyable(&sale, 5).await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sale_that_starts_at_a_given_time_starts_then() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 5 --starts-at 2099-01-01T10:00:00Z --duration 2h").await;
+
+    let told = world.sale(&sale).await;
+
+    assert_eq!(told["starts_at"], "2099-01-01T10:00:00Z");
+    assert_eq!(told["ends_at"], "2099-01-01T12:00:00Z");
+    assert_eq!(told["state"], "upcoming");
+    world.at(0).checkout(&sale, "ann", "1").await.refuses(409, "sale_not_started");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_end_nothing_is_sold_and_the_refusal_is_not_stored() {
+    let world = World::of(2).await;
+    let sale = world.create_sale("--items 5 --duration 6s").await;
+    let code = world.at(0).collects(&sale, "ann", "1").await;
+
+    world.sale_is(&sale, "ended").await;
+
+    for client in world.clients().iter().chain(&world.clients()) {
+        let late = client.purchase(&code).await.refuses(410, "sale_ended");
+        assert_eq!(late.header("idempotent-replayed"), None);
+        client.checkout(&sale, "bob", "2").await.refuses(410, "sale_ended");
+        client.get(&format!("/purchases/{code}")).await.refuses(404, "not_purchased");
+        client.post("/checkout?user_id=bob&item_id=2").await.refuses(404, "no_active_sale");
+    }
+    assert_eq!(world.sale(&sale).await["sold"], 0);
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_purchases_of_a_sale_are_either_sold_in_time_or_told_that_it_ended() {
+    let world = World::of(2).await;
+    let sale = world.create_sale("--items 3000 --stock 10 --duration 5s").await;
+
+    let mut sold = 0_usize;
+    for number in 0.. {
+        let client = world.at(number % 2);
+        let item = (number % 3000 + 1).to_string();
+        let checkout = client.checkout(&sale, &format!("buyer-{number}"), &item).await;
+        if checkout.status != 200 {
+            checkout.refuses(410, "sale_ended");
+            break;
+        }
+        let purchase = client.purchase(&checkout.checkout_code()).await;
+        if purchase.status != 200 {
+            purchase.refuses(410, "sale_ended");
+            break;
+        }
+        sold += 1;
+    }
+
+    let late = "SELECT count(*) FROM purchases p JOIN sales s ON s.id = p.sale_id \
+                WHERE p.purchased_at < s.starts_at OR p.purchased_at >= s.ends_at";
+    let late: i64 = sqlx::query_scalar(late).fetch_one(world.pool()).await.unwrap();
+    assert_eq!(late, 0);
+    world.sells_exactly(&sale, sold).await;
+    world.verify().await;
+}

@@ -1,0 +1,57 @@
+//! Clients that hang up at any moment change nothing half-way.
+
+use std::time::Duration;
+
+use crate::harness::client::{checkout_path, purchase_path};
+use crate::harness::{Client, Dice, Wire, World, at_once, wire};
+
+/// Clients that hang up, at the same time.
+const CLIENTS: usize = 4;
+/// Buyers each of them plays.
+const BUYERS_EACH: usize = 40;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_moment_clients_hang_up_at_their_checkouts_and_purchases_are_whole() {
+    let world = World::of(2).await;
+    let items = CLIENTS * BUYERS_EACH;
+    let sale = world.create_sale(&format!("--items {items}")).await;
+
+    let fickle = (0..CLIENTS)
+        .map(|number| hang_up_all_the_time(world.at(number % 2).clone(), sale.clone(), number));
+    at_once(fickle).await;
+
+    world.sells_exactly(&sale, items).await;
+    world.verify().await;
+}
+
+/// Sends every request first without waiting for its answer, then again: only then it must be answered.
+async fn hang_up_all_the_time(client: Client, sale: String, number: usize) {
+    let mut dice = Dice::new(u64::try_from(number).unwrap());
+    for buyer in 0..BUYERS_EACH {
+        let user = format!("buyer-{number}-{buyer}");
+        let item = (number * BUYERS_EACH + buyer + 1).to_string();
+
+        hang_up(&client, &checkout_path(&sale, &user, &item), &mut dice).await;
+        let checkout = client.checkout(&sale, &user, &item).await.is(200);
+        assert_eq!(checkout.at("/items_count"), 1);
+        let code = checkout.checkout_code();
+
+        hang_up(&client, &purchase_path(&code), &mut dice).await;
+        let purchase = client.purchase(&code).await.is(200);
+        assert_eq!(purchase.at("/total_purchased"), 1, "{}", purchase.body);
+        let stored = client.get(&format!("/purchases/{code}")).await.is(200);
+        assert_eq!(stored.at("/purchased_items"), purchase.at("/purchased_items"));
+        let history = client.get(&format!("/users/{user}/purchases?sale_id={sale}")).await;
+        assert_eq!(history.at("/pagination/total_items"), 1, "{}", history.body);
+    }
+}
+
+/// Sends a request, or only the beginning of it, and hangs up before long.
+async fn hang_up(client: &Client, path: &str, dice: &mut Dice) {
+    let request = wire::request("POST", path);
+    let sent = if dice.below(8) == 0 { dice.below(request.len()) } else { request.len() };
+    let mut wire = Wire::connect(client.address).await.unwrap();
+    assert!(wire.send(&request[..sent]).await);
+    let moment_us = u64::try_from(dice.below(12_000)).unwrap();
+    tokio::time::sleep(Duration::from_micros(moment_us)).await;
+}

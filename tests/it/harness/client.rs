@@ -1,0 +1,207 @@
+//! Speaks HTTP to one address.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+/// Longest wait for an answer: longer than the service's own `http.request_timeout`.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One front end.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    /// Whom it talks to.
+    pub(crate) address: SocketAddr,
+}
+
+/// What was answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: u16,
+    /// The body, as it came.
+    pub(crate) body: String,
+    headers: HeaderMap,
+}
+
+impl Client {
+    /// A client of this address.
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(ANSWER_TIMEOUT)
+            // Sooner than the service closes an idle connection, so that no request meets a closing one.
+            .pool_idle_timeout(Duration::from_secs(3))
+            .build()
+            .unwrap();
+        Self { http, address }
+    }
+
+    /// `GET`, which must be answered.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[]).await
+    }
+
+    /// `POST`, which must be answered.
+    pub(crate) async fn post(&self, path: &str) -> Answer {
+        self.send(Method::POST, path, &[]).await
+    }
+
+    /// Any request, which must be answered.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let url = format!("http://{}{path}", self.address);
+        let mut request = self.http.request(method, &url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        match request.send().await {
+            Ok(response) => Answer::read(response).await.unwrap(),
+            Err(error) => panic!("no answer to {path}: {error:?}"),
+        }
+    }
+
+    /// A request that may find nobody, or somebody who does not answer in time.
+    pub(crate) async fn attempt(
+        &self,
+        method: Method,
+        path: &str,
+        timeout: Duration,
+    ) -> Option<Answer> {
+        let url = format!("http://{}{path}", self.address);
+        let response = self.http.request(method, &url).timeout(timeout).send().await.ok()?;
+        Answer::read(response).await.ok()
+    }
+
+    /// The status of a `GET`, if there is an answer.
+    pub(crate) async fn status(&self, path: &str) -> Option<u16> {
+        let answer = self.attempt(Method::GET, path, ANSWER_TIMEOUT).await?;
+        Some(answer.status)
+    }
+
+    /// One piece of an item for a buyer's checkout.
+    pub(crate) async fn checkout(&self, sale: &str, user: &str, item: &str) -> Answer {
+        self.post(&checkout_path(sale, user, item)).await
+    }
+
+    /// Some pieces of an item for a buyer's checkout.
+    pub(crate) async fn checkout_pieces(
+        &self,
+        sale: &str,
+        user: &str,
+        item: &str,
+        pieces: u32,
+    ) -> Answer {
+        self.post(&format!("{}&quantity={pieces}", checkout_path(sale, user, item))).await
+    }
+
+    /// Asks to buy what a code stands for.
+    pub(crate) async fn purchase(&self, code: &str) -> Answer {
+        self.post(&purchase_path(code)).await
+    }
+
+    /// A checkout that must succeed; its code.
+    pub(crate) async fn collects(&self, sale: &str, user: &str, item: &str) -> String {
+        self.checkout(sale, user, item).await.checkout_code()
+    }
+
+    /// A checkout and a purchase that must succeed; the code.
+    pub(crate) async fn buys(&self, sale: &str, user: &str, item: &str) -> String {
+        let code = self.collects(sale, user, item).await;
+        self.purchase(&code).await.is(200);
+        code
+    }
+}
+
+impl Answer {
+    async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let body = String::from_utf8_lossy(&response.bytes().await?).into_owned();
+        Ok(Self { status, body, headers })
+    }
+
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The body as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        let parsed = serde_json::from_str(&self.body);
+        parsed.unwrap_or_else(|_| {
+            panic!("{} with a body that is not JSON: {}", self.status, self.body)
+        })
+    }
+
+    /// One place of the body, by JSON pointer; null if it is not there.
+    #[track_caller]
+    pub(crate) fn at(&self, pointer: &str) -> Value {
+        self.json().pointer(pointer).cloned().unwrap_or(Value::Null)
+    }
+
+    /// The status and the machine's code, for comparing.
+    #[track_caller]
+    pub(crate) fn told(&self) -> (u16, String) {
+        (self.status, self.at("/code").as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Status and body, which a repeat must bring again.
+    pub(crate) fn content(&self) -> (u16, &str) {
+        (self.status, &self.body)
+    }
+
+    /// Passes with this status only.
+    #[track_caller]
+    pub(crate) fn is(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.body);
+        self
+    }
+
+    /// Passes with this status and code only, and only with a message for people beside them.
+    #[track_caller]
+    pub(crate) fn refuses(self, status: u16, code: &str) -> Self {
+        assert_eq!(self.told(), (status, code.to_owned()), "{}", self.body);
+        assert!(self.at("/message").as_str().is_some_and(|text| !text.is_empty()), "{}", self.body);
+        self
+    }
+
+    /// The code of a checkout that succeeded.
+    #[track_caller]
+    pub(crate) fn checkout_code(self) -> String {
+        let answer = self.is(200);
+        answer.at("/code").as_str().unwrap().to_owned()
+    }
+}
+
+/// `POST /checkout` with its parameters.
+pub(crate) fn checkout_path(sale: &str, user: &str, item: &str) -> String {
+    format!("/checkout?user_id={}&item_id={}&sale_id={sale}", encoded(user), encoded(item))
+}
+
+/// `POST /purchase` with its parameter.
+pub(crate) fn purchase_path(code: &str) -> String {
+    format!("/purchase?code={}", encoded(code))
+}
+
+/// Percent-encodes everything that could mean something in a URL.
+pub(crate) fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut coded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            coded.push(char::from(byte));
+        } else {
+            write!(coded, "%{byte:02X}").unwrap();
+        }
+        coded
+    })
+}

@@ -1,0 +1,51 @@
+//! A database of one test's own.
+
+use reqwest::Url;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use uuid::Uuid;
+
+/// An empty database, dropped when the test is over.
+#[derive(Debug)]
+pub(crate) struct Database {
+    /// Its URL.
+    pub(crate) url: String,
+    /// Connections of the test itself.
+    pub(crate) pool: PgPool,
+    name: String,
+    server: String,
+}
+
+impl Database {
+    /// Creates it on a server.
+    pub(crate) async fn create(server: &str) -> Self {
+        let name = format!("it_{}", Uuid::now_v7().simple());
+        execute(server, format!("CREATE DATABASE {name}")).await.unwrap();
+        let mut url = Url::parse(server).unwrap();
+        url.set_path(&name);
+        let url = url.to_string();
+        let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&url).unwrap();
+        Self { url, pool, name, server: server.to_owned() }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        // A runtime of its own: the test's may be on its way out. A server that was killed takes its databases along.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map(|runtime| {
+                let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+                runtime.block_on(execute(&server, drop)).is_ok()
+            })
+        });
+        let _ = dropping.join();
+    }
+}
+
+async fn execute(server: &str, statement: String) -> sqlx::Result<()> {
+    let mut connection = PgConnection::connect(server).await?;
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
+    connection.close().await
+}

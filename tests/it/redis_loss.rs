@@ -1,0 +1,126 @@
+//! Redis is flushed, dies and comes back: speed changes, promises do not.
+
+use crate::harness::storm::assert_on_record;
+use crate::harness::{Client, Storm, World, until};
+
+/// Unique items of a rush: the sale's first ones. Behind them lie ten for the regular, and one that nobody gets.
+const ITEMS: usize = 100;
+/// Who has all the pieces that one buyer gets.
+const REGULAR: &str = "regular";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_flushall_in_the_rush_the_limit_holds_and_everything_sells() {
+    let world = World::plan(2).private_redis().start().await;
+    let sale = world.create_sale(&format!("--items {}", ITEMS + 11)).await;
+    regular_buys_ten(world.at(0), &sale).await;
+    let storm = Storm::over(&world.clients(), &sale, ITEMS);
+    let mut redis = world.redis().await;
+
+    for quarter in 1..=3 {
+        storm.has_sold(ITEMS / 4 * quarter).await;
+        let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await.unwrap();
+        for client in world.clients() {
+            regular_gets_no_more(&client, &sale).await;
+        }
+    }
+
+    let receipts = storm.receipts().await;
+    assert_on_record(world.at(0), &receipts).await;
+    world.sells_exactly(&sale, ITEMS + 10).await;
+    world.every_piece_is_sold_or_buyable(&sale, ITEMS + 11).await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loss_of_all_scripts_changes_nothing() {
+    let world = World::plan(2).private_redis().start().await;
+    let sale = world.create_sale(&format!("--items {ITEMS}")).await;
+    let storm = Storm::over(&world.clients(), &sale, ITEMS);
+    let mut redis = world.redis().await;
+
+    for quarter in 1..=3 {
+        storm.has_sold(ITEMS / 4 * quarter).await;
+        let _: () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut redis).await.unwrap();
+    }
+
+    let receipts = storm.receipts().await;
+    assert_on_record(world.at(0), &receipts).await;
+    world.sells_exactly(&sale, ITEMS).await;
+    assert!(redis_is_up(&world, 1.0).await, "the breaker opened over a missing script");
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_the_rush_goes_on_and_its_return_is_noticed() {
+    let world = World::plan(2).private_redis().start().await;
+    let redis = world.redis_server.as_ref().unwrap();
+    let sale = world.create_sale(&format!("--items {}", ITEMS + 11)).await;
+    regular_buys_ten(world.at(0), &sale).await;
+    let storm = Storm::over(&world.clients(), &sale, ITEMS);
+    storm.has_sold(ITEMS / 4).await;
+
+    redis.tell("kill-redis");
+
+    let receipts = storm.receipts().await;
+    assert_on_record(world.at(0), &receipts).await;
+    until("the loss is told", async || redis_is_up(&world, 0.0).await).await;
+    for instance in &world.instances {
+        instance.ready().await;
+        let health = instance.monitor.get("/healthz").await.is(200);
+        assert_eq!(health.at("/status"), "degraded", "{}", health.body);
+        regular_gets_no_more(&instance.client, &sale).await;
+    }
+    redis.tell("start-redis");
+    until("its return is told", async || redis_is_up(&world, 1.0).await).await;
+    until("all is well again", async || {
+        let health = world.instances[0].monitor.get("/healthz").await.is(200);
+        health.at("/status") != "degraded"
+    })
+    .await;
+    regular_gets_no_more(world.at(1), &sale).await;
+    world.sells_exactly(&sale, ITEMS + 10).await;
+    world.every_piece_is_sold_or_buyable(&sale, ITEMS + 11).await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_starts_without_redis_sells() {
+    let mut world = World::plan(0).private_redis().start().await;
+    world.redis_server.as_ref().unwrap().tell("kill-redis");
+
+    world.start(1).await;
+
+    let sale = world.create_sale("--items 20").await;
+    for item in 1..=15 {
+        let (user, item) = (format!("buyer-{item}"), item.to_string());
+        world.at(0).buys(&sale, &user, &item).await;
+        world.at(0).checkout(&sale, "late", &item).await.refuses(409, "item_sold_out");
+    }
+    world.every_piece_is_sold_or_buyable(&sale, 20).await;
+    world.redis_server.as_ref().unwrap().tell("start-redis");
+    until("redis is noticed", async || redis_is_up(&world, 1.0).await).await;
+    world.at(0).checkout(&sale, "late", "1").await.is(409);
+    world.verify().await;
+}
+
+async fn regular_buys_ten(client: &Client, sale: &str) {
+    for item in ITEMS + 1..=ITEMS + 10 {
+        client.buys(sale, REGULAR, &item.to_string()).await;
+    }
+}
+
+/// Passes if the regular is told that it is enough, of an item that is still there.
+async fn regular_gets_no_more(client: &Client, sale: &str) {
+    let wish = client.checkout(sale, REGULAR, &(ITEMS + 11).to_string()).await;
+    wish.refuses(400, "user_limit_exceeded");
+}
+
+async fn redis_is_up(world: &World, value: f64) -> bool {
+    for instance in 0..world.instances.len() {
+        let told = world.metrics(instance).await.sum("flash_sale_redis_up", &[]);
+        if (told - value).abs() > f64::EPSILON {
+            return false;
+        }
+    }
+    true
+}

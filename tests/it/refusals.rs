@@ -1,0 +1,112 @@
+//! Refused attempts are on record: after a drain the totals are exactly what clients were told.
+
+use std::collections::BTreeMap;
+
+use crate::harness::{Answer, Client, World, at_once, until};
+
+/// How often something was refused, by sale, operation and reason.
+type Totals = BTreeMap<(String, &'static str, String), i64>;
+
+/// A sale and what was asked there.
+struct Told {
+    sale: String,
+    operation: &'static str,
+    answer: Answer,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_drain_the_totals_are_what_clients_were_told() {
+    let mut world = World::of(2).await;
+    let ended = world.create_sale("--items 5 --duration 5s").await;
+    let open = world.create_sale("--items 5").await;
+    let sold_out = world.create_sale("--items 1").await;
+    let upcoming = world.create_sale("--items 5 --starts-in 1h").await;
+    let ended_code = world.at(0).collects(&ended, "ann", "1").await;
+    world.at(0).buys(&open, "ann", "1").await;
+    world.at(1).buys(&sold_out, "ann", "1").await;
+    world.at(0).checkout_pieces(&open, "regular", "2", 1).await.is(200);
+    world.sale_is(&ended, "ended").await;
+
+    let clients = (0..6).map(|number| {
+        let sales = [ended.clone(), open.clone(), sold_out.clone(), upcoming.clone()];
+        ask_for_refusals(world.at(number % 2).clone(), sales, ended_code.clone())
+    });
+    let told: Vec<Told> = at_once(clients).await.into_iter().flatten().collect();
+    // What is malformed or names nothing that exists is nobody's attempt.
+    world.at(0).post("/checkout?user_id=&item_id=1").await.is(400);
+    world.at(0).checkout("S-ZZZ", "ann", "1").await.is(404);
+    world.at(0).purchase("CHK-S-1-nonsense").await.is(404);
+    world.stop().await;
+
+    assert!(told.iter().all(|told| told.answer.status >= 400));
+    assert_eq!(on_record(&world).await, totals(&told));
+    let details = "SELECT count(*) FROM checkout_refusals";
+    let details: i64 = sqlx::query_scalar(details).fetch_one(world.pool()).await.unwrap();
+    let detailed = "SELECT sum(detailed)::bigint FROM refusal_totals";
+    let detailed: i64 = sqlx::query_scalar(detailed).fetch_one(world.pool()).await.unwrap();
+    assert_eq!(details, detailed);
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_written_while_the_service_runs() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 1").await;
+    world.at(0).buys(&sale, "ann", "1").await;
+
+    let mut told = Vec::new();
+    for _ in 0..10 {
+        let answer = world.at(0).checkout(&sale, "bob", "1").await;
+        told.push(Told { sale: sale.clone(), operation: "checkout", answer });
+    }
+
+    until("refusals are on record", async || on_record(&world).await == totals(&told)).await;
+    world.verify().await;
+}
+
+/// Every kind of refusal, many times.
+async fn ask_for_refusals(client: Client, sales: [String; 4], ended_code: String) -> Vec<Told> {
+    let [ended, open, sold_out, upcoming] = sales;
+    let mut told = Vec::new();
+    for round in 0..15 {
+        let user = format!("buyer-{round}");
+        for (sale, user, item, pieces) in [
+            (&ended, user.as_str(), "1", 1),
+            (&upcoming, &user, "1", 1),
+            (&sold_out, &user, "1", 1),
+            (&open, &user, "1", 1),
+            (&open, &user, "unknown", 1),
+            (&open, "regular", "3", 10),
+        ] {
+            let answer = client.checkout_pieces(sale, user, item, pieces).await;
+            told.push(Told { sale: sale.clone(), operation: "checkout", answer });
+        }
+        let answer = client.purchase(&ended_code).await;
+        told.push(Told { sale: ended.clone(), operation: "purchase", answer });
+    }
+    told
+}
+
+fn totals(told: &[Told]) -> Totals {
+    let mut totals = Totals::new();
+    for Told { sale, operation, answer } in told {
+        let reason = match answer.told().1.as_str() {
+            "user_limit_exceeded" => "buyer_limit".to_owned(),
+            code => code.to_owned(),
+        };
+        *totals.entry((sale.clone(), operation, reason)).or_default() += 1;
+    }
+    totals
+}
+
+async fn on_record(world: &World) -> Totals {
+    let totals = "SELECT s.public_id, t.operation, t.reason, t.total \
+                  FROM refusal_totals t JOIN sales s ON s.id = t.sale_id WHERE t.total > 0";
+    let rows: Vec<(String, String, String, i64)> =
+        sqlx::query_as(totals).fetch_all(world.pool()).await.unwrap();
+    let entries = rows.into_iter().map(|(sale, operation, reason, total)| {
+        let operation = if operation == "checkout" { "checkout" } else { "purchase" };
+        ((sale, operation, reason), total)
+    });
+    entries.collect()
+}

@@ -1,0 +1,165 @@
+//! SIGTERM: what was accepted is finished.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::harness::client::{checkout_path, purchase_path};
+use crate::harness::locks::{hold_buyer, waiting};
+use crate::harness::{Client, Wire, World, until, wire};
+
+/// What one buyer of the load saw.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Codes whose purchase was answered with 200.
+    bought: Vec<String>,
+    /// When requests were sent that got no whole answer.
+    unanswered: Vec<Instant>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_loses_no_accepted_request() {
+    let mut world =
+        World::plan(1).set("shutdown.grace", "3s").set("shutdown.drain", "15s").start().await;
+    let sale = world.create_sale("--items 5000").await;
+    let mut instance = world.instances.remove(0);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut load = JoinSet::new();
+    for buyer in 0..4 {
+        load.spawn(buy_until(Arc::clone(&stop), instance.client.clone(), sale.clone(), buyer));
+    }
+    let sold = format!("/sales/{sale}");
+    until("the load sells", async || {
+        instance.client.get(&sold).await.at("/sold").as_u64() > Some(20)
+    })
+    .await;
+
+    instance.process.signal(Signal::SIGTERM);
+    let signalled = Instant::now();
+    instance.readiness_is(503).await;
+    let in_grace = instance.client.get(&sold).await.is(200);
+    assert_eq!(in_grace.header("connection"), Some("close"));
+    let in_grace = instance.client.checkout(&sale, "late", "5000").await.is(200);
+    assert_eq!(in_grace.header("connection"), Some("close"));
+
+    let code = instance.process.exit().await;
+    stop.store(true, Ordering::Relaxed);
+    let seen = load.join_all().await;
+
+    assert_eq!(code, Some(0));
+    for unanswered in seen.iter().flat_map(|seen| &seen.unanswered) {
+        let after = unanswered.saturating_duration_since(signalled);
+        assert!(after > Duration::from_secs(2), "unanswered {after:?} after the signal");
+    }
+    world.start(1).await;
+    let bought: Vec<_> = seen.into_iter().flat_map(|seen| seen.bought).collect();
+    for code in &bought {
+        world.at(0).get(&format!("/purchases/{code}")).await.is(200);
+    }
+    assert!(bought.len() > 20);
+    world.every_piece_is_sold_or_buyable(&sale, 5_000).await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purchase_that_waits_is_answered_after_the_doors_are_closed() {
+    let mut world = World::plan(1)
+        .set("shutdown.drain", "15s")
+        .set("database.lock_timeout", "4s")
+        .start()
+        .await;
+    let sale = world.create_sale("--items 5").await;
+    let code = world.at(0).collects(&sale, "ann", "1").await;
+    let hold = hold_buyer(world.pool(), "ann").await;
+    let mut instance = world.instances.remove(0);
+    let (client, path) = (instance.client.clone(), purchase_path(&code));
+    let mut purchase = JoinSet::from_iter([async move { client.post(&path).await }]);
+    waiting(world.pool(), 1).await;
+
+    instance.process.signal(Signal::SIGTERM);
+    until("the doors are closed", async || {
+        TcpStream::connect(instance.client.address).await.is_err()
+    })
+    .await;
+    hold.rollback().await.unwrap();
+
+    let answer = purchase.join_next().await.unwrap().unwrap().is(200);
+    assert_eq!(answer.at("/total_purchased"), 1);
+    assert_eq!(instance.process.exit().await, Some(0));
+    world.start(1).await;
+    world.at(0).get(&format!("/purchases/{code}")).await.is(200);
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let mut world =
+        World::plan(1).set("shutdown.grace", "5m").set("shutdown.drain", "5m").start().await;
+    let mut instance = world.instances.remove(0);
+
+    instance.process.signal(Signal::SIGTERM);
+    instance.readiness_is(503).await;
+    instance.process.signal(Signal::SIGTERM);
+
+    // The grace time is far longer than any wait in these tests.
+    instance.process.exit().await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_is_a_stop_like_any_other() {
+    let mut world = World::of(1).await;
+    let mut instance = world.instances.remove(0);
+
+    instance.process.signal(Signal::SIGINT);
+
+    assert_eq!(instance.process.exit().await, Some(0));
+}
+
+/// Checks out and purchases, each request on a connection of its own, until told to stop.
+async fn buy_until(stop: Arc<AtomicBool>, client: Client, sale: String, buyer: usize) -> Seen {
+    let mut seen = Seen::default();
+    for round in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let item = (round * 4 + buyer) % 4_999 + 1;
+        let wish = checkout_path(&sale, &format!("buyer-{buyer}-{round}"), &item.to_string());
+        let Some(checkout) = ask(&client, &wish, &mut seen).await else {
+            continue;
+        };
+        if checkout.status != Some(200) {
+            continue;
+        }
+        let code = checkout.json()["code"].as_str().unwrap().to_owned();
+        let Some(purchase) = ask(&client, &purchase_path(&code), &mut seen).await else {
+            continue;
+        };
+        if purchase.status == Some(200) {
+            seen.bought.push(code);
+        }
+    }
+    seen
+}
+
+/// One request; nothing if nobody listens, or if it was not answered, which is noted.
+async fn ask(client: &Client, path: &str, seen: &mut Seen) -> Option<wire::Heard> {
+    let mut wire = Wire::connect(client.address).await?;
+    let sent = Instant::now();
+    let heard = if wire.send(&wire::request("POST", path)).await {
+        wire.hear().await
+    } else {
+        wire::Heard::default()
+    };
+    if heard.is_complete() {
+        return Some(heard);
+    }
+    assert_eq!(heard.status, None, "an answer was cut: {}", heard.head);
+    seen.unanswered.push(sent);
+    None
+}

@@ -26,6 +26,8 @@ const MAIN_LINES: usize = 40;
 const DOMAIN_MAY_USE: &[&str] = &["thiserror", "chrono", "uuid"];
 /// Dependencies that use cases may use.
 const APPLICATION_MAY_USE: &[&str] = &["async_trait", "thiserror", "tracing", "chrono", "uuid"];
+/// The part of a dependency that use cases may use besides: locks that are awaited, which do no I/O and need no runtime.
+const APPLICATION_MAY_USE_PART: (&str, &str) = ("tokio", "::sync::");
 /// What adapters share; it is not an adapter itself.
 const SHARED_KIT: &str = "batching";
 /// Places that put the others together.
@@ -76,6 +78,7 @@ fn a_forbidden_import_would_be_found() {
         ("domain/sale", "use crate::{domain::ids, infrastructure::cache};"),
         ("application/checkout", "use sqlx::PgPool;"),
         ("application/checkout", "fn f(x: axum::Router) {}"),
+        ("application/checkout", "use tokio::time::sleep;"),
         ("application/checkout", "use\n    crate::infrastructure::cache::Limits;"),
         ("application/checkout", "use super::super::config::Config;"),
         ("application/checkout", "use crate::testing::Fake;"),
@@ -113,6 +116,7 @@ fn an_allowed_import_is_let_through() {
             "use super::ports::Clock; use crate::domain::ids; use async_trait::async_trait;",
         ),
         ("application/checkout", "#[cfg_attr(test, mockall::automock)] trait A {}"),
+        ("application/checkout", "use tokio::sync::OnceCell;"),
         ("application/checkout", "#[cfg(test)]\nuse crate::testing::Fake;\nuse tracing::info;"),
         ("application/checkout", "#[cfg(test)] mod tests { #[tokio::test] async fn a() { '{'; } }"),
         (
@@ -217,7 +221,10 @@ impl Source<'_> {
         let words = words(code).filter(|(start, word)| {
             let (before, after) = (&code[..*start], code[start + word.len()..].trim_start());
             let used = before.trim_end().ends_with("use") && after.starts_with([';', ' ']);
-            !before.ends_with(':') && (after.starts_with("::") || used)
+            let (name, part) = APPLICATION_MAY_USE_PART;
+            let granted =
+                self.module[0] == "application" && *word == name && after.starts_with(part);
+            !granted && !before.ends_with(':') && (after.starts_with("::") || used)
         });
         words.map(|(_, word)| word).filter(|word| self.dependencies.all.contains(*word)).collect()
     }

@@ -14,7 +14,7 @@ pub(crate) fn a_sale(number: i64) -> Sale {
         id: SaleId::new(number).unwrap(),
         name: format!("sale {number}"),
         scheduled: false,
-        window: SaleWindow::lasting(starts_at, Duration::from_secs(3_600)).unwrap(),
+        window: SaleWindow::lasting(starts_at, Duration::from_hours(1)).unwrap(),
         buyer_limit: 10,
         items: 10,
         generation: 1,

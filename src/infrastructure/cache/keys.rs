@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     fn keys() -> Keys {
-        Keys::new("shop[1]:", Duration::from_secs(60))
+        Keys::new("shop[1]:", Duration::from_mins(1))
     }
 
     #[test]

@@ -63,7 +63,7 @@ mod tests {
             enabled: true,
             cron: cron.to_owned(),
             time_zone: zone.to_owned(),
-            duration: Duration::from_secs(3_600),
+            duration: Duration::from_hours(1),
             items: 1,
             stock: 1,
             buyer_limit: 1,

@@ -54,6 +54,7 @@ impl Offline {
                 sales: Arc::clone(&sales),
                 memory: Arc::new(RedisMemoryReader::new(redis)),
                 standings: Arc::new(PostgresStandingReader::new(database.clone())),
+                clock: Arc::<DatabaseClock>::clone(&clock),
                 pause: Arc::new(TokioPause),
             }),
             sales,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::client::{checkout_path, purchase_path};
-use crate::harness::{Client, Dice, Wire, World, at_once, wire};
+use crate::harness::{Client, Dice, Wire, World, at_once, until, wire};
 
 /// Clients that hang up, at the same time.
 const CLIENTS: usize = 4;
@@ -21,6 +21,31 @@ async fn whatever_moment_clients_hang_up_at_their_checkouts_and_purchases_are_wh
     at_once(fickle).await;
 
     world.sells_exactly(&sale, items).await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_began_and_left_is_carried_to_its_end() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 100").await;
+    let mut dice = Dice::new(7);
+
+    for buyer in 0..60 {
+        let (user, item) = (format!("buyer-{buyer}"), (buyer + 1).to_string());
+        let code = world.at(0).collects(&sale, &user, &item).await;
+        hang_up(world.at(0), &purchase_path(&code), &mut dice).await;
+    }
+
+    // Every outcome that is stored was also spread: counted, and told to the shared memory.
+    until("every stored purchase is counted", async || {
+        let stored: f64 = sqlx::query_scalar("SELECT count(*)::float8 FROM purchases")
+            .fetch_one(world.pool())
+            .await
+            .unwrap();
+        let counted = world.metrics(0).await.sum("flash_sale_items_sold_total", &[]);
+        stored > 0.0 && (counted - stored).abs() < 0.5
+    })
+    .await;
     world.verify().await;
 }
 

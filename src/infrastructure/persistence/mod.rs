@@ -35,6 +35,7 @@ mod purchase_history;
 mod refusal_store;
 mod sale_book;
 mod settle_batch;
+mod settle_rows;
 mod standing_reader;
 mod transaction;
 

@@ -11,18 +11,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::batches::BatchTransaction;
 use super::database::Database;
 use super::error::DatabaseError;
 use super::metrics::Statement;
+use super::settle_rows::{Decided, LockedBuyer, LockedItems};
 use super::transaction::Options;
 use super::{baskets, outcomes};
 use crate::application::ports::{Decision, Settled, StockFacts};
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
-use crate::domain::purchase::{Fate, Outcome, SettledLine};
+use crate::domain::purchase::Outcome;
 use crate::domain::sale::{SaleState, SaleWindow};
 use crate::domain::settlement::{Allowance, Request, Settlement, settle};
 
@@ -108,30 +108,6 @@ const WRITE: &str = r"
 /// Settles attempts, many in a transaction.
 pub(super) struct SettleBatch {
     database: Database,
-}
-
-/// A buyer whose row is locked, for one attempt.
-#[derive(Debug, Clone, sqlx::FromRow)]
-struct LockedBuyer {
-    attempt_id: i64,
-    user_id: String,
-    place: String,
-    open_attempt: Option<i64>,
-    bought: i32,
-    buyer_limit: i32,
-}
-
-/// The wanted items that are not sold out, locked; and the sale as of now.
-#[derive(Debug, sqlx::FromRow)]
-struct LockedItems {
-    starts_at: DateTime<Utc>,
-    ends_at: DateTime<Utc>,
-    generation: i64,
-    now: DateTime<Utc>,
-    items: Vec<i32>,
-    places: Vec<String>,
-    stock: Vec<i32>,
-    sold: Vec<i32>,
 }
 
 #[async_trait]
@@ -303,118 +279,6 @@ impl SettleBatch {
             return Err(self.database.note(DatabaseError::Raced("buyers")));
         }
         Ok(())
-    }
-}
-
-impl LockedItems {
-    fn on_shelf(&self) -> impl Iterator<Item = (i32, i32)> {
-        let left = self.stock.iter().zip(&self.sold).map(|(stock, sold)| stock - sold);
-        self.items.iter().copied().zip(left)
-    }
-}
-
-/// All that a decision is written from.
-struct Decided<'a> {
-    buyers: &'a [&'a LockedBuyer],
-    requests: &'a [Request],
-    items: &'a LockedItems,
-    settlement: &'a Settlement,
-}
-
-#[derive(Default)]
-struct StockColumns<'a> {
-    places: Vec<&'a str>,
-    items: Vec<i32>,
-    pieces: Vec<i32>,
-}
-
-#[derive(Default)]
-struct BuyerColumns<'a> {
-    places: Vec<&'a str>,
-    users: Vec<&'a str>,
-    pieces: Vec<i32>,
-    closes: Vec<Option<i64>>,
-}
-
-#[derive(Default)]
-struct OutcomeColumns<'a> {
-    attempts: Vec<i64>,
-    users: Vec<&'a str>,
-    totals: Vec<i32>,
-    failed: Vec<i32>,
-}
-
-#[derive(Default)]
-struct LineColumns {
-    attempts: Vec<i64>,
-    items: Vec<i32>,
-    quantities: Vec<i32>,
-    fates: Vec<&'static str>,
-}
-
-impl<'a> Decided<'a> {
-    /// In the order in which the items were locked: by number.
-    fn stock(&self) -> StockColumns<'a> {
-        let mut columns = StockColumns::default();
-        for (item, place) in self.items.items.iter().zip(&self.items.places) {
-            if let Some(pieces) = self.settlement.sold.get(&ItemNo(*item)) {
-                columns.places.push(place);
-                columns.items.push(*item);
-                columns.pieces.push(*pieces);
-            }
-        }
-        columns
-    }
-
-    /// Every buyer once, also who bought nothing: the attempt is closed all the same.
-    fn buyers(&self) -> BuyerColumns<'a> {
-        let mut columns = BuyerColumns::default();
-        let mut rows: HashMap<&BuyerId, usize> = HashMap::new();
-        for (locked, request) in self.buyers.iter().zip(self.requests) {
-            let closes = locked.open_attempt.filter(|open| *open == locked.attempt_id);
-            let row = *rows.entry(&request.buyer).or_insert_with(|| {
-                columns.places.push(&locked.place);
-                columns.users.push(&locked.user_id);
-                columns
-                    .pieces
-                    .push(self.settlement.bought.get(&request.buyer).copied().unwrap_or(0));
-                columns.closes.push(None);
-                columns.closes.len() - 1
-            });
-            columns.closes[row] = columns.closes[row].or(closes);
-        }
-        columns
-    }
-
-    fn outcomes(&self) -> OutcomeColumns<'a> {
-        let mut columns = OutcomeColumns::default();
-        for (locked, request) in self.buyers.iter().zip(self.requests) {
-            let lines = self.settled(request);
-            let failed = lines.iter().filter(|line| line.fate != Fate::Sold).count();
-            let sold = lines.iter().filter(|line| line.fate == Fate::Sold);
-            columns.attempts.push(locked.attempt_id);
-            columns.users.push(&locked.user_id);
-            columns.totals.push(sold.map(|line| line.line.quantity.get()).sum());
-            columns.failed.push(i32::try_from(failed).unwrap_or(i32::MAX));
-        }
-        columns
-    }
-
-    fn lines(&self) -> LineColumns {
-        let mut columns = LineColumns::default();
-        for request in self.requests {
-            for settled in self.settled(request) {
-                columns.attempts.push(request.attempt.get());
-                columns.items.push(settled.line.item.0);
-                columns.quantities.push(settled.line.quantity.get());
-                columns.fates.push(settled.fate.as_str());
-            }
-        }
-        columns
-    }
-
-    fn settled(&self, request: &Request) -> &'a [SettledLine] {
-        self.settlement.decided.get(&request.attempt).map_or(&[], Vec::as_slice)
     }
 }
 

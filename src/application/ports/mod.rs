@@ -1,0 +1,16 @@
+//! What the application needs of the world outside. Each port is named by the need; adapters live in `infrastructure`,
+//! doubles and contract suites in `testing`.
+
+mod audit;
+mod memory;
+mod records;
+mod sales;
+mod selling;
+mod system;
+
+pub use audit::*;
+pub use memory::*;
+pub use records::*;
+pub use sales::*;
+pub use selling::*;
+pub use system::*;

@@ -1,0 +1,111 @@
+//! Selling: checkouts and purchases, which are durable before they are answered.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::system::PortError;
+use crate::domain::checkout::{Line, Standing};
+use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
+use crate::domain::purchase::Outcome;
+
+/// One item for one buyer's checkout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collect {
+    /// The sale.
+    pub sale: SaleId,
+    /// The buyer.
+    pub buyer: BuyerId,
+    /// Item and quantity.
+    pub line: Line,
+}
+
+/// What became of a [`Collect`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Collected {
+    /// The open checkout holds the line now, durably.
+    Added {
+        /// The open attempt.
+        attempt: AttemptId,
+        /// The buyer's standing after it.
+        standing: Standing,
+        /// When, in microseconds of the database's clock: a later commit for the same buyer has a larger number.
+        version: i64,
+    },
+    /// The item has no piece left.
+    SoldOut(StockFacts),
+    /// Collected and bought pieces would pass the buyer's limit.
+    OverLimit,
+    /// The sale has not started, by the database's clock.
+    NotStarted,
+    /// The sale has ended, by the database's clock.
+    Ended,
+}
+
+/// What a committed transaction saw or made of the stock.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StockFacts {
+    /// The sale's generation that these facts belong to.
+    pub generation: i64,
+    /// Items without a piece left.
+    pub sold_out: Vec<ItemNo>,
+    /// Pieces sold in all, by item, of the items that were touched.
+    pub sold: Vec<(ItemNo, i32)>,
+}
+
+/// Keeps buyers' open checkouts.
+#[cfg_attr(test, mockall::automock)]
+#[async_trait]
+pub trait CheckoutBook: Send + Sync {
+    /// Sets one line of the buyer's open checkout, opening one if there is none.
+    ///
+    /// Durable before it returns. MUST NOT add to an attempt that has been purchased, however the two race. MUST NOT let
+    /// collected plus bought pieces pass the sale's limit. MUST decide the window by the database's clock. MUST leave
+    /// the checkout as it was unless it answers `Added`. A repeat of the same call MUST change nothing.
+    async fn collect(&self, wanted: Collect) -> Result<Collected, PortError>;
+}
+
+/// What became of a code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// It was decided now, by this call.
+    Now(Decision),
+    /// It was decided before; this is what was decided then.
+    Before(Arc<Outcome>),
+    /// There is no such attempt in the sale.
+    Unknown,
+    /// The sale ended before the attempt was purchased.
+    Ended,
+    /// The sale has not started (its window was moved).
+    NotStarted,
+}
+
+/// A decision that was made and committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What was decided.
+    pub outcome: Arc<Outcome>,
+    /// What it made of the stock.
+    pub facts: StockFacts,
+    /// When, in microseconds of the database's clock: a later commit for the same buyer has a larger number.
+    pub version: i64,
+    /// Pieces that the buyer owns in this sale after it.
+    pub bought: i32,
+}
+
+/// Decides purchases and remembers what it decided.
+#[cfg_attr(test, mockall::automock)]
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Settles the checkout behind `attempt`.
+    ///
+    /// Atomic and durable before it returns. MUST NOT sell an item beyond its stock nor a buyer beyond the limit, under
+    /// any concurrency and from any instance. MUST sell every line that could be sold whole. MUST answer a repeated
+    /// call with the first outcome, also after the sale. MUST NOT sell outside the window, by the database's clock.
+    /// Every item that a checkout acknowledged before the first outcome MUST be in that outcome.
+    async fn settle(&self, sale: SaleId, attempt: AttemptId) -> Result<Settled, PortError>;
+
+    /// The stored outcome of an attempt, if it has one.
+    async fn outcome(&self, sale: SaleId, attempt: AttemptId)
+    -> Result<Option<Outcome>, PortError>;
+}

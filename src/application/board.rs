@@ -342,3 +342,332 @@ fn may_be_open(known: &KnownSale, reading: ClockReading) -> bool {
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::application::catalogue::CatalogueBuilder;
+    use crate::application::ports::{MockItemReader, MockSaleBook};
+    use crate::domain::sale::{NewSale, SaleWindow};
+    use crate::testing::builders::{START, a_sale, at, away, sale_id, sold_out};
+    use crate::testing::fakes::{FakeClock, SlowSaleBook};
+    use crate::testing::house::House;
+
+    const ALMOST: Duration = Duration::from_millis(999);
+
+    /// A board on a book of sales that answers as it is told; it is the first minute of [`a_sale`].
+    fn board_on(sales: MockSaleBook) -> (Board, Arc<FakeClock>) {
+        let clock = FakeClock::at(at(START + 60));
+        let items = Arc::new(MockItemReader::new());
+        (Board::new(Arc::new(sales), items, Arc::<FakeClock>::clone(&clock), 10), clock)
+    }
+
+    async fn known(house: &House, sale: &Sale) -> Arc<KnownSale> {
+        house.board.find(sale.id).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_look_may_refuse_for_less_than_a_second() {
+        let house = House::open();
+        let sale = house.sale(2, 1).await;
+        let known = known(&house, &sale).await;
+
+        house.clock.advance(ALMOST);
+        let almost = house.board.may_refuse(&known);
+        house.clock.advance(Duration::from_millis(1));
+        let then = house.board.may_refuse(&known);
+
+        assert_eq!((almost, then), (true, false));
+    }
+
+    #[tokio::test]
+    async fn an_old_look_does_not_tell_the_state_either() {
+        let house = House::open();
+        let sale = house.sale(2, 1).await;
+        let known = known(&house, &sale).await;
+
+        let fresh = house.board.state(&known);
+        house.clock.advance(FRESH_FOR);
+
+        assert_eq!((fresh, house.board.state(&known)), (Some(SaleState::Open), None));
+    }
+
+    #[tokio::test]
+    async fn a_look_is_as_old_as_its_question() {
+        let clock = FakeClock::at(at(START + 60));
+        let (slow, mut sales) = (Arc::clone(&clock), MockSaleBook::new());
+        sales.expect_live().returning(move || {
+            slow.advance(FRESH_FOR);
+            Ok(vec![a_sale(1)])
+        });
+        let items = Arc::new(MockItemReader::new());
+        let board = Board::new(Arc::new(sales), items, clock, 10);
+
+        board.refresh().await.unwrap();
+
+        let known = board.find(sale_id(1)).await.unwrap().unwrap();
+        assert!(!board.may_refuse(&known));
+    }
+
+    #[tokio::test]
+    async fn while_postgresql_is_away_nobody_is_refused_for_longer_than_a_second() {
+        let mut sales = MockSaleBook::new();
+        sales.expect_live().once().returning(|| Ok(vec![a_sale(1)]));
+        sales.expect_live().returning(|| Err(away()));
+        let (board, clock) = board_on(sales);
+        board.refresh().await.unwrap();
+        let known = board.find(sale_id(1)).await.unwrap().unwrap();
+
+        clock.advance(FRESH_FOR);
+        board.refresh().await.unwrap_err();
+
+        assert!(!board.may_refuse(&known));
+    }
+
+    #[tokio::test]
+    async fn a_newer_generation_drops_what_was_believed_sold_out() {
+        let house = House::open();
+        let sale = house.sale(2, 1).await;
+        house.board.learn(sale.id, &sold_out(1, &[1]));
+        house.shop.set_stock(sale.id, ItemNo(1), 2);
+
+        house.board.refresh().await.unwrap();
+
+        assert!(!known(&house, &sale).await.is_sold_out(ItemNo(1)));
+    }
+
+    #[tokio::test]
+    async fn the_same_generation_keeps_what_is_known() {
+        let house = House::open();
+        let sale = house.sale(2, 1).await;
+        house.board.learn(sale.id, &sold_out(1, &[1]));
+
+        house.board.refresh().await.unwrap();
+
+        assert!(known(&house, &sale).await.is_sold_out(ItemNo(1)));
+    }
+
+    #[tokio::test]
+    async fn facts_of_another_generation_are_ignored() {
+        let house = House::open();
+        let sale = house.sale(2, 1).await;
+        house.shop.set_stock(sale.id, ItemNo(1), 2);
+        house.board.refresh().await.unwrap();
+
+        house.board.learn(sale.id, &sold_out(1, &[1]));
+        house.board.learn(sale.id, &sold_out(3, &[1]));
+
+        assert!(!known(&house, &sale).await.is_sold_out(ItemNo(1)));
+    }
+
+    #[tokio::test]
+    async fn an_older_generation_does_not_replace_a_newer_one() {
+        let mut sales = MockSaleBook::new();
+        let newer = Sale { generation: 2, ..a_sale(1) };
+        sales.expect_live().once().return_once(move || Ok(vec![newer]));
+        sales.expect_live().once().returning(|| Ok(vec![a_sale(1)]));
+        let (board, _) = board_on(sales);
+
+        board.refresh().await.unwrap();
+        board.refresh().await.unwrap();
+
+        assert_eq!(board.find(sale_id(1)).await.unwrap().unwrap().sale.generation, 2);
+    }
+
+    #[tokio::test]
+    async fn an_item_that_sells_out_twice_counts_once() {
+        let house = House::open();
+        let sale = house.sale(2, 1).await;
+
+        house.board.learn(sale.id, &sold_out(1, &[1]));
+        house.board.learn(sale.id, &sold_out(1, &[1]));
+
+        assert!(!known(&house, &sale).await.all_sold_out());
+    }
+
+    #[tokio::test]
+    async fn facts_about_items_that_are_not_there_are_ignored() {
+        let house = House::open();
+        let sale = house.sale(2, 1).await;
+
+        house.board.learn(sale.id, &sold_out(1, &[0, -1, i32::MIN, 1_000, i32::MAX]));
+
+        assert!(!known(&house, &sale).await.all_sold_out());
+    }
+
+    /// A board whose book answers when it is let.
+    fn board_on_slow_sales(house: &House) -> (Arc<Board>, Arc<SlowSaleBook>) {
+        let sales = SlowSaleBook::of(house.shop());
+        let board = Board::new(Arc::<SlowSaleBook>::clone(&sales), house.shop(), house.clock(), 10);
+        (Arc::new(board), sales)
+    }
+
+    #[tokio::test]
+    async fn an_unknown_sale_is_looked_up_once_however_many_ask() {
+        let house = House::open();
+        let (board, sales) = board_on_slow_sales(&house);
+        let mut all = JoinSet::new();
+        for _ in 0..50 {
+            let board = Arc::clone(&board);
+            all.spawn(async move { board.find(sale_id(9)).await.unwrap().is_none() });
+        }
+
+        sales.answer(50);
+
+        assert!(all.join_all().await.into_iter().all(|is_unknown| is_unknown));
+        assert_eq!(sales.asked(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_sale_is_looked_up_again_after_a_second() {
+        let house = House::open();
+        let missing = house.board.find(sale_id(1)).await.unwrap();
+        let sale = house.shop.put(&house.new_sale(2), "test");
+
+        house.clock.advance(ALMOST);
+        let remembered = house.board.find(sale.id).await.unwrap();
+        house.clock.advance(Duration::from_millis(1));
+        let found = house.board.find(sale.id).await.unwrap();
+
+        assert!(missing.is_none() && remembered.is_none() && found.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_failed_is_not_remembered() {
+        let mut sales = MockSaleBook::new();
+        sales.expect_find().once().returning(|_| Err(away()));
+        sales.expect_find().once().returning(|_| Ok(Some(a_sale(1))));
+        let (board, _) = board_on(sales);
+
+        board.find(sale_id(1)).await.unwrap_err();
+
+        assert!(board.find(sale_id(1)).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn numbers_that_are_no_sales_are_forgotten_before_they_are_too_many() {
+        let house = House::open();
+
+        for number in 1..=1_000 {
+            house.board.find(sale_id(number)).await.unwrap();
+        }
+
+        assert!(house.board.unknown.lock().unwrap().len() <= 10);
+    }
+
+    #[tokio::test]
+    async fn many_who_ask_for_the_active_sale_share_one_look() {
+        let house = House::open();
+        house.shop.put(&house.new_sale(1), "test");
+        let (board, sales) = board_on_slow_sales(&house);
+        let mut all = JoinSet::new();
+        for _ in 0..50 {
+            let board = Arc::clone(&board);
+            all.spawn(async move { board.active(None).await.unwrap() });
+        }
+
+        sales.answer(50);
+
+        let active = all.join_all().await;
+        assert!(active.iter().all(|active| matches!(active, ActiveSale::Found(_))));
+        assert_eq!(sales.asked(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_look_that_began_before_somebody_came_is_not_their_answer() {
+        let house = House::open();
+        let (board, sales) = board_on_slow_sales(&house);
+        let active = || {
+            let board = Arc::clone(&board);
+            async move { matches!(board.active(None).await.unwrap(), ActiveSale::Found(_)) }
+        };
+        let mut first = JoinSet::new();
+        first.spawn(active());
+        tokio::task::yield_now().await;
+        house.clock.advance(Duration::from_millis(1));
+        first.spawn(active());
+        tokio::task::yield_now().await;
+
+        sales.answer(2);
+
+        first.join_all().await;
+        assert_eq!(sales.asked(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_catalogue_is_loaded_once_and_again_after_a_failure() {
+        let (mut sales, mut items) = (MockSaleBook::new(), MockItemReader::new());
+        sales.expect_live().returning(|| Ok(vec![a_sale(1)]));
+        items.expect_catalogue().once().returning(|_| Err(away()));
+        items.expect_catalogue().once().returning(|_| Ok(CatalogueBuilder::default().build()));
+        let clock = FakeClock::at(at(START + 60));
+        let board = Board::new(Arc::new(sales), Arc::new(items), clock, 10);
+        board.refresh().await.unwrap();
+        let known = board.find(sale_id(1)).await.unwrap().unwrap();
+
+        board.catalogue(&known).await.unwrap_err();
+        board.catalogue(&known).await.unwrap();
+
+        assert!(board.catalogue(&known).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_warm_board_knows_what_sold_out_before_it_came() {
+        let house = House::open();
+        let sale = house.sale(2, 1).await;
+        house.bought(&sale, "bob", &[2]).await;
+
+        house.board.warm().await.unwrap();
+
+        let known = known(&house, &sale).await;
+        assert!(known.is_sold_out(ItemNo(2)) && known.loaded().is_some());
+    }
+
+    #[tokio::test]
+    async fn within_the_clocks_error_of_an_edge_nobody_here_tells_the_state() {
+        let house = House::open();
+        let sale = house.sale(2, 1).await;
+        let known = known(&house, &sale).await;
+        // The estimate is a second ahead of the truth, and known to be up to two seconds off.
+        house.clock.mistake(1, Duration::from_secs(2));
+
+        let states = [-4, -3, 0, 1].map(|seconds| {
+            house.clock.set(sale.window.ends_at() + chrono::Duration::seconds(seconds));
+            house.board.state(&known)
+        });
+
+        assert_eq!(states, [Some(SaleState::Open), None, None, Some(SaleState::Ended)]);
+    }
+
+    #[tokio::test]
+    async fn before_the_clock_was_measured_nobody_here_tells_anything() {
+        let house = House::open();
+        let sale = house.sale(2, 1).await;
+        let known = known(&house, &sale).await;
+
+        house.clock.forget();
+
+        assert_eq!(house.board.state(&known), None);
+        assert!(house.board.open().is_empty());
+    }
+
+    #[tokio::test]
+    async fn above_its_bound_the_board_forgets_sales_that_have_ended() {
+        let house = House::open();
+        let new = house.new_sale(1);
+        let open = house.sale_like(new.clone()).await;
+        let past = new.window.starts_at();
+        let window = SaleWindow::new(past - chrono::Duration::hours(1), past).unwrap();
+        for _ in 0..=MAX_SALES {
+            let ended = house.shop.put(&NewSale { window, ..new.clone() }, "test");
+            house.board.find(ended.id).await.unwrap();
+        }
+
+        let left = house.board.known.read().unwrap().len();
+
+        assert!(left <= MAX_SALES, "{left}");
+        assert!(house.board.get(open.id).is_some());
+    }
+}

@@ -164,3 +164,157 @@ impl Browse {
 fn numbers(outcome: &Outcome) -> Vec<ItemNo> {
     outcome.lines.iter().map(|line| line.line.item).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::application::ports::{
+        MockCodeSigner, MockItemReader, MockLedger, MockPurchaseHistory, MockSaleBook,
+    };
+    use crate::domain::sale::{NewSale, SaleWindow};
+    use crate::testing::builders::{attempt_id, away, buyer, sale_id};
+    use crate::testing::fakes::FakeSigner;
+    use crate::testing::house::House;
+
+    const ALL: PageRequest = PageRequest { page: 1, limit: 100 };
+
+    fn ports(house: &House) -> BrowsePorts {
+        BrowsePorts {
+            board: house.board(),
+            sales: house.shop(),
+            items: house.shop(),
+            ledger: house.shop(),
+            history: house.shop(),
+            signer: Arc::<FakeSigner>::clone(&house.signer),
+        }
+    }
+
+    #[tokio::test]
+    async fn open_sales_are_told_and_the_scheduled_one_first() {
+        let house = House::open();
+        let by_hand = house.sale(3, 1).await;
+        let new = house.new_sale(3);
+        let scheduled = house.sale_like(NewSale { scheduled: true, ..new.clone() }).await;
+        let day = chrono::Duration::hours(20);
+        let (start, end) = (new.window.starts_at() + day, new.window.ends_at() + day);
+        let window = SaleWindow::new(start, end).unwrap();
+        house.sale_like(NewSale { window, ..new }).await;
+
+        let active = Browse::new(ports(&house)).active().await.unwrap();
+
+        let ids: Vec<_> = active.iter().map(|view| view.sale.id).collect();
+        assert_eq!(ids, [scheduled.id, by_hand.id]);
+    }
+
+    #[tokio::test]
+    async fn a_sale_is_told_with_its_state_and_what_is_left() {
+        let house = House::open();
+        let sale = house.sale(3, 2).await;
+        house.bought(&sale, "ann", &[1, 2]).await;
+
+        let view = Browse::new(ports(&house)).sale(sale.id).await.unwrap().unwrap();
+
+        assert_eq!((view.state, view.server_time), (SaleState::Open, house.clock.truth()));
+        assert_eq!((view.progress.sold, view.progress.remaining), (2, 4));
+    }
+
+    #[tokio::test]
+    async fn a_sale_that_does_not_exist_has_neither_view_nor_items() {
+        let house = House::open();
+        let browse = Browse::new(ports(&house));
+
+        assert!(browse.sale(sale_id(9)).await.unwrap().is_none());
+        assert!(browse.items(sale_id(9), false, ALL).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn items_are_told_with_what_is_left() {
+        let house = House::open();
+        let sale = house.sale(3, 1).await;
+        house.bought(&sale, "ann", &[2]).await;
+
+        let page = Browse::new(ports(&house)).items(sale.id, true, ALL).await.unwrap().unwrap();
+
+        let numbers: Vec<_> = page.entries.iter().map(|entry| entry.item.no.0).collect();
+        assert_eq!((numbers, page.total), (vec![1, 3], 2));
+    }
+
+    #[tokio::test]
+    async fn a_purchase_is_found_by_its_code_with_its_items() {
+        let house = House::open();
+        let sale = house.sale(3, 1).await;
+        let attempt = house.attempt(&sale, "ann", &[2, 3]).await;
+        let browse = Browse::new(ports(&house));
+
+        let before = browse.purchase(house.code(&sale, attempt)).await.unwrap();
+        house.shop.settle(sale.id, attempt).await.unwrap();
+        let after = browse.purchase(house.code(&sale, attempt)).await.unwrap();
+
+        assert!(matches!(before, PurchaseLookup::NotPurchased));
+        let PurchaseLookup::Found(view) = after else { panic!("{after:?}") };
+        assert_eq!(view.items.iter().map(|item| item.no.0).collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_forged_code_is_unknown_without_the_ledger() {
+        let house = House::open();
+        let sale = house.sale(3, 1).await;
+        let mut signer = MockCodeSigner::new();
+        signer.expect_is_genuine().returning(|_| false);
+        let ledger = Arc::new(MockLedger::new());
+        let ports = BrowsePorts { signer: Arc::new(signer), ledger, ..ports(&house) };
+
+        let found = Browse::new(ports).purchase(house.code(&sale, attempt_id(1))).await.unwrap();
+
+        assert!(matches!(found, PurchaseLookup::UnknownCode));
+    }
+
+    #[tokio::test]
+    async fn a_history_names_codes_that_repeat_the_purchases() {
+        let house = House::open();
+        let sale = house.sale(3, 1).await;
+        let attempt = house.attempt(&sale, "ann", &[2]).await;
+        house.shop.settle(sale.id, attempt).await.unwrap();
+
+        let past = Browse::new(ports(&house)).history(&buyer("ann"), None, ALL).await.unwrap();
+
+        assert_eq!((past.total, past.entries[0].code), (1, house.code(&sale, attempt)));
+    }
+
+    #[tokio::test]
+    async fn each_port_that_fails_is_an_error() {
+        let house = House::open();
+        let sale = house.sale(3, 1).await;
+        let attempt = house.attempt(&sale, "ann", &[2]).await;
+        house.shop.settle(sale.id, attempt).await.unwrap();
+        let mut sales = MockSaleBook::new();
+        sales.expect_live().returning(|| Err(away()));
+        let mut ledger = MockLedger::new();
+        ledger.expect_outcome().returning(|_, _| Err(away()));
+        let mut history = MockPurchaseHistory::new();
+        history.expect_of_buyer().returning(|_, _, _| Err(away()));
+        let mut items = MockItemReader::new();
+        items.expect_progress().returning(|_| Err(away()));
+        let blind = Browse::new(BrowsePorts {
+            sales: Arc::new(sales),
+            ledger: Arc::new(ledger),
+            history: Arc::new(history),
+            ..ports(&house)
+        });
+        let uncounted = Browse::new(BrowsePorts { items: Arc::new(items), ..ports(&house) });
+
+        assert!(blind.active().await.is_err());
+        assert!(blind.purchase(house.code(&sale, attempt)).await.is_err());
+        assert!(blind.history(&buyer("ann"), None, ALL).await.is_err());
+        assert!(uncounted.sale(sale.id).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn without_the_databases_time_no_state_is_told() {
+        let house = House::open();
+        let sale = house.sale(3, 1).await;
+        house.clock.forget();
+
+        assert!(Browse::new(ports(&house)).sale(sale.id).await.is_err());
+    }
+}

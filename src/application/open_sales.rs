@@ -4,7 +4,7 @@
 //! ahead by the leader, and by everybody when its start is near. Two who write the same one make one sale: no start of
 //! the schedule exists twice (`sales_one_per_start`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -49,6 +49,8 @@ pub struct OpenSales {
     calendar: Arc<dyn Calendar>,
     leadership: Arc<dyn Leadership>,
     template: Template,
+    /// The next start that was written already: one that is days away is not among the live sales yet.
+    written_ahead: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl OpenSales {
@@ -61,7 +63,7 @@ impl OpenSales {
         leadership: Arc<dyn Leadership>,
         template: Template,
     ) -> Self {
-        Self { board, sales, calendar, leadership, template }
+        Self { board, sales, calendar, leadership, template, written_ahead: Mutex::default() }
     }
 
     /// Creates what is due; `actor` goes on record. Answers the sales that this call created.
@@ -74,7 +76,8 @@ impl OpenSales {
             !existing.iter().any(|sale| sale.scheduled && sale.window.starts_at() == *start)
         };
         let mut due = self.open_at(reading.at);
-        if let Some(next) = self.calendar.next_start(reading.at).filter(is_missing) {
+        let next = self.calendar.next_start(reading.at).filter(is_missing);
+        if let Some(next) = next.filter(|next| self.last_written() != Some(*next)) {
             let is_near = (next - reading.at).to_std().is_ok_and(|ahead| ahead < EVERYBODY_BEFORE);
             // Without Redis there is no leader: then everybody writes, which is only more work.
             if is_near || self.leadership.lead("schedule", term).await.unwrap_or(true) {
@@ -83,15 +86,18 @@ impl OpenSales {
         }
         let mut created = Vec::new();
         for start in due.into_iter().filter(is_missing) {
-            let Some(sale) = self.sale(start) else {
-                continue;
-            };
+            let Some(sale) = self.sale(start) else { continue };
             created.extend(self.sales.create(&sale.validated()?, actor).await?);
+            *self.written_ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
         }
         if !created.is_empty() {
             self.board.refresh().await?;
         }
         Ok(created)
+    }
+
+    fn last_written(&self) -> Option<DateTime<Utc>> {
+        *self.written_ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts whose sales are open at `now`, the earliest first.
@@ -123,5 +129,230 @@ impl OpenSales {
             items: self.template.items,
             stock: self.template.stock,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::application::ports::{MockCalendar, MockLeadership, MockSaleBook};
+    use crate::testing::builders::{HOUR, a_new_sale, at, away};
+    use crate::testing::fakes::{FakeCalendar, FakeTerms};
+    use crate::testing::house::House;
+
+    const TERM: Duration = Duration::from_secs(15);
+    /// Ten to eleven, on the first day of 1970.
+    const TEN_TO_ELEVEN: i64 = 10 * 3_600 + 50 * 60;
+
+    struct Schedule {
+        house: House,
+        terms: Arc<FakeTerms>,
+        template: Template,
+    }
+
+    impl Schedule {
+        fn at(seconds: i64) -> Self {
+            let house = House::open();
+            house.clock.set(at(seconds));
+            let terms = FakeTerms::new(Arc::clone(&house.clock));
+            let template = Template { duration: HOUR, items: 3, stock: 1, buyer_limit: 10 };
+            Self { house, terms, template }
+        }
+
+        fn on(&self, sales: Arc<dyn SaleBook>, leadership: Arc<dyn Leadership>) -> OpenSales {
+            let calendar = Arc::new(FakeCalendar { period_seconds: 3_600 });
+            let board = Arc::clone(&self.house.board);
+            OpenSales::new(board, sales, calendar, leadership, self.template.clone())
+        }
+
+        fn instance(&self, number: u32) -> OpenSales {
+            self.on(self.house.shop(), self.terms.instance(number))
+        }
+
+        /// Runs an instance; when the sales start that it made.
+        async fn run(&self, instance: &OpenSales) -> Vec<i64> {
+            let created = instance.execute("schedule@test", TERM).await.unwrap();
+            created.iter().map(|sale| sale.window.starts_at().timestamp()).collect()
+        }
+    }
+
+    fn leads(answer: fn() -> Result<bool, PortError>) -> Arc<dyn Leadership> {
+        let mut leadership = MockLeadership::new();
+        leadership.expect_lead().returning(move |_, _| answer());
+        Arc::new(leadership)
+    }
+
+    #[tokio::test]
+    async fn a_service_that_starts_at_ten_to_eleven_opens_the_ten_oclock_sale_and_writes_the_next()
+    {
+        let schedule = Schedule::at(TEN_TO_ELEVEN);
+
+        let created = schedule.run(&schedule.instance(1)).await;
+
+        assert_eq!(created, [10 * 3_600, 11 * 3_600]);
+    }
+
+    #[tokio::test]
+    async fn a_created_sale_is_on_the_board_as_the_schedule_wants_it() {
+        let schedule = Schedule::at(TEN_TO_ELEVEN);
+        schedule.run(&schedule.instance(1)).await;
+
+        let open = schedule.house.board.open();
+
+        let sale = &open[0].sale;
+        assert_eq!((open.len(), sale.scheduled, sale.items, sale.buyer_limit), (1, true, 3, 10));
+        assert_eq!(sale.window.ends_at(), at(11 * 3_600));
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_not_created_again() {
+        let schedule = Schedule::at(TEN_TO_ELEVEN);
+        schedule.run(&schedule.instance(1)).await;
+
+        assert_eq!(schedule.run(&schedule.instance(2)).await, [0; 0]);
+    }
+
+    #[tokio::test]
+    async fn the_next_sale_is_written_ahead_by_the_leader_only() {
+        let schedule = Schedule::at(TEN_TO_ELEVEN);
+        schedule.terms.instance(1).lead("schedule", TERM).await.unwrap();
+
+        let follower = schedule.run(&schedule.instance(2)).await;
+        let leader = schedule.run(&schedule.instance(1)).await;
+
+        assert_eq!((follower, leader), (vec![10 * 3_600], vec![11 * 3_600]));
+    }
+
+    #[tokio::test]
+    async fn when_its_start_is_near_everybody_writes_a_missing_sale() {
+        let schedule = Schedule::at(11 * 3_600 - 59);
+
+        let created = schedule.run(&schedule.on(schedule.house.shop(), leads(|| Ok(false)))).await;
+
+        assert_eq!(created, [10 * 3_600, 11 * 3_600]);
+    }
+
+    #[tokio::test]
+    async fn while_nobody_can_be_leader_everybody_writes() {
+        let schedule = Schedule::at(TEN_TO_ELEVEN);
+
+        let created =
+            schedule.run(&schedule.on(schedule.house.shop(), leads(|| Err(away())))).await;
+
+        assert_eq!(created, [10 * 3_600, 11 * 3_600]);
+    }
+
+    #[tokio::test]
+    async fn two_leaders_at_once_make_one_sale_a_start() {
+        let schedule = Schedule::at(TEN_TO_ELEVEN);
+        // Both have read the sales before either has written.
+        let mut blind = MockSaleBook::new();
+        let shop = schedule.house.shop();
+        blind.expect_live().returning(|| Ok(Vec::new()));
+        blind.expect_create().returning(move |new, actor| Ok(shop.put_unless_taken(new, actor)));
+        let both = schedule.on(Arc::new(blind), leads(|| Ok(true)));
+
+        let first = schedule.run(&both).await;
+        let second = schedule.run(&both).await;
+
+        assert_eq!((first.len(), second.len()), (2, 0));
+        assert_eq!(schedule.house.shop.newest(10).await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn between_short_sales_none_is_opened_late() {
+        let mut schedule = Schedule::at(TEN_TO_ELEVEN);
+        schedule.template.duration = HOUR / 2;
+
+        assert_eq!(schedule.run(&schedule.instance(1)).await, [11 * 3_600]);
+    }
+
+    #[tokio::test]
+    async fn of_long_sales_all_that_are_open_now_are_created() {
+        let mut schedule = Schedule::at(TEN_TO_ELEVEN);
+        schedule.template.duration = 2 * HOUR;
+
+        let created = schedule.run(&schedule.instance(1)).await;
+
+        assert_eq!(created, [9 * 3_600, 10 * 3_600, 11 * 3_600]);
+    }
+
+    #[tokio::test]
+    async fn an_operators_sale_does_not_stand_for_the_schedules() {
+        let schedule = Schedule::at(TEN_TO_ELEVEN);
+        let window = SaleWindow::lasting(at(10 * 3_600), HOUR).unwrap();
+        let new = a_new_sale(3, window);
+        schedule.house.sale_like(new).await;
+
+        assert_eq!(schedule.run(&schedule.instance(1)).await, [10 * 3_600, 11 * 3_600]);
+    }
+
+    #[tokio::test]
+    async fn before_the_clock_was_measured_nothing_is_created() {
+        let schedule = Schedule::at(TEN_TO_ELEVEN);
+        schedule.house.clock.forget();
+
+        assert_eq!(schedule.run(&schedule.instance(1)).await, [0; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_schedule_without_starts_creates_nothing() {
+        let schedule = Schedule::at(TEN_TO_ELEVEN);
+        let mut never = MockCalendar::new();
+        never.expect_last_start().returning(|_| None);
+        never.expect_next_start().returning(|_| None);
+        let (board, shop) = (schedule.house.board(), schedule.house.shop());
+        let leadership = schedule.terms.instance(1);
+        let template = schedule.template.clone();
+
+        let idle = OpenSales::new(board, shop, Arc::new(never), leadership, template);
+
+        assert_eq!(schedule.run(&idle).await, [0; 0]);
+    }
+
+    #[tokio::test]
+    async fn sales_that_cannot_be_read_or_written_are_an_error() {
+        let schedule = Schedule::at(TEN_TO_ELEVEN);
+        let mut unreadable = MockSaleBook::new();
+        unreadable.expect_live().returning(|| Err(away()));
+        let mut unwritable = MockSaleBook::new();
+        unwritable.expect_live().returning(|| Ok(Vec::new()));
+        unwritable.expect_create().returning(|_, _| Err(away()));
+
+        for book in [unreadable, unwritable] {
+            let instance = schedule.on(Arc::new(book), leads(|| Ok(true)));
+            let failed = instance.execute("schedule@test", TERM).await;
+            assert!(matches!(failed, Err(OpenSalesError::Port(_))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_template_out_of_bounds_is_an_error() {
+        let mut schedule = Schedule::at(TEN_TO_ELEVEN);
+        schedule.template.stock = 0;
+
+        let failed = schedule.instance(1).execute("schedule@test", TERM).await;
+
+        assert!(matches!(failed, Err(OpenSalesError::Invalid(InvalidSale::Stock))));
+    }
+
+    #[tokio::test]
+    async fn a_next_start_that_is_days_away_is_written_once() {
+        let schedule = Schedule::at(TEN_TO_ELEVEN);
+        let mut weekly = MockSaleBook::new();
+        let shop = schedule.house.shop();
+        weekly.expect_live().returning(|| Ok(Vec::new()));
+        weekly
+            .expect_create()
+            .once()
+            .returning(move |new, actor| Ok(shop.put_unless_taken(new, actor)));
+        let calendar = Arc::new(FakeCalendar { period_seconds: 7 * 24 * 3_600 });
+        let (board, template) = (schedule.house.board(), schedule.template.clone());
+        let keeper =
+            OpenSales::new(board, Arc::new(weekly), calendar, leads(|| Ok(true)), template);
+
+        schedule.run(&keeper).await;
+
+        assert_eq!(schedule.run(&keeper).await, [0; 0]);
     }
 }

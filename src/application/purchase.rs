@@ -108,9 +108,13 @@ impl Purchase {
         sale: SaleId,
         attempt: AttemptId,
     ) -> Result<Purchased, PortError> {
-        match self.ports.ledger.outcome(sale, attempt).await? {
-            Some(outcome) => self.settled(sale, Arc::new(outcome), true).await,
-            None => Ok(self.refuse(sale, attempt, RefusalReason::InProgress)),
+        match self.ports.ledger.outcome(sale, attempt).await {
+            Ok(Some(outcome)) => self.settled(sale, Arc::new(outcome), true).await,
+            Ok(None) => Ok(self.refuse(sale, attempt, RefusalReason::InProgress)),
+            Err(error) => {
+                self.refuse(sale, attempt, RefusalReason::Unavailable);
+                Err(error)
+            }
         }
     }
 
@@ -207,5 +211,279 @@ impl Purchase {
             RefusalReason::Unavailable => PurchaseAnswer::Unavailable,
         });
         Purchased::Refused(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::application::ports::{
+        Belief, Knock, Lease, MockCodeLock, MockCodeSigner, MockItemReader, MockLedger,
+    };
+    use crate::domain::purchase::Fate;
+    use crate::domain::sale::{Sale, SaleWindow};
+    use crate::testing::builders::{a_sale, attempt_id, away, buyer, line};
+    use crate::testing::fakes::Metered;
+    use crate::testing::house::House;
+
+    async fn purchase(ports: PurchasePorts, claim: CodeClaim) -> Purchased {
+        Purchase::new(ports).execute(PurchaseCommand { claim }).await.unwrap()
+    }
+
+    fn settled(answer: Purchased) -> (Arc<Outcome>, Vec<Item>, bool) {
+        match answer {
+            Purchased::Settled { outcome, items, replayed } => (outcome, items, replayed),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn lock_that_says(held: fn() -> Result<Option<Lease>, PortError>) -> Arc<dyn CodeLock> {
+        let mut lock = MockCodeLock::new();
+        lock.expect_acquire().returning(move |_, _| held());
+        Arc::new(lock)
+    }
+
+    /// A sale of three unique items, of which ann wants all and bob has bought the second.
+    async fn ann_wants_three() -> (House, Sale, AttemptId) {
+        let house = House::open();
+        let sale = house.sale(3, 1).await;
+        let attempt = house.attempt(&sale, "ann", &[1, 2, 3]).await;
+        house.bought(&sale, "bob", &[2]).await;
+        (house, sale, attempt)
+    }
+
+    #[tokio::test]
+    async fn what_is_left_is_bought_and_what_is_gone_is_named() {
+        let (house, sale, attempt) = ann_wants_three().await;
+
+        let answer = purchase(house.purchase_ports(), house.code(&sale, attempt)).await;
+
+        let (outcome, items, replayed) = settled(answer);
+        let fates: Vec<_> = outcome.lines.iter().map(|line| line.fate).collect();
+        assert_eq!(fates, [Fate::Sold, Fate::SoldOut, Fate::Sold]);
+        assert_eq!(items.iter().map(|item| item.no.0).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(!replayed);
+    }
+
+    #[tokio::test]
+    async fn what_sold_out_is_known_to_the_board_and_told_to_the_others() {
+        let (house, sale, attempt) = ann_wants_three().await;
+
+        purchase(house.purchase_ports(), house.code(&sale, attempt)).await;
+
+        let known = house.board.find(sale.id).await.unwrap().unwrap();
+        assert!(known.all_sold_out());
+        let told = house.news.told();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].1.sold_out, [1, 2, 3].map(ItemNo));
+    }
+
+    #[tokio::test]
+    async fn the_memory_learns_what_the_buyer_has_now() {
+        let house = House::open();
+        let sale = house.sale(3, 50).await;
+        let attempt = house.shop.stray_attempt(sale.id, buyer("ann"), &[line(1, 9)]);
+        purchase(house.purchase_ports(), house.code(&sale, attempt)).await;
+
+        let sale = Arc::new(sale);
+        let knock = Knock { sale, buyer: buyer("ann"), line: line(2, 2) };
+        let belief = house.memory.believes(knock).await.unwrap();
+
+        assert_eq!(belief, Belief::OverLimit);
+    }
+
+    #[tokio::test]
+    async fn a_repeat_is_told_the_first_outcome_and_that_it_is_one() {
+        let (house, sale, attempt) = ann_wants_three().await;
+        let code = house.code(&sale, attempt);
+        let (first, ..) = settled(purchase(house.purchase_ports(), code).await);
+
+        let (again, _, replayed) = settled(purchase(house.purchase_ports(), code).await);
+
+        assert_eq!((again, replayed), (first, true));
+        assert_eq!(house.meter.count(Metered::Purchase(PurchaseAnswer::Replayed)), 1);
+    }
+
+    #[tokio::test]
+    async fn a_forged_code_touches_no_port() {
+        let house = House::open();
+        let mut signer = MockCodeSigner::new();
+        signer.expect_is_genuine().returning(|_| false);
+        let ports = PurchasePorts {
+            ledger: Arc::new(MockLedger::new()),
+            lock: Arc::new(MockCodeLock::new()),
+            items: Arc::new(MockItemReader::new()),
+            signer: Arc::new(signer),
+            ..house.purchase_ports()
+        };
+        let code = house.code(&a_sale(1), attempt_id(1));
+
+        assert!(matches!(purchase(ports, code).await, Purchased::UnknownCode));
+    }
+
+    #[tokio::test]
+    async fn a_code_of_another_attempt_with_this_ones_signature_is_forged() {
+        let (house, sale, attempt) = ann_wants_three().await;
+        let other = house.attempt(&sale, "eve", &[3]).await;
+
+        let code = CodeClaim { attempt: other, ..house.code(&sale, attempt) };
+
+        let answer = purchase(house.purchase_ports(), code).await;
+        assert!(matches!(answer, Purchased::UnknownCode));
+    }
+
+    #[tokio::test]
+    async fn a_genuine_code_of_an_attempt_that_is_not_there_is_unknown() {
+        let house = House::open();
+        let sale = house.sale(1, 1).await;
+
+        let answer = purchase(house.purchase_ports(), house.code(&sale, attempt_id(99))).await;
+
+        assert!(matches!(answer, Purchased::UnknownCode));
+    }
+
+    #[tokio::test]
+    async fn outside_the_window_the_refusal_is_on_record() {
+        let hour = chrono::Duration::hours(1);
+        for (moved, reason) in [(hour, RefusalReason::NotStarted), (-hour, RefusalReason::Ended)] {
+            let (house, sale, attempt) = ann_wants_three().await;
+            let window = sale.window;
+            let window = SaleWindow::new(window.starts_at() + moved, window.ends_at() + moved);
+            house.shop.move_window(sale.id, window.unwrap());
+
+            let answer = purchase(house.purchase_ports(), house.code(&sale, attempt)).await;
+
+            assert!(matches!(answer, Purchased::Refused(told) if told == reason));
+            assert_eq!(house.refused(&sale).await, [(Operation::Purchase, reason, 1)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_away_stops_nobody() {
+        let (house, sale, attempt) = ann_wants_three().await;
+        let lock = lock_that_says(|| Err(away()));
+        let ports = PurchasePorts { lock, ..house.purchase_ports() };
+
+        let (outcome, ..) = settled(purchase(ports, house.code(&sale, attempt)).await);
+
+        assert_eq!(outcome.total_purchased(), 2);
+    }
+
+    #[tokio::test]
+    async fn without_any_lock_a_storm_of_repeats_is_decided_once() {
+        let (house, sale, attempt) = ann_wants_three().await;
+        let lock = lock_that_says(|| Err(away()));
+        let storm = Arc::new(Purchase::new(PurchasePorts { lock, ..house.purchase_ports() }));
+        let claim = house.code(&sale, attempt);
+        let mut race = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let storm = Arc::clone(&storm);
+            race.spawn(async move { storm.execute(PurchaseCommand { claim }).await.unwrap() });
+        }
+
+        let answers: Vec<_> = race.join_all().await.into_iter().map(settled).collect();
+
+        assert_eq!(answers.iter().filter(|(.., replayed)| !replayed).count(), 1);
+        assert!(answers.iter().all(|(outcome, ..)| *outcome == answers[0].0));
+    }
+
+    #[tokio::test]
+    async fn while_the_first_is_running_a_repeat_is_in_progress_and_the_ledger_decides_nothing() {
+        let (house, sale, attempt) = ann_wants_three().await;
+        let mut ledger = MockLedger::new();
+        ledger.expect_outcome().once().returning(|_, _| Ok(None));
+        let lock = lock_that_says(|| Ok(None));
+        let ports = PurchasePorts { lock, ledger: Arc::new(ledger), ..house.purchase_ports() };
+
+        let answer = purchase(ports, house.code(&sale, attempt)).await;
+
+        assert!(matches!(answer, Purchased::Refused(RefusalReason::InProgress)));
+        let expected = (Operation::Purchase, RefusalReason::InProgress, 1);
+        assert_eq!(house.refused(&sale).await, [expected]);
+    }
+
+    #[tokio::test]
+    async fn a_repeat_that_waited_in_vain_is_told_the_outcome_if_it_is_there_by_now() {
+        let (house, sale, attempt) = ann_wants_three().await;
+        let code = house.code(&sale, attempt);
+        let (first, ..) = settled(purchase(house.purchase_ports(), code).await);
+        let lock = lock_that_says(|| Ok(None));
+
+        let ports = PurchasePorts { lock, ..house.purchase_ports() };
+        let (again, _, replayed) = settled(purchase(ports, code).await);
+
+        assert_eq!((again, replayed), (first, true));
+    }
+
+    #[tokio::test]
+    async fn the_lock_is_given_back_also_after_an_error() {
+        let (house, sale, attempt) = ann_wants_three().await;
+        let mut ledger = MockLedger::new();
+        ledger.expect_settle().returning(|_, _| Err(away()));
+        let ports = PurchasePorts { ledger: Arc::new(ledger), ..house.purchase_ports() };
+
+        let claim = house.code(&sale, attempt);
+        Purchase::new(ports).execute(PurchaseCommand { claim }).await.unwrap_err();
+
+        let lock = house.purchase_ports().lock;
+        assert!(lock.acquire(sale.id, attempt).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_is_away_is_an_error_and_a_refusal_on_record() {
+        let (house, sale, attempt) = ann_wants_three().await;
+        let mut ledger = MockLedger::new();
+        ledger.expect_settle().returning(|_, _| Err(away()));
+        let ports = PurchasePorts { ledger: Arc::new(ledger), ..house.purchase_ports() };
+
+        let claim = house.code(&sale, attempt);
+        let answer = Purchase::new(ports).execute(PurchaseCommand { claim }).await;
+
+        assert!(matches!(answer, Err(PortError::Unavailable { .. })));
+        let expected = (Operation::Purchase, RefusalReason::Unavailable, 1);
+        assert_eq!(house.refused(&sale).await, [expected]);
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_is_away_while_the_first_is_running_leaves_a_refusal_on_record() {
+        let (house, sale, attempt) = ann_wants_three().await;
+        let mut ledger = MockLedger::new();
+        ledger.expect_outcome().returning(|_, _| Err(away()));
+        let lock = lock_that_says(|| Ok(None));
+        let ports = PurchasePorts { lock, ledger: Arc::new(ledger), ..house.purchase_ports() };
+
+        let claim = house.code(&sale, attempt);
+        Purchase::new(ports).execute(PurchaseCommand { claim }).await.unwrap_err();
+
+        let expected = (Operation::Purchase, RefusalReason::Unavailable, 1);
+        assert_eq!(house.refused(&sale).await, [expected]);
+    }
+
+    #[tokio::test]
+    async fn items_that_cannot_be_named_are_an_error_and_the_repeat_gets_the_outcome() {
+        let (house, sale, attempt) = ann_wants_three().await;
+        let mut items = MockItemReader::new();
+        items.expect_named().returning(|_, _| Err(away()));
+        let ports = PurchasePorts { items: Arc::new(items), ..house.purchase_ports() };
+
+        let claim = house.code(&sale, attempt);
+        Purchase::new(ports).execute(PurchaseCommand { claim }).await.unwrap_err();
+
+        let (outcome, _, replayed) = settled(purchase(house.purchase_ports(), claim).await);
+        assert_eq!((outcome.total_purchased(), replayed), (2, true));
+    }
+
+    #[tokio::test]
+    async fn the_limit_alone_is_counted_as_the_limit() {
+        let house = House::open();
+        let sale = house.sale(3, 50).await;
+        let first = house.shop.stray_attempt(sale.id, buyer("ann"), &[line(1, 10)]);
+        let second = house.shop.stray_attempt(sale.id, buyer("ann"), &[line(2, 1)]);
+        for attempt in [first, second] {
+            purchase(house.purchase_ports(), house.code(&sale, attempt)).await;
+        }
+
+        assert_eq!(house.meter.count(Metered::Purchase(PurchaseAnswer::BuyerLimit)), 1);
+        assert_eq!(house.meter.count(Metered::Sold(10)), 1);
     }
 }

@@ -2,21 +2,87 @@
 
 use std::time::Duration;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 
-use crate::domain::ids::SaleId;
-use crate::domain::sale::{Sale, SaleWindow};
+use crate::application::ports::{Collect, PortError, StockFacts};
+use crate::domain::checkout::Line;
+use crate::domain::ids::{AttemptId, BuyerId, ItemId, ItemNo, Quantity, SaleId};
+use crate::domain::sale::{NewSale, Sale, SaleWindow};
+
+/// When [`a_sale`] starts.
+pub(crate) const START: i64 = 1_000;
+/// How long [`a_sale`] is open.
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
 
 /// An hour's sale of ten items from 1,000 seconds after 1970, ten pieces a buyer.
 pub(crate) fn a_sale(number: i64) -> Sale {
-    let starts_at = DateTime::from_timestamp(1_000, 0).unwrap();
     Sale {
-        id: SaleId::new(number).unwrap(),
+        id: sale_id(number),
         name: format!("sale {number}"),
         scheduled: false,
-        window: SaleWindow::lasting(starts_at, Duration::from_hours(1)).unwrap(),
+        window: SaleWindow::lasting(at(START), HOUR).unwrap(),
         buyer_limit: 10,
         items: 10,
         generation: 1,
     }
+}
+
+/// A new sale of so many items with one piece each, for this window, ten pieces a buyer.
+pub(crate) fn a_new_sale(items: i32, window: SaleWindow) -> NewSale {
+    NewSale {
+        name: "a sale".to_owned(),
+        scheduled: false,
+        window,
+        buyer_limit: 10,
+        items,
+        stock: 1,
+    }
+}
+
+/// A moment, in seconds after 1970.
+pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(seconds, 0).unwrap()
+}
+
+pub(crate) fn sale_id(number: i64) -> SaleId {
+    SaleId::new(number).unwrap()
+}
+
+pub(crate) fn attempt_id(number: i64) -> AttemptId {
+    AttemptId::new(number).unwrap()
+}
+
+pub(crate) fn buyer(name: &str) -> BuyerId {
+    BuyerId::parse(name).unwrap()
+}
+
+pub(crate) fn item_id(text: &str) -> ItemId {
+    ItemId::parse(text).unwrap()
+}
+
+pub(crate) fn pieces(count: i32) -> Quantity {
+    Quantity::new(count).unwrap()
+}
+
+pub(crate) fn line(item: i32, count: i32) -> Line {
+    Line { item: ItemNo(item), quantity: pieces(count) }
+}
+
+/// So many pieces of an item for a buyer's checkout.
+pub(crate) fn collect(sale: SaleId, who: &str, item: i32, count: i32) -> Collect {
+    Collect { sale, buyer: buyer(who), line: line(item, count) }
+}
+
+/// These items are sold out.
+pub(crate) fn sold_out(generation: i64, items: &[i32]) -> StockFacts {
+    StockFacts {
+        generation,
+        sold_out: items.iter().copied().map(ItemNo).collect(),
+        sold: Vec::new(),
+    }
+}
+
+/// What a port says that is away.
+pub(crate) fn away() -> PortError {
+    PortError::Unavailable { what: "a port", source: "it is away".into() }
 }

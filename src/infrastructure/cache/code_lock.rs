@@ -68,3 +68,39 @@ impl CodeLock for RedisCodeLock {
         self.courier.release(lease);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::builders::{attempt_id, sale_id};
+    use crate::testing::contracts::code_lock::code_lock_contract;
+    use crate::testing::servers::RedisWorld;
+
+    code_lock_contract!(RedisWorld::open());
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn whoever_waits_gets_the_lock_when_it_is_given_back() {
+        let world = RedisWorld::open();
+        let (redis, courier) = world.connect();
+        let lock = RedisCodeLock::new(redis, courier, LONG * 10, LONG);
+        let held = lock.acquire(sale_id(1), attempt_id(1)).await.unwrap().unwrap();
+
+        let (waited, ()) = tokio::join!(lock.acquire(sale_id(1), attempt_id(1)), async {
+            lock.release(held);
+        });
+
+        assert!(waited.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn while_redis_is_away_every_lock_is_an_error() {
+        let (redis, courier) = RedisWorld::nowhere().connect();
+        let lock = RedisCodeLock::new(redis, courier, LONG, LONG);
+
+        for _ in 0..2 {
+            assert!(lock.acquire(sale_id(1), attempt_id(1)).await.is_err());
+        }
+    }
+}

@@ -70,3 +70,30 @@ impl FilterBuilder for RedisFilterBuilder {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::application::ports::{Belief, StockSnapshot, Totals};
+    use crate::testing::contracts::Mind;
+    use crate::testing::servers::RedisWorld;
+
+    #[tokio::test]
+    async fn a_rebuild_that_another_has_superseded_publishes_nothing() {
+        let world = RedisWorld::open();
+        let (slow, quick) = (Mind::of(&world), Mind::of(&world));
+        slow.begin().await;
+        quick.rebuild(&[1]).await;
+
+        let empty = StockSnapshot::default();
+        slow.instance.builder.publish(&slow.sale, &empty, Totals::Known).await.unwrap();
+
+        assert_eq!(quick.believes("ann", 1, 1).await, Belief::ItemInFilter);
+    }
+
+    #[tokio::test]
+    async fn while_redis_is_away_a_rebuild_is_an_error() {
+        let mind = Mind::of(&RedisWorld::nowhere());
+
+        assert!(mind.instance.builder.begin(&mind.sale).await.is_err());
+    }
+}

@@ -31,3 +31,19 @@ impl Leadership for RedisLeadership {
         Ok(leads == 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::contracts::leadership::leadership_contract;
+    use crate::testing::servers::RedisWorld;
+
+    leadership_contract!(RedisWorld::open());
+
+    #[tokio::test]
+    async fn while_redis_is_away_nobody_knows_who_leads() {
+        let leadership = RedisLeadership::new(RedisWorld::nowhere().connect().0, "1".to_owned());
+
+        assert!(leadership.lead("dishes", Duration::from_secs(1)).await.is_err());
+    }
+}

@@ -108,6 +108,10 @@ fn parse(text: &str) -> Option<(SaleId, StockFacts)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::contracts::news::news_contract;
+    use crate::testing::servers::RedisWorld;
+
+    news_contract!(RedisWorld::open());
 
     #[test]
     fn news_comes_back_from_its_text() {

@@ -116,3 +116,61 @@ fn belief(reply: i64) -> Belief {
         _ => Belief::Cold,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use redis::AsyncCommands;
+
+    use super::*;
+    use crate::testing::contracts::shared_memory::shared_memory_contract;
+    use crate::testing::contracts::{MemoryWorld, Mind};
+    use crate::testing::servers::RedisWorld;
+
+    shared_memory_contract!(RedisWorld::open());
+
+    #[tokio::test]
+    async fn every_key_expires() {
+        let world = RedisWorld::open();
+        let mind = Mind::of(&world);
+        mind.rebuild(&[1]).await;
+        mind.stands("ann", &[(1, 2)], 0, 1);
+        mind.begin().await;
+        mind.has_arrived().await;
+
+        let keys = world.keys().await;
+
+        let mut connection = world.connection().await;
+        let mut forever = Vec::new();
+        for key in &keys {
+            let ttl: i64 = connection.ttl(key).await.unwrap();
+            forever.extend((ttl < 0).then_some(key));
+        }
+        assert!(forever.is_empty() && keys.len() >= 4, "{forever:?} of {keys:?}");
+    }
+
+    #[tokio::test]
+    async fn scripts_that_redis_has_forgotten_are_loaded_again() {
+        let world = RedisWorld::open();
+        let mind = Mind::of(&world);
+        let mut connection = world.connection().await;
+        let () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut connection).await.unwrap();
+
+        mind.rebuild(&[1]).await;
+        mind.stands("ann", &[], 10, 1);
+        mind.has_arrived().await;
+        let () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut connection).await.unwrap();
+
+        let beliefs = (mind.believes("ann", 1, 1).await, mind.believes("ann", 2, 1).await);
+        assert_eq!(beliefs, (Belief::ItemInFilter, Belief::OverLimit));
+    }
+
+    #[tokio::test]
+    async fn while_redis_is_away_nothing_is_believed() {
+        let world = RedisWorld::nowhere();
+        let mind = Mind { instance: MemoryWorld::instance(&world), ..Mind::of(&world) };
+
+        let beliefs = (mind.believes("ann", 1, 1).await, mind.believes("ann", 1, 1).await);
+
+        assert_eq!(beliefs, (Belief::Cold, Belief::Cold));
+    }
+}

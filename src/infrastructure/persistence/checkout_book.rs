@@ -37,3 +37,11 @@ impl CheckoutBook for PostgresCheckoutBook {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::contracts::checkout_book::checkout_book_contract;
+    use crate::testing::servers::PostgresShop;
+
+    checkout_book_contract!(PostgresShop::open().await);
+}

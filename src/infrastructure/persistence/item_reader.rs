@@ -223,3 +223,11 @@ fn item_of(row: ItemRow) -> Option<Item> {
         image_url: row.image_url,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::contracts::item_reader::item_reader_contract;
+    use crate::testing::servers::PostgresShop;
+
+    item_reader_contract!(PostgresShop::open().await);
+}

@@ -91,3 +91,11 @@ async fn read(
         .await?;
     Ok((total, rows))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::contracts::purchase_history::purchase_history_contract;
+    use crate::testing::servers::PostgresShop;
+
+    purchase_history_contract!(PostgresShop::open().await);
+}

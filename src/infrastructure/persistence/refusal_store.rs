@@ -117,3 +117,28 @@ impl RefusalStore for PostgresRefusalStore {
 fn column<'a, T, C>(rows: &'a [T], field: impl Fn(&'a T) -> C) -> Vec<C> {
     rows.iter().map(field).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::contracts::refusal_store::{RefusalWorld, flush, refusal_store_contract};
+    use crate::testing::servers::PostgresShop;
+
+    refusal_store_contract!(PostgresShop::open().await);
+
+    #[tokio::test]
+    async fn a_flush_that_fails_counts_nothing_and_can_be_repeated() {
+        let shop = PostgresShop::open().await;
+        let sale = shop.sale().await;
+        let store = RefusalWorld::instance(&shop).await;
+        let forbid = "ALTER TABLE checkout_refusals ADD CONSTRAINT not_now CHECK (sale_id = 0)";
+        shop.execute(forbid).await;
+
+        let failed = store.append(&flush(sale, 1, 3, 1)).await;
+        let counted = shop.totals(sale).await.len();
+        shop.execute("ALTER TABLE checkout_refusals DROP CONSTRAINT not_now").await;
+        store.append(&flush(sale, 1, 3, 1)).await.unwrap();
+
+        assert!(failed.is_err());
+        assert_eq!((counted, shop.totals(sale).await.len()), (0, 2));
+    }
+}

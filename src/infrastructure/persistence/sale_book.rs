@@ -32,12 +32,16 @@ const FIND: &str = r"
 
 /// Ended ones stay for a day: requests for them are refused from memory.
 const LIVE: &str = r"
-    SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
-    FROM sales
-    WHERE ends_at > clock_timestamp() - interval '1 day'
-      AND starts_at < clock_timestamp() + interval '1 day'
-    ORDER BY ends_at DESC
-    LIMIT 500
+    SELECT *
+    FROM (
+        SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
+        FROM sales
+        WHERE ends_at > clock_timestamp() - interval '1 day'
+          AND starts_at < clock_timestamp() + interval '1 day'
+        ORDER BY ends_at DESC
+        LIMIT 500
+    ) AS live
+    ORDER BY starts_at, id
 ";
 
 const NEWEST: &str = r"
@@ -228,4 +232,12 @@ fn sale_of(row: SaleRow) -> Result<Sale, DatabaseError> {
         items: row.items,
         generation: row.generation,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::contracts::sale_book::sale_book_contract;
+    use crate::testing::servers::PostgresShop;
+
+    sale_book_contract!(PostgresShop::open().await);
 }

@@ -105,3 +105,184 @@ impl Database {
         Ok(value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use sqlx::PgConnection;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::testing::servers::PostgresShop;
+
+    async fn world() -> (PostgresShop, Database) {
+        let shop = PostgresShop::open().await;
+        shop.execute("CREATE TABLE notes (n int)").await;
+        let database = shop.database().await;
+        (shop, database)
+    }
+
+    async fn note(connection: &mut PgConnection) -> Result<(), DatabaseError> {
+        sqlx::query("INSERT INTO notes VALUES (1)").execute(connection).await?;
+        Ok(())
+    }
+
+    async fn notes(shop: &PostgresShop) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM notes").fetch_one(&shop.pool).await.unwrap()
+    }
+
+    /// Fails with an SQLSTATE.
+    async fn fail(connection: &mut PgConnection, code: &str) -> Result<(), DatabaseError> {
+        let sql = format!("DO $$ BEGIN RAISE EXCEPTION 'test' USING ERRCODE = '{code}'; END $$");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn it_commits_on_ok() {
+        let (shop, database) = world().await;
+
+        let write = |mut tx: Tx| async move {
+            note(&mut tx).await?;
+            Ok((tx, 7))
+        };
+        let value = database.transaction(Options::WRITE, write).await;
+
+        assert_eq!(value.unwrap(), 7);
+        assert_eq!(notes(&shop).await, 1);
+    }
+
+    #[tokio::test]
+    async fn it_rolls_back_on_err() {
+        let (shop, database) = world().await;
+
+        let write = |mut tx: Tx| async move {
+            note(&mut tx).await?;
+            Err::<(Tx, ()), _>(DatabaseError::Unreadable("test"))
+        };
+
+        assert!(database.transaction(Options::WRITE, write).await.is_err());
+        assert_eq!(notes(&shop).await, 0);
+    }
+
+    #[tokio::test]
+    async fn it_rolls_back_on_a_panic_and_the_connection_serves_again() {
+        let (shop, database) = world().await;
+        let tasks = TaskTracker::new();
+
+        let panicking = database.clone();
+        let task = tasks.spawn(async move {
+            let write = |mut tx: Tx| async move {
+                note(&mut tx).await?;
+                let seen = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM notes");
+                assert_eq!(seen.fetch_one(&mut *tx).await?, 0, "in the middle");
+                Ok((tx, ()))
+            };
+            panicking.transaction(Options::WRITE, write).await
+        });
+
+        assert!(task.await.unwrap_err().is_panic());
+        assert_eq!(notes(&shop).await, 0);
+    }
+
+    #[tokio::test]
+    async fn it_rolls_back_when_its_future_is_dropped() {
+        let (shop, database) = world().await;
+
+        let write = |mut tx: Tx| async move {
+            note(&mut tx).await?;
+            std::future::pending::<()>().await;
+            Ok((tx, ()))
+        };
+        let waiting = database.transaction(Options::WRITE, write);
+        let dropped = tokio::time::timeout(std::time::Duration::from_millis(200), waiting).await;
+
+        assert!(dropped.is_err());
+        // The lock on the table is had only when the dropped transaction is over.
+        shop.execute("BEGIN; LOCK TABLE notes IN ACCESS EXCLUSIVE MODE; COMMIT").await;
+        assert_eq!(notes(&shop).await, 0);
+    }
+
+    #[tokio::test]
+    async fn what_may_only_read_cannot_write() {
+        let (_shop, database) = world().await;
+
+        let write = |mut tx: Tx| async move {
+            note(&mut tx).await?;
+            Ok((tx, ()))
+        };
+        let error = database.transaction(Options::SNAPSHOT, write).await.unwrap_err();
+
+        assert_eq!(error.class(), ErrorClass::Permanent);
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_sees_one_moment() {
+        let (shop, database) = world().await;
+
+        let (shop, looks) = (&shop, "SELECT count(*) FROM notes");
+        let look_twice = |mut tx: Tx| async move {
+            let before: i64 = sqlx::query_scalar(looks).fetch_one(&mut *tx).await?;
+            shop.execute("INSERT INTO notes VALUES (1)").await;
+            let after: i64 = sqlx::query_scalar(looks).fetch_one(&mut *tx).await?;
+            Ok((tx, (before, after)))
+        };
+        let seen = database.transaction(Options::SNAPSHOT, look_twice).await.unwrap();
+
+        assert_eq!(seen, (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_takes_longer_than_the_timeout_is_cancelled() {
+        let (_shop, database) = world().await;
+        let options = Options { timeout: Some(Duration::from_millis(50)), ..Options::WRITE };
+
+        let sleep = |mut tx: Tx| async move {
+            sqlx::query("SELECT pg_sleep(60)").execute(&mut *tx).await?;
+            Ok((tx, ()))
+        };
+        let error = database.transaction(options, sleep).await.unwrap_err();
+
+        assert_eq!(error.class(), ErrorClass::Timeout);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_lost_a_race_is_run_again_a_bounded_number_of_times() {
+        let (shop, database) = world().await;
+        let options = Options { retries: 2, ..Options::WRITE };
+
+        for code in ["40001", "40P01", "55P03"] {
+            let tries = AtomicU32::new(0);
+            let tries = &tries;
+            let lose = |mut tx: Tx| async move {
+                tries.fetch_add(1, Ordering::Relaxed);
+                note(&mut tx).await?;
+                fail(&mut tx, code).await?;
+                Ok((tx, ()))
+            };
+            let error = database.transaction(options, lose).await.unwrap_err();
+
+            assert_eq!(error.class(), ErrorClass::Transient, "{code}");
+            assert_eq!(tries.load(Ordering::Relaxed), 3, "{code}");
+        }
+        assert_eq!(notes(&shop).await, 0);
+    }
+
+    #[tokio::test]
+    async fn what_fails_for_good_is_not_run_again() {
+        let (_shop, database) = world().await;
+        let tries = AtomicU32::new(0);
+        let tries = &tries;
+
+        let fail = |mut tx: Tx| async move {
+            tries.fetch_add(1, Ordering::Relaxed);
+            fail(&mut tx, "23514").await?;
+            Ok((tx, ()))
+        };
+        let options = Options { retries: 5, ..Options::WRITE };
+
+        assert!(database.transaction(options, fail).await.is_err());
+        assert_eq!(tries.load(Ordering::Relaxed), 1);
+    }
+}

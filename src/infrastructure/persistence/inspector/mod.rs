@@ -112,7 +112,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::testing::builders::line;
+    use crate::testing::contracts::refusal_store::{RefusalWorld, flush};
+    use crate::testing::contracts::{Scene, Terms};
     use crate::testing::sabotage::SABOTAGES;
+    use crate::testing::servers::PostgresShop;
 
     #[test]
     fn every_check_has_a_sabotage_that_breaks_it_and_every_sabotage_a_check() {
@@ -121,5 +125,71 @@ mod tests {
 
         assert_eq!(checks, sabotages);
         assert_eq!(checks.len(), CHECKS.len(), "two checks have one name");
+    }
+
+    /// Ann and eve have bought, zoe was too late, bob's checkout is open, and there are refusals with details.
+    async fn a_shop_with_history() -> PostgresShop {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(5, 2)).await;
+        for (name, lines) in
+            [("ann", &[(1, 1), (2, 2)][..]), ("eve", &[(1, 1), (3, 1)]), ("ann", &[(4, 1)])]
+        {
+            let attempt = scene.attempt(name, lines).await;
+            scene.decided(attempt).await;
+        }
+        let too_late = scene.stray("zoe", &[line(1, 1), line(2, 1)]).await;
+        scene.decided(too_late).await;
+        scene.attempt("bob", &[(3, 1), (5, 2)]).await;
+        let refusals = RefusalWorld::instance(&shop).await;
+        refusals.append(&flush(scene.sale, 1, 4, 2)).await.unwrap();
+        shop
+    }
+
+    async fn broken(shop: &PostgresShop) -> Vec<(&'static str, &'static str)> {
+        let inspector = PostgresInspector::new(shop.database().await, Duration::from_secs(30));
+        let findings = inspector.inspect(None).await.unwrap();
+        let broken = findings.iter().filter(|finding| finding.broken > 0);
+        broken.map(|finding| (finding.promise, finding.check)).collect()
+    }
+
+    #[tokio::test]
+    async fn nothing_is_broken_in_an_ordinary_shop() {
+        assert_eq!(broken(&a_shop_with_history().await).await, []);
+    }
+
+    #[tokio::test]
+    async fn every_sabotage_is_found_by_the_check_that_is_made_for_it() {
+        let shop = a_shop_with_history().await;
+
+        let mut missed = Vec::new();
+        for sabotage in SABOTAGES {
+            let copy = shop.copy().await;
+            for sql in sabotage.sql {
+                copy.execute(sql).await;
+            }
+            let found = broken(&copy).await;
+            if !found.contains(&(sabotage.promise, sabotage.check)) {
+                missed.push((sabotage.name, sabotage.check, found));
+            }
+        }
+
+        assert!(missed.is_empty(), "{missed:#?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_broken_is_counted_and_named_in_its_own_sale_only() {
+        let shop = a_shop_with_history().await;
+        let other = Scene::open(&shop, Terms::unique(1)).await;
+        shop.execute("ALTER TABLE item_stock DROP CONSTRAINT items_sold_within_stock").await;
+        shop.execute("UPDATE item_stock SET sold = 3 WHERE sale_id = 1 AND item_no IN (3, 5)")
+            .await;
+        let inspector = PostgresInspector::new(shop.database().await, Duration::from_secs(30));
+
+        let here = inspector.inspect(SaleId::new(1)).await.unwrap();
+        let there = inspector.inspect(Some(other.sale)).await.unwrap();
+
+        assert_eq!((here[0].counted, here[0].broken), (5, 2));
+        assert_eq!(here[0].examples[0], "sale 1 item 3: sold 3 of 2");
+        assert_eq!((there[0].counted, there[0].broken), (1, 0));
     }
 }

@@ -1,0 +1,285 @@
+//! What every [`Ledger`](crate::application::ports::Ledger) keeps.
+
+use futures_util::future::join_all;
+
+use super::scene::{decided_now, fates, outcome, sold_lines};
+use super::{Scene, ShopWorld, Terms};
+use crate::application::ports::{Collected, Settled};
+use crate::domain::ids::{AttemptId, ItemNo};
+use crate::domain::purchase::Fate;
+use crate::testing::builders::{attempt_id, line};
+
+macro_rules! ledger_contract {
+    ($world:expr) => {
+        $crate::testing::contracts::cases! { ledger in $world =>
+            every_line_that_can_be_sold_whole_is_sold
+            the_facts_of_a_decision_are_the_stock_after_it
+            what_a_buyer_bought_is_told_with_the_decision
+            a_repeat_gets_the_first_outcome_from_any_instance
+            a_repeat_after_the_sale_gets_the_first_outcome
+            duplicates_at_once_are_decided_once
+            duplicates_in_one_batch_are_decided_once
+            an_attempt_that_nobody_made_is_unknown
+            an_attempt_of_another_sale_is_unknown
+            after_the_sale_nothing_is_decided_and_nothing_stored
+            before_the_sale_nothing_is_decided_and_nothing_stored
+            two_hundred_buyers_get_a_hundred_unique_items_once_each
+            a_stock_of_thirty_is_sold_thirty_times
+            many_attempts_of_one_buyer_at_once_fill_the_limit_and_never_pass_it
+            a_buyer_twice_in_one_batch_has_one_limit
+            batches_of_two_instances_that_share_every_item_are_all_settled
+            what_a_checkout_acknowledged_before_the_outcome_is_in_it
+            a_later_commit_for_a_buyer_has_a_larger_version
+        }
+    };
+}
+pub(crate) use ledger_contract;
+
+pub(crate) async fn every_line_that_can_be_sold_whole_is_sold(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::stocked(4, 3)).await;
+    let ann = scene.attempt("ann", &[(1, 2), (2, 3)]).await;
+    let bob = scene.attempt("bob", &[(1, 2), (2, 1), (3, 3)]).await;
+    scene.decided(ann).await;
+
+    let decision = scene.decided(bob).await;
+
+    assert_eq!(fates(&decision.outcome), [(1, Fate::SoldOut), (2, Fate::SoldOut), (3, Fate::Sold)]);
+}
+
+pub(crate) async fn the_facts_of_a_decision_are_the_stock_after_it(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::stocked(3, 2)).await;
+    let ann = scene.attempt("ann", &[(1, 2), (2, 1)]).await;
+
+    let facts = scene.decided(ann).await.facts;
+
+    assert_eq!(facts.sold, [(ItemNo(1), 2), (ItemNo(2), 1)]);
+    assert_eq!(facts.sold_out, [ItemNo(1)]);
+}
+
+pub(crate) async fn what_a_buyer_bought_is_told_with_the_decision(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::stocked(3, 5)).await;
+    let first = scene.attempt("ann", &[(1, 2)]).await;
+    scene.decided(first).await;
+    let second = scene.attempt("ann", &[(2, 3)]).await;
+
+    assert_eq!(scene.decided(second).await.bought, 5);
+}
+
+pub(crate) async fn a_repeat_gets_the_first_outcome_from_any_instance(world: &dyn ShopWorld) {
+    let here = Scene::open(world, Terms::unique(2)).await;
+    let there = here.elsewhere().await;
+    let ann = here.attempt("ann", &[(1, 1)]).await;
+    let first = here.decided(ann).await.outcome;
+
+    let repeats = [here.settle(ann).await, there.settle(ann).await];
+
+    assert_eq!(repeats, [Settled::Before(first.clone()), Settled::Before(first.clone())]);
+    assert_eq!(
+        there.instance.ledger.outcome(here.sale, ann).await.unwrap(),
+        Some((*first).clone())
+    );
+}
+
+pub(crate) async fn a_repeat_after_the_sale_gets_the_first_outcome(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::unique(2)).await;
+    let ann = scene.attempt("ann", &[(1, 1)]).await;
+    let first = scene.decided(ann).await.outcome;
+    scene.end().await;
+
+    assert_eq!(scene.settle(ann).await, Settled::Before(first));
+}
+
+pub(crate) async fn duplicates_at_once_are_decided_once(world: &dyn ShopWorld) {
+    let here = Scene::open(world, Terms::stocked(2, 50)).await;
+    let there = here.elsewhere().await;
+    let ann = here.attempt("ann", &[(1, 1)]).await;
+    let storm: Vec<_> = [&here, &there].into_iter().cycle().take(16).map(|at| (at, ann)).collect();
+
+    let settled = Scene::settle_at_once(&storm).await;
+
+    assert_eq!(decided_now(&settled), 1);
+    assert!(settled.iter().all(|told| outcome(told) == outcome(&settled[0])));
+    assert_eq!(here.progress().await.sold, 1);
+}
+
+pub(crate) async fn duplicates_in_one_batch_are_decided_once(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::stocked(2, 50)).await;
+    let ann = scene.attempt("ann", &[(1, 1)]).await;
+    let bob = scene.attempt("bob", &[(2, 1)]).await;
+    let batch = [ann, bob, ann, bob, ann, bob].map(|attempt| (&scene, attempt));
+
+    let settled = Scene::settle_at_once(&batch).await;
+
+    assert_eq!(decided_now(&settled), 2);
+    assert_eq!(scene.progress().await.sold, 2);
+}
+
+pub(crate) async fn an_attempt_that_nobody_made_is_unknown(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::unique(1)).await;
+
+    assert_eq!(scene.settle(attempt_id(4_711_000)).await, Settled::Unknown);
+}
+
+pub(crate) async fn an_attempt_of_another_sale_is_unknown(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::unique(1)).await;
+    let other = Scene::open(world, Terms::unique(1)).await;
+    let ann = scene.attempt("ann", &[(1, 1)]).await;
+
+    assert_eq!(other.settle(ann).await, Settled::Unknown);
+}
+
+pub(crate) async fn after_the_sale_nothing_is_decided_and_nothing_stored(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::unique(1)).await;
+    let ann = scene.attempt("ann", &[(1, 1)]).await;
+    scene.end().await;
+
+    let settled = scene.settle(ann).await;
+
+    assert_eq!(settled, Settled::Ended);
+    assert_nothing_happened(&scene, ann).await;
+}
+
+pub(crate) async fn before_the_sale_nothing_is_decided_and_nothing_stored(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::unique(1)).await;
+    let ann = scene.attempt("ann", &[(1, 1)]).await;
+    scene.postpone().await;
+
+    let settled = scene.settle(ann).await;
+
+    assert_eq!(settled, Settled::NotStarted);
+    assert_nothing_happened(&scene, ann).await;
+}
+
+async fn assert_nothing_happened(scene: &Scene<'_>, attempt: AttemptId) {
+    let stored = scene.instance.ledger.outcome(scene.sale, attempt).await.unwrap();
+    assert_eq!((stored, scene.progress().await.sold), (None, 0));
+}
+
+pub(crate) async fn two_hundred_buyers_get_a_hundred_unique_items_once_each(world: &dyn ShopWorld) {
+    let here = Scene::open(world, Terms::unique(100)).await;
+    let there = here.elsewhere().await;
+    let names: Vec<String> = (0..200).map(|number| format!("buyer-{number}")).collect();
+    let collecting =
+        names.iter().zip(0..).map(|(name, number)| here.added(name, number % 100 + 1, 1));
+    let attempts = join_all(collecting).await;
+    let race: Vec<_> =
+        [&here, &there].into_iter().cycle().zip(attempts.iter().map(|a| a.attempt)).collect();
+
+    let settled = Scene::settle_at_once(&race).await;
+
+    let mut sold = sold_lines(&settled);
+    sold.sort_unstable();
+    assert_eq!(sold, (1..=100).map(|item| (ItemNo(item), 1)).collect::<Vec<_>>());
+}
+
+pub(crate) async fn a_stock_of_thirty_is_sold_thirty_times(world: &dyn ShopWorld) {
+    let here = Scene::open(world, Terms::stocked(1, 30)).await;
+    let there = here.elsewhere().await;
+    let names: Vec<String> = (0..50).map(|number| format!("buyer-{number}")).collect();
+    let attempts = join_all(names.iter().map(|name| here.added(name, 1, 1))).await;
+    let race: Vec<_> =
+        [&here, &there].into_iter().cycle().zip(attempts.iter().map(|a| a.attempt)).collect();
+
+    let settled = Scene::settle_at_once(&race).await;
+
+    assert_eq!(sold_lines(&settled).len(), 30);
+    assert_eq!(here.progress().await.remaining, 0);
+}
+
+pub(crate) async fn many_attempts_of_one_buyer_at_once_fill_the_limit_and_never_pass_it(
+    world: &dyn ShopWorld,
+) {
+    let first = Scene::open(world, Terms::stocked(8, 100)).await;
+    let mut scenes = vec![];
+    let mut attempts = vec![];
+    for item in 1..=8 {
+        scenes.push(first.elsewhere().await);
+        attempts.push(first.stray("ann", &[line(item, 3)]).await);
+    }
+    let race: Vec<_> = scenes.iter().zip(attempts).collect();
+
+    let settled = Scene::settle_at_once(&race).await;
+
+    // Three lines of three pieces fit under ten, whichever they are.
+    let bought: i32 = sold_lines(&settled).iter().map(|(_, pieces)| pieces).sum();
+    assert_eq!((decided_now(&settled), bought), (8, 9));
+}
+
+pub(crate) async fn a_buyer_twice_in_one_batch_has_one_limit(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::stocked(2, 100)).await;
+    let one = scene.stray("ann", &[line(1, 6)]).await;
+    let two = scene.stray("ann", &[line(2, 6)]).await;
+
+    let settled = Scene::settle_at_once(&[(&scene, one), (&scene, two)]).await;
+
+    let fates: Vec<Fate> =
+        settled.iter().flat_map(|settled| &outcome(settled).lines).map(|line| line.fate).collect();
+    assert_eq!(fates, [Fate::Sold, Fate::BuyerLimit]);
+}
+
+pub(crate) async fn batches_of_two_instances_that_share_every_item_are_all_settled(
+    world: &dyn ShopWorld,
+) {
+    let here = Scene::open(world, Terms::stocked(5, 1_000)).await;
+    let there = here.elsewhere().await;
+    let names: Vec<String> = (0..40).map(|number| format!("buyer-{number}")).collect();
+    let collecting = names.iter().zip(0..).map(|(name, number)| {
+        // Some collect upwards, some downwards.
+        let items = [1, 2, 3, 4, 5].map(|item| if number % 2 == 0 { item } else { 6 - item });
+        let lines = items.map(|item| (item, 1));
+        let here = &here;
+        async move { here.attempt(name, &lines).await }
+    });
+    let attempts = join_all(collecting).await;
+    let race: Vec<_> = [&here, &there].into_iter().cycle().zip(attempts).collect();
+
+    let settled = Scene::settle_at_once(&race).await;
+
+    assert_eq!(sold_lines(&settled).len(), 200);
+}
+
+pub(crate) async fn what_a_checkout_acknowledged_before_the_outcome_is_in_it(
+    world: &dyn ShopWorld,
+) {
+    let here = Scene::open(world, Terms::stocked(10, 1_000)).await;
+    let there = here.elsewhere().await;
+    let names: Vec<String> = (0..20).map(|number| format!("buyer-{number}")).collect();
+
+    let races = names.iter().map(|name| {
+        let (here, there) = (&here, &there);
+        async move {
+            let attempt = here.attempt(name, &[(1, 1)]).await;
+            let collecting = join_all((2..=9).map(|item| there.collect(name, item, 1)));
+            let (collected, settled) = tokio::join!(collecting, here.settle(attempt));
+            let bought: Vec<i32> =
+                outcome(&settled).lines.iter().map(|line| line.line.item.0).collect();
+            let acknowledged = collected.into_iter().zip(2..).filter(|(collected, _)| {
+                matches!(collected, Collected::Added { attempt: to, .. } if *to == attempt)
+            });
+            let missing: Vec<i32> =
+                acknowledged.map(|(_, item)| item).filter(|item| !bought.contains(item)).collect();
+            assert!(missing.is_empty(), "{name} bought {bought:?} without {missing:?}");
+        }
+    });
+    join_all(races).await;
+}
+
+pub(crate) async fn a_later_commit_for_a_buyer_has_a_larger_version(world: &dyn ShopWorld) {
+    let here = Scene::open(world, Terms::stocked(5, 10)).await;
+    let there = here.elsewhere().await;
+
+    let one = here.added("ann", 1, 1).await;
+    let two = there.added("ann", 2, 1).await;
+    let bought = here.decided(one.attempt).await;
+    let three = there.added("ann", 3, 1).await;
+
+    let versions = [one.version, two.version, bought.version, three.version];
+    assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+}
+
+#[cfg(test)]
+mod fake {
+    use crate::testing::contracts::FakeShopWorld;
+
+    super::ledger_contract!(FakeShopWorld::open());
+}

@@ -1,0 +1,132 @@
+//! What every [`SaleBook`](crate::application::ports::SaleBook) keeps.
+
+use futures_util::future::join_all;
+
+use super::ShopWorld;
+use crate::domain::ids::{ItemNo, SaleId};
+use crate::domain::sale::{NewSale, SaleWindow};
+use crate::testing::builders::{a_new_sale, item_id, sale_id};
+
+macro_rules! sale_book_contract {
+    ($world:expr) => {
+        $crate::testing::contracts::cases! { sale_book in $world =>
+            a_sale_is_found_as_it_was_created
+            a_number_that_is_no_sale_finds_nothing
+            a_sale_comes_with_all_its_items
+            whoever_created_a_sale_is_on_record
+            a_start_of_the_schedule_has_one_sale_however_many_create_it
+            sales_beside_the_schedule_may_share_a_start
+            live_sales_are_open_or_about_to_be_and_the_earliest_start_comes_first
+            the_newest_sales_come_by_start_and_no_more_than_wanted
+        }
+    };
+}
+pub(crate) use sale_book_contract;
+
+/// A sale that starts so many hours from now, for two hours.
+async fn new_sale(world: &dyn ShopWorld, hours: i64) -> NewSale {
+    let start = world.now().await + chrono::Duration::hours(hours);
+    a_new_sale(3, SaleWindow::new(start, start + chrono::Duration::hours(2)).unwrap())
+}
+
+async fn created(world: &dyn ShopWorld, sale: &NewSale) -> SaleId {
+    let book = world.instance().await.sales;
+    book.create(sale, "test").await.unwrap().unwrap().id
+}
+
+pub(crate) async fn a_sale_is_found_as_it_was_created(world: &dyn ShopWorld) {
+    let book = world.instance().await.sales;
+    let new = NewSale { buyer_limit: 7, stock: 4, ..new_sale(world, 0).await };
+
+    let created = book.create(&new, "test").await.unwrap().unwrap();
+
+    assert_eq!(world.instance().await.sales.find(created.id).await.unwrap(), Some(created.clone()));
+    assert_eq!((created.name, created.scheduled, created.window), (new.name, false, new.window));
+    assert_eq!((created.buyer_limit, created.items, created.generation), (7, 3, 1));
+}
+
+pub(crate) async fn a_number_that_is_no_sale_finds_nothing(world: &dyn ShopWorld) {
+    let book = world.instance().await.sales;
+
+    assert_eq!(book.find(sale_id(4_711)).await.unwrap(), None);
+}
+
+pub(crate) async fn a_sale_comes_with_all_its_items(world: &dyn ShopWorld) {
+    let new = NewSale { items: 250, stock: 4, ..new_sale(world, 0).await };
+    let sale = created(world, &new).await;
+    let items = world.instance().await.items;
+
+    let catalogue = items.catalogue(sale).await.unwrap();
+    let stock = items.stock(sale).await.unwrap();
+
+    let found = (1..=250).all(|no| catalogue.find(&item_id(&no.to_string())) == Some(ItemNo(no)));
+    assert!(found && catalogue.len() == 250, "{} items", catalogue.len());
+    assert_eq!(stock.pieces, 1_000);
+}
+
+pub(crate) async fn whoever_created_a_sale_is_on_record(world: &dyn ShopWorld) {
+    let book = world.instance().await.sales;
+    let new = new_sale(world, 0).await;
+
+    let sale = book.create(&new, "ann@shop").await.unwrap().unwrap();
+
+    assert_eq!(world.created_by(sale.id).await, ["ann@shop"]);
+}
+
+pub(crate) async fn a_start_of_the_schedule_has_one_sale_however_many_create_it(
+    world: &dyn ShopWorld,
+) {
+    let new = NewSale { scheduled: true, ..new_sale(world, 1).await };
+    let books = [world.instance().await.sales, world.instance().await.sales];
+    let callers = books.iter().cycle().take(8);
+
+    let created = join_all(callers.map(|book| book.create(&new, "schedule"))).await;
+
+    let made: Vec<_> = created.into_iter().filter_map(Result::unwrap).collect();
+    assert_eq!(books[0].newest(10).await.unwrap(), made);
+    assert_eq!(made.len(), 1);
+}
+
+pub(crate) async fn sales_beside_the_schedule_may_share_a_start(world: &dyn ShopWorld) {
+    let book = world.instance().await.sales;
+    let new = new_sale(world, 1).await;
+    created(world, &new).await;
+    created(world, &new).await;
+    created(world, &NewSale { scheduled: true, ..new }).await;
+
+    assert_eq!(book.newest(10).await.unwrap().len(), 3);
+}
+
+pub(crate) async fn live_sales_are_open_or_about_to_be_and_the_earliest_start_comes_first(
+    world: &dyn ShopWorld,
+) {
+    let book = world.instance().await.sales;
+    let mut sales = Vec::new();
+    // The last one is not about to open.
+    for hours in [1, -1, 3, 0, 24 * 30] {
+        sales.push(created(world, &new_sale(world, hours).await).await);
+    }
+
+    let live: Vec<_> = book.live().await.unwrap().iter().map(|sale| sale.id).collect();
+
+    assert_eq!(live, [sales[1], sales[3], sales[0], sales[2]]);
+}
+
+pub(crate) async fn the_newest_sales_come_by_start_and_no_more_than_wanted(world: &dyn ShopWorld) {
+    let book = world.instance().await.sales;
+    let mut sales = Vec::new();
+    for hours in [1, -9, 3, 0] {
+        sales.push(created(world, &new_sale(world, hours).await).await);
+    }
+
+    let newest: Vec<_> = book.newest(3).await.unwrap().iter().map(|sale| sale.id).collect();
+
+    assert_eq!(newest, [sales[2], sales[0], sales[3]]);
+}
+
+#[cfg(test)]
+mod fake {
+    use crate::testing::contracts::FakeShopWorld;
+
+    super::sale_book_contract!(FakeShopWorld::open());
+}

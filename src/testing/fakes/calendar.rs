@@ -1,0 +1,26 @@
+//! A schedule whose starts lie a period apart.
+
+use chrono::{DateTime, Utc};
+
+use crate::application::ports::Calendar;
+
+/// Starts every so many seconds, counted from 1970.
+pub(crate) struct FakeCalendar {
+    pub(crate) period_seconds: i64,
+}
+
+impl FakeCalendar {
+    fn start(&self, number: i64) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp(number * self.period_seconds, 0)
+    }
+}
+
+impl Calendar for FakeCalendar {
+    fn last_start(&self, moment: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.start(moment.timestamp().div_euclid(self.period_seconds))
+    }
+
+    fn next_start(&self, moment: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.start(moment.timestamp().div_euclid(self.period_seconds) + 1)
+    }
+}

@@ -1,0 +1,89 @@
+//! What the shop sells.
+
+use async_trait::async_trait;
+
+use super::{FakeShop, Shelves};
+use crate::application::catalogue::{Catalogue, CatalogueBuilder, Item};
+use crate::application::ports::{
+    ItemReader, Page, PageRequest, PortError, StockFacts, StockSnapshot, StockedItem,
+};
+use crate::domain::ids::{ItemId, ItemNo, SaleId};
+use crate::domain::sale::Progress;
+
+#[async_trait]
+impl ItemReader for FakeShop {
+    async fn catalogue(&self, sale: SaleId) -> Result<Catalogue, PortError> {
+        let mut state = self.state.lock().unwrap();
+        let mut builder = CatalogueBuilder::default();
+        for no in state.shelves(sale)?.stock.keys() {
+            let item = item(*no);
+            builder.push(*no, item.id.as_str(), &item.name, &item.image_url).unwrap();
+        }
+        Ok(builder.build())
+    }
+
+    async fn named(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError> {
+        let mut state = self.state.lock().unwrap();
+        let stock = &state.shelves(sale)?.stock;
+        Ok(items.iter().filter(|no| stock.contains_key(no)).map(|no| item(*no)).collect())
+    }
+
+    async fn page(
+        &self,
+        sale: SaleId,
+        available: bool,
+        page: PageRequest,
+    ) -> Result<Page<StockedItem>, PortError> {
+        let mut state = self.state.lock().unwrap();
+        let stock = &state.shelves(sale)?.stock;
+        let wanted: Vec<_> =
+            stock.iter().filter(|(_, stock)| !available || stock.left() > 0).collect();
+        let skipped = usize::try_from(page.offset()).unwrap();
+        let limit = usize::try_from(page.limit).unwrap();
+        let entries = wanted.iter().skip(skipped).take(limit).map(|(no, stock)| StockedItem {
+            item: item(**no),
+            stock: stock.pieces,
+            remaining: stock.left(),
+        });
+        let total = i64::try_from(wanted.len()).unwrap();
+        Ok(Page { entries: entries.collect(), total })
+    }
+
+    async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {
+        let mut state = self.state.lock().unwrap();
+        let shelves = state.shelves(sale)?;
+        let sold = shelves.stock.values().map(|stock| i64::from(stock.sold)).sum();
+        Ok(Progress { sold, remaining: shelves.pieces() - sold })
+    }
+
+    async fn stock(&self, sale: SaleId) -> Result<StockSnapshot, PortError> {
+        let mut state = self.state.lock().unwrap();
+        let shelves = state.shelves(sale)?;
+        let touched = shelves.stock.iter().filter(|(_, stock)| stock.sold > 0);
+        let facts = StockFacts {
+            generation: shelves.sale.generation,
+            sold_out: touched
+                .clone()
+                .filter(|(_, stock)| stock.left() == 0)
+                .map(|(item, _)| *item)
+                .collect(),
+            sold: touched.map(|(item, stock)| (*item, stock.sold)).collect(),
+        };
+        Ok(StockSnapshot { facts, pieces: shelves.pieces() })
+    }
+}
+
+impl Shelves {
+    fn pieces(&self) -> i64 {
+        self.stock.values().map(|stock| i64::from(stock.pieces)).sum()
+    }
+}
+
+fn item(no: ItemNo) -> Item {
+    Item {
+        no,
+        id: ItemId::parse(&no.0.to_string()).unwrap(),
+        name: format!("Item {}", no.0),
+        image_url: format!("https://images.example.com/{}.jpg", no.0),
+    }
+}

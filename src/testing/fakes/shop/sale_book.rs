@@ -1,0 +1,59 @@
+//! The shop's sales.
+
+use std::cmp::Reverse;
+
+use async_trait::async_trait;
+
+use super::FakeShop;
+use crate::application::ports::{PortError, SaleBook};
+use crate::domain::ids::SaleId;
+use crate::domain::sale::{NewSale, Sale, SaleState};
+
+/// A sale that is further away is not about to open.
+const SOON: chrono::Duration = chrono::Duration::days(1);
+
+impl FakeShop {
+    /// Creates a sale, unless it is the schedule's and its start is taken.
+    pub(crate) fn put_unless_taken(&self, sale: &NewSale, actor: &str) -> Option<Sale> {
+        let mut state = self.state.lock().unwrap();
+        let is_taken = state.sales.values().any(|shelves| {
+            let other = &shelves.sale;
+            sale.scheduled && other.scheduled && other.window.starts_at() == sale.window.starts_at()
+        });
+        (!is_taken).then(|| state.put(sale, actor))
+    }
+}
+
+#[async_trait]
+impl SaleBook for FakeShop {
+    async fn create(&self, sale: &NewSale, actor: &str) -> Result<Option<Sale>, PortError> {
+        Ok(self.put_unless_taken(sale, actor))
+    }
+
+    async fn find(&self, sale: SaleId) -> Result<Option<Sale>, PortError> {
+        Ok(self.state.lock().unwrap().sales.get(&sale).map(|shelves| shelves.sale.clone()))
+    }
+
+    async fn live(&self) -> Result<Vec<Sale>, PortError> {
+        let state = self.state.lock().unwrap();
+        let soon = self.now() + SOON;
+        let mut live: Vec<Sale> = state
+            .sales
+            .values()
+            .map(|shelves| &shelves.sale)
+            .filter(|sale| self.state_of(sale) != SaleState::Ended)
+            .filter(|sale| sale.window.starts_at() < soon)
+            .cloned()
+            .collect();
+        live.sort_by_key(|sale| sale.window.starts_at());
+        Ok(live)
+    }
+
+    async fn newest(&self, limit: u32) -> Result<Vec<Sale>, PortError> {
+        let state = self.state.lock().unwrap();
+        let mut sales: Vec<_> = state.sales.values().map(|shelves| shelves.sale.clone()).collect();
+        sales.sort_by_key(|sale| Reverse((sale.window.starts_at(), sale.id)));
+        sales.truncate(usize::try_from(limit).unwrap());
+        Ok(sales)
+    }
+}

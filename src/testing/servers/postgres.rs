@@ -1,0 +1,289 @@
+//! A database of a test's own, copied from a template that this process migrates once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use prometheus::Registry;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Row};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::setting;
+use crate::application::ports::{Operation, Refusal, RefusalReason, RefusalStore, RefusalTotal};
+use crate::config::{CatalogueConfig, DatabaseConfig, DatabaseParts};
+use crate::domain::checkout::Line;
+use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
+use crate::domain::sale::SaleWindow;
+use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
+use crate::infrastructure::persistence::{
+    Database, DatabaseClock, DatabaseMetrics, PostgresCheckoutBook, PostgresItemReader,
+    PostgresLedger, PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleBook, migrate,
+};
+use crate::testing::builders::{attempt_id, buyer, item_id};
+use crate::testing::contracts::refusal_store::RefusalWorld;
+use crate::testing::contracts::{Instance, Scene, ShopWorld, Terms};
+
+/// Batches are run again this often.
+const RETRIES: u32 = 5;
+/// Something that is waited for happens within this time, or the test fails.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A name of a database that is ready to be copied.
+static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+
+/// A shop in a database of its own, dropped when the test is over.
+pub(crate) struct PostgresShop {
+    /// Connections of the test itself.
+    pub(crate) pool: PgPool,
+    options: PgConnectOptions,
+    lock_timeout: Duration,
+    name: String,
+    /// Writers of batches; they end with the test's runtime.
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl PostgresShop {
+    /// Instances wait as long for locks as they do by default.
+    pub(crate) async fn open() -> Self {
+        Self::with_lock_timeout(Duration::from_millis(200)).await
+    }
+
+    /// Instances wait this long for locks.
+    pub(crate) async fn with_lock_timeout(lock_timeout: Duration) -> Self {
+        let template = TEMPLATE.get_or_init(make_template).await;
+        let name = format!("lib_{}", Uuid::now_v7().simple());
+        on_server(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await.unwrap();
+        Self::on(name, lock_timeout)
+    }
+
+    /// A pool as an instance has it.
+    pub(crate) async fn database(&self) -> Database {
+        connect(&self.options, self.lock_timeout).await
+    }
+
+    /// Runs a statement of the test's own.
+    pub(crate) async fn execute(&self, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await.unwrap();
+    }
+
+    /// Comes back as soon as a transaction in this database waits for a lock.
+    pub(crate) async fn somebody_waits(&self) {
+        let looks = async {
+            let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity
+                           WHERE datname = current_database() AND wait_event_type = 'Lock')";
+            while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&self.pool).await.unwrap() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, looks).await.expect("nobody waits for a lock");
+    }
+
+    /// Another database with the same rows. Whoever is connected to this one loses the connection.
+    pub(crate) async fn copy(&self) -> Self {
+        let name = format!("lib_{}", Uuid::now_v7().simple());
+        let source = &self.name;
+        let leave = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{source}'"
+        );
+        on_server(&leave).await.unwrap();
+        on_server(&format!("CREATE DATABASE {name} TEMPLATE {source}")).await.unwrap();
+        Self::on(name, self.lock_timeout)
+    }
+
+    fn on(name: String, lock_timeout: Duration) -> Self {
+        let options = options(&name);
+        let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(options.clone());
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        Self { pool, options, lock_timeout, name, tasks, stop }
+    }
+
+    fn limits() -> BatchLimits {
+        BatchLimits { size: 256, writers: 1, queue: 8_192, queue_timeout: DEADLINE }
+    }
+}
+
+#[async_trait]
+impl ShopWorld for PostgresShop {
+    async fn instance(&self) -> Instance {
+        let database = self.database().await;
+        let metrics = BatchMetrics::register(&Registry::new()).unwrap();
+        let scope = || (self.tasks.clone(), self.stop.clone());
+        let texts = CatalogueConfig {
+            item_name: "Item {item}".to_owned(),
+            image_url: "https://images.example.com/{item}.jpg".to_owned(),
+        };
+        let clock = Arc::new(DatabaseClock::new());
+        let (limits, more) = (Self::limits(), BatchLimits { writers: 2, ..Self::limits() });
+        let db = || database.clone();
+        Instance {
+            book: Arc::new(PostgresCheckoutBook::new(db(), more, RETRIES, &metrics, scope())),
+            ledger: Arc::new(PostgresLedger::new(db(), limits, RETRIES, &metrics, scope())),
+            sales: Arc::new(PostgresSaleBook::new(db(), clock, texts)),
+            items: Arc::new(PostgresItemReader::new(db())),
+            history: Arc::new(PostgresPurchaseHistory::new(db())),
+        }
+    }
+
+    async fn now(&self) -> DateTime<Utc> {
+        sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool).await.unwrap()
+    }
+
+    async fn move_window(&self, sale: SaleId, window: SaleWindow) {
+        let sql = "UPDATE sales SET starts_at = $2, ends_at = $3, generation = generation + 1 WHERE id = $1";
+        let query = sqlx::query(sql).bind(sale.get());
+        query.bind(window.starts_at()).bind(window.ends_at()).execute(&self.pool).await.unwrap();
+    }
+
+    async fn set_stock(&self, sale: SaleId, item: ItemNo, pieces: i32) {
+        let sql = "WITH changed AS (UPDATE sales SET generation = generation + 1 WHERE id = $1)
+                   UPDATE item_stock SET stock = $3 WHERE sale_id = $1 AND item_no = $2";
+        let query = sqlx::query(sql).bind(sale.get()).bind(item.0).bind(pieces);
+        query.execute(&self.pool).await.unwrap();
+    }
+
+    async fn stray_attempt(&self, sale: SaleId, buyer: &BuyerId, lines: &[Line]) -> AttemptId {
+        let sql = "WITH attempt AS (
+                       INSERT INTO checkout_attempts (sale_id, id, user_id, created_at)
+                       VALUES ($1, nextval('checkout_attempt_ids'), $2, clock_timestamp())
+                       RETURNING id
+                   ), buyer AS (
+                       INSERT INTO buyers (sale_id, user_id, buyer_limit)
+                       SELECT id, $2, buyer_limit FROM sales WHERE id = $1
+                       ON CONFLICT DO NOTHING
+                   ), line AS (
+                       INSERT INTO checkout_items (sale_id, attempt_id, item_no, quantity, added_at)
+                       SELECT $1, id, t.item_no, t.quantity, clock_timestamp()
+                       FROM attempt, unnest($3::int[], $4::int[]) AS t(item_no, quantity)
+                   )
+                   SELECT id FROM attempt";
+        let items: Vec<i32> = lines.iter().map(|line| line.item.0).collect();
+        let quantities: Vec<i32> = lines.iter().map(|line| line.quantity.get()).collect();
+        let query = sqlx::query_scalar(sql).bind(sale.get()).bind(buyer.as_str());
+        attempt_id(query.bind(items).bind(quantities).fetch_one(&self.pool).await.unwrap())
+    }
+
+    async fn created_by(&self, sale: SaleId) -> Vec<String> {
+        let sql = "SELECT actor FROM sale_audit WHERE sale_id = $1 AND action = 'created'";
+        sqlx::query_scalar(sql).bind(sale.get()).fetch_all(&self.pool).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl RefusalWorld for PostgresShop {
+    async fn instance(&self) -> Arc<dyn RefusalStore> {
+        Arc::new(PostgresRefusalStore::new(self.database().await, Uuid::now_v7()))
+    }
+
+    async fn sale(&self) -> SaleId {
+        Scene::open(self, Terms::unique(1)).await.sale
+    }
+
+    async fn totals(&self, sale: SaleId) -> Vec<RefusalTotal> {
+        let sql =
+            "SELECT operation, reason, total, detailed FROM refusal_totals WHERE sale_id = $1";
+        let query = sqlx::query_as(sql).bind(sale.get());
+        let rows: Vec<(String, String, i64, i64)> = query.fetch_all(&self.pool).await.unwrap();
+        let totals = rows.into_iter().map(|(operation, reason, total, detailed)| {
+            let (operation, reason) = (operation_of(&operation), reason_of(&reason));
+            RefusalTotal { sale, operation, reason, total, detailed }
+        });
+        let mut totals: Vec<_> = totals.collect();
+        totals.sort_unstable();
+        totals
+    }
+
+    async fn details(&self, sale: SaleId) -> Vec<Refusal> {
+        let sql = "SELECT operation, reason, user_id, item_id, attempt_id, refused_at
+                   FROM checkout_refusals WHERE sale_id = $1";
+        let rows: Vec<PgRow> =
+            sqlx::query(sql).bind(sale.get()).fetch_all(&self.pool).await.unwrap();
+        let details = rows.iter().map(|row| Refusal {
+            sale,
+            operation: operation_of(row.get("operation")),
+            reason: reason_of(row.get("reason")),
+            buyer: row.get::<Option<&str>, _>("user_id").map(buyer),
+            item: row.get::<Option<&str>, _>("item_id").map(item_id),
+            attempt: row.get::<Option<i64>, _>("attempt_id").map(attempt_id),
+            refused_at: row.get("refused_at"),
+        });
+        details.collect()
+    }
+}
+
+fn operation_of(text: &str) -> Operation {
+    let all = [Operation::Checkout, Operation::Purchase];
+    all.into_iter().find(|operation| operation.as_str() == text).unwrap()
+}
+
+fn reason_of(text: &str) -> RefusalReason {
+    RefusalReason::ALL.into_iter().find(|reason| reason.as_str() == text).unwrap()
+}
+
+impl Drop for PostgresShop {
+    fn drop(&mut self) {
+        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        // A runtime of its own: the test's is on its way out. Nothing here may panic: it may run while a test unwinds.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.is_ok_and(|runtime| runtime.block_on(on_server(&drop)).is_ok())
+        });
+        let _ = dropping.join();
+    }
+}
+
+/// Lives until the servers of the test run are gone.
+async fn make_template() -> String {
+    let name = format!("lib_template_{}", Uuid::now_v7().simple());
+    on_server(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let database = connect(&options(&name), Duration::from_secs(1)).await;
+    migrate(&database).await.unwrap();
+    // A database that somebody is connected to cannot be copied.
+    database.close().await;
+    name
+}
+
+fn options(database: &str) -> PgConnectOptions {
+    setting("FLASH_SALE_TEST_DATABASE_URL").parse::<PgConnectOptions>().unwrap().database(database)
+}
+
+async fn on_server(sql: &str) -> sqlx::Result<()> {
+    let options: PgConnectOptions = setting("FLASH_SALE_TEST_DATABASE_URL").parse()?;
+    let mut connection: PgConnection = options.connect().await?;
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await?;
+    connection.close().await
+}
+
+async fn connect(options: &PgConnectOptions, lock_timeout: Duration) -> Database {
+    let none = DatabaseParts {
+        host: None,
+        port: None,
+        name: None,
+        username: None,
+        password: None,
+        ssl_mode: None,
+        ssl_root_cert: None,
+    };
+    let config = DatabaseConfig {
+        url: options.to_url_lossy().to_string().into(),
+        parts: none,
+        min_connections: 0,
+        max_connections: 8,
+        idle_timeout: DEADLINE,
+        max_lifetime: DEADLINE * 10,
+        connect_timeout: DEADLINE,
+        statement_timeout: DEADLINE,
+        lock_timeout,
+        idle_in_transaction_session_timeout: DEADLINE,
+        retries: 3,
+        retry_delay: Duration::from_millis(50),
+        migrate_on_start: false,
+        slow_statement: DEADLINE,
+    };
+    Database::connect(&config, DatabaseMetrics::register(&Registry::new()).unwrap()).await.unwrap()
+}

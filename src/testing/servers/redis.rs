@@ -1,0 +1,141 @@
+//! Redis under a key prefix of a test's own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use prometheus::Registry;
+use redis::aio::MultiplexedConnection;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::setting;
+use crate::application::ports::{CodeLock, Leadership, News};
+use crate::config::RedisConfig;
+use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
+use crate::infrastructure::cache::{
+    Courier, NewsListener, Redis, RedisCodeLock, RedisFilterBuilder, RedisLeadership,
+    RedisMemoryReader, RedisMetrics, RedisNews, RedisSharedMemory,
+};
+use crate::testing::contracts::code_lock::LockWorld;
+use crate::testing::contracts::leadership::TermWorld;
+use crate::testing::contracts::news::{Listener, NewsWorld};
+use crate::testing::contracts::{MemoryInstance, MemoryWorld};
+
+/// An instance's patience with Redis: a slow machine must not look like a Redis that is away.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What instances share in Redis.
+pub(crate) struct RedisWorld {
+    url: String,
+    prefix: String,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl RedisWorld {
+    pub(crate) fn open() -> Self {
+        let prefix = format!("lib-{}:", Uuid::now_v7().simple());
+        let url = setting("FLASH_SALE_TEST_REDIS_URL");
+        Self { url, prefix, tasks: TaskTracker::new(), stop: CancellationToken::new() }
+    }
+
+    /// A Redis that is away: nobody listens on the port of the "discard" protocol.
+    pub(crate) fn nowhere() -> Self {
+        Self { url: "redis://127.0.0.1:9/0".to_owned(), ..Self::open() }
+    }
+
+    /// One more instance's connections, and its courier.
+    pub(crate) fn connect(&self) -> (Redis, Courier) {
+        let config = RedisConfig {
+            url: self.url.clone().into(),
+            key_prefix: self.prefix.clone(),
+            connect_timeout: PATIENCE,
+            response_timeout: PATIENCE,
+            pool_size: 4,
+            probe_interval: Duration::from_millis(500),
+            lock_ttl: PATIENCE,
+            lock_wait: PATIENCE,
+            filter_interval: Duration::from_secs(10),
+            keep_after_sale: Duration::from_mins(10),
+        };
+        let metrics = RedisMetrics::register(&Registry::new()).unwrap();
+        let redis = Redis::new(&config, metrics).unwrap();
+        let courier = Courier::start(redis.clone(), &self.tasks, self.stop.clone());
+        (redis, courier)
+    }
+
+    fn scope(&self) -> (TaskTracker, CancellationToken) {
+        (self.tasks.clone(), self.stop.clone())
+    }
+
+    /// A connection of the test itself.
+    pub(crate) async fn connection(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(self.url.as_str()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// All keys of this world.
+    pub(crate) async fn keys(&self) -> Vec<String> {
+        let pattern = format!("{}*", self.prefix);
+        let mut connection = self.connection().await;
+        redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl MemoryWorld for RedisWorld {
+    fn instance(&self) -> MemoryInstance {
+        let (redis, courier) = self.connect();
+        let limits = BatchLimits { size: 256, writers: 1, queue: 1_024, queue_timeout: PATIENCE };
+        let metrics = BatchMetrics::register(&Registry::new()).unwrap();
+        let builder = Uuid::now_v7().to_string();
+        MemoryInstance {
+            builder: Arc::new(RedisFilterBuilder::new(redis.clone(), builder)),
+            reader: Arc::new(RedisMemoryReader::new(redis.clone())),
+            memory: Arc::new(RedisSharedMemory::new(
+                redis,
+                courier,
+                limits,
+                &metrics,
+                self.scope(),
+            )),
+        }
+    }
+
+    /// Others share the server, so only what belongs to this world is lost.
+    async fn lose_everything(&self) {
+        let keys = self.keys().await;
+        let mut connection = self.connection().await;
+        let () = redis::cmd("DEL").arg(keys).query_async(&mut connection).await.unwrap();
+    }
+}
+
+impl LockWorld for RedisWorld {
+    fn instance(&self, ttl: Duration) -> Arc<dyn CodeLock> {
+        let (redis, courier) = self.connect();
+        Arc::new(RedisCodeLock::new(redis, courier, ttl, Duration::from_millis(5)))
+    }
+
+    fn pass(&self, _: Duration) {}
+}
+
+impl TermWorld for RedisWorld {
+    fn instance(&self, number: u32) -> Arc<dyn Leadership> {
+        Arc::new(RedisLeadership::new(self.connect().0, number.to_string()))
+    }
+
+    fn pass(&self, _: Duration) {}
+}
+
+impl NewsWorld for RedisWorld {
+    fn teller(&self) -> Arc<dyn News> {
+        Arc::new(RedisNews::new(self.connect().1))
+    }
+
+    fn listen(&self, listener: Listener) {
+        let (tasks, stop) = self.scope();
+        tasks.spawn(NewsListener::new(self.connect().0, listener).listen(stop));
+    }
+}

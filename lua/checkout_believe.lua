@@ -10,11 +10,11 @@
 -- ARGV[2]    hashes     bits an item has in the filter
 -- then for each checkout: item, quantity, and the item's bits
 --
--- Returns    for each checkout 0 nothing speaks against it, 1 the filter holds the item, 2 beyond the limit,
---            3 all pieces are sold, 4 there is no filter to ask.
+-- Returns    for each checkout 0 nothing speaks against it, 1 the filter holds the item, 2 all pieces are sold, 3 there is
+--            no filter to ask; beyond the limit, the version of the standing that says so, plus 16.
 assert(#KEYS >= 5 and #ARGV >= 2, 'checkout_believe.lua: 5 keys and 2 args at least expected')
 
-local FIXED_KEYS, FIXED_ARGS = 4, 2
+local FIXED_KEYS, FIXED_ARGS, FIRST_VERSION = 4, 2, 16
 local filter, totals = KEYS[1], KEYS[4]
 local limit, hashes = tonumber(ARGV[1]), tonumber(ARGV[2])
 local checkouts = #KEYS - FIXED_KEYS
@@ -39,14 +39,16 @@ end
 
 local function beyond_limit(standing, item, quantity)
   local fields = redis.call('HGETALL', standing)
-  local pieces = quantity
+  local pieces, version = quantity, nil
   for i = 1, #fields, 2 do
-    local field = fields[i]
-    if field ~= '#version' and field ~= item then
-      pieces = pieces + tonumber(fields[i + 1])
+    local field, value = fields[i], tonumber(fields[i + 1])
+    if field == '#version' then
+      version = value
+    elseif field ~= item then
+      pieces = pieces + value
     end
   end
-  return pieces > limit
+  return pieces > limit and version
 end
 
 local sold_out = all_sold()
@@ -54,14 +56,15 @@ local beliefs = {}
 for i = 1, checkouts do
   local at = FIXED_ARGS + (i - 1) * (2 + hashes)
   local item, quantity = ARGV[at + 1], tonumber(ARGV[at + 2])
+  local beyond = beyond_limit(KEYS[FIXED_KEYS + i], item, quantity)
   if sold_out then
-    beliefs[i] = 3
+    beliefs[i] = 2
   elseif slot and in_filter(at + 3) then
     beliefs[i] = 1
-  elseif beyond_limit(KEYS[FIXED_KEYS + i], item, quantity) then
-    beliefs[i] = 2
+  elseif beyond then
+    beliefs[i] = FIRST_VERSION + beyond
   elseif not slot then
-    beliefs[i] = 4
+    beliefs[i] = 3
   else
     beliefs[i] = 0
   end

@@ -1,6 +1,7 @@
 //! What runs beside the requests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::services::Services;
 use super::{Instance, parts::Parts};
@@ -9,6 +10,9 @@ use crate::application::rebuild_filter::RebuildFilter;
 use crate::config::{Config, RedisConfig, ScheduleConfig};
 use crate::infrastructure::cache::{NewsListener, RedisFilterBuilder};
 use crate::infrastructure::schedule::CronCalendar;
+
+/// The start waits this long for the sale of this hour.
+const FIRST_TURN: Duration = Duration::from_secs(10);
 
 /// Starts everything. When it comes back the board is read and the sale of this hour is there, if PostgreSQL is.
 pub(super) async fn start(
@@ -108,8 +112,10 @@ async fn keep_schedule(
             Ok::<_, OpenSalesError>(())
         }
     };
-    if let Err(error) = chore().await {
-        tracing::warn!(%error, "cannot open the scheduled sale yet");
+    match tokio::time::timeout(FIRST_TURN, chore()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "cannot open the scheduled sale yet"),
+        Err(_) => tracing::warn!("opening the scheduled sale takes long: serving meanwhile"),
     }
     chores.every("keep schedule", schedule.interval, chore);
 }

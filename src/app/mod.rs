@@ -33,6 +33,8 @@ use services::Services;
 
 pub(crate) use offline::{Offline, migrate_schema};
 
+/// Pause between two tries to write the last refusals.
+const FLUSH_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Connections are closed within this time, or left to the system.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -136,6 +138,14 @@ struct App {
 }
 
 impl App {
+    /// Tries until it works or the drain's time is up: a flush has a number, so repeating it counts nothing twice.
+    async fn write_last_refusals(&self) {
+        while let Err(error) = self.refusals.flush().await {
+            tracing::warn!(%error, "the last refusals are not written yet");
+            tokio::time::sleep(FLUSH_AGAIN_AFTER).await;
+        }
+    }
+
     async fn build(config: &Config, instance: Instance) -> Result<Self, AppError> {
         let registry = process_registry()?;
         let calendar = CronCalendar::new(&config.schedule)?;
@@ -194,9 +204,7 @@ impl App {
         self.requests.wait().await;
         self.chores.stop().await;
         self.writers.stop().await;
-        if let Err(error) = self.refusals.flush().await {
-            tracing::error!(%error, "the last refusals were not written");
-        }
+        self.write_last_refusals().await;
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.database.close()).await;
         self.monitoring.stop().await;
     }

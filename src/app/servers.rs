@@ -1,6 +1,7 @@
 //! What listens: one port for buyers, one for operators.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
@@ -14,6 +15,9 @@ use crate::infrastructure::cache::RedisHealth;
 use crate::infrastructure::http::{BodyLimits, HttpMetrics, Observer, Server, ServerLimits};
 use crate::infrastructure::monitoring::{HealthReport, Monitoring, exposition, health_endpoint};
 use crate::infrastructure::persistence::PostgresHealth;
+
+/// What ending a connection may take beyond its last request.
+const CLOSE_MARGIN: Duration = Duration::from_secs(1);
 
 /// Binds both ports and serves.
 pub(super) async fn listen(
@@ -40,6 +44,8 @@ pub(super) async fn listen(
         connections: config.http.max_connections,
         header_read_timeout: config.http.header_read_timeout,
         head_bytes: config.http.max_head_bytes,
+        write_timeout: config.http.write_timeout,
+        close_timeout: config.http.request_timeout + CLOSE_MARGIN,
     };
     let address = (config.http.host.as_str(), config.http.port);
     bind("http", address, router, limits, &app.servers).await?;

@@ -20,7 +20,7 @@ use crate::domain::sale::{ClockReading, Sale, SaleState};
 pub const FRESH_FOR: Duration = Duration::from_secs(1);
 /// An unknown sale number is looked up again after this time at the latest.
 const UNKNOWN_FOR: Duration = Duration::from_secs(1);
-/// Sales in memory; above it the ended ones are forgotten.
+/// Sales in memory; above it the ended ones go.
 const MAX_SALES: usize = 1_000;
 
 /// A sale on the board, with what is known of its stock.
@@ -57,9 +57,39 @@ pub struct Board {
     known: RwLock<HashMap<SaleId, Arc<KnownSale>>>,
     unknown: Mutex<HashMap<SaleId, Duration>>,
     max_unknown: usize,
-    /// One look-up at a time; holds when the last refresh began.
-    refresh: tokio::sync::Mutex<Option<Duration>>,
-    lookup: tokio::sync::Mutex<()>,
+    refresh: OneAtATime,
+    lookup: OneAtATime,
+}
+
+/// Lets one look at PostgreSQL happen at a time. Whoever waited shares its result where that is as good as a look of its
+/// own; so a PostgreSQL that is away keeps everybody waiting once, and not one behind the other.
+#[derive(Default)]
+struct OneAtATime(tokio::sync::Mutex<LastLook>);
+
+#[derive(Default)]
+struct LastLook {
+    /// When the last one that succeeded began.
+    began_at: Option<Duration>,
+    /// When the last one failed.
+    failed_at: Option<Duration>,
+}
+
+impl LastLook {
+    /// Whether a look failed after this moment.
+    fn fails_since(&self, moment: Duration) -> Result<(), PortError> {
+        if self.failed_at.is_some_and(|failed_at| failed_at > moment) {
+            let source = "somebody else's look for it has just failed".into();
+            return Err(PortError::Unavailable { what: "the sale", source });
+        }
+        Ok(())
+    }
+
+    fn note<T>(&mut self, began_at: Duration, now: Duration, result: &Result<T, PortError>) {
+        match result {
+            Ok(_) => self.began_at = Some(began_at),
+            Err(_) => self.failed_at = Some(now),
+        }
+    }
 }
 
 impl KnownSale {
@@ -113,6 +143,18 @@ impl KnownSale {
         Some((self.sold_out.get(place / 64)?, 1 << (place % 64)))
     }
 
+    /// The sale alone.
+    fn without_items(&self) -> Self {
+        Self {
+            sale: Arc::clone(&self.sale),
+            catalogue: Arc::default(),
+            sold_out: Vec::new(),
+            sold_out_count: AtomicUsize::new(0),
+            seen_at: AtomicU64::new(self.seen_at.load(Ordering::Relaxed)),
+            is_warm: AtomicBool::new(false),
+        }
+    }
+
     fn is_fresh(&self, now: Duration) -> bool {
         let seen_at = Duration::from_micros(self.seen_at.load(Ordering::Relaxed));
         now.saturating_sub(seen_at) < FRESH_FOR
@@ -135,15 +177,15 @@ impl Board {
             known: RwLock::default(),
             unknown: Mutex::default(),
             max_unknown,
-            refresh: tokio::sync::Mutex::new(None),
-            lookup: tokio::sync::Mutex::new(()),
+            refresh: OneAtATime::default(),
+            lookup: OneAtATime::default(),
         }
     }
 
     /// Asks PostgreSQL for the live sales. A newer generation drops what was believed sold out.
     pub async fn refresh(&self) -> Result<(), PortError> {
-        let mut began_at = self.refresh.lock().await;
-        self.refresh_now(&mut began_at).await
+        let mut last = self.refresh.0.lock().await;
+        self.refresh_now(&mut last).await
     }
 
     /// A sale by its number; looked up if it is not on the board.
@@ -154,20 +196,25 @@ impl Board {
         if self.is_unknown(id) {
             return Ok(None);
         }
-        let _one_at_a_time = self.lookup.lock().await;
+        let arrived_at = self.clock.monotonic();
+        let mut last = self.lookup.0.lock().await;
         if let Some(known) = self.get(id) {
             return Ok(Some(known));
         }
         if self.is_unknown(id) {
             return Ok(None);
         }
-        let asked_at = self.clock.monotonic();
-        let Some(sale) = self.sales.find(id).await? else {
+        last.fails_since(arrived_at)?;
+        let began_at = self.clock.monotonic();
+        let found = self.sales.find(id).await;
+        last.note(began_at, self.clock.monotonic(), &found);
+        let Some(sale) = found? else {
             self.remember_unknown(id);
             return Ok(None);
         };
-        self.put(sale, asked_at);
-        Ok(self.get(id))
+        let known = self.put(sale, began_at);
+        self.tidy_up();
+        Ok(Some(known))
     }
 
     /// The sale that a request without a number means: the scheduled one that is open, else the only one.
@@ -179,10 +226,11 @@ impl Board {
         if !matches!(active, ActiveSale::None) {
             return Ok(active);
         }
-        let mut began_at = self.refresh.lock().await;
+        let mut last = self.refresh.0.lock().await;
         // Whoever waited here for a refresh that began after it arrived has its answer already.
-        if began_at.is_none_or(|began_at| began_at < arrived_at) {
-            self.refresh_now(&mut began_at).await?;
+        if last.began_at.is_none_or(|began_at| began_at < arrived_at) {
+            last.fails_since(arrived_at)?;
+            self.refresh_now(&mut last).await?;
         }
         Ok(self.active_here(not))
     }
@@ -254,14 +302,31 @@ impl Board {
         known.values().filter(|known| !is_over(known)).cloned().collect()
     }
 
-    async fn refresh_now(&self, began_at: &mut Option<Duration>) -> Result<(), PortError> {
-        let now = self.clock.monotonic();
-        let live = self.sales.live().await?;
-        for sale in live {
-            self.put(sale, now);
+    async fn refresh_now(&self, last: &mut LastLook) -> Result<(), PortError> {
+        let began_at = self.clock.monotonic();
+        let live = self.sales.live().await;
+        last.note(began_at, self.clock.monotonic(), &live);
+        for sale in live? {
+            self.put(sale, began_at);
         }
-        *began_at = Some(now);
+        self.tidy_up();
         Ok(())
+    }
+
+    /// Ended sales keep their number and window, which refuse; their catalogues go, and above a bound they go themselves.
+    fn tidy_up(&self) {
+        let Some(reading) = self.clock.database() else { return };
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let has_ended =
+            |known: &KnownSale| known.sale.window.state_within(reading) == Some(SaleState::Ended);
+        if known.len() > MAX_SALES {
+            known.retain(|_, known| !has_ended(known));
+        }
+        for known in known.values_mut() {
+            if has_ended(known) && known.loaded().is_some() {
+                *known = Arc::new(known.without_items());
+            }
+        }
     }
 
     fn active_here(&self, not: Option<SaleId>) -> ActiveSale {
@@ -287,37 +352,31 @@ impl Board {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    fn put(&self, sale: Sale, seen_at: Duration) {
-        let id = sale.id;
+    fn put(&self, sale: Sale, seen_at: Duration) -> Arc<KnownSale> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        match known.get(&id) {
+        let old = known.get(&sale.id);
+        if let Some(old) = old {
             // A look-up and a poll may cross: what is older than what is known changes nothing.
-            Some(old) if old.sale.generation > sale.generation => {}
-            Some(old) if *old.sale == sale => {
+            if old.sale.generation > sale.generation {
+                return Arc::clone(old);
+            }
+            if *old.sale == sale {
                 old.seen_at.fetch_max(micros(seen_at), Ordering::Relaxed);
-            }
-            old => {
-                let items_are_frozen = old.is_some_and(|old| {
-                    self.clock.database().is_some_and(|reading| {
-                        old.sale.window.state_within(reading) != Some(SaleState::Upcoming)
-                            && old.sale.items == sale.items
-                    })
-                });
-                let mut new = KnownSale::new(sale, seen_at);
-                if let Some(old) = old.filter(|_| items_are_frozen) {
-                    new.catalogue = Arc::clone(&old.catalogue);
-                }
-                known.insert(id, Arc::new(new));
+                return Arc::clone(old);
             }
         }
-        if known.len() > MAX_SALES {
-            let Some(reading) = self.clock.database() else {
-                return;
-            };
-            known.retain(|_, known| {
-                known.sale.window.state_within(reading) != Some(SaleState::Ended)
-            });
-        }
+        let frozen = old.filter(|old| old.sale.items == sale.items && self.has_started(old));
+        let catalogue = frozen.map(|old| Arc::clone(&old.catalogue)).unwrap_or_default();
+        let new = Arc::new(KnownSale { catalogue, ..KnownSale::new(sale, seen_at) });
+        known.insert(new.sale.id, Arc::clone(&new));
+        new
+    }
+
+    /// Items are frozen once their sale is open.
+    fn has_started(&self, known: &KnownSale) -> bool {
+        self.clock.database().is_some_and(|reading| {
+            known.sale.window.state_within(reading) != Some(SaleState::Upcoming)
+        })
     }
 
     fn is_unknown(&self, id: SaleId) -> bool {

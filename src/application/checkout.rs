@@ -69,7 +69,7 @@ pub struct Checkout {
     signer: Arc<dyn CodeSigner>,
     refusals: Arc<Refusals>,
     meter: Arc<dyn Meter>,
-    confirmed: Mutex<HashMap<(SaleId, BuyerId), Duration>>,
+    confirmed: Mutex<HashMap<(SaleId, BuyerId), Confirmed>>,
 }
 
 /// Everything that [`Checkout`] needs.
@@ -86,6 +86,14 @@ pub struct CheckoutPorts {
     pub refusals: Arc<Refusals>,
     /// Counts.
     pub meter: Arc<dyn Meter>,
+}
+
+/// A belief at the limit that PostgreSQL shared.
+struct Confirmed {
+    /// The standing that it was about: with the buyer's next commit it is another one.
+    version: i64,
+    /// When, by this process's clock.
+    at: Duration,
 }
 
 impl Checkout {
@@ -110,17 +118,18 @@ impl Checkout {
             },
         };
         let answer = self.collect(&known, command).await;
-        let closed = matches!(
-            answer,
-            Ok(CheckoutAnswer::Refused(RefusalReason::Ended | RefusalReason::NotStarted))
-        );
-        // At the hour PostgreSQL may find the sale closed that this instance took for the open one: then it is the other.
-        if closed
-            && command.sale.is_none()
+        // At the hour PostgreSQL may find the sale closed that this instance took for the open one: then it is the other; and
+        // while that one was asked, the first may have opened.
+        if command.sale.is_none()
+            && is_closed(&answer)
             && let ActiveSale::Found(other) = self.board.active(Some(known.sale.id)).await?
         {
-            let answer = self.collect(&other, command).await;
-            return self.record(&other.sale, command, answer);
+            let second = self.collect(&other, command).await;
+            if !is_closed(&second) {
+                return self.record(&other.sale, command, second);
+            }
+            let third = self.collect(&known, command).await;
+            return self.record(&known.sale, command, third);
         }
         self.record(&known.sale, command, answer)
     }
@@ -148,12 +157,17 @@ impl Checkout {
         }
         let line = Line { item, quantity: command.quantity };
         let belief = self.belief(sale, command, line).await;
-        if belief == Belief::OverLimit && self.was_confirmed(sale.id, &command.buyer) {
+        if let Belief::OverLimit { version } = belief
+            && self.was_confirmed(sale.id, &command.buyer, version)
+        {
             return Ok(refused(RefusalReason::BuyerLimit));
         }
         let wanted = Collect { sale: sale.id, buyer: command.buyer.clone(), line };
         let collected = self.book.collect(wanted).await?;
         self.count_filter(belief, &collected);
+        if let (Belief::OverLimit { version }, Collected::OverLimit) = (belief, &collected) {
+            self.remember_confirmed(sale.id, &command.buyer, version);
+        }
         Ok(self.answer(known, command, item, collected))
     }
 
@@ -175,10 +189,7 @@ impl Checkout {
                 let reason = self.sold_out_on_the_board(known, item);
                 refused(reason.unwrap_or(RefusalReason::ItemSoldOut))
             }
-            Collected::OverLimit => {
-                self.remember_confirmed(sale.id, &command.buyer);
-                refused(RefusalReason::BuyerLimit)
-            }
+            Collected::OverLimit => refused(RefusalReason::BuyerLimit),
             Collected::NotStarted => refused(RefusalReason::NotStarted),
             Collected::Ended => refused(RefusalReason::Ended),
         }
@@ -211,7 +222,7 @@ impl Checkout {
             Belief::Cold => FilterResult::Cold,
             Belief::ItemInFilter if sold_out => FilterResult::Confirmed,
             Belief::ItemInFilter => FilterResult::FalsePositive,
-            Belief::Fine | Belief::OverLimit | Belief::SaleSoldOut => FilterResult::Miss,
+            Belief::Fine | Belief::OverLimit { .. } | Belief::SaleSoldOut => FilterResult::Miss,
         });
     }
 
@@ -243,21 +254,26 @@ impl Checkout {
         answer
     }
 
-    fn was_confirmed(&self, sale: SaleId, buyer: &BuyerId) -> bool {
+    fn was_confirmed(&self, sale: SaleId, buyer: &BuyerId, version: i64) -> bool {
         let now = self.board.clock().monotonic();
         let confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
-        confirmed
-            .get(&(sale, buyer.clone()))
-            .is_some_and(|at| now.saturating_sub(*at) < CONFIRMED_FOR)
+        confirmed.get(&(sale, buyer.clone())).is_some_and(|confirmed| {
+            confirmed.version == version && now.saturating_sub(confirmed.at) < CONFIRMED_FOR
+        })
     }
 
-    fn remember_confirmed(&self, sale: SaleId, buyer: &BuyerId) {
+    fn remember_confirmed(&self, sale: SaleId, buyer: &BuyerId, version: i64) {
+        let at = self.board.clock().monotonic();
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         if confirmed.len() >= MAX_CONFIRMED {
             confirmed.clear();
         }
-        confirmed.insert((sale, buyer.clone()), self.board.clock().monotonic());
+        confirmed.insert((sale, buyer.clone()), Confirmed { version, at });
     }
+}
+
+fn is_closed(answer: &Result<CheckoutAnswer, PortError>) -> bool {
+    matches!(answer, Ok(CheckoutAnswer::Refused(RefusalReason::Ended | RefusalReason::NotStarted)))
 }
 
 fn refused(reason: RefusalReason) -> CheckoutAnswer {
@@ -338,7 +354,7 @@ mod tests {
         let belief =
             house.memory.believes(Knock { sale, buyer: buyer("ann"), line }).await.unwrap();
 
-        assert_eq!(belief, Belief::OverLimit);
+        assert!(matches!(belief, Belief::OverLimit { .. }), "{belief:?}");
     }
 
     #[tokio::test]
@@ -448,7 +464,7 @@ mod tests {
         for belief in [
             Belief::Fine,
             Belief::ItemInFilter,
-            Belief::OverLimit,
+            Belief::OverLimit { version: 1 },
             Belief::SaleSoldOut,
             Belief::Cold,
         ] {
@@ -479,7 +495,7 @@ mod tests {
         let sale = house.sale(5, 50).await;
         let mut book = MockCheckoutBook::new();
         book.expect_collect().times(2).returning(|_| Ok(Collected::OverLimit));
-        let memory = memory_that_believes(Belief::OverLimit);
+        let memory = memory_that_believes(Belief::OverLimit { version: 1 });
         let ports = CheckoutPorts { book: Arc::new(book), memory, ..house.checkout_ports() };
         let hammered = Checkout::new(ports);
 

@@ -15,7 +15,7 @@ use crate::domain::sale::{InvalidSale, NewSale, Sale, SaleWindow};
 
 /// How long before its start everybody writes a missing sale, not only the leader.
 const EVERYBODY_BEFORE: Duration = Duration::from_mins(1);
-/// Most starts whose windows may overlap.
+/// Most starts whose windows may overlap, and most that are written ahead at a time.
 const MAX_OVERLAP: usize = 24;
 
 /// What each scheduled sale looks like.
@@ -49,7 +49,7 @@ pub struct OpenSales {
     calendar: Arc<dyn Calendar>,
     leadership: Arc<dyn Leadership>,
     template: Template,
-    /// The next start that was written already: one that is days away is not among the live sales yet.
+    /// The last start that was written: one that is days away is not among the live sales yet.
     written_ahead: Mutex<Option<DateTime<Utc>>>,
 }
 
@@ -76,12 +76,14 @@ impl OpenSales {
             !existing.iter().any(|sale| sale.scheduled && sale.window.starts_at() == *start)
         };
         let mut due = self.open_at(reading.at);
-        let next = self.calendar.next_start(reading.at).filter(is_missing);
-        if let Some(next) = next.filter(|next| self.last_written() != Some(*next)) {
-            let is_near = (next - reading.at).to_std().is_ok_and(|ahead| ahead < EVERYBODY_BEFORE);
+        let next = self.next_starts(reading.at, term);
+        if let Some(first) = next.iter().find(|start| is_missing(start) && self.is_unwritten(start))
+        {
+            let ahead = (*first - reading.at).to_std();
+            let is_near = ahead.is_ok_and(|ahead| ahead < EVERYBODY_BEFORE);
             // Without Redis there is no leader: then everybody writes, which is only more work.
             if is_near || self.leadership.lead("schedule", term).await.unwrap_or(true) {
-                due.push(next);
+                due.extend(next.into_iter().filter(|start| self.is_unwritten(start)));
             }
         }
         let mut created = Vec::new();
@@ -96,8 +98,24 @@ impl OpenSales {
         Ok(created)
     }
 
-    fn last_written(&self) -> Option<DateTime<Utc>> {
-        *self.written_ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The next start, and all others before the schedule is looked at again.
+    fn next_starts(&self, now: DateTime<Utc>, term: Duration) -> Vec<DateTime<Utc>> {
+        let mut starts = Vec::new();
+        let mut moment = now;
+        while let Some(start) = self.calendar.next_start(moment) {
+            let is_soon = (start - now).to_std().is_ok_and(|ahead| ahead < term);
+            if starts.len() == MAX_OVERLAP || (!starts.is_empty() && !is_soon) {
+                break;
+            }
+            starts.push(start);
+            moment = start;
+        }
+        starts
+    }
+
+    fn is_unwritten(&self, start: &DateTime<Utc>) -> bool {
+        let written = *self.written_ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        written.is_none_or(|written| written < *start)
     }
 
     /// Starts whose sales are open at `now`, the earliest first.

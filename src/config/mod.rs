@@ -64,6 +64,7 @@ pub struct HttpConfig {
     pub max_connections: usize,
     pub header_read_timeout: Duration,
     pub body_read_timeout: Duration,
+    pub write_timeout: Duration,
     pub request_timeout: Duration,
     pub max_head_bytes: usize,
     pub max_body_bytes: usize,

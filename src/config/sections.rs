@@ -29,6 +29,7 @@ pub(super) fn http(read: &mut Reader) -> HttpConfig {
         max_connections: read.number("http.max_connections", 1..=1_000_000),
         header_read_timeout: read.duration("http.header_read_timeout", 100 * MS..=HOUR),
         body_read_timeout: read.duration("http.body_read_timeout", 100 * MS..=HOUR),
+        write_timeout: read.duration("http.write_timeout", 100 * MS..=HOUR),
         request_timeout: read.duration("http.request_timeout", 100 * MS..=HOUR),
         max_head_bytes: read.number("http.max_head_bytes", 8_192..=1 << 20),
         max_body_bytes: read.number("http.max_body_bytes", 0..=1 << 24),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 
 use super::ids::SaleId;
 
@@ -53,10 +53,12 @@ impl fmt::Display for SaleState {
 }
 
 impl SaleWindow {
-    /// A window from `starts_at` to `ends_at`; `None` unless it ends after it starts.
+    /// A window from `starts_at` to `ends_at`; `None` unless it ends after it starts, and within the four-digit years of
+    /// RFC 3339.
     #[must_use]
     pub fn new(starts_at: DateTime<Utc>, ends_at: DateTime<Utc>) -> Option<Self> {
-        (ends_at > starts_at).then_some(Self { starts_at, ends_at })
+        let is_told = (0..=9999).contains(&starts_at.year()) && ends_at.year() <= 9999;
+        (ends_at > starts_at && is_told).then_some(Self { starts_at, ends_at })
     }
 
     /// A window of this length; `None` for no length, or an end beyond the calendar.

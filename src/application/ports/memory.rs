@@ -30,8 +30,11 @@ pub enum Belief {
     Fine,
     /// The sold-out filter holds the item: sold out, or one of its false positives.
     ItemInFilter,
-    /// Collected and bought pieces would pass the limit.
-    OverLimit,
+    /// Collected and bought pieces would pass the limit, as of the commit with this version.
+    OverLimit {
+        /// The version of the standing that says so.
+        version: i64,
+    },
     /// All pieces of the sale are sold.
     SaleSoldOut,
     /// It has no memory of the sale.

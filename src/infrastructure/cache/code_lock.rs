@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use deadpool_redis::{PoolError, TimeoutType};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -31,7 +32,10 @@ impl RedisCodeLock {
 
     async fn try_acquire(&self, key: &str, owner: &str) -> Result<bool, PortError> {
         let mut connection = self.redis.pool().get().await.map_err(|error| {
-            self.redis.gone();
+            // Waiting for one of our own connections says nothing about Redis.
+            if !matches!(error, PoolError::Timeout(TimeoutType::Wait)) {
+                self.redis.gone();
+            }
             PortError::Unavailable { what: WHAT, source: Box::new(error) }
         })?;
         let ttl = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
@@ -53,8 +57,14 @@ impl CodeLock for RedisCodeLock {
         let deadline = Instant::now() + self.wait;
         let (mut pause, longest) = PAUSES;
         loop {
-            if self.try_acquire(&key, &owner).await? {
-                return Ok(Some(Lease { sale, attempt, owner }));
+            match self.try_acquire(&key, &owner).await {
+                Ok(true) => return Ok(Some(Lease { sale, attempt, owner })),
+                Ok(false) => {}
+                Err(error) => {
+                    // Redis may have taken the lock and only its answer got lost.
+                    self.courier.release(Lease { sale, attempt, owner });
+                    return Err(error);
+                }
             }
             if Instant::now() + pause > deadline {
                 return Ok(None);

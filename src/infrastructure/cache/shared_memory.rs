@@ -106,14 +106,17 @@ impl Door {
     }
 }
 
+/// Replies from here on are versions.
+const FIRST_VERSION: i64 = 16;
+
 /// The replies of `checkout_believe.lua`.
 fn belief(reply: i64) -> Belief {
     match reply {
         0 => Belief::Fine,
         1 => Belief::ItemInFilter,
-        2 => Belief::OverLimit,
-        3 => Belief::SaleSoldOut,
-        _ => Belief::Cold,
+        2 => Belief::SaleSoldOut,
+        3 => Belief::Cold,
+        reply => Belief::OverLimit { version: reply.saturating_sub(FIRST_VERSION) },
     }
 }
 
@@ -161,7 +164,7 @@ mod tests {
         let () = redis::cmd("SCRIPT").arg("FLUSH").query_async(&mut connection).await.unwrap();
 
         let beliefs = (mind.believes("ann", 1, 1).await, mind.believes("ann", 2, 1).await);
-        assert_eq!(beliefs, (Belief::ItemInFilter, Belief::OverLimit));
+        assert_eq!(beliefs, (Belief::ItemInFilter, Belief::OverLimit { version: 1 }));
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +30,10 @@ pub(crate) struct ServerLimits {
     pub(crate) header_read_timeout: Duration,
     /// Bytes of a head.
     pub(crate) head_bytes: usize,
+    /// Time in which a client must take some of its answer.
+    pub(crate) write_timeout: Duration,
+    /// Time for open connections to end after the stop.
+    pub(crate) close_timeout: Duration,
 }
 
 /// A bound listener with what it serves.
@@ -58,14 +63,16 @@ impl Server {
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_read_timeout)
-            .max_buf_size(self.limits.head_bytes)
-            .pipeline_flush(true);
+            .max_buf_size(self.limits.head_bytes);
         let graceful = GracefulShutdown::new();
         let permits = Arc::new(Semaphore::new(self.limits.connections));
         let connections = TaskTracker::new();
         while let Some((stream, permit)) = self.accept(&permits, &stop).await {
             let service = TowerToHyperService::new(self.router.clone());
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(self.limits.write_timeout));
+            let stream = TokioIo::new(Box::pin(stream));
+            let connection = builder.serve_connection(stream, service);
             let connection = graceful.watch(connection);
             connections.spawn(async move {
                 // A connection that breaks is the client's affair: nothing to tell.
@@ -74,9 +81,9 @@ impl Server {
             });
         }
         drop(self.listener);
-        graceful.shutdown().await;
         connections.close();
-        connections.wait().await;
+        // Whoever does not read its answer by then does not want it.
+        let _ = tokio::time::timeout(self.limits.close_timeout, graceful.shutdown()).await;
     }
 
     /// The next connection, once there is room for it; `None` after the stop.

@@ -3,16 +3,18 @@
 use std::fmt::Write;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 use secrecy::ExposeSecret;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions, PgPool, Postgres};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Postgres};
+use tokio::sync::Semaphore;
 use tracing::log::LevelFilter;
 
-use super::error::DatabaseError;
+use super::error::{DatabaseError, ErrorClass};
 use super::metrics::{DatabaseMetrics, Statement};
 use super::transaction::Tx;
 use crate::application::ports::PortError;
@@ -20,6 +22,15 @@ use crate::config::{DatabaseConfig, SslMode};
 
 /// Longest pause between two tries to connect.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
+
+/// What an answer may take beyond `database.statement_timeout`.
+pub(super) const PATIENCE_MARGIN: Duration = Duration::from_secs(1);
+/// An answer to a ping may take this long.
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
+/// After a connection broke, the others of its age are asked before they are used, for this long.
+const SUSPICION_LASTS: Duration = Duration::from_mins(1);
+/// One connection in so many may serve reads.
+const READERS_SHARE: u32 = 3;
 
 /// PostgreSQL cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +53,12 @@ pub(crate) enum ConnectError {
 pub(crate) struct Database {
     pool: PgPool,
     metrics: Arc<DatabaseMetrics>,
+    suspicion: Arc<Suspicion>,
+    /// Reads that may run at a time: front ends that look must not keep buyers from connections.
+    readers: Arc<Semaphore>,
+    /// The longest that anything waits for an answer: a peer that is gone without a word answers never, and
+    /// `statement_timeout` is kept by the server.
+    patience: Duration,
 }
 
 impl Database {
@@ -51,21 +68,35 @@ impl Database {
         metrics: DatabaseMetrics,
     ) -> Result<Self, ConnectError> {
         let options = connect_options(config).map_err(ConnectError::Url)?;
+        let suspicion = Arc::new(Suspicion::default());
+        let suspicious = Arc::clone(&suspicion);
         let pool = PgPoolOptions::new()
             .min_connections(config.min_connections)
             .max_connections(config.max_connections)
             .idle_timeout(config.idle_timeout)
             .max_lifetime(config.max_lifetime)
             .acquire_timeout(config.connect_timeout)
-            // One round trip less for every transaction; a dead connection is noticed by its first statement.
+            // One round trip less for every transaction; a dead connection is noticed by its first statement, and from
+            // then on connections that are as old are asked first.
             .test_before_acquire(false)
-            .connect_lazy_with(options);
+            .before_acquire(move |connection, meta| {
+                let suspected = suspicious.falls_on(meta.age);
+                Box::pin(async move { Ok(!suspected || answers(connection).await) })
+            })
+            // The pool itself would wait for ever for a peer that is gone.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    if answers(connection).await { Ok(true) } else { Err(silent_peer().into()) }
+                })
+            })
+            .connect_lazy_with(options.clone());
         let backoff = ExponentialBuilder::new()
             .with_min_delay(config.retry_delay)
             .with_max_delay(MAX_RETRY_DELAY)
             .with_max_times(config.retries)
             .with_jitter();
-        (|| async { pool.acquire().await.map(drop) })
+        // Not through the pool, which would hide why.
+        (|| connect_once(&options, config.connect_timeout))
             .retry(backoff)
             .notify(|error, pause| {
                 tracing::warn!(
@@ -76,7 +107,14 @@ impl Database {
             })
             .await
             .map_err(|source| ConnectError::GaveUp { tries: config.retries + 1, source })?;
-        let database = Self { pool, metrics: Arc::new(metrics) };
+        let readers = usize::try_from(config.max_connections / READERS_SHARE).unwrap_or(1).max(1);
+        let database = Self {
+            pool,
+            metrics: Arc::new(metrics),
+            suspicion,
+            readers: Arc::new(Semaphore::new(readers)),
+            patience: config.statement_timeout + PATIENCE_MARGIN,
+        };
         database.warn_about_pool_size(config.max_connections).await;
         Ok(database)
     }
@@ -114,18 +152,54 @@ impl Database {
         result.map_err(|error| self.note(error.into()))
     }
 
-    /// Times a reading statement, for a port.
+    /// Times a reading statement, for a port; waits a bounded time for its turn and for the answer.
     pub(super) async fn read<T>(
         &self,
         what: &'static str,
         run: impl Future<Output = Result<T, sqlx::Error>> + Send,
     ) -> Result<T, PortError> {
-        self.time(Statement::Read, run).await.map_err(|error| error.into_port_error(what))
+        self.read_as(Statement::Read, what, run).await
+    }
+
+    /// The same, timed as a kind of its own.
+    pub(super) async fn read_as<T>(
+        &self,
+        statement: Statement,
+        what: &'static str,
+        run: impl Future<Output = Result<T, sqlx::Error>> + Send,
+    ) -> Result<T, PortError> {
+        let turn_and_answer = async {
+            let _turn = self.readers.acquire().await;
+            self.time(statement, run).await
+        };
+        self.within(self.patience, turn_and_answer)
+            .await
+            .map_err(|error| error.into_port_error(what))
+    }
+
+    /// Ends what does not answer in time.
+    pub(super) async fn within<T>(
+        &self,
+        limit: Duration,
+        run: impl Future<Output = Result<T, DatabaseError>>,
+    ) -> Result<T, DatabaseError> {
+        match tokio::time::timeout(limit, run).await {
+            Ok(result) => result,
+            Err(_) => Err(self.note(DatabaseError::Silent)),
+        }
+    }
+
+    /// The longest that a transaction of the session's settings may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Counts an error, and hands it on.
     pub(super) fn note(&self, error: DatabaseError) -> DatabaseError {
         self.metrics.failed(error.class());
+        if error.class() == ErrorClass::Connection {
+            self.suspicion.raise();
+        }
         error
     }
 
@@ -154,6 +228,50 @@ impl Database {
                 "database.max_connections is larger than the server's max_connections"
             );
         }
+    }
+}
+
+/// When a connection broke last: others that are as old may be broken too.
+#[derive(Debug)]
+struct Suspicion {
+    origin: Instant,
+    /// Milliseconds since the origin; 0 is never.
+    raised: AtomicU64,
+}
+
+impl Default for Suspicion {
+    fn default() -> Self {
+        Self { origin: Instant::now(), raised: AtomicU64::new(0) }
+    }
+}
+
+impl Suspicion {
+    fn raise(&self) {
+        let now = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.raised.store(now.max(1), Ordering::Relaxed);
+    }
+
+    /// Whether a connection of this age was there already when another one broke, not long ago.
+    fn falls_on(&self, age: Duration) -> bool {
+        let raised = self.raised.load(Ordering::Relaxed);
+        let since = self.origin.elapsed().saturating_sub(Duration::from_millis(raised));
+        raised > 0 && since < SUSPICION_LASTS && age > since
+    }
+}
+
+/// Whether the other side answers, soon.
+async fn answers(connection: &mut PgConnection) -> bool {
+    matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))
+}
+
+fn silent_peer() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, "the connection does not answer")
+}
+
+async fn connect_once(options: &PgConnectOptions, limit: Duration) -> Result<(), sqlx::Error> {
+    match tokio::time::timeout(limit, options.connect()).await {
+        Ok(connection) => connection?.close().await,
+        Err(_) => Err(silent_peer().into()),
     }
 }
 

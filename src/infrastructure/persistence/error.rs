@@ -44,6 +44,9 @@ pub(crate) enum DatabaseError {
     /// A conditional statement touched fewer rows than it was decided for.
     #[error("{0}: somebody else was faster")]
     Raced(&'static str),
+    /// No answer came in time: whether anything happened is unknown.
+    #[error("postgresql does not answer")]
+    Silent,
     /// A row holds what no version of this service writes.
     #[error("{0}: the row is not readable")]
     Unreadable(&'static str),
@@ -55,6 +58,7 @@ impl DatabaseError {
         match self {
             Self::Raced(_) => ErrorClass::Transient,
             Self::Unreadable(_) => ErrorClass::Permanent,
+            Self::Silent => ErrorClass::Connection,
             Self::Sqlx(error) => classify(error),
         }
     }

@@ -133,11 +133,8 @@ impl ItemReader for PostgresItemReader {
                 .bind(last)
                 .bind(CHUNK)
                 .fetch_all(self.database.pool());
-            let rows: Vec<ItemRow> = self
-                .database
-                .time(Statement::Catalogue, query)
-                .await
-                .map_err(|error| error.into_port_error(what))?;
+            let rows: Vec<ItemRow> =
+                self.database.read_as(Statement::Catalogue, what, query).await?;
             for row in &rows {
                 last = row.item_no;
                 builder

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::database::Database;
+use super::error::{DatabaseError, ErrorClass};
 use super::metrics::Statement;
 use super::transaction::Options;
 use crate::application::ports::{PortError, RefusalFlush, RefusalStore};
@@ -103,6 +104,21 @@ impl PostgresRefusalStore {
 #[async_trait]
 impl RefusalStore for PostgresRefusalStore {
     async fn append(&self, flush: &RefusalFlush) -> Result<(), PortError> {
+        let written = match self.try_append(flush).await {
+            // A detail that cannot be written, such as one of a sale whose partition was dropped, must not hold up the
+            // totals, nor everything behind them.
+            Err(error) if error.class() == ErrorClass::Permanent && !flush.details.is_empty() => {
+                tracing::warn!(%error, "details of refusals cannot be written: keeping their totals");
+                self.try_append(&without_details(flush)).await
+            }
+            written => written,
+        };
+        written.map_err(|error| error.into_port_error("the record of refusals"))
+    }
+}
+
+impl PostgresRefusalStore {
+    async fn try_append(&self, flush: &RefusalFlush) -> Result<(), DatabaseError> {
         self.database
             .transaction(Options { retries: RETRIES, ..Options::WRITE }, |mut tx| async move {
                 let write = self.write(&mut tx, flush);
@@ -110,8 +126,15 @@ impl RefusalStore for PostgresRefusalStore {
                 Ok((tx, ()))
             })
             .await
-            .map_err(|error| error.into_port_error("the record of refusals"))
     }
+}
+
+fn without_details(flush: &RefusalFlush) -> RefusalFlush {
+    let mut totals = flush.totals.clone();
+    for total in &mut totals {
+        total.detailed = 0;
+    }
+    RefusalFlush { sequence: flush.sequence, totals, details: Vec::new() }
 }
 
 fn column<'a, T, C>(rows: &'a [T], field: impl Fn(&'a T) -> C) -> Vec<C> {
@@ -126,19 +149,33 @@ mod tests {
     refusal_store_contract!(PostgresShop::open().await);
 
     #[tokio::test]
-    async fn a_flush_that_fails_counts_nothing_and_can_be_repeated() {
+    async fn a_flush_that_fails_leaves_nothing_behind_and_can_be_repeated() {
+        let shop = PostgresShop::open().await;
+        let sale = shop.sale().await;
+        let store = RefusalWorld::instance(&shop).await;
+        shop.execute("ALTER TABLE refusal_totals ADD CONSTRAINT not_now CHECK (sale_id = 0)").await;
+
+        let failed = store.append(&flush(sale, 1, 3, 1)).await;
+        let left_behind = shop.details(sale).await;
+        shop.execute("ALTER TABLE refusal_totals DROP CONSTRAINT not_now").await;
+        store.append(&flush(sale, 1, 3, 1)).await.unwrap();
+
+        assert!(failed.is_err());
+        assert_eq!((left_behind.len(), shop.totals(sale).await.len()), (0, 2));
+    }
+
+    #[tokio::test]
+    async fn details_that_cannot_be_written_do_not_hold_up_their_totals() {
         let shop = PostgresShop::open().await;
         let sale = shop.sale().await;
         let store = RefusalWorld::instance(&shop).await;
         let forbid = "ALTER TABLE checkout_refusals ADD CONSTRAINT not_now CHECK (sale_id = 0)";
         shop.execute(forbid).await;
 
-        let failed = store.append(&flush(sale, 1, 3, 1)).await;
-        let counted = shop.totals(sale).await.len();
-        shop.execute("ALTER TABLE checkout_refusals DROP CONSTRAINT not_now").await;
-        store.append(&flush(sale, 1, 3, 1)).await.unwrap();
+        store.append(&flush(sale, 1, 3, 2)).await.unwrap();
 
-        assert!(failed.is_err());
-        assert_eq!((counted, shop.totals(sale).await.len()), (0, 2));
+        let counts: Vec<_> =
+            shop.totals(sale).await.iter().map(|total| (total.total, total.detailed)).collect();
+        assert_eq!(counts, [(3, 0), (3, 0)]);
     }
 }

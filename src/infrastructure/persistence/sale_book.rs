@@ -30,16 +30,28 @@ const FIND: &str = r"
     WHERE id = $1
 ";
 
-/// Ended ones stay for a day: requests for them are refused from memory.
+/// Ended ones stay for a day: requests for them are refused from memory. They are bounded apart, so that they never push out
+/// one that sells.
 const LIVE: &str = r"
     SELECT *
     FROM (
-        SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
-        FROM sales
-        WHERE ends_at > clock_timestamp() - interval '1 day'
-          AND starts_at < clock_timestamp() + interval '1 day'
-        ORDER BY ends_at DESC
-        LIMIT 500
+        (
+            SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
+            FROM sales
+            WHERE ends_at > statement_timestamp()
+              AND starts_at < statement_timestamp() + interval '1 day'
+            ORDER BY schedule NULLS LAST, starts_at
+            LIMIT 1000
+        )
+        UNION ALL
+        (
+            SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
+            FROM sales
+            WHERE ends_at <= statement_timestamp()
+              AND ends_at > statement_timestamp() - interval '1 day'
+            ORDER BY ends_at DESC
+            LIMIT 100
+        )
     ) AS live
     ORDER BY starts_at, id
 ";
@@ -194,11 +206,7 @@ impl SaleBook for PostgresSaleBook {
         let what = "the live sales";
         self.measure_clock().await?;
         let query = sqlx::query_as(LIVE).fetch_all(self.database.pool());
-        let rows: Vec<SaleRow> = self
-            .database
-            .time(Statement::LiveSales, query)
-            .await
-            .map_err(|error| error.into_port_error(what))?;
+        let rows: Vec<SaleRow> = self.database.read_as(Statement::LiveSales, what, query).await?;
         sales_of(rows, what)
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Postgres};
 
-use super::database::Database;
+use super::database::{Database, PATIENCE_MARGIN};
 use super::error::{DatabaseError, ErrorClass};
 use super::metrics::Statement;
 
@@ -31,7 +31,8 @@ pub(crate) struct Options {
     pub(crate) isolation: Isolation,
     /// Whether it may only read.
     pub(crate) read_only: bool,
-    /// Longest time of one statement in it, and of its pauses; the session's defaults if `None`.
+    /// Longest time of one statement in it, and of the whole; the session's if `None`. Waits for locks and pauses stay
+    /// bounded as they are for everybody: a stopped instance must not hold others up for longer.
     pub(crate) timeout: Option<Duration>,
     /// How often it is run again after a transient error (40001, 40P01, 55P03, a lost race).
     pub(crate) retries: u32,
@@ -72,7 +73,9 @@ impl Database {
     {
         let mut tries = 0;
         loop {
-            match self.attempt(options, &mut body).await {
+            let limit =
+                options.timeout.map_or(self.patience(), |timeout| timeout + PATIENCE_MARGIN);
+            match self.within(limit, self.attempt(options, &mut body)).await {
                 Err(error) if tries < options.retries && error.class() == ErrorClass::Transient => {
                     tries += 1;
                 }
@@ -90,10 +93,7 @@ impl Database {
         if let Some(timeout) = options.timeout {
             let ms = timeout.as_millis();
             // SET takes no parameters; the number is ours.
-            let set = format!(
-                "SET LOCAL statement_timeout = {ms}; SET LOCAL lock_timeout = {ms};
-                 SET LOCAL idle_in_transaction_session_timeout = {ms}"
-            );
+            let set = format!("SET LOCAL statement_timeout = {ms}");
             sqlx::raw_sql(AssertSqlSafe(set))
                 .execute(&mut *transaction)
                 .await

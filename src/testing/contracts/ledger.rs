@@ -155,15 +155,22 @@ async fn assert_nothing_happened(scene: &Scene<'_>, attempt: AttemptId) {
     assert_eq!((stored, scene.progress().await.sold), (None, 0));
 }
 
+/// A buyer for each of these numbers.
+fn buyers(count: i32) -> Vec<String> {
+    (0..count).map(|number| format!("buyer-{number}")).collect()
+}
+
 pub(crate) async fn two_hundred_buyers_get_a_hundred_unique_items_once_each(world: &dyn ShopWorld) {
     let here = Scene::open(world, Terms::unique(100)).await;
     let there = here.elsewhere().await;
-    let names: Vec<String> = (0..200).map(|number| format!("buyer-{number}")).collect();
-    let collecting =
-        names.iter().zip(0..).map(|(name, number)| here.added(name, number % 100 + 1, 1));
-    let attempts = join_all(collecting).await;
-    let race: Vec<_> =
-        [&here, &there].into_iter().cycle().zip(attempts.iter().map(|a| a.attempt)).collect();
+    let names = buyers(200);
+    let items = (1..=100).cycle();
+    let collected = join_all(names.iter().zip(items).map(|(name, no)| here.added(name, no, 1)));
+    let attempts: Vec<_> = collected.await.iter().map(|added| added.attempt).collect();
+    // Whoever wants the same item is at the other instance.
+    let (one_half, other_half) = attempts.split_at(100);
+    let pairs = one_half.iter().zip(other_half);
+    let race: Vec<_> = pairs.flat_map(|(one, other)| [(&here, *one), (&there, *other)]).collect();
 
     let settled = Scene::settle_at_once(&race).await;
 
@@ -174,11 +181,11 @@ pub(crate) async fn two_hundred_buyers_get_a_hundred_unique_items_once_each(worl
 
 pub(crate) async fn a_stock_of_thirty_is_sold_thirty_times(world: &dyn ShopWorld) {
     let here = Scene::open(world, Terms::stocked(1, 30)).await;
-    let there = here.elsewhere().await;
-    let names: Vec<String> = (0..50).map(|number| format!("buyer-{number}")).collect();
-    let attempts = join_all(names.iter().map(|name| here.added(name, 1, 1))).await;
-    let race: Vec<_> =
-        [&here, &there].into_iter().cycle().zip(attempts.iter().map(|a| a.attempt)).collect();
+    let scenes = [here.elsewhere().await, here.elsewhere().await, here.elsewhere().await];
+    let names = buyers(60);
+    let collected = join_all(names.iter().map(|name| here.added(name, 1, 1))).await;
+    let attempts = collected.iter().map(|added| added.attempt);
+    let race: Vec<_> = scenes.iter().cycle().zip(attempts).collect();
 
     let settled = Scene::settle_at_once(&race).await;
 
@@ -222,7 +229,7 @@ pub(crate) async fn batches_of_two_instances_that_share_every_item_are_all_settl
 ) {
     let here = Scene::open(world, Terms::stocked(5, 1_000)).await;
     let there = here.elsewhere().await;
-    let names: Vec<String> = (0..40).map(|number| format!("buyer-{number}")).collect();
+    let names = buyers(40);
     let collecting = names.iter().zip(0..).map(|(name, number)| {
         // Some collect upwards, some downwards.
         let items = [1, 2, 3, 4, 5].map(|item| if number % 2 == 0 { item } else { 6 - item });
@@ -243,7 +250,7 @@ pub(crate) async fn what_a_checkout_acknowledged_before_the_outcome_is_in_it(
 ) {
     let here = Scene::open(world, Terms::stocked(10, 1_000)).await;
     let there = here.elsewhere().await;
-    let names: Vec<String> = (0..20).map(|number| format!("buyer-{number}")).collect();
+    let names = buyers(20);
 
     let races = names.iter().map(|name| {
         let (here, there) = (&here, &there);

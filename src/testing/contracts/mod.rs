@@ -4,8 +4,10 @@
 //! A suite is a file of cases and a macro that makes each of them a test of its own, in a fresh world. The fakes run their
 //! suites here; an adapter runs its suite beside its code.
 
+mod calendar;
 pub(crate) mod checkout_book;
 pub(crate) mod code_lock;
+mod code_signer;
 pub(crate) mod item_reader;
 pub(crate) mod leadership;
 pub(crate) mod ledger;

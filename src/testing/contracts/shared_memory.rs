@@ -46,7 +46,7 @@ pub(crate) async fn collected_and_bought_pieces_are_believed_exactly_up_to_the_l
 
     let beliefs = (mind.believes("ann", 2, 3).await, mind.believes("ann", 2, 4).await);
 
-    assert_eq!(beliefs, (Belief::Fine, Belief::OverLimit));
+    assert_eq!(beliefs, (Belief::Fine, Belief::OverLimit { version: 1 }));
 }
 
 pub(crate) async fn setting_the_same_item_again_does_not_count_it_twice(world: &dyn MemoryWorld) {
@@ -57,7 +57,7 @@ pub(crate) async fn setting_the_same_item_again_does_not_count_it_twice(world: &
 
     let beliefs = (mind.believes("ann", 1, 7).await, mind.believes("ann", 1, 8).await);
 
-    assert_eq!(beliefs, (Belief::Fine, Belief::OverLimit));
+    assert_eq!(beliefs, (Belief::Fine, Belief::OverLimit { version: 1 }));
 }
 
 pub(crate) async fn an_older_standing_is_ignored(world: &dyn MemoryWorld) {
@@ -106,7 +106,7 @@ pub(crate) async fn what_one_instance_remembers_all_believe(world: &dyn MemoryWo
     here.stands("ann", &[(1, 2)], 8, 1);
     here.has_arrived().await;
 
-    assert_eq!(there.believes("ann", 2, 1).await, Belief::OverLimit);
+    assert_eq!(there.believes("ann", 2, 1).await, Belief::OverLimit { version: 1 });
 }
 
 pub(crate) async fn a_sold_out_item_is_in_the_filter_at_once(world: &dyn MemoryWorld) {

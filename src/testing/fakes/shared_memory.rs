@@ -42,13 +42,11 @@ impl Memory {
         self.stock.get(&generation).is_some_and(|stock| i64::from(sold) >= *stock)
     }
 
-    fn is_over_limit(&self, knock: &Knock) -> bool {
-        let mut standing = self
-            .standings
-            .get(&knock.buyer)
-            .map(|known| known.standing.clone())
-            .unwrap_or_default();
-        standing.collect(knock.line, knock.sale.buyer_limit).is_err()
+    /// The version of the standing that is in the way.
+    fn over_limit(&self, knock: &Knock) -> Option<i64> {
+        let known = self.standings.get(&knock.buyer)?;
+        let over = known.standing.clone().collect(knock.line, knock.sale.buyer_limit).is_err();
+        over.then_some(known.version)
     }
 }
 
@@ -60,7 +58,7 @@ impl SharedMemory for FakeSharedMemory {
         Ok(match &memory.filter {
             _ if memory.all_sold(knock.sale.generation) => Belief::SaleSoldOut,
             Some(filter) if filter.contains(&knock.line.item) => Belief::ItemInFilter,
-            _ if memory.is_over_limit(&knock) => Belief::OverLimit,
+            _ if let Some(version) = memory.over_limit(&knock) => Belief::OverLimit { version },
             None => Belief::Cold,
             Some(_) => Belief::Fine,
         })

@@ -103,8 +103,9 @@ impl PostgresShop {
         Self { pool, options, lock_timeout, name, tasks, stop }
     }
 
+    /// Small batches, so that a race is one of many transactions.
     fn limits() -> BatchLimits {
-        BatchLimits { size: 256, writers: 1, queue: 8_192, queue_timeout: DEADLINE }
+        BatchLimits { size: 8, writers: 1, queue: 8_192, queue_timeout: DEADLINE }
     }
 }
 

@@ -20,7 +20,8 @@ use crate::domain::ids::SaleId;
 /// statistics, and the planner then chooses nested loops that take hours, or sorts. Parallel workers would take cores
 /// from the sale, and their shared hash tables do not fit into the 64 MB of shared memory that a container has.
 const SETTINGS: &str = r"
-    SELECT set_config('plan_cache_mode', 'force_custom_plan', true),
+    SELECT set_config('idle_in_transaction_session_timeout', '60s', true),
+           set_config('plan_cache_mode', 'force_custom_plan', true),
            set_config('enable_nestloop', 'off', true),
            set_config('enable_mergejoin', 'off', true),
            set_config('enable_partitionwise_join', 'on', true),

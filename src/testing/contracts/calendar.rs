@@ -1,0 +1,64 @@
+//! What every [`Calendar`] keeps.
+
+use crate::application::ports::Calendar;
+use crate::testing::builders::at;
+
+/// Nine o'clock on the first day of 1970.
+const NINE: i64 = 9 * 3_600;
+
+/// A calendar whose sales start every hour, on the hour.
+fn starts_follow_each_other_without_gap_or_overlap(hourly: &dyn Calendar) {
+    for second in [0, 1, 1_800, 3_599] {
+        let moment = at(NINE + second);
+
+        assert_eq!(hourly.last_start(moment), Some(at(NINE)), "{moment}");
+        assert_eq!(hourly.next_start(moment), Some(at(NINE + 3_600)), "{moment}");
+    }
+}
+
+/// A calendar whose sales start every hour, on the hour.
+fn a_microsecond_before_a_start_the_one_before_it_is_the_last(hourly: &dyn Calendar) {
+    let moment = at(NINE) - chrono::Duration::microseconds(1);
+
+    assert_eq!(hourly.last_start(moment), Some(at(NINE - 3_600)));
+    assert_eq!(hourly.next_start(moment), Some(at(NINE)));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::ScheduleConfig;
+    use crate::infrastructure::schedule::CronCalendar;
+    use crate::testing::fakes::FakeCalendar;
+
+    fn calendars() -> [Box<dyn Calendar>; 2] {
+        let config = ScheduleConfig {
+            enabled: true,
+            cron: "0 0 * * * *".to_owned(),
+            time_zone: "UTC".to_owned(),
+            duration: Duration::from_hours(1),
+            items: 1,
+            stock: 1,
+            buyer_limit: 1,
+            interval: Duration::from_secs(1),
+        };
+        let cron = CronCalendar::new(&config).unwrap();
+        [Box::new(FakeCalendar { period_seconds: 3_600 }), Box::new(cron)]
+    }
+
+    #[test]
+    fn starts_follow_each_other() {
+        for calendar in calendars() {
+            starts_follow_each_other_without_gap_or_overlap(&*calendar);
+        }
+    }
+
+    #[test]
+    fn just_before_a_start_it_is_still_the_next() {
+        for calendar in calendars() {
+            a_microsecond_before_a_start_the_one_before_it_is_the_last(&*calendar);
+        }
+    }
+}

@@ -16,6 +16,7 @@ RUN awk '/^\[/ { skip = /^\[\[(bench|test|example)\]\]/ } !skip' Cargo.toml > Ca
 COPY config config
 COPY migrations migrations
 COPY lua lua
+COPY build.rs build.rs
 COPY src src
 # Cargo compares times: the real files may be older than the empty ones that were just compiled.
 RUN touch src/main.rs src/lib.rs \

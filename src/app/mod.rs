@@ -25,7 +25,7 @@ use crate::infrastructure::monitoring::{InvalidLog, Readiness, init_logging};
 use crate::infrastructure::persistence::{
     ConnectError, Database, DatabaseMetrics, SchemaError, check_schema, migrate,
 };
-use crate::infrastructure::schedule::{CronCalendar, InvalidSchedule};
+use crate::infrastructure::schedule::CronCalendar;
 use crate::infrastructure::signing::TagClash;
 
 use parts::Parts;
@@ -51,8 +51,6 @@ pub(crate) enum AppError {
     Redis(#[from] InvalidRedis),
     #[error(transparent)]
     Keys(#[from] TagClash),
-    #[error(transparent)]
-    Schedule(#[from] InvalidSchedule),
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("cannot listen on {0}: {1}")]
@@ -148,7 +146,7 @@ impl App {
 
     async fn build(config: &Config, instance: Instance) -> Result<Self, AppError> {
         let registry = process_registry()?;
-        let calendar = CronCalendar::new(&config.schedule)?;
+        let calendar = CronCalendar::new(&config.schedule);
         let database =
             Database::connect(&config.database, DatabaseMetrics::register(&registry)?).await?;
         if config.database.migrate_on_start {

@@ -1,6 +1,8 @@
 //! Browse: read sales, their items, and what was bought. Reads PostgreSQL each time: what was answered is seen at once.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -52,9 +54,16 @@ pub enum PurchaseLookup {
     UnknownCode,
 }
 
+/// Progress of a sale, and when its reading began; whoever waited for a reading that began after it came takes it.
+type LastProgress = Arc<tokio::sync::Mutex<Option<(Duration, Progress)>>>;
+
+/// Sales whose progress is remembered; above it all are forgotten.
+const MAX_PROGRESS: usize = 1_000;
+
 /// Reads.
 pub struct Browse {
     ports: BrowsePorts,
+    progress: Mutex<HashMap<SaleId, LastProgress>>,
 }
 
 /// Everything that [`Browse`] needs.
@@ -77,7 +86,7 @@ impl Browse {
     /// Reads from these ports.
     #[must_use]
     pub fn new(ports: BrowsePorts) -> Self {
-        Self { ports }
+        Self { ports, progress: Mutex::default() }
     }
 
     /// Sales that are open, the scheduled ones first.
@@ -150,8 +159,32 @@ impl Browse {
         Ok(Page { entries, total: past.total })
     }
 
+    /// Adds up the whole sale's stock, once for all who ask meanwhile: front ends that poll must not slow the sale down. What
+    /// was sold before the question is in the answer.
+    async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {
+        let clock = self.ports.board.clock();
+        let arrived_at = clock.monotonic();
+        let last = self.last_progress(sale);
+        let mut last = last.lock().await;
+        if let Some((_, progress)) = last.filter(|(began_at, _)| *began_at > arrived_at) {
+            return Ok(progress);
+        }
+        let began_at = clock.monotonic();
+        let progress = self.ports.items.progress(sale).await?;
+        *last = Some((began_at, progress));
+        Ok(progress)
+    }
+
+    fn last_progress(&self, sale: SaleId) -> LastProgress {
+        let mut all = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_PROGRESS {
+            all.clear();
+        }
+        Arc::clone(all.entry(sale).or_default())
+    }
+
     async fn view(&self, sale: Sale) -> Result<SaleView, PortError> {
-        let progress = self.ports.items.progress(sale.id).await?;
+        let progress = self.progress(sale.id).await?;
         let reading = self.ports.board.clock().database().ok_or(PortError::Unavailable {
             what: "the database's clock",
             source: "it was not measured yet".into(),

@@ -85,8 +85,9 @@ pub struct MonitoringConfig {
 #[expect(missing_docs, reason = "config/default.yaml documents every key")]
 pub struct ScheduleConfig {
     pub enabled: bool,
-    pub cron: String,
-    pub time_zone: String,
+    /// `None` only beside a fault, and a configuration with faults is handed to nobody.
+    pub cron: Option<croner::Cron>,
+    pub time_zone: chrono_tz::Tz,
     pub duration: Duration,
     pub items: i32,
     pub stock: i32,
@@ -316,11 +317,31 @@ mod tests {
             ("FLASH_SALE__HTTP__COLOUR", "red"),
             ("FLASH_SALE__SHUTDOWN__DRAIN", "soon"),
             ("FLASH_SALE__DATABASE__SSL_MODE", "maybe"),
+            ("FLASH_SALE__SCHEDULE__CRON", "whenever"),
+            ("FLASH_SALE__SCHEDULE__TIME_ZONE", "Mars"),
+            ("FLASH_SALE__LOG__LEVEL", "a=b=c"),
+            ("FLASH_SALE__REDIS__KEY_PREFIX", "{shop}"),
         ]);
 
-        for key in ["http.port", "http.colour", "shutdown.drain", "database.ssl_mode"] {
+        for key in [
+            "http.port",
+            "http.colour",
+            "shutdown.drain",
+            "database.ssl_mode",
+            "schedule.cron",
+            "schedule.time_zone",
+            "log.level",
+            "redis.key_prefix",
+        ] {
             assert!(faults.contains(key), "{key} is missing in: {faults}");
         }
+    }
+
+    #[test]
+    fn a_schedule_that_never_starts_is_a_fault() {
+        assert!(
+            faults(&[("FLASH_SALE__SCHEDULE__CRON", "0 0 0 30 2 *")]).contains("schedule.cron")
+        );
     }
 
     #[test]

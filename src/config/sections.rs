@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use chrono::DateTime;
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds};
 use secrecy::{ExposeSecret, SecretString};
+use tracing_subscriber::EnvFilter;
 
 use super::reader::Reader;
 use super::{
@@ -49,14 +54,37 @@ pub(super) fn schedule(read: &mut Reader) -> ScheduleConfig {
     use crate::domain::sale::{MAX_BUYER_LIMIT, MAX_ITEMS, MAX_STOCK};
     ScheduleConfig {
         enabled: read.flag("schedule.enabled"),
-        cron: read.filled("schedule.cron"),
-        time_zone: read.filled("schedule.time_zone"),
+        cron: cron(read),
+        time_zone: time_zone(read),
         duration: read.duration("schedule.duration", SECOND..=365 * DAY),
         items: read.number("schedule.items", 1..=MAX_ITEMS),
         stock: read.number("schedule.stock", 1..=MAX_STOCK),
         buyer_limit: read.number("schedule.buyer_limit", 1..=MAX_BUYER_LIMIT),
         interval: read.duration("schedule.interval", 10 * MS..=MINUTE),
     }
+}
+
+/// Six fields with seconds, or five without.
+fn cron(read: &mut Reader) -> Option<Cron> {
+    const KEY: &str = "schedule.cron";
+    let text = read.filled(KEY);
+    let parse = |text: &str| CronParser::builder().seconds(Seconds::Optional).build().parse(text);
+    match parse(&text) {
+        Ok(cron) if cron.find_next_occurrence(&DateTime::UNIX_EPOCH, false).is_ok() => {
+            return Some(cron);
+        }
+        Ok(_) => read.fault(KEY, "must have a start that comes one day"),
+        Err(error) => read.fault(KEY, format!("is not a cron expression: {error}")),
+    }
+    None
+}
+
+fn time_zone(read: &mut Reader) -> Tz {
+    const KEY: &str = "schedule.time_zone";
+    read.filled(KEY).parse().unwrap_or_else(|_| {
+        read.fault(KEY, "must be the IANA name of a time zone");
+        Tz::UTC
+    })
 }
 
 pub(super) fn batch(read: &mut Reader) -> BatchConfig {
@@ -151,10 +179,14 @@ pub(super) fn redis(read: &mut Reader) -> RedisConfig {
 }
 
 pub(super) fn log(read: &mut Reader) -> LogConfig {
+    let level = read.filled("log.level");
+    if let Err(error) = EnvFilter::try_new(&level) {
+        read.fault("log.level", error);
+    }
     let formats =
         [("json", LogFormat::Json), ("pretty", LogFormat::Pretty), ("auto", LogFormat::Auto)];
     LogConfig {
-        level: read.filled("log.level"),
+        level,
         format: read.choice("log.format", &formats).unwrap_or(LogFormat::Json),
         all_requests: read
             .choice("log.requests", &[("all", true), ("failures", false)])

@@ -1,6 +1,7 @@
 //! What is told to Redis after a commit: released locks, standings, stock, news. It goes in the background and in batches,
 //! because nobody's answer depends on it; under load it is dropped, because everything here heals by itself.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use redis::ScriptInvocation;
@@ -84,28 +85,76 @@ async fn run(redis: Redis, mut queue: mpsc::Receiver<Errand>, stop: Cancellation
     }
 }
 
+/// All errands of one sale in a batch: a call for each kind, whatever their number.
+#[derive(Default)]
+struct Bundle {
+    leases: Vec<Lease>,
+    standings: Vec<KnownStanding>,
+    stock: Option<(Arc<Sale>, StockFacts)>,
+    news: StockFacts,
+}
+
 async fn deliver(redis: &Redis, batch: Vec<Errand>) {
-    let mut standings = Vec::new();
+    let mut bundles: HashMap<SaleId, Bundle> = HashMap::new();
     for errand in batch {
-        // A failure is told once by the circuit; each errand heals by itself.
         match errand {
-            Errand::Release(lease) => {
-                let mut call = redis.scripts().lock_release.prepare_invoke();
-                call.key(redis.keys().lock(lease.sale, lease.attempt)).arg(&lease.owner);
-                invoke(redis, "the release of a lock", call).await;
+            Errand::Release(lease) => bundles.entry(lease.sale).or_default().leases.push(lease),
+            Errand::Standing(known) => {
+                bundles.entry(known.sale.id).or_default().standings.push(known);
             }
-            Errand::Standing(known) => standings.push(known),
-            Errand::Stock(sale, facts) => remember_stock(redis, &sale, &facts).await,
-            Errand::News(sale, facts) => news::publish(redis, sale, &facts).await,
+            Errand::Stock(sale, facts) => {
+                bundles.entry(sale.id).or_default().add_stock(sale, facts);
+            }
+            Errand::News(sale, facts) => bundles.entry(sale).or_default().add_news(facts),
         }
     }
-    while let Some(known) = standings.last() {
-        let sale = Arc::clone(&known.sale);
-        let (of_sale, others) =
-            standings.into_iter().partition(|known: &KnownStanding| known.sale.id == sale.id);
-        standings = others;
-        remember_standings(redis, &sale, of_sale).await;
+    // A failure is told once, by the circuit; each errand heals by itself.
+    for (sale, bundle) in bundles {
+        if !bundle.leases.is_empty() {
+            release(redis, &bundle.leases).await;
+        }
+        if !bundle.news.sold_out.is_empty() {
+            news::publish(redis, sale, &bundle.news).await;
+        }
+        if let Some((sale, facts)) = &bundle.stock {
+            remember_stock(redis, sale, facts).await;
+        }
+        if let Some(known) = bundle.standings.first() {
+            remember_standings(redis, &Arc::clone(&known.sale), bundle.standings).await;
+        }
     }
+}
+
+impl Bundle {
+    /// The facts of the newest generation; those of an older one say nothing any more.
+    fn add_stock(&mut self, sale: Arc<Sale>, facts: StockFacts) {
+        match &mut self.stock {
+            Some((known, all)) if known.generation == sale.generation => merge(all, facts),
+            Some((known, _)) if known.generation > sale.generation => {}
+            _ => self.stock = Some((sale, facts)),
+        }
+    }
+
+    fn add_news(&mut self, facts: StockFacts) {
+        if self.news.sold_out.is_empty() || self.news.generation < facts.generation {
+            self.news = facts;
+        } else if self.news.generation == facts.generation {
+            merge(&mut self.news, facts);
+        }
+    }
+}
+
+fn merge(all: &mut StockFacts, facts: StockFacts) {
+    all.sold_out.extend(facts.sold_out);
+    all.sold.extend(facts.sold);
+}
+
+async fn release(redis: &Redis, leases: &[Lease]) {
+    let mut call = redis.scripts().lock_release.prepare_invoke();
+    for lease in leases {
+        call.key(redis.keys().lock(lease.sale, lease.attempt)).arg(&lease.owner);
+    }
+    invoke(redis, "the release of locks", call).await;
 }
 
 async fn remember_standings(redis: &Redis, sale: &Sale, standings: Vec<KnownStanding>) {

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 use secrecy::ExposeSecret;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Postgres};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 use tokio::sync::Semaphore;
 use tracing::log::LevelFilter;
 
@@ -29,6 +28,8 @@ pub(super) const PATIENCE_MARGIN: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
 /// After a connection broke, the others of its age are asked before they are used, for this long.
 const SUSPICION_LASTS: Duration = Duration::from_mins(1);
+/// A read whose connection was broken is tried again this often.
+pub(super) const READ_RETRIES: u32 = 2;
 /// One connection in so many may serve reads.
 const READERS_SHARE: u32 = 3;
 
@@ -124,14 +125,6 @@ impl Database {
         &self.pool
     }
 
-    /// A connection.
-    pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, DatabaseError> {
-        let since = Instant::now();
-        let connection = self.pool.acquire().await;
-        self.metrics.acquired(since.elapsed());
-        connection.map_err(|error| self.note(error.into()))
-    }
-
     /// Begins a transaction on a connection from the pool.
     pub(super) async fn begin(&self, statement: &'static str) -> Result<Tx, DatabaseError> {
         let since = Instant::now();
@@ -152,29 +145,42 @@ impl Database {
         result.map_err(|error| self.note(error.into()))
     }
 
-    /// Times a reading statement, for a port; waits a bounded time for its turn and for the answer.
-    pub(super) async fn read<T>(
+    /// Times a reading statement, for a port; waits a bounded time for its turn and for the answer, and reads again where the
+    /// connection was broken.
+    pub(super) async fn read<T, R>(
         &self,
         what: &'static str,
-        run: impl Future<Output = Result<T, sqlx::Error>> + Send,
-    ) -> Result<T, PortError> {
-        self.read_as(Statement::Read, what, run).await
+        read: impl FnMut() -> R + Send,
+    ) -> Result<T, PortError>
+    where
+        R: Future<Output = Result<T, sqlx::Error>> + Send,
+    {
+        self.read_as(Statement::Read, what, read).await
     }
 
     /// The same, timed as a kind of its own.
-    pub(super) async fn read_as<T>(
+    pub(super) async fn read_as<T, R>(
         &self,
         statement: Statement,
         what: &'static str,
-        run: impl Future<Output = Result<T, sqlx::Error>> + Send,
-    ) -> Result<T, PortError> {
-        let turn_and_answer = async {
-            let _turn = self.readers.acquire().await;
-            self.time(statement, run).await
-        };
-        self.within(self.patience, turn_and_answer)
-            .await
-            .map_err(|error| error.into_port_error(what))
+        mut read: impl FnMut() -> R + Send,
+    ) -> Result<T, PortError>
+    where
+        R: Future<Output = Result<T, sqlx::Error>> + Send,
+    {
+        let mut tries = 0;
+        loop {
+            let turn_and_answer = async {
+                let _turn = self.readers.acquire().await;
+                self.time(statement, Box::pin(read())).await
+            };
+            match self.within(self.patience, turn_and_answer).await {
+                Err(error) if error.class() == ErrorClass::Connection && tries < READ_RETRIES => {
+                    tries += 1;
+                }
+                result => return result.map_err(|error| error.into_port_error(what)),
+            }
+        }
     }
 
     /// Ends what does not answer in time.

@@ -128,11 +128,13 @@ impl ItemReader for PostgresItemReader {
         let mut builder = CatalogueBuilder::default();
         let mut last = 0;
         loop {
-            let query = sqlx::query_as(CHUNK_OF_ITEMS)
-                .bind(sale.get())
-                .bind(last)
-                .bind(CHUNK)
-                .fetch_all(self.database.pool());
+            let query = || {
+                sqlx::query_as(CHUNK_OF_ITEMS)
+                    .bind(sale.get())
+                    .bind(last)
+                    .bind(CHUNK)
+                    .fetch_all(self.database.pool())
+            };
             let rows: Vec<ItemRow> =
                 self.database.read_as(Statement::Catalogue, what, query).await?;
             for row in &rows {
@@ -149,8 +151,9 @@ impl ItemReader for PostgresItemReader {
 
     async fn named(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError> {
         let numbers: Vec<i32> = items.iter().map(|item| item.0).collect();
-        let query =
-            sqlx::query_as(NAMED).bind(sale.get()).bind(numbers).fetch_all(self.database.pool());
+        let query = || {
+            sqlx::query_as(NAMED).bind(sale.get()).bind(&numbers).fetch_all(self.database.pool())
+        };
         let rows: Vec<ItemRow> = self.database.read("the items", query).await?;
         Ok(rows.into_iter().filter_map(item_of).collect())
     }
@@ -173,7 +176,7 @@ impl ItemReader for PostgresItemReader {
     }
 
     async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {
-        let query = sqlx::query_as(PROGRESS).bind(sale.get()).fetch_one(self.database.pool());
+        let query = || sqlx::query_as(PROGRESS).bind(sale.get()).fetch_one(self.database.pool());
         let (sold, remaining) = self.database.read("the sale's progress", query).await?;
         Ok(Progress { sold, remaining })
     }

@@ -48,12 +48,12 @@ impl Ledger for PostgresLedger {
         sale: SaleId,
         attempt: AttemptId,
     ) -> Result<Option<Outcome>, PortError> {
-        let what = "the outcome";
-        let mut connection =
-            self.database.acquire().await.map_err(|error| error.into_port_error(what))?;
         let attempts = [attempt.get()];
-        let stored = outcomes::stored(&mut connection, sale, &attempts);
-        let stored = self.database.read(what, stored).await?;
+        let read = || async {
+            let mut connection = self.database.pool().acquire().await?;
+            outcomes::stored(&mut connection, sale, &attempts).await
+        };
+        let stored = self.database.read("the outcome", read).await?;
         Ok(stored.into_iter().next().map(|stored| stored.outcome))
     }
 }

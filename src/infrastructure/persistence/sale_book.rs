@@ -166,14 +166,16 @@ impl PostgresSaleBook {
 
     async fn measure_clock(&self) -> Result<(), PortError> {
         let what = "the database's clock";
-        // The connection is taken first: waiting for one would make the round trip, and so the error, look long.
-        let mut connection =
-            self.database.acquire().await.map_err(|error| error.into_port_error(what))?;
-        let asked = self.clock.monotonic();
-        let query = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut *connection);
-        let answer: DateTime<Utc> = self.database.read(what, query).await?;
-        self.clock.measure(asked, answer, self.clock.monotonic());
-        Ok(())
+        let ask = || async {
+            // The connection is taken first: waiting for one would make the round trip, and so the error, look long.
+            let mut connection = self.database.pool().acquire().await?;
+            let asked = self.clock.monotonic();
+            let answer: DateTime<Utc> =
+                sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut *connection).await?;
+            self.clock.measure(asked, answer, self.clock.monotonic());
+            Ok(())
+        };
+        self.database.read(what, ask).await
     }
 }
 
@@ -197,7 +199,7 @@ impl SaleBook for PostgresSaleBook {
 
     async fn find(&self, sale: SaleId) -> Result<Option<Sale>, PortError> {
         let what = "the sale";
-        let query = sqlx::query_as(FIND).bind(sale.get()).fetch_optional(self.database.pool());
+        let query = || sqlx::query_as(FIND).bind(sale.get()).fetch_optional(self.database.pool());
         let row: Option<SaleRow> = self.database.read(what, query).await?;
         row.map(sale_of).transpose().map_err(|error| error.into_port_error(what))
     }
@@ -205,14 +207,15 @@ impl SaleBook for PostgresSaleBook {
     async fn live(&self) -> Result<Vec<Sale>, PortError> {
         let what = "the live sales";
         self.measure_clock().await?;
-        let query = sqlx::query_as(LIVE).fetch_all(self.database.pool());
+        let query = || sqlx::query_as(LIVE).fetch_all(self.database.pool());
         let rows: Vec<SaleRow> = self.database.read_as(Statement::LiveSales, what, query).await?;
         sales_of(rows, what)
     }
 
     async fn newest(&self, limit: u32) -> Result<Vec<Sale>, PortError> {
         let what = "the sales";
-        let query = sqlx::query_as(NEWEST).bind(i64::from(limit)).fetch_all(self.database.pool());
+        let limit = i64::from(limit);
+        let query = || sqlx::query_as(NEWEST).bind(limit).fetch_all(self.database.pool());
         sales_of(self.database.read(what, query).await?, what)
     }
 }

@@ -39,11 +39,13 @@ impl StandingReader for PostgresStandingReader {
         let mut counted = Vec::with_capacity(buyers.len());
         for chunk in buyers.chunks(CHUNK) {
             let users: Vec<&str> = chunk.iter().map(BuyerId::as_str).collect();
-            let query = sqlx::query_scalar(COUNTED)
-                .bind(sale.get())
-                .bind(users)
-                .fetch_all(self.database.pool());
-            counted.extend(self.database.read::<Vec<i64>>("the standings", query).await?);
+            let query = || {
+                sqlx::query_scalar(COUNTED)
+                    .bind(sale.get())
+                    .bind(&users)
+                    .fetch_all(self.database.pool())
+            };
+            counted.extend(self.database.read::<Vec<i64>, _>("the standings", query).await?);
         }
         Ok(counted)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Postgres};
 
-use super::database::{Database, PATIENCE_MARGIN};
+use super::database::{Database, PATIENCE_MARGIN, READ_RETRIES};
 use super::error::{DatabaseError, ErrorClass};
 use super::metrics::Statement;
 
@@ -47,6 +47,16 @@ impl Options {
     pub(crate) const SNAPSHOT: Self =
         Self { isolation: Isolation::RepeatableRead, read_only: true, timeout: None, retries: 0 };
 
+    /// A lost race may be run again, as often as the options say; a broken connection too, if nothing can have been
+    /// written.
+    fn may_run_again(self, class: ErrorClass, tries: u32) -> bool {
+        match class {
+            ErrorClass::Transient => tries < self.retries,
+            ErrorClass::Connection => self.read_only && tries < READ_RETRIES,
+            ErrorClass::Timeout | ErrorClass::Permanent => false,
+        }
+    }
+
     fn begin(self) -> &'static str {
         match (self.isolation, self.read_only) {
             (Isolation::ReadCommitted, false) => "BEGIN ISOLATION LEVEL READ COMMITTED",
@@ -76,9 +86,7 @@ impl Database {
             let limit =
                 options.timeout.map_or(self.patience(), |timeout| timeout + PATIENCE_MARGIN);
             match self.within(limit, self.attempt(options, &mut body)).await {
-                Err(error) if tries < options.retries && error.class() == ErrorClass::Transient => {
-                    tries += 1;
-                }
+                Err(error) if options.may_run_again(error.class(), tries) => tries += 1,
                 result => return result,
             }
         }

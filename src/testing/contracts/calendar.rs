@@ -28,6 +28,8 @@ fn a_microsecond_before_a_start_the_one_before_it_is_the_last(hourly: &dyn Calen
 mod tests {
     use std::time::Duration;
 
+    use croner::parser::{CronParser, Seconds};
+
     use super::*;
     use crate::config::ScheduleConfig;
     use crate::infrastructure::schedule::CronCalendar;
@@ -36,15 +38,19 @@ mod tests {
     fn calendars() -> [Box<dyn Calendar>; 2] {
         let config = ScheduleConfig {
             enabled: true,
-            cron: "0 0 * * * *".to_owned(),
-            time_zone: "UTC".to_owned(),
+            cron: CronParser::builder()
+                .seconds(Seconds::Required)
+                .build()
+                .parse("0 0 * * * *")
+                .ok(),
+            time_zone: chrono_tz::Tz::UTC,
             duration: Duration::from_hours(1),
             items: 1,
             stock: 1,
             buyer_limit: 1,
             interval: Duration::from_secs(1),
         };
-        let cron = CronCalendar::new(&config).unwrap();
+        let cron = CronCalendar::new(&config);
         [Box::new(FakeCalendar { period_seconds: 3_600 }), Box::new(cron)]
     }
 

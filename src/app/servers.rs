@@ -12,7 +12,7 @@ use super::services::Services;
 use super::{App, AppError, Instance};
 use crate::config::Config;
 use crate::infrastructure::cache::RedisHealth;
-use crate::infrastructure::http::{BodyLimits, HttpMetrics, Observer, Server, ServerLimits};
+use crate::infrastructure::http::{HttpMetrics, Observer, RequestLimits, Server, ServerLimits};
 use crate::infrastructure::monitoring::{HealthReport, Monitoring, exposition, health_endpoint};
 use crate::infrastructure::persistence::PostgresHealth;
 
@@ -34,12 +34,13 @@ pub(super) async fn listen(
         instance.name.clone(),
         move || readiness.is_draining(),
     );
-    let body = BodyLimits {
-        max_bytes: config.http.max_body_bytes,
-        timeout: config.http.body_read_timeout,
+    let requests = RequestLimits {
+        max_head_bytes: config.http.max_head_bytes,
+        max_body_bytes: config.http.max_body_bytes,
+        body_timeout: config.http.body_read_timeout,
     };
     let extra = on_http_port(config.monitoring.on_http_port, &monitoring);
-    let router = parts.api.clone().router(observer, body, extra);
+    let router = parts.api.clone().router(observer, requests, extra);
     let limits = ServerLimits {
         connections: config.http.max_connections,
         header_read_timeout: config.http.header_read_timeout,

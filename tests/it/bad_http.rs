@@ -115,6 +115,33 @@ async fn an_endless_head_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_somewhat_too_long_is_told_so() {
+    let world = World::of(1).await;
+    let line = format!("GET /sales/active?{} HTTP/1.1\r\nHost: shop\r\n\r\n", "a".repeat(20_000));
+    let header = format!(
+        "GET /sales/active HTTP/1.1\r\nHost: shop\r\nX-Long: {}\r\n\r\n",
+        "a".repeat(40_000)
+    );
+
+    for (head, status) in [(line, 414), (header, 431), ("NONSENSE\r\n\r\n".to_owned(), 400)] {
+        let wire = Wire::connect(world.at(0).address).await.unwrap();
+        let heard = wire.send_and_hear(head.into_bytes()).await;
+        assert_eq!(heard.status, Some(status), "{}", heard.head);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_does_not_wait_for_the_rest_of_the_next_request() {
+    let world = World::plan(1).set("http.header_read_timeout", "1s").start().await;
+    let mut wire = Wire::connect(world.at(0).address).await.unwrap();
+
+    let whole = "GET /sales/active HTTP/1.1\r\nHost: shop\r\n\r\n";
+    wire.send(format!("{whole}G").as_bytes()).await;
+
+    assert_eq!(wire.hear().await.status, Some(200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_takes_for_ever_to_say_what_they_want_is_hung_up_on() {
     let world = World::plan(1)
         .set("http.header_read_timeout", "1s")

@@ -37,6 +37,7 @@ pub(super) enum ApiError {
     MethodNotAllowed,
     PayloadTooLarge,
     UriTooLong,
+    HeadTooLarge,
     BodyTooSlow,
     ItemSoldOut,
     SaleSoldOut,
@@ -96,6 +97,9 @@ impl ApiError {
             }
             Self::PayloadTooLarge => {
                 (S::PAYLOAD_TOO_LARGE, "payload_too_large", "the body is too large")
+            }
+            Self::HeadTooLarge => {
+                (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "the headers are too long")
             }
             Self::UriTooLong => (S::URI_TOO_LONG, "uri_too_long", "the request line is too long"),
             Self::ItemSoldOut => (S::CONFLICT, "item_sold_out", "the item is sold out"),

@@ -1,13 +1,13 @@
 //! HTTP, as front ends see it. Every route stands on this page; [`error`] alone knows which error is which status.
 //!
 //! - one file an endpoint: [`checkout`], [`purchase`], [`sales`], [`purchases`], [`users`].
-//! - on the way in: [`server`] (connections), [`observe`] (request ids, metrics, log), [`body`] (its bounds), [`params`] (the
+//! - on the way in: [`server`] (connections), [`observe`] (request ids, metrics, log), [`limits`] (its bounds), [`params`] (the
 //!   query, parsed strictly).
 
-mod body;
 mod checkout;
 mod error;
 mod json;
+mod limits;
 mod metrics;
 mod observe;
 mod paging;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio_util::task::TaskTracker;
 
@@ -33,7 +33,7 @@ use crate::application::purchase::Purchase;
 
 use error::ApiError;
 
-pub(crate) use body::BodyLimits;
+pub(crate) use limits::RequestLimits;
 pub(crate) use metrics::HttpMetrics;
 pub(crate) use observe::Observer;
 pub(crate) use server::{Server, ServerLimits};
@@ -51,7 +51,7 @@ pub(crate) struct Api {
 
 impl Api {
     /// Everything that is served to buyers. `extra` is served beside it.
-    pub(crate) fn router(self, observer: Observer, body: BodyLimits, extra: Router) -> Router {
+    pub(crate) fn router(self, observer: Observer, limits: RequestLimits, extra: Router) -> Router {
         let v1 = Router::new()
             .route("/checkout", post(checkout::post))
             .route("/purchase", post(purchase::post))
@@ -67,8 +67,8 @@ impl Api {
             .merge(extra)
             .fallback(async || ApiError::RouteNotFound)
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-            .layer(from_fn_with_state(body, body::bounded))
-            .layer(from_fn(observe::bounded_uri))
+            .layer(from_fn_with_state(limits, limits::bounded_body))
+            .layer(from_fn_with_state(limits, limits::bounded_head))
             .layer(from_fn_with_state(observer, observe::observe))
     }
 

@@ -7,16 +7,14 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
-use super::error::{ApiError, Cause};
+use super::error::Cause;
 use super::metrics::{HttpMetrics, route_of};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from a client.
 const MAX_REQUEST_ID: usize = 128;
-/// Longest request target in bytes; above it 414. It holds the longest valid request many times over.
-const MAX_URI_BYTES: usize = 16_384;
 
 /// What observing needs.
 #[derive(Clone)]
@@ -109,14 +107,4 @@ fn describe(cause: &Cause) -> String {
         source = error.source();
     }
     text
-}
-
-/// Refuses request targets that are too long for anything this service knows.
-pub(super) async fn bounded_uri(request: Request, next: Next) -> Response {
-    let uri = request.uri();
-    let bytes = uri.path().len() + uri.query().map_or(0, str::len);
-    if bytes > MAX_URI_BYTES {
-        return ApiError::UriTooLong.into_response();
-    }
-    next.run(request).await
 }

@@ -37,4 +37,5 @@ mod schedule;
 mod secrets;
 mod sell;
 mod shutdown;
+mod silence;
 mod startup;

@@ -1,5 +1,7 @@
 //! A database of one test's own.
 
+use std::net::SocketAddr;
+
 use reqwest::Url;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
@@ -26,6 +28,22 @@ impl Database {
         let url = url.to_string();
         let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&url).unwrap();
         Self { url, pool, name, server: server.to_owned() }
+    }
+}
+
+impl Database {
+    /// Where its server listens for TCP: beside its socket, on the same port.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let url = Url::parse(&self.url).unwrap();
+        let named = url.query_pairs().find(|(name, _)| name == "port");
+        let port = named.map_or(url.port(), |(_, port)| port.parse().ok());
+        SocketAddr::from(([127, 0, 0, 1], port.unwrap_or(5432)))
+    }
+
+    /// Its URL for somebody who goes through another address.
+    pub(crate) fn url_through(&self, address: SocketAddr) -> String {
+        let user = Url::parse(&self.url).unwrap().username().to_owned();
+        format!("postgres://{user}@{address}/{}?sslmode=disable", self.name)
     }
 }
 

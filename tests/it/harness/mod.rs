@@ -15,6 +15,7 @@ pub(crate) mod locks;
 pub(crate) mod metrics;
 pub(crate) mod process;
 pub(crate) mod program;
+pub(crate) mod proxy;
 pub(crate) mod servers;
 pub(crate) mod storm;
 pub(crate) mod wire;

@@ -13,6 +13,7 @@ use super::instance::Instance;
 use super::metrics::Metrics;
 use super::process::Process;
 use super::program::Program;
+use super::proxy::Proxy;
 use super::servers::{PrivateServers, Urls};
 
 /// Remaining items of a sale that are really bought to see that they can be.
@@ -25,6 +26,7 @@ pub(crate) struct Plan {
     program: Program,
     private_postgres: bool,
     private_redis: bool,
+    through_a_proxy: bool,
 }
 
 /// The instances, and what they stand on. Fields are dropped in this order.
@@ -40,6 +42,8 @@ pub(crate) struct World {
     pub(crate) postgres_server: Option<PrivateServers>,
     /// This test's own Redis, if it asked for one.
     pub(crate) redis_server: Option<PrivateServers>,
+    /// What stands between the instances and PostgreSQL, if the test asked for it.
+    pub(crate) proxy: Option<Proxy>,
     database: Database,
     redis_url: String,
 }
@@ -63,6 +67,12 @@ impl Plan {
         self
     }
 
+    /// With a proxy before PostgreSQL that may fall silent.
+    pub(crate) fn through_a_proxy(mut self) -> Self {
+        self.through_a_proxy = true;
+        self
+    }
+
     /// Starts all instances at once, on an empty database, and waits until they are ready.
     pub(crate) async fn start(self) -> World {
         let mut urls = Urls::shared();
@@ -78,9 +88,16 @@ impl Plan {
         });
         let database = Database::create(&urls.database).await;
         let key_prefix = format!("it-{}:", Uuid::now_v7().simple());
+        let mut proxy = None;
+        let mut database_url = database.url.clone();
+        if self.through_a_proxy {
+            let standing = Proxy::before(database.address()).await;
+            database_url = database.url_through(standing.address);
+            proxy = Some(standing);
+        }
         let program = self
             .program
-            .variable("DATABASE_URL", &database.url)
+            .variable("DATABASE_URL", &database_url)
             .variable("REDIS_URL", &urls.redis)
             .set("redis.key_prefix", &key_prefix);
         let redis_url = urls.redis;
@@ -91,6 +108,7 @@ impl Plan {
             key_prefix,
             postgres_server,
             redis_server,
+            proxy,
             database,
             redis_url,
         };
@@ -107,7 +125,13 @@ impl World {
 
     /// The same, to be changed before it starts.
     pub(crate) fn plan(instances: usize) -> Plan {
-        Plan { instances, program: Program::new(), private_postgres: false, private_redis: false }
+        Plan {
+            instances,
+            program: Program::new(),
+            private_postgres: false,
+            private_redis: false,
+            through_a_proxy: false,
+        }
     }
 
     /// Starts more instances, all at once.

@@ -4,16 +4,21 @@
 //! generations. It may refuse only while its last look at the sale is younger than [`FRESH_FOR`]; what is older decides
 //! nothing, and PostgreSQL does. A sale that it does not know is looked up, never refused for absence.
 
+mod known_sale;
+mod look;
+
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
+pub use known_sale::KnownSale;
+use known_sale::micros;
+use look::{LastLook, OneAtATime};
 
 use super::catalogue::Catalogue;
 use super::ports::{Clock, ItemReader, PortError, SaleBook, StockFacts};
-use crate::domain::ids::{ItemNo, SaleId};
+use crate::domain::ids::SaleId;
 use crate::domain::sale::{ClockReading, Sale, SaleState};
 
 /// A fact older than this refuses nobody (promise I2).
@@ -22,21 +27,6 @@ pub const FRESH_FOR: Duration = Duration::from_secs(1);
 const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 /// Sales in memory; above it the ended ones go.
 const MAX_SALES: usize = 1_000;
-
-/// A sale on the board, with what is known of its stock.
-#[derive(Debug)]
-pub struct KnownSale {
-    /// The sale.
-    pub sale: Arc<Sale>,
-    catalogue: Arc<OnceCell<Arc<Catalogue>>>,
-    /// One bit an item, by its number from 1.
-    sold_out: Vec<AtomicU64>,
-    sold_out_count: AtomicUsize,
-    /// Monotonic time of the last look, in microseconds.
-    seen_at: AtomicU64,
-    /// Whether the whole stock was read once.
-    is_warm: AtomicBool,
-}
 
 /// Which sale a request without a sale's number means.
 #[derive(Debug)]
@@ -59,106 +49,6 @@ pub struct Board {
     max_unknown: usize,
     refresh: OneAtATime,
     lookup: OneAtATime,
-}
-
-/// Lets one look at PostgreSQL happen at a time. Whoever waited shares its result where that is as good as a look of its
-/// own; so a PostgreSQL that is away keeps everybody waiting once, and not one behind the other.
-#[derive(Default)]
-struct OneAtATime(tokio::sync::Mutex<LastLook>);
-
-#[derive(Default)]
-struct LastLook {
-    /// When the last one that succeeded began.
-    began_at: Option<Duration>,
-    /// When the last one failed.
-    failed_at: Option<Duration>,
-}
-
-impl LastLook {
-    /// Whether a look failed after this moment.
-    fn fails_since(&self, moment: Duration) -> Result<(), PortError> {
-        if self.failed_at.is_some_and(|failed_at| failed_at > moment) {
-            let source = "somebody else's look for it has just failed".into();
-            return Err(PortError::Unavailable { what: "the sale", source });
-        }
-        Ok(())
-    }
-
-    fn note<T>(&mut self, began_at: Duration, now: Duration, result: &Result<T, PortError>) {
-        match result {
-            Ok(_) => self.began_at = Some(began_at),
-            Err(_) => self.failed_at = Some(now),
-        }
-    }
-}
-
-impl KnownSale {
-    fn new(sale: Sale, seen_at: Duration) -> Self {
-        let words = usize::try_from(sale.items).unwrap_or(0).div_ceil(64);
-        Self {
-            sale: Arc::new(sale),
-            catalogue: Arc::default(),
-            sold_out: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            sold_out_count: AtomicUsize::new(0),
-            seen_at: AtomicU64::new(micros(seen_at)),
-            is_warm: AtomicBool::new(false),
-        }
-    }
-
-    /// The catalogue, if it is in memory.
-    #[must_use]
-    pub fn loaded(&self) -> Option<&Arc<Catalogue>> {
-        self.catalogue.get()
-    }
-
-    /// Whether the item is known to be sold out. Only a fresh board may refuse for it.
-    #[must_use]
-    pub fn is_sold_out(&self, item: ItemNo) -> bool {
-        self.bit(item).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
-    }
-
-    /// Whether every item is known to be sold out.
-    #[must_use]
-    pub fn all_sold_out(&self) -> bool {
-        i32::try_from(self.sold_out_count.load(Ordering::Relaxed)) == Ok(self.sale.items)
-    }
-
-    /// Takes in what a committed transaction saw. Facts of another generation say nothing about this one.
-    fn learn(&self, facts: &StockFacts) {
-        if facts.generation != self.sale.generation {
-            return;
-        }
-        for item in &facts.sold_out {
-            let Some((word, bit)) = self.bit(*item) else {
-                continue;
-            };
-            if word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-                self.sold_out_count.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn bit(&self, item: ItemNo) -> Option<(&AtomicU64, u64)> {
-        let place = usize::try_from(item.0).ok()?.checked_sub(1)?;
-        Some((self.sold_out.get(place / 64)?, 1 << (place % 64)))
-    }
-
-    /// The sale alone.
-    fn without_items(&self) -> Self {
-        Self {
-            sale: Arc::clone(&self.sale),
-            catalogue: Arc::default(),
-            sold_out: Vec::new(),
-            sold_out_count: AtomicUsize::new(0),
-            seen_at: AtomicU64::new(self.seen_at.load(Ordering::Relaxed)),
-            is_warm: AtomicBool::new(false),
-        }
-    }
-
-    fn is_fresh(&self, now: Duration) -> bool {
-        let seen_at = Duration::from_micros(self.seen_at.load(Ordering::Relaxed));
-        now.saturating_sub(seen_at) < FRESH_FOR
-    }
 }
 
 impl Board {
@@ -398,10 +288,6 @@ fn may_be_open(known: &KnownSale, reading: ClockReading) -> bool {
     matches!(known.sale.window.state_within(reading), Some(SaleState::Open) | None)
 }
 
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::task::JoinSet;
@@ -409,6 +295,7 @@ mod tests {
     use super::*;
     use crate::application::catalogue::CatalogueBuilder;
     use crate::application::ports::{MockItemReader, MockSaleBook};
+    use crate::domain::ids::ItemNo;
     use crate::domain::sale::{NewSale, SaleWindow};
     use crate::testing::builders::{START, a_sale, at, away, sale_id, sold_out};
     use crate::testing::fakes::{FakeClock, SlowSaleBook};

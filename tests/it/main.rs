@@ -33,6 +33,7 @@ mod redis_loss;
 mod refusals;
 mod repeats;
 mod request_id;
+mod roles;
 mod schedule;
 mod secrets;
 mod sell;

@@ -38,7 +38,7 @@ pub(crate) struct PostgresInspector {
 }
 
 impl PostgresInspector {
-    /// A single check takes `timeout` at most.
+    /// The whole inspection takes `timeout` at most.
     pub(crate) fn new(database: Database, timeout: Duration) -> Self {
         Self { database, timeout }
     }

@@ -1,0 +1,67 @@
+//! The role that serves under compose may read and write rows, and define nothing.
+
+use reqwest::Url;
+use sqlx::AssertSqlSafe;
+
+use crate::harness::World;
+
+/// What the database's container runs when its volume is new.
+const ROLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/postgres/10-roles.sh");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_sells_and_opens_sales_without_the_right_to_define_anything() {
+    let mut world = World::plan(0).private_postgres().start().await;
+    let database: String = scalar(&world, "SELECT current_database()").await;
+    sqlx::raw_sql(AssertSqlSafe(roles(&database))).execute(world.pool()).await.unwrap();
+    let url = world.program.value("DATABASE_URL").to_owned();
+
+    let owner = world.program.clone().variable("DATABASE_URL", &as_role(&url, "flash_sale_owner"));
+    owner.run(&["migrate"]).await.succeeded();
+    world.program = world
+        .program
+        .clone()
+        .variable("DATABASE_URL", &as_role(&url, "flash_sale"))
+        .set("database.migrate_on_start", "false")
+        .set("schedule.enabled", "true")
+        .set("schedule.items", "50");
+    world.start(1).await;
+
+    let active = world.at(0).get("/sales/active").await.is(200);
+    let scheduled = active.at("/data/0/sale_id").as_str().unwrap().to_owned();
+    world.at(0).buys(&scheduled, "ann", "1").await;
+    let created = world.create_sale("--items 3").await;
+    world.at(0).buys(&created, "ann", "2").await;
+    world.verify().await;
+
+    for forbidden in ["CREATE TABLE public.mine ()", "DROP TABLE sales", "TRUNCATE purchases"] {
+        let attempt = format!("SET ROLE flash_sale; {forbidden}");
+        let refused = sqlx::raw_sql(AssertSqlSafe(attempt)).execute(world.pool()).await;
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("permission denied") || error.contains("must be owner"), "{error}");
+        sqlx::raw_sql("RESET ROLE").execute(world.pool()).await.unwrap();
+    }
+}
+
+/// The statements of the script, with what its `psql` would fill in.
+fn roles(database: &str) -> String {
+    let script = std::fs::read_to_string(ROLES).unwrap();
+    let (_, statements) = script.split_once("<<'SQL'\n").unwrap();
+    let (statements, _) = statements.split_once("\nSQL\n").unwrap();
+    let lines = statements.lines().filter(|line| !line.starts_with('\\'));
+    let statements: Vec<_> = lines.collect();
+    statements
+        .join("\n")
+        .replace(":'owner_password'", "'owner'")
+        .replace(":'service_password'", "'service'")
+        .replace(":\"DBNAME\"", &format!("\"{database}\""))
+}
+
+fn as_role(url: &str, role: &str) -> String {
+    let mut url = Url::parse(url).unwrap();
+    url.set_username(role).unwrap();
+    url.to_string()
+}
+
+async fn scalar(world: &World, sql: &'static str) -> String {
+    sqlx::query_scalar(sql).fetch_one(world.pool()).await.unwrap()
+}

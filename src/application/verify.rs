@@ -63,9 +63,13 @@ impl Verify {
             if only.is_some_and(|only| only != sale.id) {
                 continue;
             }
-            // A memory that is away refuses nobody.
-            let Ok(remembered) = self.ports.memory.remembered(sale.id).await else {
-                continue;
+            let remembered = match self.ports.memory.remembered(sale.id).await {
+                Ok(remembered) => remembered,
+                Err(error) => {
+                    // A memory that is away refuses nobody; but whoever reads this should know that nobody looked.
+                    finding.examples.push(format!("not looked at, so refuses nobody: {error}"));
+                    return Ok(finding);
+                }
             };
             finding.counted += i64::try_from(remembered.len()).unwrap_or(i64::MAX);
             let suspects = self.too_many(sale.id, remembered).await?;

@@ -106,7 +106,9 @@ async fn create(
             "this sale would have ended already: choose a later --starts-at or a longer --duration",
         ));
     }
-    let name = args.name.unwrap_or_else(|| format!("Flash sale of {}", text(starts_at)));
+    let name = args
+        .name
+        .unwrap_or_else(|| format!("Flash sale of {}", starts_at.format("%Y-%m-%d %H:%M:%S UTC")));
     let sale = NewSale {
         name,
         scheduled: false,

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use redis::RedisError;
+use redis::aio::ConnectionManager;
 
 use super::connection::Redis;
 use crate::application::ports::{MemoryReader, PortError, Remembered};
@@ -34,25 +35,40 @@ impl RedisMemoryReader {
                 .arg(SCAN_COUNT)
                 .query_async(&mut manager)
                 .await?;
-            for key in keys {
-                let buyer = self.redis.keys().buyer_of(sale, &key);
-                let Some(buyer) = buyer.and_then(|text| BuyerId::parse(text).ok()) else {
-                    continue;
-                };
-                let fields: Vec<(String, i64)> =
-                    redis::cmd("HGETALL").arg(&key).query_async(&mut manager).await?;
-                let (versions, counted): (Vec<_>, Vec<_>) =
-                    fields.into_iter().partition(|(field, _)| field == "#version");
-                let version = versions.first().map_or(0, |(_, version)| *version);
-                let pieces = counted.into_iter().map(|(_, pieces)| pieces).sum();
-                standings.push(Remembered { buyer, version, pieces });
-            }
+            let found = read_all(&mut manager, &keys).await?;
+            let found = keys.iter().zip(found);
+            standings.extend(found.filter_map(|(key, fields)| self.standing(sale, key, fields)));
             cursor = next;
             if cursor == 0 {
                 return Ok(standings);
             }
         }
     }
+
+    fn standing(&self, sale: SaleId, key: &str, fields: Vec<(String, i64)>) -> Option<Remembered> {
+        let buyer = BuyerId::parse(self.redis.keys().buyer_of(sale, key)?).ok()?;
+        let (versions, counted): (Vec<_>, Vec<_>) =
+            fields.into_iter().partition(|(field, _)| field == "#version");
+        let version = versions.first().map_or(0, |(_, version)| *version);
+        let pieces = counted.into_iter().map(|(_, pieces)| pieces).sum();
+        Some(Remembered { buyer, version, pieces })
+    }
+}
+
+/// One round trip for all keys of a step, not one for each.
+async fn read_all(
+    manager: &mut ConnectionManager,
+    keys: &[String],
+) -> Result<Vec<Vec<(String, i64)>>, RedisError> {
+    // A step may find nothing, and an empty pipeline is an error.
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut reads = redis::pipe();
+    for key in keys {
+        reads.hgetall(key);
+    }
+    reads.query_async(manager).await
 }
 
 #[async_trait]

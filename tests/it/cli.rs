@@ -76,6 +76,35 @@ async fn an_audit_finds_what_was_broken_and_says_where() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_audit_names_what_redis_would_refuse_for_good() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 5").await;
+    world.at(0).buys(&sale, "ann", "1").await;
+    let number: i64 = sqlx::query_scalar("SELECT id FROM sales WHERE public_id = $1")
+        .bind(&sale)
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
+
+    // Ten pieces that nobody bought, as of a commit that lies far ahead: no commit will ever correct it.
+    let standing = format!("{}{{sale:{number}}}:standing:bob", world.key_prefix);
+    let mut redis = world.redis().await;
+    let set = redis::cmd("HSET")
+        .arg(&[standing.as_str(), "#version", "9000000000000000", "#bought", "10"])
+        .query_async::<()>(&mut redis)
+        .await;
+    set.unwrap();
+
+    let audit = world.program.run(&["verify"]).await;
+    assert_eq!(audit.code, Some(1), "{audit}");
+    assert!(audit.stdout.contains("bob"), "{audit}");
+    // It is no verdict all the same: PostgreSQL decides.
+    world.at(0).buys(&sale, "bob", "2").await;
+    redis::cmd("DEL").arg(&standing).query_async::<()>(&mut redis).await.unwrap();
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_audit_also_passes_in_the_middle_of_the_rush() {
     let world = World::of(2).await;
     let sale = world.create_sale("--items 200").await;

@@ -6,6 +6,7 @@
 
 mod calendar;
 pub(crate) mod checkout_book;
+mod clock;
 pub(crate) mod code_lock;
 mod code_signer;
 pub(crate) mod item_reader;

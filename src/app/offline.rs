@@ -91,3 +91,18 @@ pub(crate) async fn migrate_schema(config: &Config) -> Result<(), AppError> {
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, database.close()).await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::testing::contracts::pause::it_comes_back_when_the_time_is_over;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_lasts_as_long_as_it_says() {
+        let origin = Instant::now();
+
+        it_comes_back_when_the_time_is_over(&TokioPause, || origin.elapsed()).await;
+    }
+}

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::application::ports::{
-    CheckoutBook, ItemReader, Ledger, PurchaseHistory, SaleBook, StandingReader,
+    CheckoutBook, Inspector, ItemReader, Ledger, PurchaseHistory, SaleBook, StandingReader,
 };
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
@@ -77,6 +77,11 @@ impl FakeShopWorld {
         let clock = FakeClock::at(at(100_000));
         let shop = FakeShop::new(Arc::clone(&clock));
         Self { clock, shop }
+    }
+
+    /// The audit of the shop.
+    pub(crate) fn inspector(&self) -> Arc<dyn Inspector> {
+        self.shop.clone()
     }
 
     pub(crate) fn standings(&self) -> Arc<dyn StandingReader> {

@@ -1,6 +1,7 @@
 //! A whole shop in memory: what PostgreSQL keeps, for every port that reads or writes it, under one Mutex.
 
 mod checkout_book;
+mod inspector;
 mod item_reader;
 mod ledger;
 mod purchase_history;

@@ -122,7 +122,7 @@ impl Checkout {
         // while that one was asked, the first may have opened.
         if command.sale.is_none()
             && is_closed(&answer)
-            && let ActiveSale::Found(other) = self.board.active(Some(known.sale.id)).await?
+            && let Ok(ActiveSale::Found(other)) = self.board.active(Some(known.sale.id)).await
         {
             let second = self.collect(&other, command).await;
             if !is_closed(&second) {

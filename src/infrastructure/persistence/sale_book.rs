@@ -175,7 +175,7 @@ impl PostgresSaleBook {
             self.clock.measure(asked, answer, self.clock.monotonic());
             Ok(())
         };
-        self.database.read(what, ask).await
+        self.database.read_as(Statement::LiveSales, what, ask).await
     }
 }
 

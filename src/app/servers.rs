@@ -4,15 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
 use axum::routing::get;
+use hyper::body::Incoming;
 use prometheus::Registry;
+use tower::ServiceExt;
 
 use super::parts::Parts;
-use super::services::Services;
 use super::{App, AppError, Instance};
 use crate::config::Config;
 use crate::infrastructure::cache::RedisHealth;
-use crate::infrastructure::http::{HttpMetrics, Observer, RequestLimits, Server, ServerLimits};
+use crate::infrastructure::http::{
+    Front, HttpMetrics, Observer, RequestLimits, Server, ServerLimits,
+};
 use crate::infrastructure::monitoring::{HealthReport, Monitoring, exposition, health_endpoint};
 use crate::infrastructure::persistence::PostgresHealth;
 
@@ -40,7 +45,7 @@ pub(super) async fn listen(
         body_timeout: config.http.body_read_timeout,
     };
     let extra = on_http_port(config.monitoring.on_http_port, &monitoring);
-    let router = parts.api.clone().router(observer, requests, extra);
+    let front = Front::new(parts.api.clone(), observer, requests, extra);
     let limits = ServerLimits {
         connections: config.http.max_connections,
         header_read_timeout: config.http.header_read_timeout,
@@ -49,9 +54,16 @@ pub(super) async fn listen(
         close_timeout: config.http.request_timeout + CLOSE_MARGIN,
     };
     let address = (config.http.host.as_str(), config.http.port);
-    bind("http", address, router, limits, &app.servers).await?;
+    let server = bind("http", address, limits).await?;
+    let (_, stop) = app.servers.scope();
+    app.servers.run(server.serve(move |request| front.clone().answer(request), stop));
     let address = (config.monitoring.host.as_str(), config.monitoring.port);
-    bind("monitoring", address, monitoring.router(), limits, &app.monitoring).await
+    let server = bind("monitoring", address, limits).await?;
+    let router = monitoring.router();
+    let (_, stop) = app.monitoring.scope();
+    let answer = move |request: Request<Incoming>| router.clone().oneshot(request.map(Body::new));
+    app.monitoring.run(server.serve(answer, stop));
+    Ok(())
 }
 
 fn monitoring(parts: &Parts, config: &Config, registry: &Registry, app: &App) -> Monitoring {
@@ -81,15 +93,9 @@ fn on_http_port(with_metrics: bool, monitoring: &Monitoring) -> Router {
 
 async fn bind(
     name: &str,
-    address: (&str, u16),
-    router: Router,
+    (host, port): (&str, u16),
     limits: ServerLimits,
-    services: &Services,
-) -> Result<(), AppError> {
-    let server = Server::bind(name, address, router, limits)
-        .await
-        .map_err(|error| AppError::Listen(format!("{}:{}", address.0, address.1), error))?;
-    let (_, stop) = services.scope();
-    services.run(server.serve(stop));
-    Ok(())
+) -> Result<Server, AppError> {
+    let bound = Server::bind(name, (host, port), limits).await;
+    bound.map_err(|error| AppError::Listen(format!("{host}:{port}"), error))
 }

@@ -104,6 +104,24 @@ impl Checkout {
         Self { board, book, memory, signer, refusals, meter, confirmed: Mutex::default() }
     }
 
+    /// What can be said at once, from memory and for good; `None` if somebody has to be asked.
+    #[must_use]
+    pub fn glance(&self, command: &CheckoutCommand) -> Option<CheckoutAnswer> {
+        let known = match command.sale {
+            Some(id) => self.board.known(id)?,
+            None => match self.board.active_now(None) {
+                ActiveSale::Found(known) => known,
+                ActiveSale::Several | ActiveSale::None => return None,
+            },
+        };
+        let answer = Ok(self.refused_by_memory(&known, command)?);
+        // Where no sale was named, the next one may be open already.
+        if command.sale.is_none() && is_closed(&answer) {
+            return None;
+        }
+        self.record(&known.sale, command, answer).ok()
+    }
+
     /// Collects the item. Durable before it answers `Accepted`; a dropped future leaves either all of it or nothing.
     pub async fn execute(&self, command: &CheckoutCommand) -> Result<CheckoutAnswer, PortError> {
         let known = match command.sale {
@@ -140,14 +158,8 @@ impl Checkout {
         command: &CheckoutCommand,
     ) -> Result<CheckoutAnswer, PortError> {
         let sale = &known.sale;
-        match self.board.state(known) {
-            Some(SaleState::Upcoming) => return Ok(refused(RefusalReason::NotStarted)),
-            Some(SaleState::Ended) => return Ok(refused(RefusalReason::Ended)),
-            // Where this instance may not tell, PostgreSQL does.
-            Some(SaleState::Open) | None => {}
-        }
-        if command.quantity.get() > sale.buyer_limit {
-            return Ok(CheckoutAnswer::QuantityBeyondLimit(sale.buyer_limit));
+        if let Some(answer) = self.refused_by_memory(known, command) {
+            return Ok(answer);
         }
         let Some(item) = self.board.catalogue(known).await?.find(&command.item) else {
             return Ok(refused(RefusalReason::ItemNotFound));
@@ -169,6 +181,24 @@ impl Checkout {
             self.remember_confirmed(sale.id, &command.buyer, version);
         }
         Ok(self.answer(known, command, item, collected))
+    }
+
+    /// The refusals that cost no I/O.
+    fn refused_by_memory(&self, known: &KnownSale, command: &CheckoutCommand) -> Option<CheckoutAnswer> {
+        match self.board.state(known) {
+            Some(SaleState::Upcoming) => return Some(refused(RefusalReason::NotStarted)),
+            Some(SaleState::Ended) => return Some(refused(RefusalReason::Ended)),
+            // Where this instance may not tell, PostgreSQL does.
+            Some(SaleState::Open) | None => {}
+        }
+        let limit = known.sale.buyer_limit;
+        if command.quantity.get() > limit {
+            return Some(CheckoutAnswer::QuantityBeyondLimit(limit));
+        }
+        let Some(item) = known.loaded()?.find(&command.item) else {
+            return Some(refused(RefusalReason::ItemNotFound));
+        };
+        self.sold_out_on_the_board(known, item).map(refused)
     }
 
     fn answer(

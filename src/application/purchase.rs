@@ -17,11 +17,11 @@ use crate::domain::code::CodeClaim;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::purchase::{Outcome, Verdict};
 
-/// What the buyer asks for.
+/// What the buyer asks for: the checkout behind a code that this service has signed. [`Purchase::admit`] makes it.
 #[derive(Debug, Clone, Copy)]
 pub struct PurchaseCommand {
-    /// The code, as it was read; nobody has checked its signature.
-    pub claim: CodeClaim,
+    sale: SaleId,
+    attempt: AttemptId,
 }
 
 /// The answer to a purchase.
@@ -36,7 +36,7 @@ pub enum Purchased {
         /// Whether it had been decided before.
         replayed: bool,
     },
-    /// Forged, mistyped, or of a key that was removed.
+    /// Signed, but no such checkout is there.
     UnknownCode,
     /// The sale refuses it; this is not stored.
     Refused(RefusalReason),
@@ -76,13 +76,19 @@ impl Purchase {
         Self { ports }
     }
 
+    /// Checks the code's signature, from memory. `None`: it is forged, mistyped, or of a key that was removed.
+    #[must_use]
+    pub fn admit(&self, claim: CodeClaim) -> Option<PurchaseCommand> {
+        if !self.ports.signer.is_genuine(&claim) {
+            self.ports.meter.purchase(PurchaseAnswer::UnknownCode);
+            return None;
+        }
+        Some(PurchaseCommand { sale: claim.sale, attempt: claim.attempt })
+    }
+
     /// Settles the checkout behind the code, or tells what was settled before. Durable before it answers.
     pub async fn execute(&self, command: PurchaseCommand) -> Result<Purchased, PortError> {
-        let CodeClaim { sale, attempt, .. } = command.claim;
-        if !self.ports.signer.is_genuine(&command.claim) {
-            self.ports.meter.purchase(PurchaseAnswer::UnknownCode);
-            return Ok(Purchased::UnknownCode);
-        }
+        let PurchaseCommand { sale, attempt } = command;
         let lease = match self.ports.lock.acquire(sale, attempt).await {
             Ok(Some(lease)) => Some(lease),
             Ok(None) => return self.told_by_the_first(sale, attempt).await,
@@ -226,8 +232,14 @@ mod tests {
     use crate::testing::fakes::Metered;
     use crate::testing::house::House;
 
+    async fn execute(ports: PurchasePorts, claim: CodeClaim) -> Result<Purchased, PortError> {
+        let purchase = Purchase::new(ports);
+        let command = purchase.admit(claim).expect("a genuine code");
+        purchase.execute(command).await
+    }
+
     async fn purchase(ports: PurchasePorts, claim: CodeClaim) -> Purchased {
-        Purchase::new(ports).execute(PurchaseCommand { claim }).await.unwrap()
+        execute(ports, claim).await.unwrap()
     }
 
     fn settled(answer: Purchased) -> (Arc<Outcome>, Vec<Item>, bool) {
@@ -318,7 +330,8 @@ mod tests {
         };
         let code = house.code(&a_sale(1), attempt_id(1));
 
-        assert!(matches!(purchase(ports, code).await, Purchased::UnknownCode));
+        assert!(Purchase::new(ports).admit(code).is_none());
+        assert_eq!(house.meter.count(Metered::Purchase(PurchaseAnswer::UnknownCode)), 1);
     }
 
     #[tokio::test]
@@ -328,8 +341,7 @@ mod tests {
 
         let code = CodeClaim { attempt: other, ..house.code(&sale, attempt) };
 
-        let answer = purchase(house.purchase_ports(), code).await;
-        assert!(matches!(answer, Purchased::UnknownCode));
+        assert!(Purchase::new(house.purchase_ports()).admit(code).is_none());
     }
 
     #[tokio::test]
@@ -374,11 +386,11 @@ mod tests {
         let (house, sale, attempt) = ann_wants_three().await;
         let lock = lock_that_says(|| Err(away()));
         let storm = Arc::new(Purchase::new(PurchasePorts { lock, ..house.purchase_ports() }));
-        let claim = house.code(&sale, attempt);
+        let command = storm.admit(house.code(&sale, attempt)).expect("a genuine code");
         let mut race = tokio::task::JoinSet::new();
         for _ in 0..8 {
             let storm = Arc::clone(&storm);
-            race.spawn(async move { storm.execute(PurchaseCommand { claim }).await.unwrap() });
+            race.spawn(async move { storm.execute(command).await.unwrap() });
         }
 
         let answers: Vec<_> = race.join_all().await.into_iter().map(settled).collect();
@@ -423,7 +435,7 @@ mod tests {
         let ports = PurchasePorts { ledger: Arc::new(ledger), ..house.purchase_ports() };
 
         let claim = house.code(&sale, attempt);
-        Purchase::new(ports).execute(PurchaseCommand { claim }).await.unwrap_err();
+        execute(ports, claim).await.unwrap_err();
 
         let lock = house.purchase_ports().lock;
         assert!(lock.acquire(sale.id, attempt).await.unwrap().is_some());
@@ -437,7 +449,7 @@ mod tests {
         let ports = PurchasePorts { ledger: Arc::new(ledger), ..house.purchase_ports() };
 
         let claim = house.code(&sale, attempt);
-        let answer = Purchase::new(ports).execute(PurchaseCommand { claim }).await;
+        let answer = execute(ports, claim).await;
 
         assert!(matches!(answer, Err(PortError::Unavailable { .. })));
         let expected = (Operation::Purchase, RefusalReason::Unavailable, 1);
@@ -453,7 +465,7 @@ mod tests {
         let ports = PurchasePorts { lock, ledger: Arc::new(ledger), ..house.purchase_ports() };
 
         let claim = house.code(&sale, attempt);
-        Purchase::new(ports).execute(PurchaseCommand { claim }).await.unwrap_err();
+        execute(ports, claim).await.unwrap_err();
 
         let expected = (Operation::Purchase, RefusalReason::Unavailable, 1);
         assert_eq!(house.refused(&sale).await, [expected]);
@@ -467,7 +479,7 @@ mod tests {
         let ports = PurchasePorts { items: Arc::new(items), ..house.purchase_ports() };
 
         let claim = house.code(&sale, attempt);
-        Purchase::new(ports).execute(PurchaseCommand { claim }).await.unwrap_err();
+        execute(ports, claim).await.unwrap_err();
 
         let (outcome, _, replayed) = settled(purchase(house.purchase_ports(), claim).await);
         assert_eq!((outcome.total_purchased(), replayed), (2, true));

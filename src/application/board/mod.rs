@@ -80,7 +80,7 @@ impl Board {
 
     /// A sale by its number; looked up if it is not on the board.
     pub async fn find(&self, id: SaleId) -> Result<Option<Arc<KnownSale>>, PortError> {
-        if let Some(known) = self.get(id) {
+        if let Some(known) = self.known(id) {
             return Ok(Some(known));
         }
         if self.is_unknown(id) {
@@ -88,7 +88,7 @@ impl Board {
         }
         let arrived_at = self.clock.monotonic();
         let mut last = self.lookup.0.lock().await;
-        if let Some(known) = self.get(id) {
+        if let Some(known) = self.known(id) {
             return Ok(Some(known));
         }
         if self.is_unknown(id) {
@@ -112,7 +112,7 @@ impl Board {
     /// `not` was found closed by PostgreSQL a moment ago.
     pub async fn active(&self, not: Option<SaleId>) -> Result<ActiveSale, PortError> {
         let arrived_at = self.clock.monotonic();
-        let active = self.active_here(not);
+        let active = self.active_now(not);
         if !matches!(active, ActiveSale::None) {
             return Ok(active);
         }
@@ -122,7 +122,7 @@ impl Board {
             last.fails_since(arrived_at)?;
             self.refresh_now(&mut last).await?;
         }
-        Ok(self.active_here(not))
+        Ok(self.active_now(not))
     }
 
     /// The catalogue of a sale, loaded once, however many ask.
@@ -161,7 +161,7 @@ impl Board {
 
     /// Takes in what a commit, of this instance or another, made of a sale's stock.
     pub fn learn(&self, sale: SaleId, facts: &StockFacts) {
-        if let Some(known) = self.get(sale) {
+        if let Some(known) = self.known(sale) {
             known.learn(facts);
         }
     }
@@ -219,7 +219,9 @@ impl Board {
         }
     }
 
-    fn active_here(&self, not: Option<SaleId>) -> ActiveSale {
+    /// The same, as far as it is known here.
+    #[must_use]
+    pub fn active_now(&self, not: Option<SaleId>) -> ActiveSale {
         let Some(reading) = self.clock.database() else {
             return ActiveSale::None;
         };
@@ -238,7 +240,9 @@ impl Board {
         }
     }
 
-    fn get(&self, id: SaleId) -> Option<Arc<KnownSale>> {
+    /// A sale by its number, if it is on the board.
+    #[must_use]
+    pub fn known(&self, id: SaleId) -> Option<Arc<KnownSale>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
@@ -614,6 +618,6 @@ mod tests {
         let left = house.board.known.read().unwrap().len();
 
         assert!(left <= MAX_SALES, "{left}");
-        assert!(house.board.get(open.id).is_some());
+        assert!(house.board.known(open.id).is_some());
     }
 }

@@ -22,13 +22,25 @@ struct CheckoutBody {
     sale_ends_at: String,
 }
 
-pub(super) async fn post(
-    State(api): State<Api>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let command = command(query.as_deref())?;
+pub(super) async fn post(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    collect(&api, query.as_deref()).await
+}
+
+/// Collects what the query asks for.
+pub(super) async fn collect(api: &Api, query: Option<&str>) -> Response {
+    answer(api, query).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn answer(api: &Api, query: Option<&str>) -> Result<Response, ApiError> {
+    let command = command(query)?;
+    if let Some(answer) = api.checkout.glance(&command) {
+        return respond(answer);
+    }
     let checkout = Arc::clone(&api.checkout);
-    let answer = api.run(async move { checkout.execute(&command).await }).await?;
+    respond(api.run(async move { checkout.execute(&command).await }).await?)
+}
+
+fn respond(answer: CheckoutAnswer) -> Result<Response, ApiError> {
     match answer {
         CheckoutAnswer::Accepted { code, lines, sale } => Ok(Json(CheckoutBody {
             code: code.to_string(),

@@ -35,24 +35,34 @@ enum Read {
     Broken,
 }
 
-/// Refuses heads that are too long for anything this service knows.
+impl RequestLimits {
+    /// Whether the head is no longer than anything that this service knows.
+    pub(super) fn head<B>(self, request: &axum::http::Request<B>) -> Result<(), ApiError> {
+        let uri = request.uri();
+        let target = uri.path().len() + uri.query().map_or(0, str::len);
+        if target > MAX_URI_BYTES {
+            return Err(ApiError::UriTooLong);
+        }
+        let lines = request.headers().iter();
+        let headers: usize =
+            lines.map(|(name, value)| name.as_str().len() + value.len() + HEADER_LINE_BYTES).sum();
+        if target + headers > self.max_head_bytes {
+            return Err(ApiError::HeadTooLarge);
+        }
+        Ok(())
+    }
+}
+
+/// Refuses heads that are too long.
 pub(super) async fn bounded_head(
     State(limits): State<RequestLimits>,
     request: Request,
     next: Next,
 ) -> Response {
-    let uri = request.uri();
-    let target = uri.path().len() + uri.query().map_or(0, str::len);
-    if target > MAX_URI_BYTES {
-        return ApiError::UriTooLong.into_response();
+    match limits.head(&request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
     }
-    let lines = request.headers().iter();
-    let headers: usize =
-        lines.map(|(name, value)| name.as_str().len() + value.len() + HEADER_LINE_BYTES).sum();
-    if target + headers > limits.max_head_bytes {
-        return ApiError::HeadTooLarge.into_response();
-    }
-    next.run(request).await
 }
 
 /// Reads and drops the body before the request goes on without it.

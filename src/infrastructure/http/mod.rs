@@ -1,11 +1,12 @@
 //! HTTP, as front ends see it. Every route stands on this page; [`error`] alone knows which error is which status.
 //!
 //! - one file an endpoint: [`checkout`], [`purchase`], [`sales`], [`purchases`], [`users`].
-//! - on the way in: [`server`] (connections), [`observe`] (request ids, metrics, log), [`limits`] (its bounds), [`params`] (the
+//! - on the way in: [`server`] (connections), [`front`] (the straight line and the router), [`observe`] (request ids, metrics, log), [`limits`] (its bounds), [`params`] (the
 //!   query, parsed strictly).
 
 mod checkout;
 mod error;
+mod front;
 mod json;
 mod limits;
 mod metrics;
@@ -33,6 +34,7 @@ use crate::application::purchase::Purchase;
 
 use error::ApiError;
 
+pub(crate) use front::Front;
 pub(crate) use limits::RequestLimits;
 pub(crate) use metrics::HttpMetrics;
 pub(crate) use observe::Observer;
@@ -51,7 +53,7 @@ pub(crate) struct Api {
 
 impl Api {
     /// Everything that is served to buyers. `extra` is served beside it.
-    pub(crate) fn router(self, observer: Observer, limits: RequestLimits, extra: Router) -> Router {
+    fn router(self, observer: Observer, limits: RequestLimits, extra: Router) -> Router {
         let v1 = Router::new()
             .route("/checkout", post(checkout::post))
             .route("/purchase", post(purchase::post))

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::extract::{MatchedPath, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -46,8 +46,8 @@ impl Observer {
 
 impl Shared {
     /// The client's id if it is sane, else one of ours.
-    fn request_id(&self, request: &Request) -> HeaderValue {
-        if let Some(id) = request.headers().get(REQUEST_ID).filter(|id| is_sane(id.as_bytes())) {
+    fn request_id(&self, headers: &HeaderMap) -> HeaderValue {
+        if let Some(id) = headers.get(REQUEST_ID).filter(|id| is_sane(id.as_bytes())) {
             return id.clone();
         }
         let number = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -61,39 +61,59 @@ fn is_sane(id: &[u8]) -> bool {
         && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
 }
 
+/// A request that is being answered.
+pub(super) struct Observed {
+    since: Instant,
+    id: HeaderValue,
+    method: Method,
+}
+
+impl Observer {
+    /// Notes when the request came and by which id it goes.
+    pub(super) fn begin<B>(&self, request: &Request<B>) -> Observed {
+        let method = request.method().clone();
+        Observed { since: Instant::now(), id: self.shared.request_id(request.headers()), method }
+    }
+
+    /// Counts, logs and marks the answer.
+    pub(super) fn end(&self, observed: Observed, route: &str, response: &mut Response) {
+        let Observed { since, id, method } = observed;
+        let shared = &self.shared;
+        let took = since.elapsed();
+        let status = response.status().as_u16();
+        shared.metrics.answered(&method, route, status, took);
+        let elapsed_ms = took.as_secs_f64() * 1_000.0;
+        let request_id = id.to_str().unwrap_or_default();
+        if status >= 500 {
+            let cause = response.extensions_mut().remove::<Cause>();
+            let cause = cause.map_or_else(String::new, |cause| describe(&cause));
+            if status == 503 {
+                tracing::warn!(request_id, %method, route, status, elapsed_ms, cause, "request not served");
+            } else {
+                tracing::error!(request_id, %method, route, status, elapsed_ms, cause, "request failed");
+            }
+        } else if shared.log_all {
+            tracing::info!(request_id, %method, route, status, elapsed_ms, "request");
+        }
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, id);
+        if (shared.is_draining)() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// Around the router.
 pub(super) async fn observe(
     State(observer): State<Observer>,
-    request: Request,
+    request: axum::extract::Request,
     next: Next,
 ) -> Response {
-    let since = Instant::now();
-    let shared = &observer.shared;
-    let id = shared.request_id(&request);
-    let method = request.method().clone();
+    let begun = observer.begin(&request);
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
     let route = route_of(matched.as_ref().map(MatchedPath::as_str));
-    let took = since.elapsed();
-    let status = response.status().as_u16();
-    shared.metrics.answered(&method, route, status, took);
-    let elapsed_ms = took.as_secs_f64() * 1_000.0;
-    let request_id = id.to_str().unwrap_or_default();
-    if status >= 500 {
-        let cause = response.extensions_mut().remove::<Cause>();
-        let cause = cause.map_or_else(String::new, |cause| describe(&cause));
-        if status == 503 {
-            tracing::warn!(request_id, %method, route, status, elapsed_ms, cause, "request not served");
-        } else {
-            tracing::error!(request_id, %method, route, status, elapsed_ms, cause, "request failed");
-        }
-    } else if shared.log_all {
-        tracing::info!(request_id, %method, route, status, elapsed_ms, "request");
-    }
-    let headers = response.headers_mut();
-    headers.insert(REQUEST_ID, id);
-    if (shared.is_draining)() {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+    observer.end(begun, route, &mut response);
     response
 }
 

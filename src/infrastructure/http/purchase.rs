@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::json::OutcomeBody;
 use super::params::Params;
 use crate::application::catalogue::Item;
-use crate::application::purchase::{PurchaseCommand, Purchased};
+use crate::application::purchase::Purchased;
 use crate::domain::code::CodeClaim;
 use crate::domain::purchase::{Outcome, Verdict};
 
@@ -29,14 +29,22 @@ struct PurchaseBody {
     code: Option<&'static str>,
 }
 
-pub(super) async fn post(
-    State(api): State<Api>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let claim = claim(query.as_deref())?;
+pub(super) async fn post(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+    buy(&api, query.as_deref()).await
+}
+
+/// Buys what the query's code stands for.
+pub(super) async fn buy(api: &Api, query: Option<&str>) -> Response {
+    answer(api, query).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn answer(api: &Api, query: Option<&str>) -> Result<Response, ApiError> {
+    let claim = claim(query)?;
+    let Some(command) = api.purchase.admit(claim) else {
+        return Err(ApiError::CodeNotFound);
+    };
     let purchase = Arc::clone(&api.purchase);
-    let answer = api.run(async move { purchase.execute(PurchaseCommand { claim }).await }).await?;
-    match answer {
+    match api.run(async move { purchase.execute(command).await }).await? {
         Purchased::Settled { outcome, items, replayed } => {
             let mut response = respond(&outcome, items);
             if replayed {

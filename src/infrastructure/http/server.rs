@@ -2,16 +2,19 @@
 //!
 //! Not `axum::serve`, which sets neither `TCP_NODELAY` nor a time for the head nor a bound on connections.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
@@ -36,10 +39,9 @@ pub(crate) struct ServerLimits {
     pub(crate) close_timeout: Duration,
 }
 
-/// A bound listener with what it serves.
+/// A bound listener.
 pub(crate) struct Server {
     listener: TcpListener,
-    router: Router,
     limits: ServerLimits,
 }
 
@@ -48,17 +50,20 @@ impl Server {
     pub(crate) async fn bind(
         name: &str,
         (host, port): (&str, u16),
-        router: Router,
         limits: ServerLimits,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind((host, port)).await?;
         let address: SocketAddr = listener.local_addr()?;
         tracing::info!(server = name, %address, "listening");
-        Ok(Self { listener, router, limits })
+        Ok(Self { listener, limits })
     }
 
-    /// Serves until `stop`; then accepts no more, finishes what was begun and comes back.
-    pub(crate) async fn serve(self, stop: CancellationToken) {
+    /// Serves with `answer` until `stop`; then accepts no more, finishes what was begun and comes back.
+    pub(crate) async fn serve<F, R>(self, answer: F, stop: CancellationToken)
+    where
+        F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
+        R: Future<Output = Result<Response, Infallible>> + Send + 'static,
+    {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
@@ -68,7 +73,7 @@ impl Server {
         let permits = Arc::new(Semaphore::new(self.limits.connections));
         let connections = TaskTracker::new();
         while let Some((stream, permit)) = self.accept(&permits, &stop).await {
-            let service = TowerToHyperService::new(self.router.clone());
+            let service = service_fn(answer.clone());
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(self.limits.write_timeout));
             let stream = TokioIo::new(Box::pin(stream));

@@ -12,8 +12,8 @@ use crate::application::ports::{
     CheckoutBook, CodeSigner, ItemReader, Leadership, Ledger, Meter, SaleBook, SharedMemory,
 };
 use crate::application::purchase::{Purchase, PurchasePorts};
-use crate::application::refusals::Refusals;
-use crate::config::{BatchConfig, Config};
+use crate::application::refusals::{Refusals, Room};
+use crate::config::{BatchConfig, Config, RefusalsConfig};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::cache::{
     Courier, Redis, RedisCodeLock, RedisLeadership, RedisMetrics, RedisNews, RedisSharedMemory,
@@ -185,7 +185,8 @@ impl Shared {
 /// The refusals of one run.
 pub(super) fn refusals(config: &Config, database: Database, instance: &Instance) -> Arc<Refusals> {
     let store = PostgresRefusalStore::new(database, instance.run);
-    Arc::new(Refusals::new(Arc::new(store), config.refusals.max_details))
+    let RefusalsConfig { max_details: burst, details_per_flush: refill, .. } = config.refusals;
+    Arc::new(Refusals::new(Arc::new(store), Room { burst, refill }))
 }
 
 fn limits(batch: &BatchConfig, size: usize, writers: usize) -> BatchLimits {

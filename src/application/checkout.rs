@@ -184,7 +184,11 @@ impl Checkout {
     }
 
     /// The refusals that cost no I/O.
-    fn refused_by_memory(&self, known: &KnownSale, command: &CheckoutCommand) -> Option<CheckoutAnswer> {
+    fn refused_by_memory(
+        &self,
+        known: &KnownSale,
+        command: &CheckoutCommand,
+    ) -> Option<CheckoutAnswer> {
         match self.board.state(known) {
             Some(SaleState::Upcoming) => return Some(refused(RefusalReason::NotStarted)),
             Some(SaleState::Ended) => return Some(refused(RefusalReason::Ended)),

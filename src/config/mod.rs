@@ -206,6 +206,7 @@ pub struct RedisConfig {
 pub struct RefusalsConfig {
     pub flush_interval: Duration,
     pub max_details: usize,
+    pub details_per_flush: usize,
 }
 
 /// `log.format`

@@ -251,6 +251,7 @@ pub(super) fn refusals(read: &mut Reader) -> RefusalsConfig {
     RefusalsConfig {
         flush_interval: read.duration("refusals.flush_interval", 10 * MS..=SECOND),
         max_details: read.number("refusals.max_details", 0..=1_000_000),
+        details_per_flush: read.number("refusals.details_per_flush", 0..=1_000_000),
     }
 }
 

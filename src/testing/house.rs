@@ -14,7 +14,7 @@ use crate::application::ports::{
     CheckoutBook, CodeSigner, Collected, Ledger, Operation, RefusalReason, Settled,
 };
 use crate::application::purchase::PurchasePorts;
-use crate::application::refusals::Refusals;
+use crate::application::refusals::{Refusals, Room};
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::AttemptId;
 use crate::domain::sale::{NewSale, Sale, SaleWindow};
@@ -46,7 +46,7 @@ impl House {
         let record = Arc::<FakeRefusals>::default();
         Self {
             board: Arc::new(Board::new(shop.clone(), shop.clone(), clock.clone(), 10)),
-            refusals: Arc::new(Refusals::new(record.instance(1), 100)),
+            refusals: Arc::new(Refusals::new(record.instance(1), Room { burst: 100, refill: 100 })),
             locks: FakeCodeLocks::new(Arc::clone(&clock)),
             memory: Arc::default(),
             news: Arc::default(),

@@ -16,6 +16,11 @@ use super::{BatchLimits, BatchMetrics, BatchWork, NotServed};
 /// A lane without requests for this long is closed; the next request opens it again.
 const IDLE_AFTER: Duration = Duration::from_secs(30);
 
+/// A writer clears its desk when no batch came for this long.
+const DESK_IDLE: Duration = Duration::from_millis(20);
+/// And after this time at the latest, so that lanes which share what lies on desks get their turn.
+const DESK_AT_MOST: Duration = Duration::from_millis(250);
+
 /// Gathers requests into batches.
 pub(crate) struct Batcher<W: BatchWork> {
     shared: Arc<Shared<W>>,
@@ -96,12 +101,24 @@ impl<W: BatchWork> Shared<W> {
     }
 
     async fn write(self: Arc<Self>, key: W::Key, queue: Queue<W>) {
-        while let Some(batch) = self.next_batch(key, &queue).await {
+        let (mut desk, mut since) = (W::Desk::default(), Instant::now());
+        loop {
+            let soon = tokio::time::timeout(DESK_IDLE, self.next_batch(key, &queue));
+            let next = if let Ok(next) = soon.await {
+                next
+            } else {
+                (desk, since) = (W::Desk::default(), Instant::now());
+                self.next_batch(key, &queue).await
+            };
+            let Some(batch) = next else { return };
             let (requests, replies) = self.begin(batch);
             if requests.is_empty() {
                 continue;
             }
-            let answers = self.work.serve(key, requests).await;
+            if since.elapsed() > DESK_AT_MOST {
+                (desk, since) = (W::Desk::default(), Instant::now());
+            }
+            let answers = self.work.serve(&mut desk, key, requests).await;
             for (reply, answer) in replies.into_iter().zip(answers) {
                 // A caller that went away does not want its answer any more.
                 let _ = reply.send(Ok(answer));
@@ -171,8 +188,9 @@ mod tests {
         type Key = u8;
         type Request = ();
         type Reply = usize;
+        type Desk = ();
 
-        async fn serve(&self, _key: u8, requests: Vec<()>) -> Vec<usize> {
+        async fn serve(&self, (): &mut (), _key: u8, requests: Vec<()>) -> Vec<usize> {
             self.0.acquire().await.unwrap().forget();
             vec![requests.len(); requests.len()]
         }

@@ -36,8 +36,16 @@ pub(crate) trait BatchWork: Send + Sync + 'static {
     /// What a caller gets back.
     type Reply: Send + 'static;
 
+    /// What a writer keeps at hand from batch to batch while there is work, such as a connection.
+    type Desk: Default + Send + 'static;
+
     /// Serves the requests, in order; MUST answer with one reply for each.
-    async fn serve(&self, key: Self::Key, requests: Vec<Self::Request>) -> Vec<Self::Reply>;
+    async fn serve(
+        &self,
+        desk: &mut Self::Desk,
+        key: Self::Key,
+        requests: Vec<Self::Request>,
+    ) -> Vec<Self::Reply>;
 }
 
 /// The request was not executed.

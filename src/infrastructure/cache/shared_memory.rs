@@ -67,8 +67,9 @@ impl BatchWork for Door {
     type Key = SaleId;
     type Request = Knock;
     type Reply = Belief;
+    type Desk = ();
 
-    async fn serve(&self, _sale: SaleId, knocks: Vec<Knock>) -> Vec<Belief> {
+    async fn serve(&self, (): &mut (), _sale: SaleId, knocks: Vec<Knock>) -> Vec<Belief> {
         match self.ask(&knocks).await {
             Ok(beliefs) => beliefs.into_iter().map(belief).collect(),
             Err(error) => {

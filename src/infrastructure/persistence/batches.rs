@@ -4,13 +4,16 @@
 use std::ops::Range;
 
 use async_trait::async_trait;
+use sqlx::PgConnection;
 
+use super::database::Database;
 use super::error::{DatabaseError, ErrorClass};
+use super::session::Session;
 use crate::application::ports::PortError;
 use crate::domain::ids::SaleId;
 use crate::infrastructure::batching::{BatchWork, NotServed};
 
-/// A transaction that serves a batch of one sale, all or nothing.
+/// What a batch of one sale does within a transaction, all or nothing.
 #[async_trait]
 pub(super) trait BatchTransaction: Send + Sync + 'static {
     /// What is asked.
@@ -24,16 +27,63 @@ pub(super) trait BatchTransaction: Send + Sync + 'static {
     /// looks under the buyers' locks for what an earlier try has done.
     async fn run(
         &self,
+        connection: &mut PgConnection,
         sale: SaleId,
         requests: &[Self::Request],
     ) -> Result<Vec<Self::Reply>, DatabaseError>;
+
+    /// A table was not there: forgets where the sale's rows were found.
+    fn forget(&self, sale: SaleId);
 }
 
 /// Runs batches, again or in parts where that may help.
 pub(super) struct Splitting<T> {
+    pub(super) database: Database,
     pub(super) transaction: T,
     /// How often the same requests are tried again.
     pub(super) retries: u32,
+}
+
+#[async_trait]
+impl<T: BatchTransaction> BatchWork for Splitting<T> {
+    type Key = SaleId;
+    type Request = T::Request;
+    type Reply = Result<T::Reply, PortError>;
+    type Desk = Session;
+
+    async fn serve(
+        &self,
+        session: &mut Session,
+        sale: SaleId,
+        requests: Vec<T::Request>,
+    ) -> Vec<Self::Reply> {
+        let mut attempts = InTransactions { session, batch: self, sale };
+        split(&mut attempts, &requests, self.retries, T::WHAT).await
+    }
+}
+
+/// One try at a part of a batch, all or nothing.
+#[async_trait]
+trait Attempts<Request, Reply>: Send {
+    async fn attempt(&mut self, part: &[Request]) -> Result<Vec<Reply>, DatabaseError>;
+}
+
+struct InTransactions<'a, T> {
+    session: &'a mut Session,
+    batch: &'a Splitting<T>,
+    sale: SaleId,
+}
+
+#[async_trait]
+impl<T: BatchTransaction> Attempts<T::Request, T::Reply> for InTransactions<'_, T> {
+    async fn attempt(&mut self, part: &[T::Request]) -> Result<Vec<T::Reply>, DatabaseError> {
+        let Splitting { database, transaction, .. } = self.batch;
+        let result = self.session.run(database, transaction, self.sale, part).await;
+        if result.as_ref().is_err_and(DatabaseError::is_missing_table) {
+            transaction.forget(self.sale);
+        }
+        result
+    }
 }
 
 /// What to do about a part that failed.
@@ -43,65 +93,62 @@ enum Next {
     GiveUp,
 }
 
-#[async_trait]
-impl<T: BatchTransaction> BatchWork for Splitting<T> {
-    type Key = SaleId;
-    type Request = T::Request;
-    type Reply = Result<T::Reply, PortError>;
-
-    async fn serve(&self, sale: SaleId, requests: Vec<T::Request>) -> Vec<Self::Reply> {
-        let mut replies = Vec::with_capacity(requests.len());
-        // A stack whose top is the earliest part: replies come out in the order of the requests.
-        let mut parts = vec![(0..requests.len(), 0)];
-        while let Some((part, tries)) = parts.pop() {
-            let error = match self.transaction.run(sale, &requests[part.clone()]).await {
-                Ok(answers) => {
-                    replies.extend(answers.into_iter().map(Ok));
-                    continue;
-                }
-                Err(error) => error,
-            };
-            match self.next(&error, &part, tries) {
-                Next::Again => parts.push((part, tries + 1)),
-                Next::Halves => {
-                    let middle = part.start + part.len() / 2;
-                    parts.push((middle..part.end, tries));
-                    parts.push((part.start..middle, tries));
-                }
-                Next::GiveUp => replies.extend(part_fails::<T>(part.len(), &error)),
+async fn split<Request: Sync, Reply>(
+    attempts: &mut dyn Attempts<Request, Reply>,
+    requests: &[Request],
+    retries: u32,
+    what: &'static str,
+) -> Vec<Result<Reply, PortError>> {
+    let mut replies = Vec::with_capacity(requests.len());
+    // A stack whose top is the earliest part: replies come out in the order of the requests.
+    let mut parts = vec![(0..requests.len(), 0)];
+    while let Some((part, tries)) = parts.pop() {
+        let error = match attempts.attempt(&requests[part.clone()]).await {
+            Ok(answers) => {
+                replies.extend(answers.into_iter().map(Ok));
+                continue;
             }
+            Err(error) => error,
+        };
+        match next(&error, &part, tries < retries) {
+            Next::Again => parts.push((part, tries + 1)),
+            Next::Halves => {
+                let middle = part.start + part.len() / 2;
+                parts.push((middle..part.end, tries));
+                parts.push((part.start..middle, tries));
+            }
+            Next::GiveUp => replies.extend(part_fails(part.len(), &error, what)),
         }
-        replies
+    }
+    replies
+}
+
+fn next(error: &DatabaseError, part: &Range<usize>, may_try_again: bool) -> Next {
+    let is_many = part.len() > 1;
+    match error.class() {
+        ErrorClass::Transient if is_many && error.is_lock_wait() => Next::Halves,
+        ErrorClass::Transient | ErrorClass::Connection if may_try_again => Next::Again,
+        ErrorClass::Permanent | ErrorClass::Transient if is_many => Next::Halves,
+        ErrorClass::Permanent
+        | ErrorClass::Transient
+        | ErrorClass::Connection
+        | ErrorClass::Timeout => Next::GiveUp,
     }
 }
 
-impl<T: BatchTransaction> Splitting<T> {
-    fn next(&self, error: &DatabaseError, part: &Range<usize>, tries: u32) -> Next {
-        let is_many = part.len() > 1;
-        match error.class() {
-            ErrorClass::Transient if is_many && error.is_lock_wait() => Next::Halves,
-            ErrorClass::Transient | ErrorClass::Connection if tries < self.retries => Next::Again,
-            ErrorClass::Permanent | ErrorClass::Transient if is_many => Next::Halves,
-            ErrorClass::Permanent
-            | ErrorClass::Transient
-            | ErrorClass::Connection
-            | ErrorClass::Timeout => Next::GiveUp,
-        }
-    }
-}
-
-fn part_fails<T: BatchTransaction>(
+fn part_fails<Reply>(
     callers: usize,
     error: &DatabaseError,
-) -> impl Iterator<Item = Result<T::Reply, PortError>> {
+    what: &'static str,
+) -> impl Iterator<Item = Result<Reply, PortError>> + use<Reply> {
     let class = error.class();
     let text = error.to_string();
     (0..callers).map(move |_| {
         let source = text.clone().into();
         Err(match class {
-            ErrorClass::Permanent => PortError::Broken { what: T::WHAT, source },
+            ErrorClass::Permanent => PortError::Broken { what, source },
             ErrorClass::Transient | ErrorClass::Timeout | ErrorClass::Connection => {
-                PortError::Unavailable { what: T::WHAT, source }
+                PortError::Unavailable { what, source }
             }
         })
     })
@@ -117,46 +164,38 @@ pub(super) fn not_served(what: &'static str, reason: NotServed) -> PortError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
-    /// Fails every batch that holds a poisoned request (negative), and the first `races` runs.
+    /// Fails every part that holds a poisoned request (negative), and the first `races` runs.
     struct Scripted {
-        races: Mutex<u32>,
-        runs: Mutex<Vec<Vec<i32>>>,
+        races: u32,
+        runs: Vec<Vec<i32>>,
     }
 
     #[async_trait]
-    impl BatchTransaction for Scripted {
-        type Request = i32;
-        type Reply = i32;
-        const WHAT: &'static str = "test";
-
-        async fn run(&self, _: SaleId, requests: &[i32]) -> Result<Vec<i32>, DatabaseError> {
-            self.runs.lock().unwrap().push(requests.to_vec());
-            let mut races = self.races.lock().unwrap();
-            if *races > 0 {
-                *races -= 1;
+    impl Attempts<i32, i32> for Scripted {
+        async fn attempt(&mut self, part: &[i32]) -> Result<Vec<i32>, DatabaseError> {
+            self.runs.push(part.to_vec());
+            if self.races > 0 {
+                self.races -= 1;
                 return Err(DatabaseError::Raced("test"));
             }
-            if requests.iter().any(|request| *request < 0) {
+            if part.iter().any(|request| *request < 0) {
                 return Err(DatabaseError::Unreadable("test"));
             }
-            Ok(requests.to_vec())
+            Ok(part.to_vec())
         }
     }
 
-    fn splitting(races: u32) -> Splitting<Scripted> {
-        let transaction = Scripted { races: Mutex::new(races), runs: Mutex::default() };
-        Splitting { transaction, retries: 2 }
+    async fn served(races: u32, requests: &[i32]) -> (Vec<Result<i32, PortError>>, Vec<Vec<i32>>) {
+        let mut attempts = Scripted { races, runs: Vec::new() };
+        let replies = split(&mut attempts, requests, 2, "test").await;
+        (replies, attempts.runs)
     }
 
     #[tokio::test]
     async fn a_poisoned_request_fails_alone_and_replies_keep_their_order() {
-        let batch = splitting(0);
-
-        let replies = batch.serve(SaleId::new(1).unwrap(), vec![1, 2, -3, 4, 5, 6, 7]).await;
+        let (replies, _) = served(0, &[1, 2, -3, 4, 5, 6, 7]).await;
 
         let replies: Vec<_> = replies.into_iter().map(Result::ok).collect();
         assert_eq!(replies, [Some(1), Some(2), None, Some(4), Some(5), Some(6), Some(7)]);
@@ -164,19 +203,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_lost_race_is_run_again_whole() {
-        let batch = splitting(2);
-
-        let replies = batch.serve(SaleId::new(1).unwrap(), vec![1, 2]).await;
+        let (replies, runs) = served(2, &[1, 2]).await;
 
         assert!(replies.iter().all(Result::is_ok));
-        assert_eq!(batch.transaction.runs.lock().unwrap().len(), 3);
+        assert_eq!(runs, [[1, 2], [1, 2], [1, 2]]);
     }
 
     #[tokio::test]
     async fn a_race_that_is_always_lost_ends() {
-        let batch = splitting(u32::MAX);
-
-        let replies = batch.serve(SaleId::new(1).unwrap(), vec![1, 2, 3]).await;
+        let (replies, _) = served(u32::MAX, &[1, 2, 3]).await;
 
         assert!(replies.iter().all(|reply| matches!(reply, Err(PortError::Unavailable { .. }))));
     }

@@ -23,7 +23,8 @@ impl PostgresCheckoutBook {
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
     ) -> Self {
-        let work = Splitting { transaction: CollectBatch::new(database), retries };
+        let transaction = CollectBatch::new(database.clone());
+        let work = Splitting { database, transaction, retries };
         Self { batcher: Batcher::new("checkout", work, limits, metrics, scope) }
     }
 }

@@ -1,11 +1,11 @@
 //! The transaction behind every checkout: a batch of lines for one sale, collected together.
 //!
 //! 1. Lock the buyers' rows that exist, by the bytes of their ids.
-//! 2. In later statements, because the first may have waited: read the sale with the clock, which wanted items are sold out,
-//!    and the baskets of open attempts.
+//! 2. In a later statement, because the first may have waited: read the sale with the clock, which wanted items are sold
+//!    out, and the lines of open attempts.
 //! 3. Decide each request in arrival order.
-//! 4. Write. A buyer who had no row gets one together with the attempt; if another instance was faster with it, roll back
-//!    and decide again.
+//! 4. Write. A buyer who had no row gets one together with the attempt; if another instance was faster with it, the row's
+//!    key says so: roll back and decide again.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -14,87 +14,106 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::attempt_ids::AttemptIds;
-use super::baskets;
+use super::baskets::lines_by_attempt;
 use super::batches::BatchTransaction;
 use super::database::Database;
 use super::error::DatabaseError;
 use super::metrics::Statement;
-use super::transaction::Options;
+use super::partitions::{Partitions, Statements, sql};
+use super::place::Place;
 use crate::application::ports::{Collect, Collected, StockFacts};
 use crate::domain::checkout::Standing;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::{SaleState, SaleWindow};
 
+/// One row of arrays, because a row each costs both sides more than what is in it.
 const LOCK_BUYERS: &str = r"
-    SELECT b.user_id, b.place, b.open_attempt, b.bought
+    SELECT coalesce(array_agg(b.user_id), '{}'), coalesce(array_agg(b.place), '{}'),
+           coalesce(array_agg(b.open_attempt), '{}'), coalesce(array_agg(b.bought), '{}')
     FROM unnest($2::text[]) AS t(user_id)
     CROSS JOIN LATERAL (
-        SELECT user_id, ctid::text AS place, open_attempt, bought FROM buyers
+        SELECT user_id, ctid AS place, open_attempt, bought FROM buyers{of_sale}
         WHERE sale_id = $1 AND user_id = t.user_id
         OFFSET 0
         FOR NO KEY UPDATE
     ) AS b
 ";
 
-const READ_SALE: &str = r"
+const READ: &str = r"
     SELECT s.starts_at, s.ends_at, s.buyer_limit, s.generation, clock_timestamp() AS now,
-           ARRAY(
-               SELECT t.item_no
-               FROM unnest($2::int[]) AS t(item_no)
-               CROSS JOIN LATERAL (
-                   SELECT 1 FROM item_stock
-                   WHERE sale_id = $1 AND item_no = t.item_no AND sold >= stock
-                   OFFSET 0
-               ) AS gone
-           ) AS sold_out
+           g.sold_out, l.attempts, l.items, l.quantities
     FROM sales AS s
+    CROSS JOIN (
+        SELECT coalesce(array_agg(t.item_no), '{}') AS sold_out
+        FROM unnest($2::int[]) AS t(item_no)
+        CROSS JOIN LATERAL (
+            SELECT 1 FROM item_stock{of_sale}
+            WHERE sale_id = $1 AND item_no = t.item_no AND sold >= stock
+            OFFSET 0
+        ) AS gone
+    ) AS g
+    CROSS JOIN (
+        SELECT coalesce(array_agg(t.attempt_id), '{}') AS attempts,
+               coalesce(array_agg(l.item_no), '{}') AS items,
+               coalesce(array_agg(l.quantity), '{}') AS quantities
+        FROM unnest($3::bigint[]) AS t(attempt_id)
+        CROSS JOIN LATERAL (
+            SELECT item_no, quantity FROM checkout_items{of_sale}
+            WHERE sale_id = $1 AND attempt_id = t.attempt_id
+            ORDER BY added_at, item_no
+            OFFSET 0
+        ) AS l
+    ) AS l
     WHERE s.id = $1
 ";
 
+/// Only lines of attempts that were there before can meet a line of the same item: the others need not look for one.
 const WRITE: &str = r"
     WITH new_buyer AS (
-        INSERT INTO buyers (sale_id, user_id, open_attempt, bought, buyer_limit)
+        INSERT INTO buyers{of_sale} (sale_id, user_id, open_attempt, bought, buyer_limit)
         SELECT $1, t.user_id, t.attempt_id, 0, $2
         FROM unnest($3::text[], $4::bigint[]) AS t(user_id, attempt_id)
-        ON CONFLICT DO NOTHING
-        RETURNING 1
     ), old_buyer AS (
-        UPDATE buyers AS b
+        UPDATE buyers{of_sale} AS b
         SET open_attempt = t.attempt_id
-        FROM unnest($5::text[], $6::text[], $7::bigint[]) AS t(place, user_id, attempt_id)
-        WHERE b.sale_id = $1 AND b.ctid = t.place::tid AND b.user_id = t.user_id
+        FROM unnest($5::tid[], $6::text[], $7::bigint[]) AS t(place, user_id, attempt_id)
+        WHERE b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1
           AND b.open_attempt IS NULL
         RETURNING 1
     ), attempt AS (
-        INSERT INTO checkout_attempts (sale_id, id, user_id, created_at)
+        INSERT INTO checkout_attempts{of_sale} (sale_id, id, user_id, created_at)
         SELECT $1, t.id, t.user_id, $8
         FROM unnest($9::bigint[], $10::text[]) AS t(id, user_id)
-    ), line AS (
-        INSERT INTO checkout_items (sale_id, attempt_id, item_no, quantity, added_at)
+    ), first_line AS (
+        INSERT INTO checkout_items{of_sale} (sale_id, attempt_id, item_no, quantity, added_at)
         SELECT $1, t.attempt_id, t.item_no, t.quantity, $8
         FROM unnest($11::bigint[], $12::int[], $13::int[]) AS t(attempt_id, item_no, quantity)
+    ), later_line AS (
+        INSERT INTO checkout_items{of_sale} (sale_id, attempt_id, item_no, quantity, added_at)
+        SELECT $1, t.attempt_id, t.item_no, t.quantity, $8
+        FROM unnest($14::bigint[], $15::int[], $16::int[]) AS t(attempt_id, item_no, quantity)
         ON CONFLICT (sale_id, attempt_id, item_no) DO UPDATE
         SET quantity = EXCLUDED.quantity
     )
-    SELECT (SELECT count(*) FROM new_buyer), (SELECT count(*) FROM old_buyer)
+    SELECT count(*) FROM old_buyer
 ";
+
+/// The statements' places in [`Partitions`].
+const LOCK_BUYERS_AT: usize = 0;
+const READ_AT: usize = 1;
+const WRITE_AT: usize = 2;
 
 /// Collects lines, many in a transaction.
 pub(super) struct CollectBatch {
     database: Database,
     ids: AttemptIds,
+    partitions: Partitions<3>,
 }
 
-/// A buyer whose row is locked.
-#[derive(Debug, sqlx::FromRow)]
-struct BuyerRow {
-    user_id: String,
-    place: String,
-    open_attempt: Option<i64>,
-    bought: i32,
-}
+/// The buyers that have a row, which is locked, column by column.
+type LockedBuyers = (Vec<String>, Vec<Place>, Vec<Option<i64>>, Vec<i32>);
 
-/// The sale as of now.
+/// The sale as of now, and the lines of open attempts, column by column.
 #[derive(Debug, sqlx::FromRow)]
 struct SaleRow {
     starts_at: DateTime<Utc>,
@@ -103,13 +122,16 @@ struct SaleRow {
     generation: i64,
     now: DateTime<Utc>,
     sold_out: Vec<i32>,
+    attempts: Vec<i64>,
+    items: Vec<i32>,
+    quantities: Vec<i32>,
 }
 
 /// What a buyer has, and what this batch makes of it.
 #[derive(Debug, Default)]
 struct Basket {
     /// Where the buyer's row lies, if there is one.
-    place: Option<String>,
+    place: Option<Place>,
     open: Option<AttemptId>,
     /// The attempt that this batch opens.
     opened: Option<AttemptId>,
@@ -129,31 +151,15 @@ impl BatchTransaction for CollectBatch {
 
     async fn run(
         &self,
-        sale: SaleId,
-        requests: &[Collect],
-    ) -> Result<Vec<Collected>, DatabaseError> {
-        self.database
-            .transaction(Options::WRITE, |mut tx| async move {
-                let collected = self.collect(&mut tx, sale, requests).await?;
-                Ok((tx, collected))
-            })
-            .await
-    }
-}
-
-impl CollectBatch {
-    pub(super) fn new(database: Database) -> Self {
-        Self { database, ids: AttemptIds::default() }
-    }
-
-    async fn collect(
-        &self,
         connection: &mut PgConnection,
         sale_id: SaleId,
         requests: &[Collect],
     ) -> Result<Vec<Collected>, DatabaseError> {
-        let mut baskets = self.lock_buyers(connection, sale_id, requests).await?;
-        let sale = self.read_sale(connection, sale_id, requests).await?;
+        let find = self.partitions.statements(connection, sale_id);
+        let statements = self.database.time(Statement::Read, find).await?;
+        let batch = Batch { database: &self.database, statements: &statements, sale_id };
+        let mut baskets = batch.lock_buyers(connection, requests).await?;
+        let sale = batch.read(connection, requests, &mut baskets).await?;
         let window = SaleWindow::new(sale.starts_at, sale.ends_at)
             .ok_or(DatabaseError::Unreadable("sales"))?;
         match window.state_at(sale.now) {
@@ -161,84 +167,96 @@ impl CollectBatch {
             SaleState::Upcoming => return Ok(vec![Collected::NotStarted; requests.len()]),
             SaleState::Ended => return Ok(vec![Collected::Ended; requests.len()]),
         }
-        self.read_baskets(connection, sale_id, &mut baskets).await?;
         let closed = baskets.values().filter(|basket| basket.open.is_none()).count();
         let ids =
             self.ids.take(closed, connection).await.map_err(|error| self.database.note(error))?;
         let replies = decide(requests, &sale, &mut baskets, ids);
-        self.write(connection, sale_id, &sale, &baskets).await?;
+        batch.write(connection, &sale, &baskets).await?;
         Ok(replies)
     }
 
+    fn forget(&self, sale: SaleId) {
+        self.partitions.forget(sale);
+    }
+}
+
+impl CollectBatch {
+    pub(super) fn new(database: Database) -> Self {
+        let partitions = Partitions::new([LOCK_BUYERS, READ, WRITE]);
+        Self { database, ids: AttemptIds::default(), partitions }
+    }
+}
+
+/// The statements of one batch.
+struct Batch<'s> {
+    database: &'s Database,
+    statements: &'s Statements<3>,
+    sale_id: SaleId,
+}
+
+impl Batch<'_> {
     async fn lock_buyers<'a>(
         &self,
         connection: &mut PgConnection,
-        sale: SaleId,
         requests: &'a [Collect],
     ) -> Result<Baskets<'a>, DatabaseError> {
         let mut baskets: Baskets<'a> =
             requests.iter().map(|request| (request.buyer.as_str(), Basket::default())).collect();
         let users: Vec<&str> = baskets.keys().copied().collect();
-        let query = sqlx::query_as(LOCK_BUYERS).bind(sale.get()).bind(users);
-        let rows: Vec<BuyerRow> =
-            self.database.time(Statement::LockBuyers, query.fetch_all(connection)).await?;
-        for row in rows {
-            let Some(basket) = baskets.get_mut(row.user_id.as_str()) else {
+        let query = sqlx::query_as(sql(&self.statements[LOCK_BUYERS_AT]))
+            .bind(self.sale_id.get())
+            .bind(users);
+        let locked: LockedBuyers =
+            self.database.time(Statement::LockBuyers, query.fetch_one(connection)).await?;
+        let (users, places, open, bought) = locked;
+        for (((user, place), open), bought) in users.iter().zip(places).zip(open).zip(bought) {
+            let Some(basket) = baskets.get_mut(user.as_str()) else {
                 continue;
             };
-            basket.place = Some(row.place);
-            basket.open = row.open_attempt.and_then(AttemptId::new);
-            basket.standing.bought = row.bought;
+            basket.place = Some(place);
+            basket.open = open.and_then(AttemptId::new);
+            basket.standing.bought = bought;
         }
         Ok(baskets)
     }
 
-    async fn read_sale(
+    async fn read(
         &self,
         connection: &mut PgConnection,
-        sale: SaleId,
         requests: &[Collect],
+        baskets: &mut Baskets<'_>,
     ) -> Result<SaleRow, DatabaseError> {
         let wanted: BTreeSet<i32> = requests.iter().map(|request| request.line.item.0).collect();
         let wanted: Vec<i32> = wanted.into_iter().collect();
-        let query = sqlx::query_as(READ_SALE).bind(sale.get()).bind(wanted);
-        self.database.time(Statement::ReadSale, query.fetch_one(connection)).await
-    }
-
-    async fn read_baskets(
-        &self,
-        connection: &mut PgConnection,
-        sale: SaleId,
-        baskets: &mut Baskets<'_>,
-    ) -> Result<(), DatabaseError> {
         let open: Vec<i64> =
             baskets.values().filter_map(|basket| Some(basket.open?.get())).collect();
-        if open.is_empty() {
-            return Ok(());
-        }
-        let lines = baskets::read(connection, sale, &open);
-        let mut lines = self.database.time(Statement::ReadBaskets, lines).await?;
+        let query = sqlx::query_as(sql(&self.statements[READ_AT]))
+            .bind(self.sale_id.get())
+            .bind(wanted)
+            .bind(open);
+        let sale: SaleRow =
+            self.database.time(Statement::ReadCheckouts, query.fetch_one(connection)).await?;
+        let mut lines = lines_by_attempt(&sale.attempts, &sale.items, &sale.quantities);
         for basket in baskets.values_mut() {
             if let Some(open) = basket.open {
                 basket.standing.lines = lines.remove(&open.get()).unwrap_or_default();
             }
         }
-        Ok(())
+        Ok(sale)
     }
 
     async fn write(
         &self,
         connection: &mut PgConnection,
-        sale_id: SaleId,
         sale: &SaleRow,
         baskets: &Baskets<'_>,
     ) -> Result<(), DatabaseError> {
         let columns = Columns::of(baskets);
-        if columns.line_attempts.is_empty() {
+        if columns.first.attempts.is_empty() && columns.later.attempts.is_empty() {
             return Ok(());
         }
-        let query = sqlx::query_as::<_, (i64, i64)>(WRITE)
-            .bind(sale_id.get())
+        let query = sqlx::query_scalar::<_, i64>(sql(&self.statements[WRITE_AT]))
+            .bind(self.sale_id.get())
             .bind(sale.buyer_limit)
             .bind(&columns.new_users)
             .bind(&columns.new_attempts)
@@ -248,13 +266,15 @@ impl CollectBatch {
             .bind(sale.now)
             .bind(&columns.attempts)
             .bind(&columns.attempt_users)
-            .bind(&columns.line_attempts)
-            .bind(&columns.line_items)
-            .bind(&columns.line_quantities);
-        let (new, old) =
-            self.database.time(Statement::WriteCheckouts, query.fetch_one(connection)).await?;
-        let (new, old) = (usize::try_from(new), usize::try_from(old));
-        if new != Ok(columns.new_users.len()) || old != Ok(columns.old_users.len()) {
+            .bind(&columns.first.attempts)
+            .bind(&columns.first.items)
+            .bind(&columns.first.quantities)
+            .bind(&columns.later.attempts)
+            .bind(&columns.later.items)
+            .bind(&columns.later.quantities);
+        let written = query.fetch_one(connection);
+        let old = self.database.time(Statement::WriteCheckouts, written).await?;
+        if usize::try_from(old) != Ok(columns.old_users.len()) {
             return Err(self.database.note(DatabaseError::Raced("buyers")));
         }
         Ok(())
@@ -266,14 +286,22 @@ impl CollectBatch {
 struct Columns<'a> {
     new_users: Vec<&'a str>,
     new_attempts: Vec<i64>,
-    old_places: Vec<&'a str>,
+    old_places: Vec<Place>,
     old_users: Vec<&'a str>,
     old_attempts: Vec<i64>,
     attempts: Vec<i64>,
     attempt_users: Vec<&'a str>,
-    line_attempts: Vec<i64>,
-    line_items: Vec<i32>,
-    line_quantities: Vec<i32>,
+    /// Lines of attempts that this batch opens.
+    first: LineColumns,
+    /// Lines of attempts that were open.
+    later: LineColumns,
+}
+
+#[derive(Default)]
+struct LineColumns {
+    attempts: Vec<i64>,
+    items: Vec<i32>,
+    quantities: Vec<i32>,
 }
 
 impl<'a> Columns<'a> {
@@ -283,7 +311,7 @@ impl<'a> Columns<'a> {
             if let Some(opened) = basket.opened {
                 columns.attempts.push(opened.get());
                 columns.attempt_users.push(user);
-                match &basket.place {
+                match basket.place {
                     None => {
                         columns.new_users.push(user);
                         columns.new_attempts.push(opened.get());
@@ -294,17 +322,22 @@ impl<'a> Columns<'a> {
                         columns.old_attempts.push(opened.get());
                     }
                 }
-            }
-            let Some(attempt) = basket.open.or(basket.opened) else {
-                continue;
-            };
-            for (item, quantity) in &basket.set {
-                columns.line_attempts.push(attempt.get());
-                columns.line_items.push(*item);
-                columns.line_quantities.push(*quantity);
+                columns.first.push(opened, &basket.set);
+            } else if let Some(open) = basket.open {
+                columns.later.push(open, &basket.set);
             }
         }
         columns
+    }
+}
+
+impl LineColumns {
+    fn push(&mut self, attempt: AttemptId, set: &BTreeMap<i32, i32>) {
+        for (item, quantity) in set {
+            self.attempts.push(attempt.get());
+            self.items.push(*item);
+            self.quantities.push(*quantity);
+        }
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 use secrecy::ExposeSecret;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Postgres};
 use tokio::sync::Semaphore;
 use tracing::log::LevelFilter;
 
@@ -123,6 +124,14 @@ impl Database {
     /// The pool, for statements outside a transaction.
     pub(super) fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// A connection from the pool.
+    pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, DatabaseError> {
+        let since = Instant::now();
+        let connection = self.pool.acquire().await;
+        self.metrics.acquired(since.elapsed());
+        connection.map_err(|error| self.note(error.into()))
     }
 
     /// Begins a transaction on a connection from the pool.

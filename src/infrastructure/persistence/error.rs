@@ -68,6 +68,11 @@ impl DatabaseError {
         matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some("55P03"))
     }
 
+    /// Whether a table was not there (any more).
+    pub(crate) fn is_missing_table(&self) -> bool {
+        matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some("42P01"))
+    }
+
     /// What the application is told.
     pub(crate) fn into_port_error(self, what: &'static str) -> PortError {
         match self.class() {

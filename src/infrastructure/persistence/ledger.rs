@@ -29,7 +29,7 @@ impl PostgresLedger {
         scope: (TaskTracker, CancellationToken),
     ) -> Self {
         let transaction = SettleBatch::new(database.clone());
-        let work = Splitting { transaction, retries };
+        let work = Splitting { database: database.clone(), transaction, retries };
         Self { database, batcher: Batcher::new("purchase", work, limits, metrics, scope) }
     }
 }

@@ -12,14 +12,15 @@ use super::error::ErrorClass;
 /// Statements that are timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Statement {
+    Begin,
     LockBuyers,
-    ReadBaskets,
-    ReadSale,
+    ReadCheckouts,
     WriteCheckouts,
     ReadOutcomes,
     LockItems,
     WritePurchases,
     Commit,
+    Rollback,
     LiveSales,
     Catalogue,
     Read,
@@ -28,15 +29,16 @@ pub(crate) enum Statement {
 }
 
 impl Statement {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
+        Self::Begin,
         Self::LockBuyers,
-        Self::ReadBaskets,
-        Self::ReadSale,
+        Self::ReadCheckouts,
         Self::WriteCheckouts,
         Self::ReadOutcomes,
         Self::LockItems,
         Self::WritePurchases,
         Self::Commit,
+        Self::Rollback,
         Self::LiveSales,
         Self::Catalogue,
         Self::Read,
@@ -46,14 +48,15 @@ impl Statement {
 
     fn as_str(self) -> &'static str {
         match self {
+            Self::Begin => "begin",
             Self::LockBuyers => "lock_buyers",
-            Self::ReadBaskets => "read_baskets",
-            Self::ReadSale => "read_sale",
+            Self::ReadCheckouts => "read_checkouts",
             Self::WriteCheckouts => "write_checkouts",
             Self::ReadOutcomes => "read_outcomes",
             Self::LockItems => "lock_items",
             Self::WritePurchases => "write_purchases",
             Self::Commit => "commit",
+            Self::Rollback => "rollback",
             Self::LiveSales => "live_sales",
             Self::Catalogue => "catalogue",
             Self::Read => "read",

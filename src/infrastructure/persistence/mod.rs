@@ -9,10 +9,11 @@
 //!
 //! **Plans do not depend on statistics.** A table that was empty a minute ago has a million rows now. Each look-up of many
 //! keys is driven from the array, `unnest(…) CROSS JOIN LATERAL (… OFFSET 0)`, which leaves the planner no other
-//! join to choose, and rows that are locked are updated by `ctid`, with the condition kept.
+//! join to choose, and rows that are locked are updated by `ctid`, with the condition kept. The batches' statements name the
+//! partition that holds the sale ([`partitions`]), and are planned once, without sequential scans ([`session`]).
 //!
 //! - [`database`]: pool, connecting, classes of errors. [`transaction`]: the one way to run a transaction.
-//! - [`batches`]: group commit with split and retry, used by [`checkout_book`] and [`ledger`].
+//! - [`batches`]: group commit with split and retry, on a [`session`] each writer keeps, used by [`checkout_book`] and [`ledger`].
 //! - one file an adapter: [`sale_book`], [`item_reader`], [`purchase_history`], [`refusal_store`], [`inspector`], [`health`].
 //! - [`database_clock`]: the database's clock as measured from here. [`attempt_ids`]: numbers in blocks.
 
@@ -31,9 +32,12 @@ mod ledger;
 mod metrics;
 mod migrate;
 mod outcomes;
+mod partitions;
+mod place;
 mod purchase_history;
 mod refusal_store;
 mod sale_book;
+mod session;
 mod settle_batch;
 mod settle_rows;
 mod standing_reader;

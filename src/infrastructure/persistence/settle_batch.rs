@@ -1,8 +1,8 @@
 //! The transaction behind every purchase: a batch of attempts of one sale, decided and stored together.
 //!
 //! 1. Lock the buyers' rows, by the bytes of their ids.
-//! 2. In later statements, because the first may have waited: read stored outcomes and baskets; lock the wanted items that
-//!    are not sold out, by number; read the clock once all locks are held.
+//! 2. In later statements, because the first may have waited: read stored outcomes; read the checkouts' lines and lock the
+//!    wanted items that are not sold out, by number; read the clock once all locks are held.
 //! 3. Let [`settle`] decide.
 //! 4. Write with conditions. Fewer rows than decided means that the decision was made on something else than the rows:
 //!    roll back and decide again.
@@ -13,27 +13,34 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::PgConnection;
 
+use super::baskets::lines_by_attempt;
 use super::batches::BatchTransaction;
 use super::database::Database;
 use super::error::DatabaseError;
 use super::metrics::Statement;
-use super::settle_rows::{Decided, LockedBuyer, LockedItems};
-use super::transaction::Options;
-use super::{baskets, outcomes};
+use super::outcomes;
+use super::partitions::{Partitions, Statements, sql};
+use super::settle_rows::{BuyerRows, Decided, LockedBuyer, LockedItems};
 use crate::application::ports::{Decision, Settled, StockFacts};
-use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
+use crate::domain::checkout::Line;
+use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::domain::sale::{SaleState, SaleWindow};
 use crate::domain::settlement::{Allowance, Request, Settlement, settle};
 
 /// Attempts are looked up before the lock because they never change.
 const LOCK_BUYERS: &str = r#"
-    SELECT a.attempt_id, b.user_id, b.place, b.open_attempt, b.bought, b.buyer_limit
+    SELECT coalesce(array_agg(a.attempt_id), '{}') AS attempts,
+           coalesce(array_agg(b.user_id), '{}') AS users,
+           coalesce(array_agg(b.place), '{}') AS places,
+           coalesce(array_agg(b.open_attempt), '{}') AS open,
+           coalesce(array_agg(b.bought), '{}') AS bought,
+           coalesce(array_agg(b.buyer_limit), '{}') AS limits
     FROM (
         SELECT t.attempt_id, c.user_id
         FROM unnest($2::bigint[]) AS t(attempt_id)
         CROSS JOIN LATERAL (
-            SELECT user_id FROM checkout_attempts
+            SELECT user_id FROM checkout_attempts{of_sale}
             WHERE sale_id = $1 AND id = t.attempt_id
             OFFSET 0
         ) AS c
@@ -41,27 +48,37 @@ const LOCK_BUYERS: &str = r#"
         OFFSET 0
     ) AS a
     CROSS JOIN LATERAL (
-        SELECT user_id, ctid::text AS place, open_attempt, bought, buyer_limit FROM buyers
+        SELECT user_id, ctid AS place, open_attempt, bought, buyer_limit FROM buyers{of_sale}
         WHERE sale_id = $1 AND user_id = a.user_id
         OFFSET 0
         FOR NO KEY UPDATE
     ) AS b
 "#;
 
-/// The aggregate is complete, and so all locks are held, before the outer row reads the clock.
+/// The aggregate over `locked` is complete, and so all locks are held, before the outer row reads the clock.
 const LOCK_ITEMS: &str = r"
-    WITH locked AS MATERIALIZED (
-        SELECT i.item_no, i.place, i.stock, i.sold
-        FROM unnest($2::int[]) AS t(item_no)
+    WITH basket AS MATERIALIZED (
+        SELECT t.attempt_id, l.item_no, l.quantity
+        FROM unnest($2::bigint[]) AS t(attempt_id)
         CROSS JOIN LATERAL (
-            SELECT item_no, ctid::text AS place, stock, sold FROM item_stock
+            SELECT item_no, quantity FROM checkout_items{of_sale}
+            WHERE sale_id = $1 AND attempt_id = t.attempt_id
+            ORDER BY added_at, item_no
+            OFFSET 0
+        ) AS l
+    ), locked AS MATERIALIZED (
+        SELECT i.item_no, i.place, i.stock, i.sold
+        FROM (SELECT DISTINCT item_no FROM basket ORDER BY item_no OFFSET 0) AS t
+        CROSS JOIN LATERAL (
+            SELECT item_no, ctid AS place, stock, sold FROM item_stock{of_sale}
             WHERE sale_id = $1 AND item_no = t.item_no AND sold < stock
             OFFSET 0
             FOR NO KEY UPDATE
         ) AS i
     )
     SELECT s.starts_at, s.ends_at, s.generation, clock_timestamp() AS now,
-           l.items, l.places, l.stock, l.sold
+           l.items, l.places, l.stock, l.sold,
+           b.basket_attempts, b.basket_items, b.basket_quantities
     FROM (
         SELECT coalesce(array_agg(item_no), '{}') AS items,
                coalesce(array_agg(place), '{}') AS places,
@@ -69,35 +86,41 @@ const LOCK_ITEMS: &str = r"
                coalesce(array_agg(sold), '{}') AS sold
         FROM locked
     ) AS l
+    CROSS JOIN (
+        SELECT coalesce(array_agg(attempt_id), '{}') AS basket_attempts,
+               coalesce(array_agg(item_no), '{}') AS basket_items,
+               coalesce(array_agg(quantity), '{}') AS basket_quantities
+        FROM basket
+    ) AS b
     CROSS JOIN sales AS s
     WHERE s.id = $1
 ";
 
 const WRITE: &str = r"
     WITH stock AS (
-        UPDATE item_stock AS i
+        UPDATE item_stock{of_sale} AS i
         SET sold = i.sold + t.pieces
-        FROM unnest($2::text[], $3::int[], $4::int[]) AS t(place, item_no, pieces)
-        WHERE i.sale_id = $1 AND i.ctid = t.place::tid AND i.item_no = t.item_no
+        FROM unnest($2::tid[], $3::int[], $4::int[]) AS t(place, item_no, pieces)
+        WHERE i.ctid = t.place AND i.item_no = t.item_no AND i.sale_id + 0 = $1
           AND i.sold + t.pieces <= i.stock
         RETURNING 1
     ), buyer AS (
-        UPDATE buyers AS b
+        UPDATE buyers{of_sale} AS b
         SET bought = b.bought + t.pieces,
             open_attempt = CASE WHEN b.open_attempt = t.closes THEN NULL ELSE b.open_attempt END
-        FROM unnest($5::text[], $6::text[], $7::int[], $8::bigint[])
+        FROM unnest($5::tid[], $6::text[], $7::int[], $8::bigint[])
             AS t(place, user_id, pieces, closes)
-        WHERE b.sale_id = $1 AND b.ctid = t.place::tid AND b.user_id = t.user_id
+        WHERE b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1
           AND b.bought + t.pieces <= b.buyer_limit
         RETURNING 1
     ), outcome AS (
-        INSERT INTO purchases
+        INSERT INTO purchases{of_sale}
             (sale_id, attempt_id, user_id, purchased_at, total_purchased, failed_count)
         SELECT $1, t.attempt_id, t.user_id, $13, t.total, t.failed
         FROM unnest($9::bigint[], $10::text[], $11::int[], $12::int[])
             AS t(attempt_id, user_id, total, failed)
     ), line AS (
-        INSERT INTO purchase_items (sale_id, attempt_id, item_no, quantity, outcome)
+        INSERT INTO purchase_items{of_sale} (sale_id, attempt_id, item_no, quantity, outcome)
         SELECT $1, t.attempt_id, t.item_no, t.quantity, t.outcome
         FROM unnest($14::bigint[], $15::int[], $16::int[], $17::text[])
             AS t(attempt_id, item_no, quantity, outcome)
@@ -105,9 +128,15 @@ const WRITE: &str = r"
     SELECT (SELECT count(*) FROM stock), (SELECT count(*) FROM buyer)
 ";
 
+/// The statements' places in [`Partitions`].
+const LOCK_BUYERS_AT: usize = 0;
+const LOCK_ITEMS_AT: usize = 1;
+const WRITE_AT: usize = 2;
+
 /// Settles attempts, many in a transaction.
 pub(super) struct SettleBatch {
     database: Database,
+    partitions: Partitions<3>,
 }
 
 #[async_trait]
@@ -118,31 +147,15 @@ impl BatchTransaction for SettleBatch {
 
     async fn run(
         &self,
-        sale: SaleId,
-        attempts: &[AttemptId],
-    ) -> Result<Vec<Settled>, DatabaseError> {
-        self.database
-            .transaction(Options::WRITE, |mut tx| async move {
-                let settled = self.settle(&mut tx, sale, attempts).await?;
-                Ok((tx, settled))
-            })
-            .await
-    }
-}
-
-impl SettleBatch {
-    pub(super) fn new(database: Database) -> Self {
-        Self { database }
-    }
-
-    async fn settle(
-        &self,
         connection: &mut PgConnection,
         sale: SaleId,
         attempts: &[AttemptId],
     ) -> Result<Vec<Settled>, DatabaseError> {
-        let buyers = self.lock_buyers(connection, sale, attempts).await?;
-        let mut replies = self.stored(connection, sale, &buyers).await?;
+        let find = self.partitions.statements(connection, sale);
+        let statements = self.database.time(Statement::Read, find).await?;
+        let batch = Batch { database: &self.database, statements: &statements, sale };
+        let buyers = batch.lock_buyers(connection, attempts).await?;
+        let mut replies = batch.stored(connection, &buyers).await?;
         let mut seen = BTreeSet::new();
         let undecided: Vec<&LockedBuyer> = attempts
             .iter()
@@ -150,44 +163,60 @@ impl SettleBatch {
             .filter_map(|attempt| buyers.get(attempt))
             .collect();
         if !undecided.is_empty() {
-            replies.extend(self.decide(connection, sale, &undecided).await?);
+            replies.extend(batch.decide(connection, &undecided).await?);
         }
         Ok(attempts.iter().map(|attempt| reply_to(*attempt, &mut replies)).collect())
     }
 
+    fn forget(&self, sale: SaleId) {
+        self.partitions.forget(sale);
+    }
+}
+
+impl SettleBatch {
+    pub(super) fn new(database: Database) -> Self {
+        Self { database, partitions: Partitions::new([LOCK_BUYERS, LOCK_ITEMS, WRITE]) }
+    }
+}
+
+/// The statements of one batch.
+struct Batch<'s> {
+    database: &'s Database,
+    statements: &'s Statements<3>,
+    sale: SaleId,
+}
+
+impl Batch<'_> {
     async fn lock_buyers(
         &self,
         connection: &mut PgConnection,
-        sale: SaleId,
         attempts: &[AttemptId],
     ) -> Result<HashMap<AttemptId, LockedBuyer>, DatabaseError> {
         let numbers: BTreeSet<i64> = attempts.iter().map(|attempt| attempt.get()).collect();
         let numbers: Vec<i64> = numbers.into_iter().collect();
-        let query = sqlx::query_as(LOCK_BUYERS).bind(sale.get()).bind(numbers);
-        let rows: Vec<LockedBuyer> =
-            self.database.time(Statement::LockBuyers, query.fetch_all(connection)).await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| Some((AttemptId::new(row.attempt_id)?, row)))
-            .collect())
+        let query = sqlx::query_as(sql(&self.statements[LOCK_BUYERS_AT]))
+            .bind(self.sale.get())
+            .bind(numbers);
+        let rows: BuyerRows =
+            self.database.time(Statement::LockBuyers, query.fetch_one(connection)).await?;
+        rows.into_buyers()
     }
 
     /// Outcomes of attempts that are not open any more.
     async fn stored(
         &self,
         connection: &mut PgConnection,
-        sale: SaleId,
         buyers: &HashMap<AttemptId, LockedBuyer>,
     ) -> Result<HashMap<AttemptId, Settled>, DatabaseError> {
         let closed: Vec<i64> = buyers
             .values()
-            .filter(|buyer| buyer.open_attempt != Some(buyer.attempt_id))
-            .map(|buyer| buyer.attempt_id)
+            .filter(|buyer| buyer.open_attempt != Some(buyer.attempt.get()))
+            .map(|buyer| buyer.attempt.get())
             .collect();
         if closed.is_empty() {
             return Ok(HashMap::new());
         }
-        let stored = outcomes::stored(connection, sale, &closed);
+        let stored = outcomes::stored(connection, self.sale, &closed);
         let stored = self.database.time(Statement::ReadOutcomes, stored).await?;
         Ok(stored
             .into_iter()
@@ -198,15 +227,12 @@ impl SettleBatch {
     async fn decide(
         &self,
         connection: &mut PgConnection,
-        sale: SaleId,
         buyers: &[&LockedBuyer],
     ) -> Result<HashMap<AttemptId, Settled>, DatabaseError> {
-        let numbers: Vec<i64> = buyers.iter().map(|buyer| buyer.attempt_id).collect();
-        let baskets = baskets::read(connection, sale, &numbers);
-        let mut baskets = self.database.time(Statement::ReadBaskets, baskets).await?;
-        let wanted: BTreeSet<i32> = baskets.values().flatten().map(|line| line.item.0).collect();
-        let wanted: Vec<i32> = wanted.into_iter().collect();
-        let query = sqlx::query_as(LOCK_ITEMS).bind(sale.get()).bind(wanted);
+        let numbers: Vec<i64> = buyers.iter().map(|buyer| buyer.attempt.get()).collect();
+        let query = sqlx::query_as(sql(&self.statements[LOCK_ITEMS_AT]))
+            .bind(self.sale.get())
+            .bind(numbers);
         let items: LockedItems =
             self.database.time(Statement::LockItems, query.fetch_one(&mut *connection)).await?;
 
@@ -218,42 +244,38 @@ impl SettleBatch {
             SaleState::Ended => Some(Settled::Ended),
         };
         if let Some(closed) = closed {
-            let replies = numbers.into_iter().filter_map(AttemptId::new);
-            return Ok(replies.map(|attempt| (attempt, closed.clone())).collect());
+            return Ok(buyers.iter().map(|buyer| (buyer.attempt, closed.clone())).collect());
         }
 
+        let mut lines =
+            lines_by_attempt(&items.basket_attempts, &items.basket_items, &items.basket_quantities);
         let requests: Vec<Request> = buyers
             .iter()
-            .map(|buyer| request(buyer, baskets.remove(&buyer.attempt_id).unwrap_or_default()))
-            .collect::<Option<_>>()
-            .ok_or(DatabaseError::Unreadable("buyers"))?;
+            .map(|buyer| request(buyer, lines.remove(&buyer.attempt.get()).unwrap_or_default()))
+            .collect();
         let on_shelf = items.on_shelf().map(|(item, left)| (ItemNo(item), left)).collect();
-        let allowances = buyers.iter().zip(&requests).map(|(buyer, request)| {
+        let allowances = buyers.iter().map(|buyer| {
             let allowance = Allowance { bought: buyer.bought, limit: buyer.buyer_limit };
-            (request.buyer.clone(), allowance)
+            (buyer.user.clone(), allowance)
         });
         let settlement = settle(on_shelf, allowances.collect(), &requests);
-        self.write(
-            connection,
-            sale,
-            &Decided { buyers, requests: &requests, items: &items, settlement: &settlement },
-        )
-        .await?;
+        let decided =
+            Decided { buyers, requests: &requests, items: &items, settlement: &settlement };
+        self.write(connection, &decided).await?;
         Ok(replies(buyers, &requests, &items, settlement))
     }
 
     async fn write(
         &self,
         connection: &mut PgConnection,
-        sale: SaleId,
         decided: &Decided<'_>,
     ) -> Result<(), DatabaseError> {
         let stock = decided.stock();
         let buyers = decided.buyers();
         let outcomes = decided.outcomes();
         let lines = decided.lines();
-        let query = sqlx::query_as::<_, (i64, i64)>(WRITE)
-            .bind(sale.get())
+        let query = sqlx::query_as::<_, (i64, i64)>(sql(&self.statements[WRITE_AT]))
+            .bind(self.sale.get())
             .bind(&stock.places)
             .bind(&stock.items)
             .bind(&stock.pieces)
@@ -282,12 +304,8 @@ impl SettleBatch {
     }
 }
 
-fn request(buyer: &LockedBuyer, lines: Vec<crate::domain::checkout::Line>) -> Option<Request> {
-    Some(Request {
-        attempt: AttemptId::new(buyer.attempt_id)?,
-        buyer: BuyerId::parse(&buyer.user_id).ok()?,
-        lines,
-    })
+fn request(buyer: &LockedBuyer, lines: Vec<Line>) -> Request {
+    Request { attempt: buyer.attempt, buyer: buyer.user.clone(), lines }
 }
 
 fn replies(

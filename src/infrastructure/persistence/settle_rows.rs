@@ -4,22 +4,58 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::ids::{BuyerId, ItemNo};
+use super::error::DatabaseError;
+use super::place::Place;
+use crate::domain::ids::{AttemptId, BuyerId, ItemNo};
 use crate::domain::purchase::{Fate, SettledLine};
 use crate::domain::settlement::{Request, Settlement};
 
+/// Buyers whose rows are locked, one for each attempt, column by column.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct BuyerRows {
+    attempts: Vec<i64>,
+    users: Vec<String>,
+    places: Vec<Place>,
+    open: Vec<Option<i64>>,
+    bought: Vec<i32>,
+    limits: Vec<i32>,
+}
+
 /// A buyer whose row is locked, for one attempt.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug)]
 pub(super) struct LockedBuyer {
-    pub(super) attempt_id: i64,
-    pub(super) user_id: String,
-    pub(super) place: String,
+    pub(super) attempt: AttemptId,
+    pub(super) user: BuyerId,
+    pub(super) place: Place,
     pub(super) open_attempt: Option<i64>,
     pub(super) bought: i32,
     pub(super) buyer_limit: i32,
 }
 
-/// The wanted items that are not sold out, locked; and the sale as of now.
+impl BuyerRows {
+    /// By attempt.
+    pub(super) fn into_buyers(self) -> Result<HashMap<AttemptId, LockedBuyer>, DatabaseError> {
+        let rows = self.attempts.iter().zip(&self.users).zip(self.places.iter().zip(&self.open));
+        let pieces = self.bought.iter().zip(&self.limits);
+        rows.zip(pieces)
+            .map(|(((attempt, user), (place, open)), (bought, limit))| {
+                let attempt = AttemptId::new(*attempt)?;
+                let buyer = LockedBuyer {
+                    attempt,
+                    user: BuyerId::parse(user).ok()?,
+                    place: *place,
+                    open_attempt: *open,
+                    bought: *bought,
+                    buyer_limit: *limit,
+                };
+                Some((attempt, buyer))
+            })
+            .collect::<Option<_>>()
+            .ok_or(DatabaseError::Unreadable("buyers"))
+    }
+}
+
+/// The wanted items that are not sold out, locked; the lines that want them; and the sale as of now.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct LockedItems {
     pub(super) starts_at: DateTime<Utc>,
@@ -27,9 +63,12 @@ pub(super) struct LockedItems {
     pub(super) generation: i64,
     pub(super) now: DateTime<Utc>,
     pub(super) items: Vec<i32>,
-    pub(super) places: Vec<String>,
+    pub(super) places: Vec<Place>,
     pub(super) stock: Vec<i32>,
     pub(super) sold: Vec<i32>,
+    pub(super) basket_attempts: Vec<i64>,
+    pub(super) basket_items: Vec<i32>,
+    pub(super) basket_quantities: Vec<i32>,
 }
 
 impl LockedItems {
@@ -48,15 +87,15 @@ pub(super) struct Decided<'a> {
 }
 
 #[derive(Default)]
-pub(super) struct StockColumns<'a> {
-    pub(super) places: Vec<&'a str>,
+pub(super) struct StockColumns {
+    pub(super) places: Vec<Place>,
     pub(super) items: Vec<i32>,
     pub(super) pieces: Vec<i32>,
 }
 
 #[derive(Default)]
 pub(super) struct BuyerColumns<'a> {
-    pub(super) places: Vec<&'a str>,
+    pub(super) places: Vec<Place>,
     pub(super) users: Vec<&'a str>,
     pub(super) pieces: Vec<i32>,
     pub(super) closes: Vec<Option<i64>>,
@@ -80,11 +119,11 @@ pub(super) struct LineColumns {
 
 impl<'a> Decided<'a> {
     /// In the order in which the items were locked: by number.
-    pub(super) fn stock(&self) -> StockColumns<'a> {
+    pub(super) fn stock(&self) -> StockColumns {
         let mut columns = StockColumns::default();
         for (item, place) in self.items.items.iter().zip(&self.items.places) {
             if let Some(pieces) = self.settlement.sold.get(&ItemNo(*item)) {
-                columns.places.push(place);
+                columns.places.push(*place);
                 columns.items.push(*item);
                 columns.pieces.push(*pieces);
             }
@@ -97,10 +136,10 @@ impl<'a> Decided<'a> {
         let mut columns = BuyerColumns::default();
         let mut rows: HashMap<&BuyerId, usize> = HashMap::new();
         for (locked, request) in self.buyers.iter().zip(self.requests) {
-            let closes = locked.open_attempt.filter(|open| *open == locked.attempt_id);
+            let closes = locked.open_attempt.filter(|open| *open == locked.attempt.get());
             let row = *rows.entry(&request.buyer).or_insert_with(|| {
-                columns.places.push(&locked.place);
-                columns.users.push(&locked.user_id);
+                columns.places.push(locked.place);
+                columns.users.push(locked.user.as_str());
                 columns
                     .pieces
                     .push(self.settlement.bought.get(&request.buyer).copied().unwrap_or(0));
@@ -118,8 +157,8 @@ impl<'a> Decided<'a> {
             let lines = self.settled(request);
             let failed = lines.iter().filter(|line| line.fate != Fate::Sold).count();
             let sold = lines.iter().filter(|line| line.fate == Fate::Sold);
-            columns.attempts.push(locked.attempt_id);
-            columns.users.push(&locked.user_id);
+            columns.attempts.push(locked.attempt.get());
+            columns.users.push(locked.user.as_str());
             columns.totals.push(sold.map(|line| line.line.quantity.get()).sum());
             columns.failed.push(i32::try_from(failed).unwrap_or(i32::MAX));
         }

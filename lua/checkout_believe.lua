@@ -5,32 +5,45 @@
 -- KEYS[2]    slot 1     string  bits
 -- KEYS[3]    slot 2     string  bits
 -- KEYS[4]    totals     hash    #sold, #stock and pieces sold by item
--- KEYS[4+i]  standing   hash    #version, #bought and quantities by item: the i-th checkout's buyer
+-- KEYS[4+i]  standing   string  the i-th checkout's buyer: version, pieces bought, then item and quantity of each line
 -- ARGV[1]    limit      pieces a buyer may have
--- ARGV[2]    hashes     bits an item has in the filter
--- then for each checkout: item, quantity, and the item's bits
+-- ARGV[2]    bits       of the filter
+-- ARGV[3]    hashes     bits that an item has in the filter
+-- then for each checkout: item, quantity, the place of the item's first bit, the stride to the next ones
 --
 -- Returns    for each checkout 0 nothing speaks against it, 1 the filter holds the item, 2 all pieces are sold, 3 there is
 --            no filter to ask; beyond the limit, the version of the standing that says so, plus 16.
-assert(#KEYS >= 5 and #ARGV >= 2, 'checkout_believe.lua: 5 keys and 2 args at least expected')
+assert(#KEYS >= 5 and #ARGV >= 3, 'checkout_believe.lua: 5 keys and 3 args at least expected')
 
-local FIXED_KEYS, FIXED_ARGS, FIRST_VERSION = 4, 2, 16
+local FIXED_KEYS, FIXED_ARGS, ARGS_EACH, FIRST_VERSION = 4, 3, 4, 16
 local filter, totals = KEYS[1], KEYS[4]
-local limit, hashes = tonumber(ARGV[1]), tonumber(ARGV[2])
+local limit, bits, hashes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local checkouts = #KEYS - FIXED_KEYS
-assert(#ARGV == FIXED_ARGS + checkouts * (2 + hashes), 'checkout_believe.lua: args do not fit the keys')
+assert(#ARGV == FIXED_ARGS + checkouts * ARGS_EACH, 'checkout_believe.lua: args do not fit the keys')
 
 local current = redis.call('HGET', filter, 'current')
 local slot = current and KEYS[1 + tonumber(current)]
+-- One call for all: a call from a script costs more than what it does.
+local standings = redis.call('MGET', unpack(KEYS, FIXED_KEYS + 1))
 
 local function all_sold()
   local sold, stock = unpack(redis.call('HMGET', totals, '#sold', '#stock'))
   return sold and stock and tonumber(sold) >= tonumber(stock)
 end
 
-local function in_filter(first)
-  for i = first, first + hashes - 1 do
-    if redis.call('GETBIT', slot, ARGV[i]) == 0 then
+-- The first bits of all items; nearly every item that is not sold out ends there.
+local function first_bits()
+  local gets = {}
+  for i = 1, checkouts do
+    local at = 3 * (i - 1)
+    gets[at + 1], gets[at + 2], gets[at + 3] = 'GET', 'u1', ARGV[FIXED_ARGS + (i - 1) * ARGS_EACH + 3]
+  end
+  return redis.call('BITFIELD_RO', slot, unpack(gets))
+end
+
+local function in_filter(first, stride)
+  for turn = 1, hashes - 1 do
+    if redis.call('GETBIT', slot, (first + turn * stride) % bits) == 0 then
       return false
     end
   end
@@ -38,28 +51,29 @@ local function in_filter(first)
 end
 
 local function beyond_limit(standing, item, quantity)
-  local fields = redis.call('HGETALL', standing)
-  local pieces, version = quantity, nil
-  for i = 1, #fields, 2 do
-    local field, value = fields[i], tonumber(fields[i + 1])
-    if field == '#version' then
-      version = value
-    elseif field ~= item then
-      pieces = pieces + value
+  local numbers = {}
+  for number in string.gmatch(standing, '%d+') do
+    numbers[#numbers + 1] = tonumber(number)
+  end
+  local version, pieces = numbers[1], numbers[2] + quantity
+  for i = 3, #numbers, 2 do
+    if numbers[i] ~= item then
+      pieces = pieces + numbers[i + 1]
     end
   end
   return pieces > limit and version
 end
 
 local sold_out = all_sold()
+local firsts = slot and first_bits()
 local beliefs = {}
 for i = 1, checkouts do
-  local at = FIXED_ARGS + (i - 1) * (2 + hashes)
-  local item, quantity = ARGV[at + 1], tonumber(ARGV[at + 2])
-  local beyond = beyond_limit(KEYS[FIXED_KEYS + i], item, quantity)
+  local at = FIXED_ARGS + (i - 1) * ARGS_EACH
+  local item, quantity = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local beyond = standings[i] and beyond_limit(standings[i], item, quantity)
   if sold_out then
     beliefs[i] = 2
-  elseif slot and in_filter(at + 3) then
+  elseif firsts and firsts[i] == 1 and in_filter(tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])) then
     beliefs[i] = 1
   elseif beyond then
     beliefs[i] = FIRST_VERSION + beyond

@@ -15,24 +15,49 @@ local filter, totals = KEYS[1], KEYS[4]
 local expire_at, items = ARGV[1], tonumber(ARGV[2])
 local first_bit = 3 + 2 * items
 
-local grown = 0
-for i = 3, first_bit - 1, 2 do
-  local item, sold = ARGV[i], tonumber(ARGV[i + 1])
-  local known = tonumber(redis.call('HGET', totals, item) or 0)
-  if sold > known then
-    redis.call('HSET', totals, item, sold)
-    grown = grown + sold - known
+local function grow()
+  local names = {}
+  for i = 1, items do
+    names[i] = ARGV[1 + 2 * i]
   end
+  local known = redis.call('HMGET', totals, unpack(names))
+  -- An item may come twice: the larger total counts, once.
+  local before, largest = {}, {}
+  for i, name in ipairs(names) do
+    before[name] = tonumber(known[i] or 0)
+    largest[name] = math.max(largest[name] or before[name], tonumber(ARGV[2 + 2 * i]))
+  end
+  local news, grown = {}, 0
+  for name, sold in pairs(largest) do
+    if sold > before[name] then
+      news[#news + 1] = name
+      news[#news + 1] = sold
+      grown = grown + sold - before[name]
+    end
+  end
+  if #news > 0 then
+    redis.call('HSET', totals, unpack(news))
+  end
+  return grown
 end
-local sold = redis.call('HINCRBY', totals, '#sold', grown)
+
+local sold = redis.call('HINCRBY', totals, '#sold', items > 0 and grow() or 0)
 redis.call('PEXPIREAT', totals, expire_at)
 
 if first_bit <= #ARGV then
+  local sets = {}
+  for i = first_bit, #ARGV do
+    sets[#sets + 1] = 'SET'
+    sets[#sets + 1] = 'u1'
+    sets[#sets + 1] = ARGV[i]
+    sets[#sets + 1] = 1
+  end
   for _, slot in ipairs(redis.call('HMGET', filter, 'current', 'building')) do
     if slot then
       local bits = KEYS[1 + tonumber(slot)]
-      for i = first_bit, #ARGV do
-        redis.call('SETBIT', bits, ARGV[i], 1)
+      -- In pieces, because a script can hand over some thousand arguments at a time.
+      for from = 1, #sets, 4000 do
+        redis.call('BITFIELD', bits, unpack(sets, from, math.min(from + 3999, #sets)))
       end
       redis.call('PEXPIREAT', bits, expire_at)
     end

@@ -78,15 +78,11 @@ impl Refusals {
     pub async fn flush(&self) -> Result<(), PortError> {
         let mut flushing = self.flushing.lock().await;
         loop {
-            let flush = match flushing.unwritten.take() {
-                Some(unwritten) => unwritten,
-                None => match self.gather(flushing.last_sequence + 1) {
-                    Some(flush) => flush,
-                    None => {
-                        self.make_room();
-                        return Ok(());
-                    }
-                },
+            let next =
+                flushing.unwritten.take().or_else(|| self.gather(flushing.last_sequence + 1));
+            let Some(flush) = next else {
+                self.make_room();
+                return Ok(());
             };
             flushing.last_sequence = flush.sequence;
             // Kept before the attempt: if this future is dropped in the middle, the flush is still there.

@@ -17,6 +17,15 @@ pub struct BloomShape {
     hashes: u32,
 }
 
+/// How an item's bits lie: all numbers stay far below 2^53, so that a double, all that Lua has, holds them exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walk {
+    /// Place of the first bit.
+    pub first: u64,
+    /// From each bit to the next.
+    pub stride: u64,
+}
+
 impl BloomShape {
     /// The shape for a sale with this many items, all of which may sell out.
     #[must_use]
@@ -44,13 +53,24 @@ impl BloomShape {
         self.hashes
     }
 
+    /// Size in bits.
+    #[must_use]
+    pub fn bits(self) -> u64 {
+        self.bits
+    }
+
+    /// The place of an item's first bit, and the stride to the next ones, modulo the size.
+    #[must_use]
+    pub fn walk(self, item: ItemNo) -> Walk {
+        let hash = mix(u64::from(item.0.unsigned_abs()));
+        // Never 0, which would put all bits of an item into one place.
+        Walk { first: hash % self.bits, stride: 1 + mix(hash) % (self.bits - 1) }
+    }
+
     /// Places of an item's bits.
     pub fn positions(self, item: ItemNo) -> impl Iterator<Item = u64> {
-        let first = mix(u64::from(item.0.unsigned_abs()));
-        // An odd stride keeps the places of one item apart.
-        let stride = mix(first) | 1;
-        (0..u64::from(self.hashes))
-            .map(move |turn| first.wrapping_add(turn.wrapping_mul(stride)) % self.bits)
+        let Walk { first, stride } = self.walk(item);
+        (0..u64::from(self.hashes)).map(move |turn| (first + turn * stride) % self.bits)
     }
 
     /// A whole filter with these items in it.

@@ -10,16 +10,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Redis;
-use super::news;
+use super::{news, standing};
 use crate::application::ports::{KnownStanding, Lease, StockFacts};
 use crate::domain::bloom::BloomShape;
-use crate::domain::ids::SaleId;
+use crate::domain::ids::{BuyerId, ItemNo, SaleId};
 use crate::domain::sale::Sale;
 
 /// Errands that wait; above it they are dropped.
 const QUEUE: usize = 16_384;
 /// Errands that are done together.
 const BATCH: usize = 256;
+/// Items that one call tells of: a longer one would hold up everybody else.
+const ITEMS_A_CALL: usize = 500;
 
 /// Takes errands.
 #[derive(Clone)]
@@ -158,35 +160,49 @@ async fn release(redis: &Redis, leases: &[Lease]) {
 }
 
 async fn remember_standings(redis: &Redis, sale: &Sale, standings: Vec<KnownStanding>) {
+    // A buyer may have come twice: the newest counts.
+    let mut newest: HashMap<&BuyerId, &KnownStanding> = HashMap::with_capacity(standings.len());
+    for known in &standings {
+        let standing = newest.entry(&known.buyer).or_insert(known);
+        if standing.version < known.version {
+            *standing = known;
+        }
+    }
     let mut call = redis.scripts().standings_remember.prepare_invoke();
     call.arg(redis.keys().expire_at(sale));
-    for known in standings {
-        let lines = &known.standing.lines;
-        call.key(redis.keys().standing(sale.id, &known.buyer))
-            .arg(known.version)
-            .arg(known.standing.bought)
-            .arg(lines.len());
-        for line in lines {
-            call.arg(line.item.0).arg(line.quantity.get());
-        }
+    for (buyer, known) in newest {
+        call.key(redis.keys().standing(sale.id, buyer)).arg(standing::write(known));
     }
     invoke(redis, "the standings", call).await;
 }
 
-/// Tells the shared memory what was sold.
+/// Tells the shared memory what was sold, in calls that hold nobody up.
 pub(super) async fn remember_stock(redis: &Redis, sale: &Sale, facts: &StockFacts) {
     if facts.generation != sale.generation {
         return;
     }
+    let mut sold_out = facts.sold_out.chunks(ITEMS_A_CALL);
+    let mut sold = facts.sold.chunks(ITEMS_A_CALL);
+    loop {
+        let (sold, sold_out) = (sold.next(), sold_out.next());
+        if sold.is_none() && sold_out.is_none() {
+            return;
+        }
+        let (sold, sold_out) = (sold.unwrap_or_default(), sold_out.unwrap_or_default());
+        remember_items(redis, sale, sold, sold_out).await;
+    }
+}
+
+async fn remember_items(redis: &Redis, sale: &Sale, sold: &[(ItemNo, i32)], sold_out: &[ItemNo]) {
     let keys = redis.keys().filter(sale);
     let mut call = redis.scripts().stock_remember.prepare_invoke();
     call.key(keys.filter).key(&keys.slots[0]).key(&keys.slots[1]).key(keys.totals);
-    call.arg(redis.keys().expire_at(sale)).arg(facts.sold.len());
-    for (item, sold) in &facts.sold {
+    call.arg(redis.keys().expire_at(sale)).arg(sold.len());
+    for (item, sold) in sold {
         call.arg(item.0).arg(*sold);
     }
     let shape = BloomShape::for_items(sale.items);
-    for place in facts.sold_out.iter().flat_map(|item| shape.positions(*item)) {
+    for place in sold_out.iter().flat_map(|item| shape.positions(*item)) {
         call.arg(place);
     }
     invoke(redis, "the stock", call).await;

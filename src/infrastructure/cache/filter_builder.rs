@@ -12,8 +12,6 @@ use crate::domain::sale::Sale;
 const WHAT: &str = "the filter's rebuild";
 /// A filter that was built and never published is gone after this time.
 const BUILT_TTL_MS: u64 = 60_000;
-/// Totals that one script call takes: a longer one would hold up everybody else.
-const TOTALS_A_CALL: usize = 500;
 
 /// Rebuilds under this name.
 pub(crate) struct RedisFilterBuilder {
@@ -46,14 +44,8 @@ impl FilterBuilder for RedisFilterBuilder {
         totals: Totals,
     ) -> Result<(), PortError> {
         if totals == Totals::Missing {
-            for sold in stock.facts.sold.chunks(TOTALS_A_CALL) {
-                let facts = StockFacts {
-                    generation: stock.facts.generation,
-                    sold_out: Vec::new(),
-                    sold: sold.to_vec(),
-                };
-                courier::remember_stock(&self.redis, sale, &facts).await;
-            }
+            let facts = StockFacts { sold_out: Vec::new(), ..stock.facts.clone() };
+            courier::remember_stock(&self.redis, sale, &facts).await;
         }
         let bits = BloomShape::for_items(sale.items).filled(stock.facts.sold_out.iter().copied());
         let built = self.redis.keys().built(sale.id, &self.instance);

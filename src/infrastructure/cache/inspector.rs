@@ -5,6 +5,7 @@ use redis::RedisError;
 use redis::aio::ConnectionManager;
 
 use super::connection::Redis;
+use super::standing;
 use crate::application::ports::{MemoryReader, PortError, Remembered};
 use crate::domain::ids::{BuyerId, SaleId};
 
@@ -37,7 +38,7 @@ impl RedisMemoryReader {
                 .await?;
             let found = read_all(&mut manager, &keys).await?;
             let found = keys.iter().zip(found);
-            standings.extend(found.filter_map(|(key, fields)| self.standing(sale, key, fields)));
+            standings.extend(found.filter_map(|(key, text)| self.standing(sale, key, text)));
             cursor = next;
             if cursor == 0 {
                 return Ok(standings);
@@ -45,12 +46,9 @@ impl RedisMemoryReader {
         }
     }
 
-    fn standing(&self, sale: SaleId, key: &str, fields: Vec<(String, i64)>) -> Option<Remembered> {
+    fn standing(&self, sale: SaleId, key: &str, text: Option<String>) -> Option<Remembered> {
         let buyer = BuyerId::parse(self.redis.keys().buyer_of(sale, key)?).ok()?;
-        let (versions, counted): (Vec<_>, Vec<_>) =
-            fields.into_iter().partition(|(field, _)| field == "#version");
-        let version = versions.first().map_or(0, |(_, version)| *version);
-        let pieces = counted.into_iter().map(|(_, pieces)| pieces).sum();
+        let (version, pieces) = standing::read(&text?)?;
         Some(Remembered { buyer, version, pieces })
     }
 }
@@ -59,16 +57,12 @@ impl RedisMemoryReader {
 async fn read_all(
     manager: &mut ConnectionManager,
     keys: &[String],
-) -> Result<Vec<Vec<(String, i64)>>, RedisError> {
-    // A step may find nothing, and an empty pipeline is an error.
+) -> Result<Vec<Option<String>>, RedisError> {
+    // A step may find nothing, and an MGET of nothing is an error.
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let mut reads = redis::pipe();
-    for key in keys {
-        reads.hgetall(key);
-    }
-    reads.query_async(manager).await
+    redis::cmd("MGET").arg(keys).query_async(manager).await
 }
 
 #[async_trait]

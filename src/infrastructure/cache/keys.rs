@@ -36,15 +36,17 @@ impl Keys {
         self.of_sale(sale, &format!("lock:{}", attempt.get()))
     }
 
-    /// hash: `#version`, `#bought`, and quantities in the open checkout by item. Expires after the sale.
+    /// string: the buyer's standing, as `standing.rs` writes it. Expires after the sale.
     pub(super) fn standing(&self, sale: SaleId, buyer: &BuyerId) -> String {
-        self.of_sale(sale, &format!("standing:{}", buyer.as_str()))
+        let mut key = self.of_sale(sale, "buyer:");
+        key.push_str(buyer.as_str());
+        key
     }
 
     /// Glob of all standings of a sale; the prefix may hold letters that mean something in a glob.
     pub(super) fn all_standings(&self, sale: SaleId) -> String {
         let mut glob = String::new();
-        for letter in self.of_sale(sale, "standing:").chars() {
+        for letter in self.of_sale(sale, "buyer:").chars() {
             if "*?[]\\^-".contains(letter) {
                 glob.push('\\');
             }
@@ -56,7 +58,7 @@ impl Keys {
 
     /// The user id behind a key of [`Self::standing`].
     pub(super) fn buyer_of<'a>(&self, sale: SaleId, key: &'a str) -> Option<&'a str> {
-        key.strip_prefix(&self.of_sale(sale, "standing:"))
+        key.strip_prefix(&self.of_sale(sale, "buyer:"))
     }
 
     pub(super) fn filter(&self, sale: &Sale) -> FilterKeys {
@@ -107,7 +109,7 @@ mod tests {
         let buyer = BuyerId::parse("ann").unwrap();
         let attempt = AttemptId::new(3).unwrap();
 
-        assert_eq!(keys().standing(sale, &buyer), "shop[1]:{sale:7}:standing:ann");
+        assert_eq!(keys().standing(sale, &buyer), "shop[1]:{sale:7}:buyer:ann");
         assert_eq!(keys().lock(sale, attempt), "shop[1]:{sale:7}:lock:3");
     }
 
@@ -123,6 +125,6 @@ mod tests {
     fn the_glob_means_only_what_it_says() {
         let glob = keys().all_standings(SaleId::new(7).unwrap());
 
-        assert_eq!(glob, "shop\\[1\\]:{sale:7}:standing:*");
+        assert_eq!(glob, "shop\\[1\\]:{sale:7}:buyer:*");
     }
 }

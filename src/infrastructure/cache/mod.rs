@@ -2,7 +2,7 @@
 //!
 //! - [`keys`]: the whole schema; no key is made elsewhere. [`scripts`]: the Lua, one file one operation.
 //! - [`connection`]: connections, and the flag that keeps callers away while Redis is gone.
-//! - [`shared_memory`]: limits and the sold-out filter at the checkout's door. [`filter_builder`]: its rebuild.
+//! - [`shared_memory`]: limits and the sold-out filter at the checkout's door; [`standing`]: how a buyer is kept. [`filter_builder`]: its rebuild.
 //! - [`courier`]: what is told to Redis after a commit, in the background.
 //! - [`code_lock`], [`leadership`], [`news`]: one adapter each. [`inspector`]: what `verify` reads.
 
@@ -18,6 +18,7 @@ mod metrics;
 mod news;
 mod scripts;
 mod shared_memory;
+mod standing;
 
 pub(crate) use code_lock::RedisCodeLock;
 pub(crate) use connection::{InvalidRedis, Redis};

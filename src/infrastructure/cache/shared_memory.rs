@@ -89,13 +89,11 @@ impl Door {
         let shape = BloomShape::for_items(sale.items);
         let mut call = self.redis.scripts().checkout_believe.prepare_invoke();
         call.key(keys.filter).key(&keys.slots[0]).key(&keys.slots[1]).key(keys.totals);
-        call.arg(sale.buyer_limit).arg(shape.hashes());
+        call.arg(sale.buyer_limit).arg(shape.bits()).arg(shape.hashes());
         for Knock { buyer, line, .. } in knocks {
             call.key(self.redis.keys().standing(sale.id, buyer));
-            call.arg(line.item.0).arg(line.quantity.get());
-            for place in shape.positions(line.item) {
-                call.arg(place);
-            }
+            let walk = shape.walk(line.item);
+            call.arg(line.item.0).arg(line.quantity.get()).arg(walk.first).arg(walk.stride);
         }
         let mut manager = self.redis.manager();
         let beliefs: Vec<i64> = self.redis.call(WHAT, call.invoke_async(&mut manager)).await?;

@@ -1,15 +1,15 @@
--- Takes the lock on one checkout code.
+-- Takes locks on checkout codes.
 --
--- KEYS[1]  lock   string  the owner; expires by itself
--- ARGV[1]  owner
--- ARGV[2]  ttl_ms
+-- KEYS[i]    lock    string  the owner; expires by itself
+-- ARGV[1]    ttl_ms
+-- ARGV[1+i]  owner   of the i-th lock
 --
--- Returns  1 when taken, 0 when somebody else holds it. Nothing is changed in the second case.
-assert(#KEYS == 1 and #ARGV == 2, 'lock_acquire.lua: 1 key and 2 args expected')
+-- Returns    for each lock 1 when taken, 0 when somebody else holds it: then it is left as it was.
+assert(#KEYS >= 1 and #ARGV == 1 + #KEYS, 'lock_acquire.lua: keys and args do not fit')
 
-local lock, owner, ttl_ms = KEYS[1], ARGV[1], ARGV[2]
-
-if redis.call('SET', lock, owner, 'NX', 'PX', ttl_ms) then
-  return 1
+local ttl_ms = ARGV[1]
+local taken = {}
+for i, lock in ipairs(KEYS) do
+  taken[i] = redis.call('SET', lock, ARGV[1 + i], 'NX', 'PX', ttl_ms) and 1 or 0
 end
-return 0
+return taken

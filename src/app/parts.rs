@@ -9,14 +9,16 @@ use crate::application::board::Board;
 use crate::application::browse::{Browse, BrowsePorts};
 use crate::application::checkout::{Checkout, CheckoutPorts};
 use crate::application::ports::{
-    CheckoutBook, CodeSigner, ItemReader, Leadership, Ledger, Meter, SaleBook, SharedMemory,
+    CheckoutBook, CodeLock, CodeSigner, ItemReader, Leadership, Ledger, Meter, SaleBook,
+    SharedMemory,
 };
 use crate::application::purchase::{Purchase, PurchasePorts};
 use crate::application::refusals::{Refusals, Room};
 use crate::config::{BatchConfig, Config, RefusalsConfig};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::cache::{
-    Courier, Redis, RedisCodeLock, RedisLeadership, RedisMetrics, RedisNews, RedisSharedMemory,
+    Courier, LockTimes, Redis, RedisCodeLock, RedisLeadership, RedisMetrics, RedisNews,
+    RedisSharedMemory,
 };
 use crate::infrastructure::http::Api;
 use crate::infrastructure::monitoring::PrometheusMeter;
@@ -45,6 +47,7 @@ struct Shared {
     items: Arc<dyn ItemReader>,
     book: Arc<dyn CheckoutBook>,
     ledger: Arc<dyn Ledger>,
+    lock: Arc<dyn CodeLock>,
     memory: Arc<dyn SharedMemory>,
     courier: Courier,
     signer: Arc<dyn CodeSigner>,
@@ -65,7 +68,7 @@ impl Parts {
         let shared = Shared::build(config, registry, app)?;
         let api = Api {
             checkout: Arc::new(shared.checkout()),
-            purchase: Arc::new(shared.purchase(config)),
+            purchase: Arc::new(shared.purchase()),
             browse: Arc::new(shared.browse()),
             tasks: app.requests.clone(),
             request_timeout: config.http.request_timeout,
@@ -116,6 +119,13 @@ impl Shared {
             &batches,
             app.writers.scope(),
         );
+        let lock = RedisCodeLock::new(
+            (redis.clone(), courier.clone()),
+            LockTimes { ttl: config.redis.lock_ttl, wait: config.redis.lock_wait },
+            limits(batch, batch.purchase_size, 1),
+            &batches,
+            app.writers.scope(),
+        );
         let memory = RedisSharedMemory::new(
             redis.clone(),
             courier.clone(),
@@ -129,6 +139,7 @@ impl Shared {
             items,
             book: Arc::new(book),
             ledger: Arc::new(ledger),
+            lock: Arc::new(lock),
             memory: Arc::new(memory),
             courier,
             signer: Arc::new(HmacSigner::new(&config.code_keys)?),
@@ -150,17 +161,11 @@ impl Shared {
         })
     }
 
-    fn purchase(&self, config: &Config) -> Purchase {
-        let lock = RedisCodeLock::new(
-            self.redis.clone(),
-            self.courier.clone(),
-            config.redis.lock_ttl,
-            config.redis.lock_wait,
-        );
+    fn purchase(&self) -> Purchase {
         Purchase::new(PurchasePorts {
             board: Arc::clone(&self.board),
             ledger: Arc::clone(&self.ledger),
-            lock: Arc::new(lock),
+            lock: Arc::clone(&self.lock),
             items: Arc::clone(&self.items),
             memory: Arc::clone(&self.memory),
             news: Arc::new(RedisNews::new(self.courier.clone())),

@@ -192,7 +192,6 @@ pub struct RedisConfig {
     pub key_prefix: String,
     pub connect_timeout: Duration,
     pub response_timeout: Duration,
-    pub pool_size: usize,
     pub probe_interval: Duration,
     pub lock_ttl: Duration,
     pub lock_wait: Duration,

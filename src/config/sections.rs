@@ -169,7 +169,6 @@ pub(super) fn redis(read: &mut Reader) -> RedisConfig {
         key_prefix,
         connect_timeout: read.duration("redis.connect_timeout", 10 * MS..=MINUTE),
         response_timeout: read.duration("redis.response_timeout", MS..=MINUTE),
-        pool_size: read.number("redis.pool_size", 1..=1_000),
         probe_interval: read.duration("redis.probe_interval", 10 * MS..=MINUTE),
         lock_ttl: read.duration("redis.lock_ttl", 100 * MS..=MINUTE),
         lock_wait: read.duration("redis.lock_wait", Duration::ZERO..=MINUTE),

@@ -14,7 +14,7 @@ pub(crate) use lanes::Batcher;
 pub(crate) use metrics::BatchMetrics;
 
 /// Bounds of a batcher.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchLimits {
     /// Requests in one batch.
     pub(crate) size: usize,

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool_redis::{Pool, Runtime, Timeouts};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisError};
+use redis::{Client, ConnectionInfo, IntoConnectionInfo, RedisError};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +28,6 @@ pub(crate) struct Redis {
 struct Shared {
     /// One connection for everybody: it pipelines by itself.
     manager: ConnectionManager,
-    /// Connections for locks.
-    pool: Pool,
     client: Client,
     is_up: AtomicBool,
     metrics: RedisMetrics,
@@ -58,12 +55,10 @@ impl Redis {
             .set_response_timeout(Some(config.response_timeout))
             .set_number_of_retries(1);
         let manager = client.get_connection_manager_lazy(manager_config).map_err(invalid)?;
-        let pool = pool(config, info)?;
         metrics.set(true);
         Ok(Self {
             shared: Arc::new(Shared {
                 manager,
-                pool,
                 client,
                 is_up: AtomicBool::new(true),
                 metrics,
@@ -88,10 +83,6 @@ impl Redis {
 
     pub(super) fn manager(&self) -> ConnectionManager {
         self.shared.manager.clone()
-    }
-
-    pub(super) fn pool(&self) -> &Pool {
-        &self.shared.pool
     }
 
     /// Whether Redis answered last.
@@ -121,11 +112,6 @@ impl Redis {
         })
     }
 
-    /// Notes that the circuit must open, for calls that fail in ways of their own.
-    pub(super) fn gone(&self) {
-        self.set_up(false);
-    }
-
     /// Asks Redis again and again whether it is there, until `stop`.
     pub(crate) async fn probe(self, stop: CancellationToken) {
         loop {
@@ -148,22 +134,4 @@ impl Redis {
             (true, true) | (false, false) => {}
         }
     }
-}
-
-fn pool(config: &RedisConfig, info: ConnectionInfo) -> Result<Pool, InvalidRedis> {
-    let connection = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(config.connect_timeout))
-        .set_response_timeout(Some(config.response_timeout));
-    let manager = deadpool_redis::Manager::new_with_config(info, connection)
-        .map_err(|error| InvalidRedis(error.category().to_owned()))?;
-    Pool::builder(manager)
-        .max_size(config.pool_size)
-        .timeouts(Timeouts {
-            wait: Some(config.response_timeout),
-            create: Some(config.connect_timeout),
-            recycle: Some(config.response_timeout),
-        })
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|error| InvalidRedis(error.to_string()))
 }

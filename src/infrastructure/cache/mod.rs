@@ -20,7 +20,7 @@ mod scripts;
 mod shared_memory;
 mod standing;
 
-pub(crate) use code_lock::RedisCodeLock;
+pub(crate) use code_lock::{LockTimes, RedisCodeLock};
 pub(crate) use connection::{InvalidRedis, Redis};
 pub(crate) use courier::Courier;
 pub(crate) use filter_builder::RedisFilterBuilder;

@@ -2,6 +2,10 @@
 
 use redis::Script;
 
+/// Callers that one call serves at most: a longer one would hold up everybody else, and Lua hands over no more than some
+/// thousand arguments at a time.
+pub(super) const KEYS_A_CALL: usize = 1_000;
+
 /// All scripts, hashed once.
 pub(super) struct Scripts {
     pub(super) lock_acquire: Script,

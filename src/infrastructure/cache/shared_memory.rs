@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::Redis;
 use super::courier::Courier;
+use super::scripts::KEYS_A_CALL;
 use crate::application::ports::{
     Belief, Knock, KnownStanding, PortError, SharedMemory, StockFacts,
 };
@@ -33,6 +34,7 @@ impl RedisSharedMemory {
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
     ) -> Self {
+        let limits = BatchLimits { size: limits.size.min(KEYS_A_CALL), ..limits };
         let door = Batcher::new("door", Door { redis: redis.clone() }, limits, metrics, scope);
         Self { redis, courier, door }
     }

@@ -15,7 +15,7 @@ use crate::application::ports::{CodeLock, Leadership, News};
 use crate::config::RedisConfig;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::cache::{
-    Courier, NewsListener, Redis, RedisCodeLock, RedisFilterBuilder, RedisLeadership,
+    Courier, LockTimes, NewsListener, Redis, RedisCodeLock, RedisFilterBuilder, RedisLeadership,
     RedisMemoryReader, RedisMetrics, RedisNews, RedisSharedMemory,
 };
 use crate::testing::contracts::code_lock::LockWorld;
@@ -53,7 +53,6 @@ impl RedisWorld {
             key_prefix: self.prefix.clone(),
             connect_timeout: PATIENCE,
             response_timeout: PATIENCE,
-            pool_size: 4,
             probe_interval: Duration::from_millis(500),
             lock_ttl: PATIENCE,
             lock_wait: PATIENCE,
@@ -64,6 +63,12 @@ impl RedisWorld {
         let redis = Redis::new(&config, metrics).unwrap();
         let courier = Courier::start(redis.clone(), &self.tasks, self.stop.clone());
         (redis, courier)
+    }
+
+    /// The locks of one more instance.
+    pub(crate) fn locks(&self, times: LockTimes) -> RedisCodeLock {
+        let metrics = BatchMetrics::register(&Registry::new()).unwrap();
+        RedisCodeLock::new(self.connect(), times, LIMITS, &metrics, self.scope())
     }
 
     fn scope(&self) -> (TaskTracker, CancellationToken) {
@@ -84,11 +89,13 @@ impl RedisWorld {
     }
 }
 
+const LIMITS: BatchLimits =
+    BatchLimits { size: 256, writers: 1, queue: 1_024, queue_timeout: PATIENCE };
+
 #[async_trait]
 impl MemoryWorld for RedisWorld {
     fn instance(&self) -> MemoryInstance {
         let (redis, courier) = self.connect();
-        let limits = BatchLimits { size: 256, writers: 1, queue: 1_024, queue_timeout: PATIENCE };
         let metrics = BatchMetrics::register(&Registry::new()).unwrap();
         let builder = Uuid::now_v7().to_string();
         MemoryInstance {
@@ -97,7 +104,7 @@ impl MemoryWorld for RedisWorld {
             memory: Arc::new(RedisSharedMemory::new(
                 redis,
                 courier,
-                limits,
+                LIMITS,
                 &metrics,
                 self.scope(),
             )),
@@ -114,8 +121,7 @@ impl MemoryWorld for RedisWorld {
 
 impl LockWorld for RedisWorld {
     fn instance(&self, ttl: Duration) -> Arc<dyn CodeLock> {
-        let (redis, courier) = self.connect();
-        Arc::new(RedisCodeLock::new(redis, courier, ttl, Duration::from_millis(5)))
+        Arc::new(self.locks(LockTimes { ttl, wait: Duration::from_millis(5) }))
     }
 
     fn pass(&self, _: Duration) {}

@@ -2,7 +2,8 @@
 //!
 //! Most refusals end on the board, without I/O. What the shared memory believes is a reason to look again, never a
 //! verdict: its refusal is confirmed in PostgreSQL, and what was confirmed is remembered for a second, so that a buyer who
-//! hammers at the limit costs one look a second.
+//! hammers at the limit costs one look a second. The memory is asked only where its word can change something: for a buyer
+//! whom PostgreSQL has refused, and for a sale whose stock this instance has not read yet.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,10 +89,10 @@ pub struct CheckoutPorts {
     pub meter: Arc<dyn Meter>,
 }
 
-/// A belief at the limit that PostgreSQL shared.
+/// A buyer whom PostgreSQL refused at the limit.
 struct Confirmed {
-    /// The standing that it was about: with the buyer's next commit it is another one.
-    version: i64,
+    /// The standing that was believed and confirmed, if one was: with the buyer's next commit it is another one.
+    version: Option<i64>,
     /// When, by this process's clock.
     at: Duration,
 }
@@ -168,17 +169,25 @@ impl Checkout {
             return Ok(refused(reason));
         }
         let line = Line { item, quantity: command.quantity };
-        let belief = self.belief(sale, command, line).await;
-        if let Belief::OverLimit { version } = belief
-            && self.was_confirmed(sale.id, &command.buyer, version)
-        {
-            return Ok(refused(RefusalReason::BuyerLimit));
+        let mut version = None;
+        let mut belief = None;
+        if !known.is_warm() || self.was_refused(sale.id, &command.buyer) {
+            let told = self.belief(sale, command, line).await;
+            if let Belief::OverLimit { version: of } = told {
+                version = Some(of);
+                if self.was_confirmed(sale.id, &command.buyer, of) {
+                    return Ok(refused(RefusalReason::BuyerLimit));
+                }
+            }
+            belief = Some(told);
         }
         let wanted = Collect { sale: sale.id, buyer: command.buyer.clone(), line };
         let collected = self.book.collect(wanted).await?;
-        self.count_filter(belief, &collected);
-        if let (Belief::OverLimit { version }, Collected::OverLimit) = (belief, &collected) {
-            self.remember_confirmed(sale.id, &command.buyer, version);
+        if let Some(belief) = belief {
+            self.count_filter(belief, &collected);
+        }
+        if collected == Collected::OverLimit {
+            self.remember_refused(sale.id, &command.buyer, version);
         }
         Ok(self.answer(known, command, item, collected))
     }
@@ -292,11 +301,16 @@ impl Checkout {
         let now = self.board.clock().monotonic();
         let confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         confirmed.get(&(sale, buyer.clone())).is_some_and(|confirmed| {
-            confirmed.version == version && now.saturating_sub(confirmed.at) < CONFIRMED_FOR
+            confirmed.version == Some(version) && now.saturating_sub(confirmed.at) < CONFIRMED_FOR
         })
     }
 
-    fn remember_confirmed(&self, sale: SaleId, buyer: &BuyerId, version: i64) {
+    fn was_refused(&self, sale: SaleId, buyer: &BuyerId) -> bool {
+        let confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        !confirmed.is_empty() && confirmed.contains_key(&(sale, buyer.clone()))
+    }
+
+    fn remember_refused(&self, sale: SaleId, buyer: &BuyerId, version: Option<i64>) {
         let at = self.board.clock().monotonic();
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         if confirmed.len() >= MAX_CONFIRMED {

@@ -52,6 +52,13 @@ impl KnownSale {
         self.bit(item).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
 
+    /// Whether the whole stock was read since the sale's last change: what is sold out is then known as well as anybody
+    /// can tell.
+    #[must_use]
+    pub fn is_warm(&self) -> bool {
+        self.is_warm.load(Ordering::Relaxed)
+    }
+
     /// Whether every item is known to be sold out.
     #[must_use]
     pub fn all_sold_out(&self) -> bool {

@@ -135,7 +135,7 @@ impl Board {
     pub async fn warm(&self) -> Result<(), PortError> {
         for known in self.not_ended() {
             self.catalogue(&known).await?;
-            if !known.is_warm.load(Ordering::Relaxed) {
+            if !known.is_warm() {
                 known.learn(&self.items.stock(known.sale.id).await?.facts);
                 known.is_warm.store(true, Ordering::Relaxed);
             }

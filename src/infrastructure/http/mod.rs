@@ -17,6 +17,7 @@ mod purchase;
 mod purchases;
 mod sales;
 mod server;
+mod unstopped;
 mod users;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::application::ports::PortError;
 use crate::application::purchase::Purchase;
 
 use error::ApiError;
+use unstopped::Unstopped;
 
 pub(crate) use front::Front;
 pub(crate) use limits::RequestLimits;
@@ -79,8 +81,8 @@ impl Api {
         &self,
         work: impl Future<Output = Result<T, PortError>> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let task = self.tasks.spawn(work);
-        match tokio::time::timeout(self.request_timeout, task).await {
+        let work = Unstopped::new(work, &self.tasks);
+        match tokio::time::timeout(self.request_timeout, work).await {
             Ok(Ok(result)) => Ok(result?),
             Ok(Err(panic)) => Err(ApiError::Internal(Arc::new(panic))),
             Err(_) => Err(ApiError::TimedOut),

@@ -15,7 +15,7 @@ use super::ports::{
     Meter, Operation, PortError, Refusal, RefusalReason, SharedMemory,
 };
 use super::refusals::Refusals;
-use crate::domain::checkout::Line;
+use crate::domain::checkout::{Change, Line};
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{AttemptId, BuyerId, ItemId, ItemNo, Quantity, SaleId};
 use crate::domain::sale::{Sale, SaleState};
@@ -223,9 +223,9 @@ impl Checkout {
     ) -> CheckoutAnswer {
         let sale = &known.sale;
         match collected {
-            Collected::Added { attempt, standing, version } => {
+            Collected::Added { attempt, standing, change, version } => {
                 let (sale, buyer) = (Arc::clone(sale), command.buyer.clone());
-                self.accept(attempt, KnownStanding { sale, buyer, standing, version })
+                self.accept(attempt, change, KnownStanding { sale, buyer, standing, version })
             }
             Collected::SoldOut(facts) => {
                 self.board.learn(sale.id, &facts);
@@ -238,9 +238,12 @@ impl Checkout {
         }
     }
 
-    fn accept(&self, attempt: AttemptId, known: KnownStanding) -> CheckoutAnswer {
+    fn accept(&self, attempt: AttemptId, change: Change, known: KnownStanding) -> CheckoutAnswer {
         let (lines, sale) = (known.standing.lines.len(), Arc::clone(&known.sale));
-        self.memory.remember_standing(known);
+        // What is far from the limit refuses nobody. A line that became smaller is told: an older standing may refuse.
+        if change == Change::Replaced || known.standing.is_near(sale.buyer_limit) {
+            self.memory.remember_standing(known);
+        }
         self.meter.checkout(None);
         CheckoutAnswer::Accepted { code: self.signer.sign(sale.id, attempt), lines, sale }
     }

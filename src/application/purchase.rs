@@ -157,12 +157,16 @@ impl Purchase {
         let Ok(Some(known)) = self.ports.board.find(sale).await else {
             return;
         };
-        self.ports.memory.remember_standing(KnownStanding {
-            sale: Arc::clone(&known.sale),
-            buyer: outcome.buyer.clone(),
-            standing: Standing { lines: Vec::new(), bought },
-            version,
-        });
+        let standing = Standing { lines: Vec::new(), bought };
+        // As with a checkout: what is far from the limit refuses nobody, and lines that failed count no longer.
+        if standing.is_near(known.sale.buyer_limit) || outcome.failed().next().is_some() {
+            self.ports.memory.remember_standing(KnownStanding {
+                sale: Arc::clone(&known.sale),
+                buyer: outcome.buyer.clone(),
+                standing,
+                version,
+            });
+        }
         self.ports.memory.remember_stock(&known.sale, facts);
     }
 

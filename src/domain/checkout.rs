@@ -20,6 +20,15 @@ pub struct Standing {
     pub bought: i32,
 }
 
+/// What collecting did to the lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// There is one line more.
+    Added,
+    /// The item's line has this quantity now, which may be smaller than before.
+    Replaced,
+}
+
 /// The limit stands in the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OverLimit;
@@ -28,7 +37,7 @@ impl Standing {
     /// Sets the quantity of one item: asking again replaces, so that a retry changes nothing.
     ///
     /// Refuses, and leaves everything as it was, when collected and bought pieces together would pass `limit`.
-    pub fn collect(&mut self, wanted: Line, limit: i32) -> Result<(), OverLimit> {
+    pub fn collect(&mut self, wanted: Line, limit: i32) -> Result<Change, OverLimit> {
         let others: i64 = self
             .lines
             .iter()
@@ -39,11 +48,18 @@ impl Standing {
         if total > i64::from(limit) {
             return Err(OverLimit);
         }
-        match self.lines.iter_mut().find(|line| line.item == wanted.item) {
-            Some(line) => line.quantity = wanted.quantity,
-            None => self.lines.push(wanted),
+        if let Some(line) = self.lines.iter_mut().find(|line| line.item == wanted.item) {
+            line.quantity = wanted.quantity;
+            return Ok(Change::Replaced);
         }
-        Ok(())
+        self.lines.push(wanted);
+        Ok(Change::Added)
+    }
+
+    /// Whether it is so far up the way to the limit that somebody should remember it: half of it.
+    #[must_use]
+    pub fn is_near(&self, limit: i32) -> bool {
+        i64::from(self.collected()) + i64::from(self.bought) >= i64::from(limit) / 2
     }
 
     /// Pieces in the open checkout.
@@ -88,9 +104,16 @@ mod tests {
     fn a_line_can_be_made_smaller_at_the_limit() {
         let mut standing = Standing { lines: vec![line(1, 10)], bought: 0 };
 
-        assert_eq!(standing.collect(line(1, 3), 10), Ok(()));
+        assert_eq!(standing.collect(line(1, 3), 10), Ok(Change::Replaced));
 
         assert_eq!(standing.collected(), 3);
+    }
+
+    #[test]
+    fn half_of_the_limit_is_near_it() {
+        let standing = Standing { lines: vec![line(1, 3)], bought: 1 };
+
+        assert_eq!([8, 9, 10].map(|limit| standing.is_near(limit)), [true, true, false]);
     }
 
     proptest! {

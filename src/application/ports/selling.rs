@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::system::PortError;
-use crate::domain::checkout::{Line, Standing};
+use crate::domain::checkout::{Change, Line, Standing};
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 
@@ -29,6 +29,8 @@ pub enum Collected {
         attempt: AttemptId,
         /// The buyer's standing after it.
         standing: Standing,
+        /// What it did to the lines.
+        change: Change,
         /// When, in microseconds of the database's clock: a later commit for the same buyer has a larger number.
         version: i64,
     },

@@ -359,9 +359,9 @@ fn decide(
             let Some(basket) = baskets.get_mut(request.buyer.as_str()) else {
                 return Collected::OverLimit;
             };
-            if basket.standing.collect(request.line, sale.buyer_limit).is_err() {
+            let Ok(change) = basket.standing.collect(request.line, sale.buyer_limit) else {
                 return Collected::OverLimit;
-            }
+            };
             let Some(attempt) = basket.attempt(&mut ids) else {
                 return Collected::OverLimit;
             };
@@ -369,6 +369,7 @@ fn decide(
             Collected::Added {
                 attempt,
                 standing: basket.standing.clone(),
+                change,
                 version: sale.now.timestamp_micros(),
             }
         })

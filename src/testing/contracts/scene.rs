@@ -66,7 +66,9 @@ impl<'w> Scene<'w> {
     /// What the buyer has after collecting; it must be possible.
     pub(crate) async fn added(&self, who: &str, item: i32, pieces: i32) -> Added {
         match self.collect(who, item, pieces).await {
-            Collected::Added { attempt, standing, version } => Added { attempt, standing, version },
+            Collected::Added { attempt, standing, version, .. } => {
+                Added { attempt, standing, version }
+            }
             refused => panic!("{who} was refused item {item}: {refused:?}"),
         }
     }

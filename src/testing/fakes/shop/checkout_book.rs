@@ -30,12 +30,12 @@ impl CheckoutBook for FakeShop {
         let id = open.unwrap_or(new_attempt);
         let lines = shelves.attempts.get(&id).map_or_else(Vec::new, |open| open.lines.clone());
         let mut standing = Standing { lines, bought };
-        if standing.collect(wanted.line, shelves.sale.buyer_limit).is_err() {
+        let Ok(change) = standing.collect(wanted.line, shelves.sale.buyer_limit) else {
             return Ok(Collected::OverLimit);
-        }
+        };
         shelves.buyers.entry(wanted.buyer.clone()).or_default().open = Some(id);
         let attempt = Attempt { buyer: wanted.buyer, lines: standing.lines.clone() };
         shelves.attempts.insert(id, attempt);
-        Ok(Collected::Added { attempt: id, standing, version })
+        Ok(Collected::Added { attempt: id, standing, change, version })
     }
 }

@@ -5,6 +5,8 @@
 
 mod app;
 pub mod application;
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod domain;

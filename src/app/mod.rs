@@ -1,11 +1,12 @@
 //! The composition root: the only place that names concrete adapters, and the life of the service from start to stop.
 //!
-//! - [`parts`]: adapters and use cases, put together. [`chores`]: what runs beside the requests. [`servers`]: what listens.
+//! - [`parts`]: adapters and use cases, put together; [`selling`]: those that sell. [`chores`]: what runs beside the requests. [`servers`]: what listens.
 //! - [`offline`]: what commands work with that do not serve. [`services`]: how background services run and stop.
 
 mod chores;
 mod offline;
 mod parts;
+mod selling;
 mod servers;
 mod services;
 
@@ -32,6 +33,9 @@ use parts::Parts;
 use services::Services;
 
 pub(crate) use offline::{Offline, migrate_schema};
+pub(crate) use selling::MakeSelling;
+#[cfg(feature = "bench")]
+pub(crate) use selling::one_by_one;
 
 /// Pause between two tries to write the last refusals.
 const FLUSH_AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -83,6 +87,11 @@ impl Instance {
 
 /// Serves until a signal, then ends in order.
 pub(crate) async fn serve(config: Config) -> Result<(), AppError> {
+    serve_with(config, selling::in_groups).await
+}
+
+/// The same, selling as it is told.
+pub(crate) async fn serve_with(config: Config, selling: MakeSelling) -> Result<(), AppError> {
     let instance = Instance::new();
     let _log = init_logging(&config.log, &instance.name)?;
     for warning in &config.warnings {
@@ -90,7 +99,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), AppError> {
     }
     let mut signals = Signals::listen()?;
     let app = tokio::select! {
-        app = App::build(&config, instance) => app?,
+        app = App::build(&config, instance, selling) => app?,
         () = signals.next() => return Ok(()),
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), profile = config.profile, "ready");
@@ -122,6 +131,7 @@ impl Signals {
 /// The running service.
 struct App {
     database: Database,
+    make_selling: MakeSelling,
     refusals: Arc<Refusals>,
     readiness: Arc<Readiness>,
     /// Requests with effects.
@@ -144,7 +154,11 @@ impl App {
         }
     }
 
-    async fn build(config: &Config, instance: Instance) -> Result<Self, AppError> {
+    async fn build(
+        config: &Config,
+        instance: Instance,
+        make_selling: MakeSelling,
+    ) -> Result<Self, AppError> {
         let registry = process_registry()?;
         let calendar = CronCalendar::new(&config.schedule);
         let database =
@@ -156,6 +170,7 @@ impl App {
 
         let app = Self {
             database: database.clone(),
+            make_selling,
             readiness: Arc::default(),
             requests: TaskTracker::new(),
             servers: Services::default(),

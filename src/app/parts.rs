@@ -23,8 +23,8 @@ use crate::infrastructure::cache::{
 use crate::infrastructure::http::Api;
 use crate::infrastructure::monitoring::PrometheusMeter;
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, PostgresCheckoutBook, PostgresItemReader, PostgresLedger,
-    PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleBook,
+    Database, DatabaseClock, PostgresItemReader, PostgresPurchaseHistory, PostgresRefusalStore,
+    PostgresSaleBook,
 };
 use crate::infrastructure::signing::HmacSigner;
 
@@ -104,21 +104,7 @@ impl Shared {
         let items: Arc<dyn ItemReader> = Arc::new(PostgresItemReader::new(database.clone()));
         let unknown_sales = config.board.unknown_sales;
         let board = Board::new(Arc::clone(&sales), Arc::clone(&items), clock, unknown_sales);
-        let book = PostgresCheckoutBook::new(
-            database.clone(),
-            limits(batch, batch.checkout_size, batch.checkout_writers),
-            batch.retries,
-            &batches,
-            app.writers.scope(),
-        );
-        let ledger = PostgresLedger::new(
-            database.clone(),
-            // One writer a sale: two batches nearly always want the same item.
-            limits(batch, batch.purchase_size, 1),
-            batch.retries,
-            &batches,
-            app.writers.scope(),
-        );
+        let selling = (app.make_selling)(database.clone(), batch, &batches, &app.writers);
         let lock = RedisCodeLock::new(
             (redis.clone(), courier.clone()),
             LockTimes { ttl: config.redis.lock_ttl, wait: config.redis.lock_wait },
@@ -137,8 +123,8 @@ impl Shared {
             board: Arc::new(board),
             sales,
             items,
-            book: Arc::new(book),
-            ledger: Arc::new(ledger),
+            book: selling.book,
+            ledger: selling.ledger,
             lock: Arc::new(lock),
             memory: Arc::new(memory),
             courier,
@@ -194,6 +180,7 @@ pub(super) fn refusals(config: &Config, database: Database, instance: &Instance)
     Arc::new(Refusals::new(Arc::new(store), Room { burst, refill }))
 }
 
-fn limits(batch: &BatchConfig, size: usize, writers: usize) -> BatchLimits {
+/// The bounds of a queue.
+pub(super) fn limits(batch: &BatchConfig, size: usize, writers: usize) -> BatchLimits {
     BatchLimits { size, writers, queue: batch.queue_size, queue_timeout: batch.queue_timeout }
 }

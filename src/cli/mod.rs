@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::app;
 use crate::config::Config;
@@ -92,10 +93,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     let code = if matches!(cli.command, Command::Verify(_)) { BAD_ARGUMENTS } else { FAILED };
     let config = Config::load(cli.common.config.as_deref())
         .map_err(|error| Failure::new(BAD_ARGUMENTS, error))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(code, error))?;
+    let runtime = runtime().map_err(|error| Failure::new(code, error))?;
     let format = Format::or_by_terminal(cli.common.output);
     if !matches!(cli.command, Command::Serve) {
         for warning in &config.warnings {
@@ -137,6 +135,27 @@ fn explain(error: &clap::Error) -> ExitCode {
     };
     say(&format!("flash-sale: {problem}; see `flash-sale --help` for what can be said here"));
     ExitCode::from(BAD_ARGUMENTS)
+}
+
+/// Runs the service without a command line, selling as it is told.
+#[cfg(feature = "bench")]
+pub(crate) fn run_service(selling: app::MakeSelling) -> ExitCode {
+    let served = Config::load(None).map_err(|error| error.to_string()).and_then(|config| {
+        let runtime = runtime().map_err(|error| error.to_string())?;
+        runtime.block_on(app::serve_with(config, selling)).map_err(|error| error.to_string())
+    });
+    served.map_or_else(
+        |error| {
+            say(&format!("flash-sale: {error}"));
+            ExitCode::from(FAILED)
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+/// The runtime of every command.
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build()
 }
 
 fn say(line: &str) {

@@ -48,14 +48,23 @@ impl Ledger for PostgresLedger {
         sale: SaleId,
         attempt: AttemptId,
     ) -> Result<Option<Outcome>, PortError> {
-        let attempts = [attempt.get()];
-        let read = || async {
-            let mut connection = self.database.pool().acquire().await?;
-            outcomes::stored(&mut connection, sale, &attempts).await
-        };
-        let stored = self.database.read("the outcome", read).await?;
-        Ok(stored.into_iter().next().map(|stored| stored.outcome))
+        stored_outcome(&self.database, sale, attempt).await
     }
+}
+
+/// The outcome that an attempt has, if it has one.
+pub(super) async fn stored_outcome(
+    database: &Database,
+    sale: SaleId,
+    attempt: AttemptId,
+) -> Result<Option<Outcome>, PortError> {
+    let attempts = [attempt.get()];
+    let read = || async {
+        let mut connection = database.pool().acquire().await?;
+        outcomes::stored(&mut connection, sale, &attempts).await
+    };
+    let stored = database.read("the outcome", read).await?;
+    Ok(stored.into_iter().next().map(|stored| stored.outcome))
 }
 
 #[cfg(test)]

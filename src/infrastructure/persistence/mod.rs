@@ -24,6 +24,8 @@ mod checkout_book;
 mod collect_batch;
 mod database;
 mod database_clock;
+#[cfg(any(test, feature = "bench"))]
+mod direct;
 mod error;
 mod health;
 mod inspector;
@@ -46,6 +48,8 @@ mod transaction;
 pub(crate) use checkout_book::PostgresCheckoutBook;
 pub(crate) use database::{ConnectError, Database};
 pub(crate) use database_clock::DatabaseClock;
+#[cfg(any(test, feature = "bench"))]
+pub(crate) use direct::PostgresDirect;
 pub(crate) use health::PostgresHealth;
 pub(crate) use inspector::PostgresInspector;
 pub(crate) use item_reader::PostgresItemReader;

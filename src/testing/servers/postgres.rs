@@ -14,15 +14,18 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::setting;
-use crate::application::ports::{Operation, Refusal, RefusalReason, RefusalStore, RefusalTotal};
+use crate::application::ports::{
+    CheckoutBook, Ledger, Operation, Refusal, RefusalReason, RefusalStore, RefusalTotal,
+};
 use crate::config::{CatalogueConfig, DatabaseConfig, DatabaseParts};
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::sale::SaleWindow;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, DatabaseMetrics, PostgresCheckoutBook, PostgresItemReader,
-    PostgresLedger, PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleBook, migrate,
+    Database, DatabaseClock, DatabaseMetrics, PostgresCheckoutBook, PostgresDirect,
+    PostgresItemReader, PostgresLedger, PostgresPurchaseHistory, PostgresRefusalStore,
+    PostgresSaleBook, migrate,
 };
 use crate::testing::builders::{attempt_id, buyer, item_id};
 use crate::testing::contracts::refusal_store::RefusalWorld;
@@ -43,6 +46,8 @@ pub(crate) struct PostgresShop {
     options: PgConnectOptions,
     lock_timeout: Duration,
     name: String,
+    /// Whether instances sell with a transaction a request.
+    is_direct: bool,
     /// Writers of batches; they end with the test's runtime.
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -52,6 +57,13 @@ impl PostgresShop {
     /// Instances wait as long for locks as they do by default.
     pub(crate) async fn open() -> Self {
         Self::with_lock_timeout(Duration::from_millis(200)).await
+    }
+
+    /// Instances sell with a transaction a request.
+    pub(crate) async fn direct() -> Self {
+        let mut shop = Self::open().await;
+        shop.is_direct = true;
+        shop
     }
 
     /// Instances wait this long for locks.
@@ -100,7 +112,7 @@ impl PostgresShop {
         let options = options(&name);
         let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(options.clone());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        Self { pool, options, lock_timeout, name, tasks, stop }
+        Self { pool, options, lock_timeout, name, is_direct: false, tasks, stop }
     }
 
     /// Small batches, so that a race is one of many transactions.
@@ -122,9 +134,18 @@ impl ShopWorld for PostgresShop {
         let clock = Arc::new(DatabaseClock::new());
         let (limits, more) = (Self::limits(), BatchLimits { writers: 2, ..Self::limits() });
         let db = || database.clone();
+        let (book, ledger): (Arc<dyn CheckoutBook>, Arc<dyn Ledger>) = if self.is_direct {
+            let direct = Arc::new(PostgresDirect::new(db(), RETRIES));
+            (Arc::<PostgresDirect>::clone(&direct), direct)
+        } else {
+            (
+                Arc::new(PostgresCheckoutBook::new(db(), more, RETRIES, &metrics, scope())),
+                Arc::new(PostgresLedger::new(db(), limits, RETRIES, &metrics, scope())),
+            )
+        };
         Instance {
-            book: Arc::new(PostgresCheckoutBook::new(db(), more, RETRIES, &metrics, scope())),
-            ledger: Arc::new(PostgresLedger::new(db(), limits, RETRIES, &metrics, scope())),
+            book,
+            ledger,
             sales: Arc::new(PostgresSaleBook::new(db(), clock, texts)),
             items: Arc::new(PostgresItemReader::new(db())),
             history: Arc::new(PostgresPurchaseHistory::new(db())),

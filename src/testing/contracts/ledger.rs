@@ -221,7 +221,11 @@ pub(crate) async fn a_buyer_twice_in_one_batch_has_one_limit(world: &dyn ShopWor
 
     let fates: Vec<Fate> =
         settled.iter().flat_map(|settled| &outcome(settled).lines).map(|line| line.fate).collect();
-    assert_eq!(fates, [Fate::Sold, Fate::BuyerLimit]);
+    // Who asks at the same time may come first or second.
+    assert!(
+        fates == [Fate::Sold, Fate::BuyerLimit] || fates == [Fate::BuyerLimit, Fate::Sold],
+        "{fates:?}"
+    );
 }
 
 pub(crate) async fn batches_of_two_instances_that_share_every_item_are_all_settled(

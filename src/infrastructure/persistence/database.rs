@@ -85,10 +85,14 @@ impl Database {
                 let suspected = suspicious.falls_on(meta.age);
                 Box::pin(async move { Ok(!suspected || answers(connection).await) })
             })
-            // The pool itself would wait for ever for a peer that is gone.
+            // What a session set is taken back. The pool itself would wait for ever for a peer that is gone.
             .after_release(|connection, _| {
                 Box::pin(async move {
-                    if answers(connection).await { Ok(true) } else { Err(silent_peer().into()) }
+                    let reset = sqlx::raw_sql("RESET ALL").execute(connection);
+                    match tokio::time::timeout(PING_TIMEOUT, reset).await {
+                        Ok(done) => done.map(|_| true),
+                        Err(_) => Err(silent_peer().into()),
+                    }
                 })
             })
             .connect_lazy_with(options.clone());

@@ -10,11 +10,10 @@ use super::error::{DatabaseError, ErrorClass};
 use super::metrics::Statement;
 use crate::domain::ids::SaleId;
 
-/// Begins a batch. The settings leave the planner no choice where the statements leave it one: a plan is made once, for any
-/// number of rows, and never reads a table from its beginning to its end.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-                     SET LOCAL plan_cache_mode = force_generic_plan; \
-                     SET LOCAL enable_seqscan = off";
+/// Leaves the planner no choice where the statements leave it one: a plan is made once, for any number of rows, and never
+/// reads a table from its beginning to its end. The pool takes the settings back.
+const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// Holds a connection, or none yet.
 #[derive(Debug, Default)]
@@ -35,11 +34,17 @@ impl Session {
         requests: &[T::Request],
     ) -> Result<Vec<T::Reply>, DatabaseError> {
         // Out of the session meanwhile: if this future is dropped, the connection goes back to the pool, which rolls back.
-        let mut connection = match self.held.take() {
-            Some(connection) => connection,
-            None => database.acquire().await?,
+        let (mut connection, is_new) = match self.held.take() {
+            Some(connection) => (connection, false),
+            None => (database.acquire().await?, true),
         };
-        let attempt = attempt(database, &mut connection, transaction, (sale, requests));
+        let attempt = async {
+            if is_new {
+                let set = sqlx::raw_sql(SETTINGS).execute(&mut *connection);
+                database.time(Statement::Begin, set).await?;
+            }
+            attempt(database, &mut connection, transaction, (sale, requests)).await
+        };
         let result = database.within(database.patience(), attempt).await;
         match &result {
             Err(error) if error.class() == ErrorClass::Connection => connection.close_on_drop(),

@@ -1,7 +1,7 @@
 # What people and CI type. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt clean-local
+.PHONY: help run test bench lint fmt clean-local
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -11,6 +11,9 @@ run: ## a private PostgreSQL and Redis, the service, and a buyer's session to pa
 
 test: ## every test, on servers of its own (ARGS="…" goes to cargo test)
 	@bash scripts/test.sh $(ARGS)
+
+bench: ## what the service does in a second, on servers of its own (ARGS="--only flow --runs 1", ARGS=--list)
+	@bash scripts/bench.sh $(ARGS)
 
 lint: ## formatting, clippy and documentation, without a warning
 	cargo fmt --check

@@ -1,0 +1,91 @@
+//! One request at a time over a kept connection: for set-up, for looking, and where a single answer is timed.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::generator::Answer;
+use crate::{Failure, Outcome};
+
+/// Longest wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes read at a time.
+const CHUNK: usize = 16 * 1024;
+
+/// A kept connection to one server.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// An answer that was received whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Client {
+    /// Connects.
+    pub(crate) fn connect(address: SocketAddr) -> Outcome<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        Ok(Self { stream, received: Vec::with_capacity(CHUNK) })
+    }
+
+    /// `POST` without a body.
+    pub(crate) fn post(&mut self, target: &str) -> Outcome<Told> {
+        self.ask("POST", target)
+    }
+
+    /// `GET`.
+    pub(crate) fn get(&mut self, target: &str) -> Outcome<Told> {
+        self.ask("GET", target)
+    }
+
+    fn ask(&mut self, method: &str, target: &str) -> Outcome<Told> {
+        let head =
+            format!("{method} {target} HTTP/1.1\r\nHost: bench\r\nContent-Length: 0\r\n\r\n");
+        self.stream.write_all(head.as_bytes())?;
+        self.received.clear();
+        let mut chunk = [0; CHUNK];
+        loop {
+            let bytes = self.stream.read(&mut chunk)?;
+            if bytes == 0 {
+                return Err(format!("{method} {target}: the connection was closed").into());
+            }
+            self.received.extend_from_slice(&chunk[..bytes]);
+            let answer = Answer::read(&self.received).map_err(|_| "not an HTTP answer")?;
+            if let Some(answer) = answer {
+                let body = String::from_utf8_lossy(answer.body).into_owned();
+                return Ok(Told { status: answer.status, body });
+            }
+        }
+    }
+}
+
+impl Told {
+    /// Passes an answer with this status.
+    pub(crate) fn expect(self, status: u16) -> Outcome<Self> {
+        if self.status == status {
+            return Ok(self);
+        }
+        Err(format!("{status} was expected, not {} {}", self.status, self.body).into())
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Outcome<Value> {
+        serde_json::from_str(&self.body).map_err(Failure::from)
+    }
+
+    /// A text field of the JSON body.
+    pub(crate) fn field(&self, name: &str) -> Outcome<String> {
+        let value = self.json()?;
+        let text = value[name].as_str();
+        text.map(str::to_owned).ok_or_else(|| format!("no {name} in {}", self.body).into())
+    }
+}

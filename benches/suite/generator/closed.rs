@@ -1,0 +1,67 @@
+//! The closed loop: as many buyers as connections, each of whom asks again as soon as it is answered.
+//!
+//! It tells how much the service can do, not how long a buyer waits: a slow service is asked less.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use super::driver::{CountBy, Driver};
+use super::{GeneratorError, Load, Plan, Traffic};
+
+/// Longest wait without looking at the clock.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Runs one thread for each traffic, with its share of the connections, until the time is up or the traffic has ended and
+/// every request has its answer.
+pub(crate) fn run(plan: &Plan, traffics: Vec<Box<dyn Traffic>>) -> Result<Load, GeneratorError> {
+    let threads = traffics.len().max(1);
+    let share = Plan { connections: (plan.connections / threads).max(1), ..plan.clone() };
+    let start = Barrier::new(threads);
+    let loads = std::thread::scope(|scope| {
+        let (share, start) = (&share, &start);
+        let running = traffics.into_iter().map(|mut traffic| {
+            scope.spawn(move || {
+                start.wait();
+                one_thread(share, traffic.as_mut())
+            })
+        });
+        let running: Vec<_> = running.collect();
+        let ended = running
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(Err(GeneratorError::Panicked)));
+        ended.collect::<Result<Vec<Load>, _>>()
+    })?;
+    let mut loads = loads.into_iter();
+    let mut all = loads.next().ok_or(GeneratorError::Panicked)?;
+    loads.try_for_each(|load| all.absorb(&load))?;
+    Ok(all)
+}
+
+fn one_thread(plan: &Plan, traffic: &mut dyn Traffic) -> Result<Load, GeneratorError> {
+    let mut driver = Driver::open(plan, traffic, CountBy::Answer)?;
+    let mut events = Driver::events();
+    for id in 0..plan.connections {
+        driver.send(id, Instant::now())?;
+    }
+    while driver.is_busy() {
+        driver.wait(&mut events, Some(TICK))?;
+        for event in &events {
+            let id = event.token().0;
+            if driver.handle(id)? {
+                again(&mut driver, id)?;
+            }
+        }
+        for id in driver.expire(Instant::now())? {
+            again(&mut driver, id)?;
+        }
+    }
+    driver.finish()
+}
+
+fn again(driver: &mut Driver<'_>, id: usize) -> Result<(), GeneratorError> {
+    let now = Instant::now();
+    if now < driver.window.to {
+        driver.send(id, now)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! The open loop: requests arrive by a clock that does not wait for answers, as buyers do.
+//!
+//! An arrival takes an idle connection. If there is none it waits in a queue of the generator, and its latency counts
+//! from when it was due: a service that stalls is charged for everybody who came meanwhile (no "coordinated omission").
+//! An arrival that could not be sent within [`PATIENCE`] is dropped and counted as unsent.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::TimerSetTimeFlags;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags};
+
+use super::dice::Dice;
+use super::driver::{CountBy, Driver};
+use super::{GeneratorError, Load, Plan, Traffic};
+
+/// Longest time after which an arrival is still sent.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
+/// Arrivals are sent at this grain: epoll's own timeout knows milliseconds only.
+const GRAIN: Duration = Duration::from_micros(200);
+const CLOCK: Token = Token(usize::MAX);
+
+/// Arrivals at random moments with a mean rate (a Poisson process), the same ones for the same seed.
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    next: Instant,
+    mean_gap: f64,
+    dice: Dice,
+}
+
+/// Who is due and not sent yet.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    due: VecDeque<Instant>,
+}
+
+impl Arrivals {
+    /// From now on, so many a second.
+    pub(crate) fn new(start: Instant, a_second: f64, seed: u64) -> Self {
+        Self { next: start, mean_gap: 1.0 / a_second.max(f64::MIN_POSITIVE), dice: Dice::new(seed) }
+    }
+
+    /// Moves all that are due by now, and before the end, into the queue.
+    pub(crate) fn arrive(&mut self, now: Instant, end: Instant, queue: &mut Queue) {
+        while self.next <= now && self.next < end {
+            queue.due.push_back(self.next);
+            let gap = -self.dice.fraction().ln() * self.mean_gap;
+            self.next += Duration::from_secs_f64(gap);
+        }
+    }
+}
+
+impl Queue {
+    /// The next arrival that may still be sent; those that may not any more are counted by `unsent`.
+    pub(crate) fn take(
+        &mut self,
+        now: Instant,
+        mut unsent: impl FnMut(Instant),
+    ) -> Option<Instant> {
+        while let Some(due) = self.due.pop_front() {
+            if now.saturating_duration_since(due) <= PATIENCE {
+                return Some(due);
+            }
+            unsent(due);
+        }
+        None
+    }
+
+    /// Puts back what nobody could send yet.
+    pub(crate) fn put_back(&mut self, due: Instant) {
+        self.due.push_front(due);
+    }
+
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.due.is_empty()
+    }
+}
+
+/// Offers so many requests a second until the time is up, and waits for the last answers.
+pub(crate) fn run(
+    plan: &Plan,
+    traffic: &mut dyn Traffic,
+    a_second: f64,
+    seed: u64,
+) -> Result<Load, GeneratorError> {
+    let mut driver = Driver::open(plan, traffic, CountBy::Due)?;
+    let clock = clock(&driver)?;
+    let mut events = Driver::events();
+    let mut arrivals = Arrivals::new(Instant::now(), a_second, seed);
+    let mut queue = Queue::default();
+    // The last that was of use comes first: few arrivals keep few connections busy, and the others may rest.
+    let mut idle: Vec<usize> = (0..plan.connections).rev().collect();
+    let end = driver.window.to;
+    while Instant::now() < end || driver.is_busy() || !queue.is_empty() {
+        driver.wait(&mut events, None)?;
+        for event in events.iter().filter(|event| event.token() != CLOCK) {
+            let id = event.token().0;
+            if driver.handle(id)? {
+                idle.push(id);
+            }
+        }
+        let now = Instant::now();
+        idle.extend(driver.expire(now)?);
+        arrivals.arrive(now, end, &mut queue);
+        send_due(&mut driver, &mut queue, &mut idle, now)?;
+    }
+    drop(clock);
+    let mut load = driver.finish()?;
+    // What was offered came within the whole window, whenever the last answer was.
+    load.elapsed = plan.measured;
+    Ok(load)
+}
+
+fn send_due(
+    driver: &mut Driver<'_>,
+    queue: &mut Queue,
+    idle: &mut Vec<usize>,
+    now: Instant,
+) -> Result<(), GeneratorError> {
+    let window = driver.window;
+    loop {
+        let unsent = &mut driver.tally.unsent;
+        let due =
+            queue.take(now, |due| *unsent += u64::from(window.from <= due && due < window.to));
+        let Some(due) = due else { return Ok(()) };
+        let Some(id) = idle.pop() else {
+            queue.put_back(due);
+            return Ok(());
+        };
+        if !driver.send(id, due)? {
+            idle.push(id);
+        }
+    }
+}
+
+/// Wakes the loop at every grain. Edge-triggered events need nobody to read the clock.
+fn clock(driver: &Driver<'_>) -> Result<TimerFd, GeneratorError> {
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
+    let every = Expiration::Interval(TimeSpec::from_duration(GRAIN));
+    timer.set(every, TimerSetTimeFlags::empty())?;
+    let descriptor = timer.as_fd().as_raw_fd();
+    driver.poll.registry().register(&mut SourceFd(&descriptor), CLOCK, Interest::READABLE)?;
+    Ok(timer)
+}

@@ -1,0 +1,122 @@
+//! A running server: the service, or a baseline.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::program::Program;
+use crate::{Failure, Outcome};
+
+/// Longest wait until it listens and is ready.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait until it has ended in order.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A child process that serves. It does not outlive its value.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    child: Child,
+    log: PathBuf,
+    /// Where buyers ask.
+    pub(crate) http: SocketAddr,
+    /// Where its numbers are; a baseline has none.
+    pub(crate) monitoring: Option<SocketAddr>,
+}
+
+impl Instance {
+    /// Starts it and waits until it can sell.
+    pub(crate) fn start(program: &Program, role: &str, log: &Path) -> Outcome<Self> {
+        let child = program.start(&[role], log)?;
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut starting = Self { child, log: log.to_owned(), http: unknown, monitoring: None };
+        let has_monitoring = role != "bare";
+        starting.http = starting.until_told("http")?;
+        if has_monitoring {
+            let monitoring = starting.until_told("monitoring")?;
+            starting.monitoring = Some(monitoring);
+            starting.until("be ready", |_| {
+                let told = Client::connect(monitoring).and_then(|mut it| it.get("/readyz"));
+                told.ok().filter(|told| told.status == 200)
+            })?;
+        }
+        Ok(starting)
+    }
+
+    /// Its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The sum of a metric's samples whose labels hold this text.
+    pub(crate) fn metric(&self, name: &str, label: &str) -> Outcome<f64> {
+        let monitoring = self.monitoring.ok_or("a baseline has no metrics")?;
+        let text = Client::connect(monitoring)?.get("/metrics")?.expect(200)?.body;
+        let samples = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let rest = series.strip_prefix(name)?;
+            let is_it = rest.is_empty() || (rest.starts_with('{') && rest.contains(label));
+            is_it.then(|| value.parse::<f64>().ok())?
+        });
+        Ok(samples.sum())
+    }
+
+    /// Ends it as an operator does; it must end well.
+    pub(crate) fn stop(mut self) -> Outcome<()> {
+        kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGTERM)?;
+        let end = Instant::now() + STOP_TIMEOUT;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait()? {
+                return if status.success() { Ok(()) } else { Err(self.complaint("ended badly")) };
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Err(self.complaint("did not end"))
+    }
+
+    fn until_told(&mut self, server: &str) -> Outcome<SocketAddr> {
+        self.until("listen", |it| announced(&std::fs::read_to_string(&it.log).ok()?, server))
+    }
+
+    fn until<T>(&mut self, what: &str, look: impl Fn(&Self) -> Option<T>) -> Outcome<T> {
+        let end = Instant::now() + START_TIMEOUT;
+        while Instant::now() < end {
+            if let Some(seen) = look(self) {
+                return Ok(seen);
+            }
+            if self.child.try_wait()?.is_some() {
+                return Err(self.complaint("ended while it started"));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Err(self.complaint(&format!("did not {what}")))
+    }
+
+    fn complaint(&self, what: &str) -> Failure {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let last: Vec<&str> = log.lines().rev().take(5).collect();
+        format!("an instance {what}; its log, backwards: {}", last.join(" | ")).into()
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The address that a log says was bound for one of the servers.
+fn announced(log: &str, server: &str) -> Option<SocketAddr> {
+    let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut listening =
+        records.filter(|record| record["message"] == "listening" && record["server"] == server);
+    listening.next()?["address"].as_str()?.parse().ok()
+}

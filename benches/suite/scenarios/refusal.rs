@@ -1,0 +1,109 @@
+//! Refusals that need no I/O: nearly all of a flash sale's traffic.
+//!
+//! Closed loop, somebody else each time. The first three are checkouts that the instance refuses from what it knows, the
+//! last are purchases whose code was never signed. What is measured includes that refusals go on record.
+
+use super::{Compared, Scenario};
+use crate::Outcome;
+use crate::generator::{Class, Plan, Traffic, closed};
+use crate::measure::{Measured, without_failures};
+use crate::stage::{Cast, Stage, Terms};
+use crate::suite::Suite;
+use crate::traffic::{Checkouts, Code, Forgers, Shoppers, Wants};
+use std::time::Duration;
+
+pub(super) const ITEM: Scenario = Scenario {
+    name: "refusal-item",
+    about: "checkouts of an item that is sold out, while others are left",
+    run: |suite| compared("refusal-item").play(suite, item),
+};
+pub(super) const SALE: Scenario = Scenario {
+    name: "refusal-sale",
+    about: "checkouts in a sale of which nothing is left",
+    run: |suite| compared("refusal-sale").play(suite, sale),
+};
+pub(super) const ENDED: Scenario = Scenario {
+    name: "refusal-ended",
+    about: "checkouts in a sale that has ended",
+    run: |suite| compared("refusal-ended").play(suite, ended),
+};
+pub(super) const FORGED: Scenario = Scenario {
+    name: "refusal-forged",
+    about: "purchases with a well-formed code that nobody signed",
+    run: |suite| compared("refusal-forged").play(suite, forged),
+};
+
+/// Items that are sold out before the first two begin.
+const SOLD: u32 = 1_000;
+/// Longest time that selling them may take.
+const SELLING: Duration = Duration::from_mins(1);
+const SELLING_CONNECTIONS: usize = 64;
+
+fn compared(scenario: &'static str) -> Compared {
+    Compared { scenario, of_bare: (0.80, 0.90), of_direct: None }
+}
+
+fn item(suite: &Suite, cast: Cast) -> Outcome<Measured> {
+    sold_out(suite, cast, SOLD + 1, "item_sold_out")
+}
+
+fn sale(suite: &Suite, cast: Cast) -> Outcome<Measured> {
+    sold_out(suite, cast, SOLD, "sale_sold_out")
+}
+
+fn sold_out(suite: &Suite, cast: Cast, items: u32, refusal: &'static str) -> Outcome<Measured> {
+    let stage = Stage::open(suite, cast)?;
+    let sale = stage.sale(Terms { items, stock: 1, buyer_limit: 10 })?;
+    sell(&stage, &sale, SOLD)?;
+    let run = suite.measure(&stage, |first_buyer| {
+        Checkouts::of(&sale, SOLD, first_buyer).refused(409, refusal)
+    })?;
+    stage.close(&sale)?;
+    Ok(run)
+}
+
+fn ended(suite: &Suite, cast: Cast) -> Outcome<Measured> {
+    let stage = Stage::open(suite, cast)?;
+    let sale = stage.sale_lasting(Terms { items: SOLD, stock: 1, buyer_limit: 10 }, "1s")?;
+    let mut client = stage.client()?;
+    let asks = |client: &mut crate::client::Client| {
+        client.post(&format!("/checkout?user_id=late&item_id=1&sale_id={sale}"))
+    };
+    while asks(&mut client)?.status != 410 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let run = suite.measure(&stage, |first_buyer| {
+        Checkouts::of(&sale, SOLD, first_buyer).refused(410, "sale_ended")
+    })?;
+    stage.close(&sale)?;
+    Ok(run)
+}
+
+fn forged(suite: &Suite, cast: Cast) -> Outcome<Measured> {
+    let stage = Stage::open(suite, cast)?;
+    let sale = stage.sale(Terms { items: SOLD, stock: 1, buyer_limit: 10 })?;
+    let target = format!("/checkout?user_id=ann&item_id=1&sale_id={sale}");
+    let code = stage.client()?.post(&target)?.expect(200)?.field("code")?;
+    let code = Code::new(code.as_bytes()).ok_or("a code is too long")?;
+    let run = suite.measure(&stage, |first_buyer| Forgers::of(code, first_buyer))?;
+    stage.close(&sale)?;
+    Ok(run)
+}
+
+/// Sells the first items of a sale, of which there is one piece each.
+fn sell(stage: &Stage, sale: &str, items: u32) -> Outcome<()> {
+    let plan = Plan {
+        targets: stage.instances.iter().map(|instance| instance.http).collect(),
+        connections: SELLING_CONNECTIONS,
+        warm_up: Duration::ZERO,
+        measured: SELLING,
+    };
+    let shoppers = Shoppers::new(sale, Wants::Own { items: items.into() }, 1, SELLING_CONNECTIONS);
+    let load = closed::run(&plan, vec![Box::new(shoppers) as Box<dyn Traffic>])?;
+    without_failures(&load.tally)?;
+    let (sold, accepted) = (stage.sold(sale)?, load.tally.count(Class::Accepted));
+    if sold == u64::from(items) {
+        return Ok(());
+    }
+    Err(format!("{sold} pieces are sold after {accepted} accepted requests, not {items}").into())
+}

@@ -1,0 +1,54 @@
+//! Checkouts of one random item each, by somebody else each time.
+
+use super::write_checkout;
+use crate::generator::dice::Dice;
+use crate::generator::{Answer, Class, Kind, Traffic};
+
+/// Buyers who come once.
+#[derive(Debug, Clone)]
+pub(crate) struct Checkouts {
+    sale: String,
+    items: u64,
+    next_buyer: u64,
+    refusal: Option<(u16, &'static str)>,
+    dice: Dice,
+}
+
+impl Checkouts {
+    /// Of a random item with a number up to `items`.
+    pub(crate) fn of(sale: &str, items: u32, first_buyer: u64) -> Self {
+        Self {
+            sale: sale.to_owned(),
+            items: items.into(),
+            next_buyer: first_buyer,
+            refusal: None,
+            dice: Dice::new(first_buyer),
+        }
+    }
+
+    /// All of which this refusal is expected for.
+    pub(crate) fn refused(mut self, status: u16, code: &'static str) -> Self {
+        self.refusal = Some((status, code));
+        self
+    }
+}
+
+impl Traffic for Checkouts {
+    fn ask(&mut self, _connection: usize, request: &mut Vec<u8>) -> Option<Kind> {
+        let item = self.dice.up_to(self.items);
+        write_checkout(request, &self.sale, self.next_buyer, item);
+        self.next_buyer += 1;
+        Some(Kind::Checkout)
+    }
+
+    fn take(&mut self, _connection: usize, answer: &Answer<'_>) -> Class {
+        match self.refusal {
+            // Who is accepted where everything is sold out bought what is not there.
+            Some((status, code)) if answer.is(status, code) => Class::Refused,
+            Some(_) if answer.status != 503 => Class::Failed,
+            _ => Class::of(answer),
+        }
+    }
+
+    fn lose(&mut self, _connection: usize) {}
+}

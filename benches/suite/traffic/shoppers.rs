@@ -1,0 +1,120 @@
+//! Buyers who collect some items and then buy them.
+
+use std::collections::VecDeque;
+
+use super::{Code, write_checkout, write_purchase};
+use crate::generator::dice::Dice;
+use crate::generator::{Answer, Class, Kind, Traffic};
+
+/// What buyers want.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wants {
+    /// One to `lines` times a random item with a number up to `items`; `buyers` of them come again and again.
+    Some { items: u64, lines: u64, buyers: u64 },
+    /// The item that has their number, once: as many buyers as items.
+    Own { items: u64 },
+    /// Item 1, each buyer once.
+    TheOne,
+}
+
+/// A buyer with what is collected so far.
+#[derive(Debug, Clone, Copy)]
+struct Shopper {
+    buyer: u64,
+    collected: u64,
+    wanted: u64,
+    code: Code,
+}
+
+/// Buyers, those that wait for a connection and those that wait for an answer.
+#[derive(Debug)]
+pub(crate) struct Shoppers {
+    sale: String,
+    wants: Wants,
+    first_buyer: u64,
+    came: u64,
+    /// Whoever is at the front has waited longest.
+    waiting: VecDeque<Shopper>,
+    asked: Vec<Option<Shopper>>,
+    dice: Dice,
+}
+
+impl Shoppers {
+    /// In a sale, over at most so many connections.
+    pub(crate) fn new(sale: &str, wants: Wants, first_buyer: u64, connections: usize) -> Self {
+        Self {
+            sale: sale.to_owned(),
+            wants,
+            first_buyer,
+            came: 0,
+            waiting: VecDeque::with_capacity(connections),
+            asked: vec![None; connections],
+            dice: Dice::new(first_buyer),
+        }
+    }
+
+    fn next_shopper(&mut self) -> Option<Shopper> {
+        if let Some(shopper) = self.waiting.pop_front() {
+            return Some(shopper);
+        }
+        let (buyer, wanted) = match self.wants {
+            Wants::Some { lines, buyers, .. } => (self.came % buyers, self.dice.up_to(lines)),
+            Wants::Own { items } if self.came >= items => return None,
+            Wants::Own { .. } | Wants::TheOne => (self.came, 1),
+        };
+        self.came += 1;
+        Some(Shopper { buyer, collected: 0, wanted, code: Code::NONE })
+    }
+
+    fn item(&mut self, shopper: &Shopper) -> u64 {
+        match self.wants {
+            Wants::Some { items, .. } => self.dice.up_to(items),
+            Wants::Own { .. } => shopper.buyer + 1,
+            Wants::TheOne => 1,
+        }
+    }
+}
+
+impl Traffic for Shoppers {
+    fn ask(&mut self, connection: usize, request: &mut Vec<u8>) -> Option<Kind> {
+        let shopper = self.next_shopper()?;
+        self.asked[connection] = Some(shopper);
+        if shopper.collected < shopper.wanted {
+            let item = self.item(&shopper);
+            write_checkout(request, &self.sale, self.first_buyer + shopper.buyer, item);
+            Some(Kind::Checkout)
+        } else {
+            write_purchase(request, &shopper.code);
+            Some(Kind::Purchase)
+        }
+    }
+
+    fn take(&mut self, connection: usize, answer: &Answer<'_>) -> Class {
+        let Some(mut shopper) = self.asked[connection].take() else { return Class::Failed };
+        let is_purchase = shopper.collected == shopper.wanted;
+        let class = match answer.code() {
+            Some(b"item_sold_out" | b"sale_sold_out" | b"items_already_sold")
+                if answer.status == 409 =>
+            {
+                Class::Refused
+            }
+            _ => Class::of(answer),
+        };
+        match class {
+            Class::Accepted if is_purchase => {}
+            Class::Accepted => {
+                let Some(code) = answer.code().and_then(Code::new) else { return Class::Failed };
+                (shopper.collected, shopper.code) = (shopper.collected + 1, code);
+                self.waiting.push_back(shopper);
+            }
+            // Nothing was done: the same request again, later.
+            Class::Shed => self.waiting.push_back(shopper),
+            Class::Refused | Class::Failed => {}
+        }
+        class
+    }
+
+    fn lose(&mut self, connection: usize) {
+        self.asked[connection] = None;
+    }
+}

@@ -22,6 +22,7 @@ mod instance;
 mod measure;
 mod options;
 mod program;
+mod proxy;
 mod report;
 mod scenarios;
 mod servers;

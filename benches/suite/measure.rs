@@ -1,9 +1,11 @@
 //! Runs with the CPU time of everybody who takes part.
 
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::generator::{Class, Load, Plan, Tally, Traffic, closed, open, tally};
+use crate::generator::{
+    Class, GeneratorError, Load, Plan, Tally, Traffic, Window, closed, open, tally,
+};
 use crate::instance::Instance;
 use crate::stage::Stage;
 use crate::suite::Suite;
@@ -14,6 +16,12 @@ use crate::{Failure, Outcome};
 /// Counted time of a run of the bare server: it varies little.
 const BARE: Duration = Duration::from_millis(1_500);
 const BARE_WARM_UP: Duration = Duration::from_millis(500);
+/// It is asked for as many items as the service: the same bytes.
+const BARE_ITEMS: u32 = 10_000;
+/// Of the moments at which requests of an open loop arrive.
+const SEED: u64 = 1;
+/// Counted seconds of a run if the options say nothing else.
+const USUAL_SECONDS: f64 = 3.0;
 
 /// A run.
 #[derive(Debug, Clone)]
@@ -62,23 +70,40 @@ impl Suite {
         stage: &Stage,
         make: impl Fn(u64) -> T,
     ) -> Outcome<Measured> {
-        let threads = 0..self.options.generator_threads();
-        let traffics =
-            threads.map(|thread| Box::new(make(first_buyer(thread))) as Box<dyn Traffic>);
-        run(&self.plan(&stage.instances), stage.parties(), Loop::Closed, traffics.collect())
+        self.measure_with(stage, &self.plan(&stage.instances), Loop::Closed, make)
+    }
+
+    /// The same by another plan. An open loop has one thread.
+    pub(crate) fn measure_with<T: Traffic + 'static>(
+        &self,
+        stage: &Stage,
+        plan: &Plan,
+        how: Loop,
+        make: impl Fn(u64) -> T,
+    ) -> Outcome<Measured> {
+        let threads = match how {
+            Loop::Closed => self.options.generator_threads(),
+            Loop::Open(_) => 1,
+        };
+        let traffics = (0..threads).map(first_buyer);
+        let traffics = traffics.map(|first| Box::new(make(first)) as Box<dyn Traffic>);
+        run(plan, stage.parties(), how, traffics.collect())
+    }
+
+    /// A time that is this long if the options say nothing else, and in proportion to what they say.
+    pub(crate) fn scaled(&self, usual: Duration) -> Duration {
+        usual.mul_f64(self.options.seconds.as_secs_f64() / USUAL_SECONDS)
     }
 
     /// Answers a second of the bare server, now.
     pub(crate) fn bare(&self) -> Outcome<Measured> {
         let program = self.program().binary(std::env::current_exe()?);
-        let instance = Instance::start(&program, "bare", &self.folder.join("bare.log"))?;
-        let instances = [instance];
+        let instances = [Instance::start(&program, "bare", &self.folder.join("bare.log"))?];
         let plan = Plan { warm_up: BARE_WARM_UP, measured: BARE, ..self.plan(&instances) };
         let parties = Parties { instances: vec![instances[0].process()], ..Parties::default() };
-        let threads = 0..self.options.generator_threads();
-        let traffics = threads.map(|thread| {
-            Box::new(Checkouts::of("S-1", 10_000, first_buyer(thread))) as Box<dyn Traffic>
-        });
+        let traffics = (0..self.options.generator_threads()).map(first_buyer);
+        let traffics = traffics
+            .map(|first| Box::new(Checkouts::of("S-1", BARE_ITEMS, first)) as Box<dyn Traffic>);
         run(&plan, &parties, Loop::Closed, traffics.collect())
     }
 }
@@ -90,30 +115,40 @@ pub(crate) fn run(
     how: Loop,
     mut traffics: Vec<Box<dyn Traffic>>,
 ) -> Outcome<Measured> {
-    let (ended, when_ended) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel::<Window>();
     std::thread::scope(|scope| {
         // In a thread of its own: reading /proc takes milliseconds, in which the generator would stand still.
-        let observer = scope.spawn(move || observe(plan, parties, &when_ended));
+        let observer = scope.spawn(move || observe(parties, &told));
+        let on_start = |window| {
+            // An observer that failed is heard of when it is joined.
+            let _ = tell.send(window);
+        };
         let load = match how {
-            Loop::Closed => closed::run(plan, traffics),
+            Loop::Closed => closed::run(plan, traffics, &on_start),
             Loop::Open(a_second) => match traffics.first_mut() {
-                Some(traffic) => open::run(plan, traffic.as_mut(), a_second, 1),
-                None => return Err("an open loop without traffic".into()),
+                Some(traffic) => open::run(plan, traffic.as_mut(), (a_second, SEED), &on_start),
+                None => Err(GeneratorError::NoTraffic),
             },
         };
-        drop(ended);
-        let cpu = observer.join().map_err(|_| Failure::from("the observer panicked"))??;
-        Ok(Measured { load: load?, cpu })
+        drop(tell);
+        let cpu = observer.join().map_err(|_| Failure::from("the observer panicked"))?;
+        Ok(Measured { load: load?, cpu: cpu? })
     })
 }
 
 /// CPU time of the parties in the counted time, which ends early when the load does.
-fn observe(plan: &Plan, parties: &Parties, ended: &Receiver<()>) -> Outcome<Cpu> {
-    // Nothing is ever sent: it returns when the time is up, or when the sender is gone.
-    let _ = ended.recv_timeout(plan.warm_up);
+fn observe(parties: &Parties, told: &Receiver<Window>) -> Outcome<Cpu> {
+    let window = told.recv()?;
+    wait_until(window.from, told);
     let before = parties.cpu()?;
-    let _ = ended.recv_timeout(plan.measured);
+    wait_until(window.to, told);
     Ok(parties.cpu()?.since(before))
+}
+
+/// Waits for a moment, or until nobody can tell anything more: then the load has ended.
+fn wait_until(moment: Instant, told: &Receiver<Window>) {
+    // Each thread of the generator tells once.
+    while told.recv_timeout(moment.saturating_duration_since(Instant::now())).is_ok() {}
 }
 
 /// The run in the middle, by its rate.

@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// Threads of the load generator; one for every four cores if not said.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) threads: Option<u16>,
+    /// Past sales of 10,000 items each that `growth` lays down first.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) past_sales: u32,
     /// Names the scenarios and ends.
     #[arg(long)]
     pub(crate) list: bool,

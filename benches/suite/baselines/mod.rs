@@ -6,3 +6,4 @@
 //! - [`floor`]: PostgreSQL and Redis alone, with the service's own statements and script.
 
 pub(crate) mod bare;
+pub(crate) mod floor;

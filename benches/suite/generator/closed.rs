@@ -6,23 +6,31 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use super::driver::{CountBy, Driver};
-use super::{GeneratorError, Load, Plan, Traffic};
+use super::{GeneratorError, Load, OnStart, Plan, Traffic};
 
 /// Longest wait without looking at the clock.
 const TICK: Duration = Duration::from_millis(20);
 
 /// Runs one thread for each traffic, with its share of the connections, until the time is up or the traffic has ended and
 /// every request has its answer.
-pub(crate) fn run(plan: &Plan, traffics: Vec<Box<dyn Traffic>>) -> Result<Load, GeneratorError> {
+pub(crate) fn run(
+    plan: &Plan,
+    traffics: Vec<Box<dyn Traffic>>,
+    on_start: OnStart<'_>,
+) -> Result<Load, GeneratorError> {
     let threads = traffics.len().max(1);
     let share = Plan { connections: (plan.connections / threads).max(1), ..plan.clone() };
-    let start = Barrier::new(threads);
+    let connected = Barrier::new(threads);
     let loads = std::thread::scope(|scope| {
-        let (share, start) = (&share, &start);
+        let (share, connected) = (&share, &connected);
         let running = traffics.into_iter().map(|mut traffic| {
             scope.spawn(move || {
-                start.wait();
-                one_thread(share, traffic.as_mut())
+                let driver = Driver::open(share, traffic.as_mut(), CountBy::Answer);
+                // Also when it failed: the others wait.
+                connected.wait();
+                let mut driver = driver?;
+                driver.start(share, on_start);
+                one_thread(driver, share.connections)
             })
         });
         let running: Vec<_> = running.collect();
@@ -32,15 +40,14 @@ pub(crate) fn run(plan: &Plan, traffics: Vec<Box<dyn Traffic>>) -> Result<Load, 
         ended.collect::<Result<Vec<Load>, _>>()
     })?;
     let mut loads = loads.into_iter();
-    let mut all = loads.next().ok_or(GeneratorError::Panicked)?;
+    let mut all = loads.next().ok_or(GeneratorError::NoTraffic)?;
     loads.try_for_each(|load| all.absorb(&load))?;
     Ok(all)
 }
 
-fn one_thread(plan: &Plan, traffic: &mut dyn Traffic) -> Result<Load, GeneratorError> {
-    let mut driver = Driver::open(plan, traffic, CountBy::Answer)?;
+fn one_thread(mut driver: Driver<'_>, connections: usize) -> Result<Load, GeneratorError> {
     let mut events = Driver::events();
-    for id in 0..plan.connections {
+    for id in 0..connections {
         driver.send(id, Instant::now())?;
     }
     while driver.is_busy() {

@@ -9,7 +9,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
 use super::connection::{Connection, Pending};
-use super::{Answer, Class, GeneratorError, Load, Plan, Tally, Traffic, Window};
+use super::{Answer, Class, GeneratorError, Load, OnStart, Plan, Tally, Traffic, Window};
 
 /// A request without an answer for so long has failed; the service itself gives up after 10 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -49,7 +49,7 @@ pub(crate) struct Driver<'t> {
 }
 
 impl<'t> Driver<'t> {
-    /// Begins to open all connections.
+    /// Opens all connections.
     pub(crate) fn open(
         plan: &Plan,
         traffic: &'t mut dyn Traffic,
@@ -77,6 +77,13 @@ impl<'t> Driver<'t> {
             cpu_from: None,
             cpu_to: None,
         })
+    }
+
+    /// The run begins now: the time that connecting took is nobody's. Tells when the counted time will be.
+    pub(crate) fn start(&mut self, plan: &Plan, on_start: OnStart<'_>) {
+        let now = Instant::now();
+        (self.window, self.last_answer, self.looked) = (plan.window(now), now, now);
+        on_start(self.window);
     }
 
     /// Room for events.

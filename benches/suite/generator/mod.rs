@@ -45,6 +45,9 @@ pub(crate) struct Window {
     pub(crate) to: Instant,
 }
 
+/// Is told once the load begins, which part of it will be counted; by every thread of the generator.
+pub(crate) type OnStart<'a> = &'a (dyn Fn(Window) + Sync);
+
 /// What a run came to.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
@@ -71,6 +74,8 @@ pub(crate) enum GeneratorError {
     Broken(u64),
     #[error("a histogram of latencies: {0}")]
     Histogram(String),
+    #[error("nobody asks: no traffic was given")]
+    NoTraffic,
     #[error("a thread of the load generator panicked")]
     Panicked,
 }

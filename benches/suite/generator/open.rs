@@ -16,7 +16,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags};
 
 use super::dice::Dice;
 use super::driver::{CountBy, Driver};
-use super::{GeneratorError, Load, Plan, Traffic};
+use super::{GeneratorError, Load, OnStart, Plan, Traffic};
 
 /// Longest time after which an arrival is still sent.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
@@ -81,14 +81,16 @@ impl Queue {
     }
 }
 
-/// Offers so many requests a second until the time is up, and waits for the last answers.
+/// Offers so many requests a second, at moments that the seed determines, until the time is up, and waits for the last
+/// answers.
 pub(crate) fn run(
     plan: &Plan,
     traffic: &mut dyn Traffic,
-    a_second: f64,
-    seed: u64,
+    (a_second, seed): (f64, u64),
+    on_start: OnStart<'_>,
 ) -> Result<Load, GeneratorError> {
     let mut driver = Driver::open(plan, traffic, CountBy::Due)?;
+    driver.start(plan, on_start);
     let clock = clock(&driver)?;
     let mut events = Driver::events();
     let mut arrivals = Arrivals::new(Instant::now(), a_second, seed);

@@ -27,6 +27,14 @@ pub(crate) enum Class {
 impl Kind {
     /// All of them.
     pub(crate) const ALL: [Self; 2] = [Self::Checkout, Self::Purchase];
+
+    /// Its name in the report.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Checkout => "checkout",
+            Self::Purchase => "purchase",
+        }
+    }
 }
 
 impl Class {

@@ -1,9 +1,10 @@
 //! The report for programs.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::figure::{Figure, Target};
 use super::{LoadLine, Report};
+use crate::generator::Latency;
 
 /// Everything, with stable names.
 pub(super) fn of(report: &Report) -> Value {
@@ -49,15 +50,15 @@ fn load(load: &LoadLine) -> Value {
         "shed": load.shed,
         "failed": load.failed,
         "unsent": load.unsent,
-        "latency_ms": {
-            "p50": load.latency.p50,
-            "p99": load.latency.p99,
-            "p999": load.latency.p999,
-            "max": load.latency.max,
-        },
+        "latency_ms": latency(load.latency),
+        "latency_ms_by_kind": load.by_kind.iter().map(|(kind, of)| (kind.name().to_owned(), latency(*of))).collect::<Map<_, _>>(),
         "cpu_us_per_request": {
             "service": service, "postgresql": postgres, "redis": redis, "generator": generator,
         },
         "generator_share_of_a_core": load.generator,
     })
+}
+
+fn latency(latency: Latency) -> Value {
+    json!({"p50": latency.p50, "p99": latency.p99, "p999": latency.p999, "max": latency.max})
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use crate::Outcome;
 use crate::generator::tally::float;
-use crate::generator::{Class, Latency};
+use crate::generator::{Class, Kind, Latency};
 use crate::measure::Measured;
 use crate::options::Options;
 
@@ -38,6 +38,8 @@ pub(crate) struct LoadLine {
     failed: u64,
     unsent: u64,
     latency: Latency,
+    /// The same by kind of requests.
+    by_kind: [(Kind, Latency); Kind::ALL.len()],
     /// Microseconds of CPU time a request: service, PostgreSQL, Redis, generator.
     cpu: [f64; 4],
     /// Part of a core that the generator used, by thread.
@@ -79,6 +81,7 @@ impl Report {
             failed: tally.count(Class::Failed),
             unsent: tally.unsent,
             latency: tally.served(),
+            by_kind: Kind::ALL.map(|kind| (kind, tally.served_of(kind))),
             cpu: cpu.map(|cpu| run.micros_a_request(cpu)),
             generator: load.generator_cpu.as_secs_f64() / time / threads,
         });

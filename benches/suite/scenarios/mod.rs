@@ -1,8 +1,18 @@
 //! One file a figure (or a few that share their set-up).
 
+mod board;
 mod checkout;
+mod floor;
 mod flow;
+mod growth;
+mod instances;
+mod memory;
+mod one_row;
+mod open;
+mod overload;
+mod quiet;
 mod refusal;
+mod rush;
 
 use crate::Outcome;
 use crate::measure::{Measured, middle, without_failures};
@@ -26,6 +36,16 @@ pub(crate) const ALL: &[Scenario] = &[
     refusal::FORGED,
     checkout::CHECKOUT,
     flow::FLOW,
+    rush::RUSH,
+    one_row::ONE_ROW,
+    open::OPEN,
+    quiet::QUIET,
+    instances::INSTANCES,
+    board::BOARD,
+    memory::MEMORY,
+    overload::OVERLOAD,
+    growth::GROWTH,
+    floor::FLOOR,
 ];
 
 /// Those whose names begin with one of these; all without any.
@@ -39,6 +59,18 @@ pub(crate) fn chosen(only: &[String]) -> Outcome<Vec<&'static Scenario>> {
         only.is_empty() || only.iter().any(|wanted| scenario.name.starts_with(wanted.as_str()))
     };
     Ok(ALL.iter().filter(is_wanted).collect())
+}
+
+/// A load in which nothing may fail: the middle run is shown, failures are faults.
+fn show(suite: &mut Suite, scenario: &str, name: &str, runs: Vec<Measured>) {
+    for run in &runs {
+        if let Err(failure) = without_failures(&run.load.tally) {
+            suite.report.fault(scenario, &format!("{name}: {failure}"));
+        }
+    }
+    if let Some(run) = middle(runs) {
+        suite.report.load(name, &run);
+    }
 }
 
 /// What a rate is compared with.
@@ -70,16 +102,8 @@ impl Compared {
         if let Some(must) = self.of_direct {
             self.ratio(suite, ("times direct", &served, &direct), must, must);
         }
-        let named = [("", served), (" direct", direct), (" bare", bare)];
-        for (name, runs) in named {
-            for run in &runs {
-                if let Err(failure) = without_failures(&run.load.tally) {
-                    suite.report.fault(self.scenario, &format!("{name} {failure}"));
-                }
-            }
-            if let Some(run) = middle(runs) {
-                suite.report.load(&format!("{}{name}", self.scenario), &run);
-            }
+        for (name, runs) in [("", served), (" direct", direct), (" bare", bare)] {
+            show(suite, self.scenario, &format!("{}{name}", self.scenario), runs);
         }
         Ok(())
     }

@@ -99,7 +99,7 @@ fn sell(stage: &Stage, sale: &str, items: u32) -> Outcome<()> {
         measured: SELLING,
     };
     let shoppers = Shoppers::new(sale, Wants::Own { items: items.into() }, 1, SELLING_CONNECTIONS);
-    let load = closed::run(&plan, vec![Box::new(shoppers) as Box<dyn Traffic>])?;
+    let load = closed::run(&plan, vec![Box::new(shoppers) as Box<dyn Traffic>], &|_| {})?;
     without_failures(&load.tally)?;
     let (sold, accepted) = (stage.sold(sale)?, load.tally.count(Class::Accepted));
     if sold == u64::from(items) {

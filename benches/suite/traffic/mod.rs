@@ -13,7 +13,7 @@ use std::io::Write;
 
 pub(crate) use checkouts::Checkouts;
 pub(crate) use forgers::Forgers;
-pub(crate) use redeemers::{Codes, Redeemers};
+pub(crate) use redeemers::Codes;
 pub(crate) use shoppers::{Shoppers, Wants};
 
 /// Buyers of one generator thread: others begin at another multiple of this.

@@ -13,7 +13,7 @@ pub(crate) enum Wants {
     Some { items: u64, lines: u64, buyers: u64 },
     /// The item that has their number, once: as many buyers as items.
     Own { items: u64 },
-    /// Item 1, each buyer once.
+    /// Item 1, each buyer once, until it is sold out.
     TheOne,
 }
 
@@ -33,6 +33,8 @@ pub(crate) struct Shoppers {
     wants: Wants,
     first_buyer: u64,
     came: u64,
+    /// The one item is sold out: nobody else need come.
+    is_over: bool,
     /// Whoever is at the front has waited longest.
     waiting: VecDeque<Shopper>,
     asked: Vec<Option<Shopper>>,
@@ -47,6 +49,7 @@ impl Shoppers {
             wants,
             first_buyer,
             came: 0,
+            is_over: false,
             waiting: VecDeque::with_capacity(connections),
             asked: vec![None; connections],
             dice: Dice::new(first_buyer),
@@ -60,6 +63,7 @@ impl Shoppers {
         let (buyer, wanted) = match self.wants {
             Wants::Some { lines, buyers, .. } => (self.came % buyers, self.dice.up_to(lines)),
             Wants::Own { items } if self.came >= items => return None,
+            Wants::TheOne if self.is_over => return None,
             Wants::Own { .. } | Wants::TheOne => (self.came, 1),
         };
         self.came += 1;
@@ -109,7 +113,8 @@ impl Traffic for Shoppers {
             }
             // Nothing was done: the same request again, later.
             Class::Shed => self.waiting.push_back(shopper),
-            Class::Refused | Class::Failed => {}
+            Class::Refused => self.is_over = true,
+            Class::Failed => {}
         }
         class
     }

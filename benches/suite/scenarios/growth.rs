@@ -1,0 +1,145 @@
+//! What a larger sale, or a longer history, costs each request: nothing, if every look-up goes by a key.
+//!
+//! Three stages beside each other, measured in turn: a sale of 10,000 items, one of 1,000,000, and one of 10,000 after a
+//! thousand past sales of as many. Checkouts by new buyers first, whose codes are then bought, so that each kind is
+//! measured alone.
+
+use std::time::Duration;
+
+use super::{Scenario, show};
+use crate::Outcome;
+use crate::database::{self, Database};
+use crate::generator::Plan;
+use crate::measure::{Loop, Measured};
+use crate::program::Program;
+use crate::report::{Figure, median};
+use crate::stage::{Cast, Stage, Terms};
+use crate::suite::Suite;
+use crate::traffic::{Checkouts, Codes};
+
+pub(super) const GROWTH: Scenario = Scenario {
+    name: "growth",
+    about: "rate and CPU time at 1,000,000 items, and after 1,000 past sales",
+    run: play,
+};
+
+const SMALL: Terms = Terms { buyer_limit: 10, ..Terms::PLENTY };
+const LARGE: Terms = Terms { items: 1_000_000, ..SMALL };
+/// Buyers of one run; the next run's begin behind them.
+const BUYERS_A_RUN: u64 = 10_000_000;
+/// Buying what was collected may take this long.
+const BUYING: Duration = Duration::from_mins(1);
+/// Most runs: each has six parts.
+const RUNS: u16 = 3;
+/// Part of its rate, and multiple of its CPU time, that growth may cost.
+const RATE: f64 = 0.85;
+const CPU: f64 = 1.15;
+
+/// One way of having grown.
+struct Grown {
+    name: &'static str,
+    stage: Stage,
+    sale: String,
+    terms: Terms,
+    checkouts: Vec<Measured>,
+    purchases: Vec<Measured>,
+}
+
+fn play(suite: &mut Suite) -> Outcome<()> {
+    let past_sales = suite.options.past_sales;
+    let history = |program: Program, database: &Database| {
+        lay_down(database, past_sales)?;
+        Ok(program)
+    };
+    let with_history = Stage::open_with(suite, Cast::Service(1), history)?;
+    let mut all = [
+        Grown::new("small", Stage::open(suite, Cast::Service(1))?, SMALL)?,
+        Grown::new("1,000,000 items", Stage::open(suite, Cast::Service(1))?, LARGE)?,
+        Grown::new("past sales", with_history, SMALL)?,
+    ];
+    for run in 0..u64::from(suite.options.runs.min(RUNS)) {
+        for grown in &mut all {
+            grown.measure(suite, run * BUYERS_A_RUN)?;
+        }
+    }
+    let [small, larger @ ..] = &all;
+    for grown in larger {
+        compare(suite, grown.name, "checkouts", (&grown.checkouts, &small.checkouts));
+        compare(suite, grown.name, "purchases", (&grown.purchases, &small.purchases));
+    }
+    for grown in all {
+        grown.stage.close(&grown.sale)?;
+        show(suite, "growth", &format!("growth, {}: checkouts", grown.name), grown.checkouts);
+        show(suite, "growth", &format!("growth, {}: purchases", grown.name), grown.purchases);
+    }
+    Ok(())
+}
+
+impl Grown {
+    fn new(name: &'static str, stage: Stage, terms: Terms) -> Outcome<Self> {
+        let sale = stage.sale(terms)?;
+        Ok(Self { name, stage, sale, terms, checkouts: Vec::new(), purchases: Vec::new() })
+    }
+
+    fn measure(&mut self, suite: &Suite, offset: u64) -> Outcome<()> {
+        let codes = Codes::default();
+        self.checkouts.push(suite.measure(&self.stage, |first_buyer| {
+            codes.made_by(Checkouts::of(&self.sale, self.terms.items, first_buyer + offset))
+        })?);
+        let plan =
+            Plan { warm_up: Duration::ZERO, measured: BUYING, ..suite.plan(&self.stage.instances) };
+        // The first thread takes all codes, and the others have nothing to do.
+        self.purchases
+            .push(suite.measure_with(&self.stage, &plan, Loop::Closed, |_| codes.redeemed())?);
+        Ok(())
+    }
+}
+
+fn compare(suite: &mut Suite, name: &str, kind: &str, (runs, base): (&[Measured], &[Measured])) {
+    let figure = |what: &str, of: fn(&Measured) -> f64| {
+        let base = median(&base.iter().map(of).collect::<Vec<_>>());
+        let values: Vec<f64> = runs.iter().map(of).collect();
+        let ratios = values.iter().map(|value| value / base.max(f64::EPSILON)).collect();
+        let beside = format!("{:.0}, base {base:.0}", median(&values));
+        Figure::new("growth", &format!("{name}: {kind}, {what}"), "x", ratios).beside(beside)
+    };
+    let rate = figure("rate", Measured::rate).at_least(RATE, RATE);
+    let cpu = figure("CPU µs", |run| {
+        run.micros_a_request(run.cpu.service + run.cpu.postgres + run.cpu.redis)
+    });
+    suite.report.figure(rate);
+    suite.report.figure(cpu.at_most(CPU, CPU));
+}
+
+/// Lays down past sales of 10,000 items each, by plain SQL.
+fn lay_down(database: &Database, sales: u32) -> Outcome<()> {
+    let statements = [
+        format!("SELECT setval('sale_ids', {sales})"),
+        format!(
+            "SELECT ensure_partitions(sale) FROM generate_series(1, {sales}) AS sale
+             WHERE sale % 100 IN (0, 1)"
+        ),
+        format!(
+            "INSERT INTO sales (id, public_id, name, starts_at, ends_at, buyer_limit, items)
+             SELECT sale, 'S-' || sale, 'Past sale ' || sale, now() - interval '2 h',
+                    now() - interval '1 h', 10, 10000
+             FROM generate_series(1, {sales}) AS sale"
+        ),
+        format!(
+            "INSERT INTO items (sale_id, item_no, item_id, name, image_url)
+             SELECT sale, item, item::text, 'Item ' || item,
+                    'https://images.example.com/items/' || item || '.jpg'
+             FROM generate_series(1, {sales}) AS sale, generate_series(1, 10000) AS item"
+        ),
+        format!(
+            "INSERT INTO item_stock (sale_id, item_no, stock)
+             SELECT sale, item, 1
+             FROM generate_series(1, {sales}) AS sale, generate_series(1, 10000) AS item"
+        ),
+        // Done by itself in the long run, and not in the middle of a measurement.
+        "VACUUM ANALYZE items".to_owned(),
+        "VACUUM ANALYZE item_stock".to_owned(),
+    ];
+    // One by one: VACUUM runs outside of transactions only.
+    statements.iter().try_for_each(|statement| database::execute(&database.url, statement))
+}

@@ -1,0 +1,69 @@
+//! How long buyers wait at half of what the service can do.
+//!
+//! The flow in an open loop: requests arrive at random moments, at half the rate that the closed loop reached just before,
+//! and their latency counts from when they were due. Nothing may fail, and nothing may be left unsent.
+
+use std::time::Duration;
+
+use super::{Scenario, flow, show};
+use crate::Outcome;
+use crate::generator::{Class, Plan, tally};
+use crate::measure::{Loop, Measured};
+use crate::report::Figure;
+use crate::stage::{Cast, Stage, Terms};
+use crate::suite::Suite;
+use crate::traffic::Shoppers;
+
+pub(super) const OPEN: Scenario = Scenario {
+    name: "open",
+    about: "latency of the flow at half of its closed-loop rate, in an open loop",
+    run: play,
+};
+
+/// Most requests under way.
+const CONNECTIONS: usize = 1_024;
+/// Counted time of a run; rare latencies need many requests.
+const LENGTH: Duration = Duration::from_secs(10);
+/// Most runs: each is long.
+const RUNS: u16 = 3;
+
+fn play(suite: &mut Suite) -> Outcome<()> {
+    let half = flow::flow(suite, Cast::Service(1))?.rate() / 2.0;
+    let runs = (0..suite.options.runs.min(RUNS)).map(|_| open(suite, half));
+    let runs = runs.collect::<Outcome<Vec<_>>>()?;
+    let beside = format!("{half:.0}/s offered");
+    let each = |of: fn(&Measured) -> f64| runs.iter().map(of).collect::<Vec<_>>();
+    let figures = [
+        Figure::new("open", "p99", "ms", each(|run| run.load.tally.served().p99))
+            .at_most(10.0, 5.0),
+        Figure::new("open", "p99.9", "ms", each(|run| run.load.tally.served().p999))
+            .at_most(50.0, 50.0),
+        Figure::new("open", "failed, or answered 503", "", each(not_served)).at_most(0.0, 0.0),
+        Figure::new("open", "unsent", "", each(|run| tally::float(run.load.tally.unsent)))
+            .at_most(0.0, 0.0),
+    ];
+    for figure in figures {
+        suite.report.figure(figure.beside(beside.clone()));
+    }
+    show(suite, "open", "open", runs);
+    Ok(())
+}
+
+fn not_served(run: &Measured) -> f64 {
+    tally::float(run.load.tally.count(Class::Failed) + run.load.tally.count(Class::Shed))
+}
+
+fn open(suite: &Suite, a_second: f64) -> Outcome<Measured> {
+    let stage = Stage::open(suite, Cast::Service(1))?;
+    let sale = stage.sale(Terms::PLENTY)?;
+    let plan = Plan {
+        connections: CONNECTIONS,
+        measured: suite.scaled(LENGTH),
+        ..suite.plan(&stage.instances)
+    };
+    let run = suite.measure_with(&stage, &plan, Loop::Open(a_second), |first_buyer| {
+        Shoppers::new(&sale, flow::wants(Terms::PLENTY), first_buyer, CONNECTIONS)
+    })?;
+    stage.close(&sale)?;
+    Ok(run)
+}

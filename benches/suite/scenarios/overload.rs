@@ -1,0 +1,162 @@
+//! Five times more than the service can take, for twenty seconds.
+//!
+//! A proxy slows PostgreSQL's answers until the flow's capacity is about 4,000 requests a second, so that the generator
+//! and the processors have room to overload it: what is short is the database, as it would be. Then five times the
+//! capacity arrives in an open loop over up to 4,096 connections, and after it the normal load again.
+//!
+//! Whoever cannot be served shall be told so at once, the others shall be served as if nothing were: what counts is how
+//! much is accepted, how long a 503 takes, whether memory grows, and how soon all is as before.
+
+use std::time::Duration;
+
+use super::{Scenario, flow};
+use crate::Outcome;
+use crate::generator::tally::SLICE;
+use crate::generator::{Class, Load, Plan, tally};
+use crate::measure::{Loop, Measured, without_failures};
+use crate::proxy::Proxy;
+use crate::report::Figure;
+use crate::stage::{Cast, Stage, Terms};
+use crate::suite::Suite;
+use crate::traffic::Shoppers;
+use crate::usage::memory;
+
+pub(super) const OVERLOAD: Scenario = Scenario {
+    name: "overload",
+    about: "five times the capacity for 20 s: what is accepted, refused, and how soon it is over",
+    run: play,
+};
+
+/// Requests a second that the slowed service shall be able to do, and how near to it is near enough.
+const CAPACITY: f64 = 4_000.0;
+const NEAR: f64 = 0.05;
+/// The delay that is tried first, and how often it is corrected.
+const FIRST_DELAY: Duration = Duration::from_millis(20);
+const LONGEST_DELAY: Duration = Duration::from_millis(150);
+const TRIES: usize = 6;
+/// What is offered in the overload, as a multiple of the capacity.
+const OFFERED: f64 = 5.0;
+const LENGTH: Duration = Duration::from_secs(20);
+const RECOVERY: Duration = Duration::from_secs(5);
+const CONNECTIONS: usize = 4_096;
+/// Connections of the closed loop: enough to fill every batch, whatever a request takes.
+const NORMAL: usize = 2_048;
+/// All is as before once this part of the capacity is served for half a second.
+const RECOVERED: f64 = 0.9;
+const HALF_A_SECOND: usize = 5;
+const MIB: f64 = 1_048_576.0;
+
+/// A slowed service.
+struct Slowed {
+    stage: Stage,
+    proxy: Proxy,
+    sale: String,
+    /// Makes buyers of one load others than those of the last.
+    loads: u64,
+}
+
+fn play(suite: &mut Suite) -> Outcome<()> {
+    let mut slowed = Slowed::open(suite)?;
+    let capacity = slowed.calibrate(suite)?;
+    let (before, _) = slowed.resident()?;
+    let long = suite.scaled(LENGTH);
+    let overload = slowed.load(suite, CONNECTIONS, long, Loop::Open(OFFERED * capacity))?;
+    let (after, peak) = slowed.resident()?;
+    let recovery = slowed.load(suite, NORMAL, RECOVERY, Loop::Closed)?;
+    slowed.stage.close(&slowed.sale)?;
+    drop(slowed.proxy);
+
+    without_failures(&overload.load.tally)?;
+    without_failures(&recovery.load.tally)?;
+    let goodput = accepted(&overload.load, long) / capacity;
+    let (shed, refusals) = (overload.load.tally.shed(), overload.load.tally.count(Class::Shed));
+    let figure = |what, unit, value| Figure::new("overload", what, unit, vec![value]);
+    let figures = [
+        figure("accepted, of capacity", "x", goodput)
+            .at_least(0.85, 0.95)
+            .beside(format!("capacity {capacity:.0}/s, offered {:.0}/s", OFFERED * capacity)),
+        figure("p99 of a 503", "ms", shed.p99)
+            .at_most(50.0, 50.0)
+            .beside(format!("{refusals} of them, longest {:.0} ms", shed.max)),
+        figure("memory afterwards, of before", "x", after / before)
+            .at_most(1.25, 1.1)
+            .beside(format!("{before:.0} MiB, then {after:.0}, at most {peak:.0}")),
+        figure("0.9 of capacity again after", "s", recovered_after(&recovery.load, capacity))
+            .at_most(1.0, 0.5),
+    ];
+    for figure in figures {
+        suite.report.figure(figure);
+    }
+    suite.report.load("overload", &overload);
+    suite.report.load("overload, afterwards", &recovery);
+    Ok(())
+}
+
+impl Slowed {
+    fn open(suite: &Suite) -> Outcome<Self> {
+        let proxy = Proxy::before(suite.servers.postgres_port()?)?;
+        let stage = Stage::open_with(suite, Cast::Service(1), |program, database| {
+            Ok(program.variable("DATABASE_URL", &database.url_through(proxy.port)?))
+        })?;
+        let sale = stage.sale(Terms::PLENTY)?;
+        Ok(Self { stage, proxy, sale, loads: 0 })
+    }
+
+    /// Finds the delay with which the capacity is as wanted; the capacity that was measured with it.
+    fn calibrate(&mut self, suite: &Suite) -> Outcome<f64> {
+        let (mut delay, mut capacity) = (FIRST_DELAY, 0.0);
+        for _ in 0..TRIES {
+            self.proxy.delay(delay);
+            capacity = self.load(suite, NORMAL, suite.options.seconds, Loop::Closed)?.rate();
+            if (capacity / CAPACITY - 1.0).abs() <= NEAR {
+                break;
+            }
+            // As long as waiting is what it does, the capacity goes with one over the delay.
+            delay = delay.mul_f64((capacity / CAPACITY).clamp(0.2, 5.0)).min(LONGEST_DELAY);
+        }
+        Ok(capacity)
+    }
+
+    fn load(
+        &mut self,
+        suite: &Suite,
+        connections: usize,
+        measured: Duration,
+        how: Loop,
+    ) -> Outcome<Measured> {
+        // The recovery counts from its first moment, and so does the overload.
+        let warm_up =
+            if measured == suite.options.seconds { suite.options.warm_up } else { Duration::ZERO };
+        let plan = Plan { connections, warm_up, measured, ..suite.plan(&self.stage.instances) };
+        self.loads += 1;
+        let offset = self.loads * 1_000_000;
+        suite.measure_with(&self.stage, &plan, how, |first_buyer| {
+            let wants = flow::wants(Terms::PLENTY);
+            Shoppers::new(&self.sale, wants, first_buyer + offset, connections)
+        })
+    }
+
+    /// In MiB: now, and at its highest.
+    fn resident(&self) -> Outcome<(f64, f64)> {
+        let instance = self.stage.instances.first().ok_or("a stage without instances")?;
+        let (now, peak) = memory(instance.process())?;
+        Ok((tally::float(now) / MIB, tally::float(peak) / MIB))
+    }
+}
+
+/// Accepted requests a second, by when they were answered.
+fn accepted(load: &Load, measured: Duration) -> f64 {
+    let slices = usize::try_from(measured.as_millis() / SLICE.as_millis()).unwrap_or(usize::MAX);
+    let accepted: u64 = load.tally.accepted_by_slice().iter().take(slices).sum();
+    tally::float(accepted) / measured.as_secs_f64()
+}
+
+/// Seconds until the first half second in which enough was accepted; endless if there is none.
+fn recovered_after(load: &Load, capacity: f64) -> f64 {
+    let slices = load.tally.accepted_by_slice();
+    let enough = |window: &[u64]| tally::float(window.iter().sum()) / 0.5 >= RECOVERED * capacity;
+    let first = slices.windows(HALF_A_SECOND).position(enough);
+    first.map_or(f64::INFINITY, |slice| {
+        SLICE.as_secs_f64() * tally::float(u64::try_from(slice).unwrap_or(u64::MAX))
+    })
+}

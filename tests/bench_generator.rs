@@ -15,7 +15,7 @@ use generator::answer::{Answer, Malformed};
 use generator::open::{Arrivals, PATIENCE, Queue};
 use generator::{Class, Kind, Plan, Tally, Traffic, closed, open};
 
-const SOLD_OUT: &str = "HTTP/1.1 409 Conflict\r\ncontent-type: application/json\r\nContent-Length: 32\r\n\r\n\
+const SOLD_OUT: &str = "HTTP/1.1 409 Conflict\r\ncontent-type: application/json\r\nContent-Length: 33\r\n\r\n\
                         {\"message\":\"m\",\"code\":\"sold_out\"}";
 
 #[test]

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::client::Client;
 use crate::program::Program;
+use crate::usage;
 use crate::{Failure, Outcome};
 
 /// Longest wait until it listens and is ready.
@@ -66,6 +67,15 @@ impl Instance {
             is_it.then(|| value.parse::<f64>().ok())?
         });
         Ok(samples.sum())
+    }
+
+    /// Passes while it runs.
+    pub(crate) fn runs(&self) -> Outcome<()> {
+        if usage::has_ended(self.process())? {
+            Err(self.complaint("ended by itself"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends it as an operator does; it must end well.

@@ -87,7 +87,10 @@ impl Suite {
         };
         let traffics = (0..threads).map(first_buyer);
         let traffics = traffics.map(|first| Box::new(make(first)) as Box<dyn Traffic>);
-        run(plan, stage.parties(), how, traffics.collect())
+        let measured = run(plan, stage.parties(), how, traffics.collect());
+        // An instance that died says more than what became of its connections.
+        stage.instances.iter().try_for_each(Instance::runs)?;
+        measured
     }
 
     /// A time that is this long if the options say nothing else, and in proportion to what they say.

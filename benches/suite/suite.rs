@@ -44,11 +44,28 @@ impl Suite {
         let start = Instant::now();
         if let Err(failure) = (scenario.run)(self) {
             self.report.fault(scenario.name, &failure.to_string());
+            self.keep_logs(scenario.name);
         }
         say(&format!("# {} took {:.0} s", scenario.name, start.elapsed().as_secs_f64()));
         // Also when a later one is interrupted there is something to read.
         if let Err(failure) = self.report.write(&self.options.report) {
             say(&format!("# cannot write {}: {failure}", self.options.report.display()));
+        }
+    }
+
+    /// Logs of instances are of use when something went wrong: they are kept beside the report.
+    fn keep_logs(&self, scenario: &str) {
+        let Some(beside) = self.options.report.parent() else { return };
+        let kept = beside.join("logs").join(scenario);
+        let copied = std::fs::create_dir_all(&kept).and_then(|()| {
+            std::fs::read_dir(&self.folder)?.try_for_each(|log| {
+                let log = log?;
+                std::fs::copy(log.path(), kept.join(log.file_name())).map(|_| ())
+            })
+        });
+        match copied {
+            Ok(()) => say(&format!("# its logs are in {}", kept.display())),
+            Err(failure) => say(&format!("# its logs are lost: {failure}")),
         }
     }
 

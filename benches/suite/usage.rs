@@ -27,6 +27,8 @@ pub(crate) struct Parties {
 
 /// Fields of `/proc/PID/stat` behind the name.
 struct Stat {
+    /// A letter: `Z` has ended and was not waited for.
+    state: String,
     parent: u32,
     own_ticks: u64,
     /// Of children that ended and were waited for.
@@ -69,6 +71,7 @@ impl Stat {
         let fields: Vec<&str> = rest.split(' ').collect();
         let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
         Some(Self {
+            state: (*fields.first()?).to_owned(),
             parent: fields.get(1)?.parse().ok()?,
             own_ticks: number(11)? + number(12)?,
             children_ticks: number(13)? + number(14)?,
@@ -87,6 +90,11 @@ pub(crate) fn memory(process: u32) -> Outcome<(u64, u64)> {
         (Some(now), Some(peak)) => Ok((now * 1024, peak * 1024)),
         _ => Err(format!("cannot read /proc/{process}/status").into()),
     }
+}
+
+/// Whether a child has ended, though nobody has waited for it.
+pub(crate) fn has_ended(process: u32) -> Outcome<bool> {
+    Ok(Stat::of(process)?.state == "Z")
 }
 
 /// The process that started this one.

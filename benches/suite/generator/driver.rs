@@ -186,6 +186,9 @@ impl<'t> Driver<'t> {
             let answer = Answer::read(connection.received())
                 .map_err(|_| io::Error::new(ErrorKind::InvalidData, "not an HTTP answer"))?;
             let Some(answer) = answer else { continue };
+            if answer.length < connection.received().len() {
+                return Err(io::Error::new(ErrorKind::InvalidData, "more than one answer"));
+            }
             let now = Instant::now();
             let class = self.traffic.take(id, &answer);
             if class == Class::Failed {

@@ -38,9 +38,8 @@ const TRIES: usize = 6;
 const OFFERED: f64 = 5.0;
 const LENGTH: Duration = Duration::from_secs(20);
 const RECOVERY: Duration = Duration::from_secs(5);
+/// Most requests under way, in the overload and before: the capacity is what the same buyers get who wait their turn.
 const CONNECTIONS: usize = 4_096;
-/// Connections of the closed loop: enough to fill every batch, whatever a request takes.
-const NORMAL: usize = 2_048;
 /// All is as before once this part of the capacity is served for half a second.
 const RECOVERED: f64 = 0.9;
 const HALF_A_SECOND: usize = 5;
@@ -60,24 +59,22 @@ fn play(suite: &mut Suite) -> Outcome<()> {
     let capacity = slowed.calibrate(suite)?;
     let (before, _) = slowed.resident()?;
     let long = suite.scaled(LENGTH);
-    let overload = slowed.load(suite, CONNECTIONS, long, Loop::Open(OFFERED * capacity))?;
+    let overload = slowed.load(suite, long, Loop::Open(OFFERED * capacity))?;
     let (after, peak) = slowed.resident()?;
-    let recovery = slowed.load(suite, NORMAL, RECOVERY, Loop::Closed)?;
+    let recovery = slowed.load(suite, RECOVERY, Loop::Closed)?;
     slowed.stage.close(&slowed.sale)?;
     drop(slowed.proxy);
 
     without_failures(&overload.load.tally)?;
     without_failures(&recovery.load.tally)?;
     let goodput = accepted(&overload.load, long) / capacity;
-    let (shed, refusals) = (overload.load.tally.shed(), overload.load.tally.count(Class::Shed));
     let figure = |what, unit, value| Figure::new("overload", what, unit, vec![value]);
     let figures = [
         figure("accepted, of capacity", "x", goodput)
             .at_least(0.85, 0.95)
             .beside(format!("capacity {capacity:.0}/s, offered {:.0}/s", OFFERED * capacity)),
-        figure("p99 of a 503", "ms", shed.p99)
-            .at_most(50.0, 50.0)
-            .beside(format!("{refusals} of them, longest {:.0} ms", shed.max)),
+        refusals(&overload.load),
+        figure("p99 of what was accepted", "ms", overload.load.tally.served().p99),
         figure("memory afterwards, of before", "x", after / before)
             .at_most(1.25, 1.1)
             .beside(format!("{before:.0} MiB, then {after:.0}, at most {peak:.0}")),
@@ -107,7 +104,7 @@ impl Slowed {
         let (mut delay, mut capacity) = (FIRST_DELAY, 0.0);
         for _ in 0..TRIES {
             self.proxy.delay(delay);
-            capacity = self.load(suite, NORMAL, suite.options.seconds, Loop::Closed)?.rate();
+            capacity = self.load(suite, suite.options.seconds, Loop::Closed)?.rate();
             if (capacity / CAPACITY - 1.0).abs() <= NEAR {
                 break;
             }
@@ -117,22 +114,21 @@ impl Slowed {
         Ok(capacity)
     }
 
-    fn load(
-        &mut self,
-        suite: &Suite,
-        connections: usize,
-        measured: Duration,
-        how: Loop,
-    ) -> Outcome<Measured> {
+    fn load(&mut self, suite: &Suite, measured: Duration, how: Loop) -> Outcome<Measured> {
         // The recovery counts from its first moment, and so does the overload.
         let warm_up =
             if measured == suite.options.seconds { suite.options.warm_up } else { Duration::ZERO };
-        let plan = Plan { connections, warm_up, measured, ..suite.plan(&self.stage.instances) };
+        let plan = Plan {
+            connections: CONNECTIONS,
+            warm_up,
+            measured,
+            ..suite.plan(&self.stage.instances)
+        };
         self.loads += 1;
         let offset = self.loads * 1_000_000;
         suite.measure_with(&self.stage, &plan, how, |first_buyer| {
             let wants = flow::wants(Terms::PLENTY);
-            Shoppers::new(&self.sale, wants, first_buyer + offset, connections)
+            Shoppers::new(&self.sale, wants, first_buyer + offset, CONNECTIONS)
         })
     }
 
@@ -142,6 +138,19 @@ impl Slowed {
         let (now, peak) = memory(instance.process())?;
         Ok((tally::float(now) / MIB, tally::float(peak) / MIB))
     }
+}
+
+/// How long it takes to be told that there is no room, if anybody was told.
+fn refusals(load: &Load) -> Figure {
+    let (shed, count) = (load.tally.shed(), load.tally.count(Class::Shed));
+    let figure = Figure::new("overload", "p99 of a 503", "ms", vec![shed.p99]);
+    let unsent = load.tally.unsent;
+    if count == 0 {
+        // Not a target that is reached: everybody had to wait.
+        return figure.beside(format!("there was none; {unsent} found all connections busy"));
+    }
+    let beside = format!("{count} of them, longest {:.0} ms; {unsent} unsent", shed.max);
+    figure.at_most(50.0, 50.0).beside(beside)
 }
 
 /// Accepted requests a second, by when they were answered.

@@ -17,7 +17,7 @@ bench: ## what the service does in a second, on servers of its own (ARGS="--only
 
 lint: ## formatting, clippy and documentation, without a warning
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
 
 fmt: ## formats the code

@@ -22,6 +22,10 @@ const EVENTS: usize = 1024;
 /// Broken connections a connection after which the run is given up.
 const BROKEN_PER_CONNECTION: u64 = 20;
 
+/// Connections that are opened in one go, and the pause after them: what a listener has no room for waits for a second.
+const CONNECT_BURST: usize = 32;
+const CONNECT_PAUSE: Duration = Duration::from_millis(2);
+
 /// By what a request belongs into the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CountBy {
@@ -57,6 +61,9 @@ impl<'t> Driver<'t> {
     ) -> Result<Self, GeneratorError> {
         let poll = Poll::new()?;
         let connections = (0..plan.connections).map(|id| {
+            if id % CONNECT_BURST == CONNECT_BURST - 1 {
+                std::thread::sleep(CONNECT_PAUSE);
+            }
             let target = plan.targets[id % plan.targets.len()];
             Connection::open(target, poll.registry(), Token(id))
         });

@@ -35,6 +35,9 @@ const RUNS: u16 = 3;
 const RATE: f64 = 0.85;
 const CPU: f64 = 1.15;
 
+/// Digits of a sale's number, in order of value.
+const DIGITS: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
 /// One way of having grown.
 struct Grown {
     name: &'static str,
@@ -119,6 +122,10 @@ fn compare(suite: &mut Suite, name: &str, kind: &str, (runs, base): (&[Measured]
 
 /// Lays down past sales of 10,000 items each, by plain SQL.
 fn lay_down(database: &Database, sales: u32) -> Outcome<()> {
+    // As the service writes it: in Crockford's base 32.
+    let digit = |value: u32| format!("substr('{DIGITS}', sale / {value} % 32 + 1, 1)");
+    let public_id =
+        format!("'S-' || ltrim({} || {} || {}, '0')", digit(1_024), digit(32), digit(1));
     let statements = [
         format!("SELECT setval('sale_ids', {sales})"),
         format!(
@@ -127,7 +134,7 @@ fn lay_down(database: &Database, sales: u32) -> Outcome<()> {
         ),
         format!(
             "INSERT INTO sales (id, public_id, name, starts_at, ends_at, buyer_limit, items)
-             SELECT sale, 'S-' || sale, 'Past sale ' || sale, now() - interval '2 h',
+             SELECT sale, {public_id}, 'Past sale ' || sale, now() - interval '2 h',
                     now() - interval '1 h', 10, 10000
              FROM generate_series(1, {sales}) AS sale"
         ),

@@ -31,7 +31,7 @@ const APPLICATION_MAY_USE_PART: (&str, &str) = ("tokio", "::sync::");
 /// What adapters share; it is not an adapter itself.
 const SHARED_KIT: &str = "batching";
 /// Places that put the others together.
-const COMPOSERS: &[&str] = &["app", "cli", "testing", "lib", "main"];
+const COMPOSERS: &[&str] = &["app", "cli", "bench", "testing", "lib", "main"];
 
 /// A source file, and the crates that Cargo.toml names.
 struct Source<'a> {

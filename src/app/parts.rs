@@ -182,5 +182,11 @@ pub(super) fn refusals(config: &Config, database: Database, instance: &Instance)
 
 /// The bounds of a queue.
 pub(super) fn limits(batch: &BatchConfig, size: usize, writers: usize) -> BatchLimits {
-    BatchLimits { size, writers, queue: batch.queue_size, queue_timeout: batch.queue_timeout }
+    BatchLimits {
+        size,
+        writers,
+        queue: batch.queue_size,
+        queue_timeout: batch.queue_timeout,
+        wait_limit: batch.wait_limit,
+    }
 }

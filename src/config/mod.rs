@@ -137,6 +137,7 @@ pub struct BatchConfig {
     pub checkout_writers: usize,
     pub queue_size: usize,
     pub queue_timeout: Duration,
+    pub wait_limit: Duration,
     pub retries: u32,
 }
 

@@ -94,6 +94,7 @@ pub(super) fn batch(read: &mut Reader) -> BatchConfig {
         checkout_writers: read.number("batch.checkout_writers", 1..=64),
         queue_size: read.number("batch.queue_size", 1..=1_000_000),
         queue_timeout: read.duration("batch.queue_timeout", 10 * MS..=MINUTE),
+        wait_limit: read.duration("batch.wait_limit", 10 * MS..=MINUTE),
         retries: read.number("batch.retries", 0..=100),
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::metrics::QueueMetrics;
+use super::room::Room;
 use super::{BatchLimits, BatchMetrics, BatchWork, NotServed};
 
 /// A lane without requests for this long is closed; the next request opens it again.
@@ -30,15 +31,26 @@ struct Shared<W: BatchWork> {
     work: W,
     limits: BatchLimits,
     metrics: QueueMetrics,
-    lanes: Mutex<HashMap<W::Key, mpsc::Sender<Waiting<W>>>>,
+    lanes: Mutex<HashMap<W::Key, Lane<W>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+struct Lane<W: BatchWork> {
+    queue: mpsc::Sender<Waiting<W>>,
+    room: Arc<Room>,
 }
 
 struct Waiting<W: BatchWork> {
     request: W::Request,
     since: Instant,
     reply: oneshot::Sender<Result<W::Reply, NotServed>>,
+}
+
+impl<W: BatchWork> Clone for Lane<W> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone(), room: Arc::clone(&self.room) }
+    }
 }
 
 type Queue<W> = Arc<tokio::sync::Mutex<mpsc::Receiver<Waiting<W>>>>;
@@ -66,9 +78,12 @@ impl<W: BatchWork> Batcher<W> {
         let (reply, answer) = oneshot::channel();
         let mut waiting = Waiting { request, since: Instant::now(), reply };
         loop {
-            let lane = self.shared.lane(key)?;
+            let Lane { queue, room } = self.shared.lane(key)?;
+            if !room.takes(queue.max_capacity() - queue.capacity()) {
+                return Err(NotServed::Full);
+            }
             self.shared.metrics.depth.inc();
-            let Err(refused) = lane.try_send(waiting) else {
+            let Err(refused) = queue.try_send(waiting) else {
                 break;
             };
             self.shared.metrics.depth.dec();
@@ -83,24 +98,26 @@ impl<W: BatchWork> Batcher<W> {
 }
 
 impl<W: BatchWork> Shared<W> {
-    fn lane(self: &Arc<Self>, key: W::Key) -> Result<mpsc::Sender<Waiting<W>>, NotServed> {
+    fn lane(self: &Arc<Self>, key: W::Key) -> Result<Lane<W>, NotServed> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get(&key).filter(|lane| !lane.is_closed()) {
+        if let Some(lane) = lanes.get(&key).filter(|lane| !lane.queue.is_closed()) {
             return Ok(lane.clone());
         }
         if self.stop.is_cancelled() {
             return Err(NotServed::Closed);
         }
-        let (lane, queue) = mpsc::channel(self.limits.queue);
+        let (sender, queue) = mpsc::channel(self.limits.queue);
+        let lane = Lane { queue: sender, room: Arc::new(Room::new(self.limits)) };
         lanes.insert(key, lane.clone());
         let queue = Arc::new(tokio::sync::Mutex::new(queue));
         for _ in 0..self.limits.writers {
-            self.tasks.spawn(Arc::clone(self).write(key, Arc::clone(&queue)));
+            let room = Arc::clone(&lane.room);
+            self.tasks.spawn(Arc::clone(self).write(key, Arc::clone(&queue), room));
         }
         Ok(lane)
     }
 
-    async fn write(self: Arc<Self>, key: W::Key, queue: Queue<W>) {
+    async fn write(self: Arc<Self>, key: W::Key, queue: Queue<W>, room: Arc<Room>) {
         let (mut desk, mut since) = (W::Desk::default(), Instant::now());
         loop {
             let soon = tokio::time::timeout(DESK_IDLE, self.next_batch(key, &queue));
@@ -108,6 +125,7 @@ impl<W: BatchWork> Shared<W> {
                 next
             } else {
                 (desk, since) = (W::Desk::default(), Instant::now());
+                room.rested();
                 self.next_batch(key, &queue).await
             };
             let Some(batch) = next else { return };
@@ -118,7 +136,9 @@ impl<W: BatchWork> Shared<W> {
             if since.elapsed() > DESK_AT_MOST {
                 (desk, since) = (W::Desk::default(), Instant::now());
             }
+            let (begun, served) = (Instant::now(), requests.len());
             let answers = self.work.serve(&mut desk, key, requests).await;
+            room.served(served, begun.elapsed());
             for (reply, answer) in replies.into_iter().zip(answers) {
                 // A caller that went away does not want its answer any more.
                 let _ = reply.send(Ok(answer));
@@ -198,7 +218,8 @@ mod tests {
 
     fn batcher(queue: usize, queue_timeout: Duration) -> (Arc<Batcher<Gate>>, Arc<Semaphore>) {
         let gate = Arc::new(Semaphore::new(0));
-        let limits = BatchLimits { size: 4, writers: 1, queue, queue_timeout };
+        let limits =
+            BatchLimits { size: 4, writers: 1, queue, queue_timeout, wait_limit: queue_timeout };
         let metrics = BatchMetrics::register(&Registry::new()).unwrap();
         let scope = (TaskTracker::new(), CancellationToken::new());
         let batcher = Batcher::new("test", Gate(Arc::clone(&gate)), limits, &metrics, scope);

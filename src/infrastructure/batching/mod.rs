@@ -5,6 +5,7 @@
 
 mod lanes;
 mod metrics;
+mod room;
 
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(crate) struct BatchLimits {
     pub(crate) queue: usize,
     /// Longest wait; a request whose time is up is not executed.
     pub(crate) queue_timeout: Duration,
+    /// A request that would wait longer, going by the batches before it, is refused at once.
+    pub(crate) wait_limit: Duration,
 }
 
 /// Serves batches.
@@ -51,7 +54,7 @@ pub(crate) trait BatchWork: Send + Sync + 'static {
 /// The request was not executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotServed {
-    /// Too many wait already.
+    /// Too many wait already: the queue is full, or would not be served in time.
     #[error("the queue is full")]
     Full,
     /// It waited too long.

@@ -9,6 +9,7 @@ mod error;
 mod front;
 mod json;
 mod limits;
+mod log_budget;
 mod metrics;
 mod observe;
 mod paging;

@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::error::Cause;
+use super::log_budget::{Line, LogBudget};
 use super::metrics::{HttpMetrics, route_of};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -25,6 +26,7 @@ pub(crate) struct Observer {
 struct Shared {
     metrics: HttpMetrics,
     log_all: bool,
+    not_served: LogBudget,
     /// Begins every id that is made here; another one for every run of an instance.
     id_prefix: String,
     next_id: AtomicU64,
@@ -39,8 +41,15 @@ impl Observer {
         id_prefix: String,
         is_draining: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        let (next_id, is_draining) = (AtomicU64::new(1), Box::new(is_draining));
-        Self { shared: Arc::new(Shared { metrics, log_all, id_prefix, next_id, is_draining }) }
+        let shared = Shared {
+            metrics,
+            log_all,
+            not_served: LogBudget::new(),
+            id_prefix,
+            next_id: AtomicU64::new(1),
+            is_draining: Box::new(is_draining),
+        };
+        Self { shared: Arc::new(shared) }
     }
 }
 
@@ -88,7 +97,13 @@ impl Observer {
             let cause = response.extensions_mut().remove::<Cause>();
             let cause = cause.map_or_else(String::new, |cause| describe(&cause));
             if status == 503 {
-                tracing::warn!(request_id, %method, route, status, elapsed_ms, cause, "request not served");
+                let line = shared.not_served.line(since);
+                if let Line::WriteAfter(left_out) = line {
+                    tracing::warn!(left_out, "requests not served that have no line of their own");
+                }
+                if line != Line::LeaveOut {
+                    tracing::warn!(request_id, %method, route, status, elapsed_ms, cause, "request not served");
+                }
             } else {
                 tracing::error!(request_id, %method, route, status, elapsed_ms, cause, "request failed");
             }

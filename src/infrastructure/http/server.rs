@@ -15,12 +15,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// Connections that the system holds until they are accepted; a rush makes thousands in a moment, and whoever does not fit
+/// tries again only after a second. The system's own bound (`net.core.somaxconn`) may be lower.
+const BACKLOG: u32 = 4_096;
 /// Pause after an accept that failed for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -52,7 +55,7 @@ impl Server {
         (host, port): (&str, u16),
         limits: ServerLimits,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind((host, port)).await?;
+        let listener = listen(host, port).await?;
         let address: SocketAddr = listener.local_addr()?;
         tracing::info!(server = name, %address, "listening");
         Ok(Self { listener, limits })
@@ -119,4 +122,24 @@ impl Server {
             }
         }
     }
+}
+
+/// The first of the host's addresses that can be bound.
+async fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in lookup_host((host, port)).await? {
+        match bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart need not wait until connections of the run before are forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }

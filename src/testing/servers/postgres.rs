@@ -117,7 +117,13 @@ impl PostgresShop {
 
     /// Small batches, so that a race is one of many transactions.
     fn limits() -> BatchLimits {
-        BatchLimits { size: 8, writers: 1, queue: 8_192, queue_timeout: DEADLINE }
+        BatchLimits {
+            size: 8,
+            writers: 1,
+            queue: 8_192,
+            queue_timeout: DEADLINE,
+            wait_limit: DEADLINE,
+        }
     }
 }
 

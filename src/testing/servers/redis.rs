@@ -89,8 +89,13 @@ impl RedisWorld {
     }
 }
 
-const LIMITS: BatchLimits =
-    BatchLimits { size: 256, writers: 1, queue: 1_024, queue_timeout: PATIENCE };
+const LIMITS: BatchLimits = BatchLimits {
+    size: 256,
+    writers: 1,
+    queue: 1_024,
+    queue_timeout: PATIENCE,
+    wait_limit: PATIENCE,
+};
 
 #[async_trait]
 impl MemoryWorld for RedisWorld {

@@ -21,7 +21,7 @@ const CHUNK: i32 = 20_000;
 /// A snapshot over a large sale may take longer than an ordinary statement.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_mins(1);
 
-const CHUNK_OF_ITEMS: &str = r"
+pub(super) const CHUNK_OF_ITEMS: &str = r"
     SELECT item_no, item_id, name, image_url
     FROM items
     WHERE sale_id = $1 AND item_no > $2

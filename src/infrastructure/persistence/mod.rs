@@ -36,6 +36,8 @@ mod migrate;
 mod outcomes;
 mod partitions;
 mod place;
+#[cfg(test)]
+mod plans;
 mod purchase_history;
 mod refusal_store;
 mod sale_book;

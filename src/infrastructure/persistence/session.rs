@@ -11,8 +11,9 @@ use super::metrics::Statement;
 use crate::domain::ids::SaleId;
 
 /// Leaves the planner no choice where the statements leave it one: a plan is made once, for any number of rows, and never
-/// reads a table from its beginning to its end. The pool takes the settings back.
-const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
+/// reads a table from its beginning to its end, nor all of a sale's index for one row of it (which is what a bitmap does).
+/// The pool takes the settings back.
+const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off";
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// Holds a connection, or none yet.

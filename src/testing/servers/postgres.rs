@@ -76,7 +76,12 @@ impl PostgresShop {
 
     /// A pool as an instance has it.
     pub(crate) async fn database(&self) -> Database {
-        connect(&self.options, self.lock_timeout).await
+        connect(&self.options, self.lock_timeout, 8).await
+    }
+
+    /// A pool of one connection, which serves all that is asked of it.
+    pub(crate) async fn narrow_database(&self) -> Database {
+        connect(&self.options, self.lock_timeout, 1).await
     }
 
     /// Runs a statement of the test's own.
@@ -269,7 +274,7 @@ impl Drop for PostgresShop {
 async fn make_template() -> String {
     let name = format!("lib_template_{}", Uuid::now_v7().simple());
     on_server(&format!("CREATE DATABASE {name}")).await.unwrap();
-    let database = connect(&options(&name), Duration::from_secs(1)).await;
+    let database = connect(&options(&name), Duration::from_secs(1), 8).await;
     migrate(&database).await.unwrap();
     // A database that somebody is connected to cannot be copied.
     database.close().await;
@@ -287,7 +292,11 @@ async fn on_server(sql: &str) -> sqlx::Result<()> {
     connection.close().await
 }
 
-async fn connect(options: &PgConnectOptions, lock_timeout: Duration) -> Database {
+async fn connect(
+    options: &PgConnectOptions,
+    lock_timeout: Duration,
+    max_connections: u32,
+) -> Database {
     let none = DatabaseParts {
         host: None,
         port: None,
@@ -301,7 +310,7 @@ async fn connect(options: &PgConnectOptions, lock_timeout: Duration) -> Database
         url: options.to_url_lossy().to_string().into(),
         parts: none,
         min_connections: 0,
-        max_connections: 8,
+        max_connections,
         idle_timeout: DEADLINE,
         max_lifetime: DEADLINE * 10,
         connect_timeout: DEADLINE,

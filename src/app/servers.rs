@@ -18,7 +18,9 @@ use crate::infrastructure::cache::RedisHealth;
 use crate::infrastructure::http::{
     Front, HttpMetrics, Observer, RequestLimits, Server, ServerLimits,
 };
-use crate::infrastructure::monitoring::{HealthReport, Monitoring, exposition, health_endpoint};
+use crate::infrastructure::monitoring::{
+    HealthReport, Monitoring, TaskCount, exposition, health_endpoint,
+};
 use crate::infrastructure::persistence::PostgresHealth;
 
 /// What ending a connection may take beyond its last request.
@@ -31,7 +33,7 @@ pub(super) async fn listen(
     registry: &Registry,
     (app, instance): (&App, &Instance),
 ) -> Result<(), AppError> {
-    let monitoring = monitoring(parts, config, registry, app);
+    let monitoring = monitoring(parts, config, registry, app)?;
     let readiness = Arc::clone(&app.readiness);
     let observer = Observer::new(
         HttpMetrics::register(registry)?,
@@ -66,7 +68,12 @@ pub(super) async fn listen(
     Ok(())
 }
 
-fn monitoring(parts: &Parts, config: &Config, registry: &Registry, app: &App) -> Monitoring {
+fn monitoring(
+    parts: &Parts,
+    config: &Config,
+    registry: &Registry,
+    app: &App,
+) -> Result<Monitoring, AppError> {
     let health = HealthReport::new(
         vec![
             Arc::new(PostgresHealth::new(parts.database.clone())),
@@ -76,8 +83,12 @@ fn monitoring(parts: &Parts, config: &Config, registry: &Registry, app: &App) ->
         config.monitoring.check_timeout,
     );
     let database = parts.database.clone();
-    let before_scrape = Arc::new(move || database.observe_pool());
-    Monitoring { registry: registry.clone(), health, before_scrape }
+    let tasks = TaskCount::register(registry)?;
+    let before_scrape = Arc::new(move || {
+        database.observe_pool();
+        tasks.observe();
+    });
+    Ok(Monitoring { registry: registry.clone(), health, before_scrape })
 }
 
 /// What front ends and developers find on the buyers' port too.

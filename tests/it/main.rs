@@ -40,3 +40,4 @@ mod sell;
 mod shutdown;
 mod silence;
 mod startup;
+mod tasks;

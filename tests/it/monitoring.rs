@@ -27,6 +27,7 @@ const METRICS: &[(&str, &[&str])] = &[
     ("flash_sale_redis_up", &[]),
     ("flash_sale_circuit_state", &["dependency", "state"]),
     ("flash_sale_build_info", &[]),
+    ("flash_sale_tasks", &[]),
 ];
 /// How our own metrics begin; dashboards also show those of other programs.
 const OURS: [&str; 2] = ["flash_sale_", "http_request"];

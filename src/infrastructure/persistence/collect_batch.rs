@@ -388,3 +388,59 @@ impl Basket {
 fn sold_out(generation: i64, item: ItemNo) -> Collected {
     Collected::SoldOut(StockFacts { generation, sold_out: vec![item], sold: Vec::new() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::session::Session;
+    use super::*;
+    use crate::testing::builders::{collect, line};
+    use crate::testing::contracts::{Scene, Terms};
+    use crate::testing::servers::PostgresShop;
+
+    /// The wishes as one batch.
+    async fn collected(
+        shop: &PostgresShop,
+        sale: SaleId,
+        wishes: &[(&str, i32, i32)],
+    ) -> Vec<Collected> {
+        let database = shop.database().await;
+        let batch = CollectBatch::new(database.clone());
+        let wishes = wishes.iter().map(|(who, item, pieces)| collect(sale, who, *item, *pieces));
+        let wishes: Vec<_> = wishes.collect();
+        Session::default().run(&database, &batch, sale, &wishes).await.unwrap()
+    }
+
+    fn attempts(collected: &[Collected]) -> BTreeSet<AttemptId> {
+        let added = collected.iter().filter_map(|reply| match reply {
+            Collected::Added { attempt, .. } => Some(*attempt),
+            _ => None,
+        });
+        added.collect()
+    }
+
+    #[tokio::test]
+    async fn a_buyer_who_comes_several_times_in_one_batch_has_one_attempt_and_one_limit() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(3, 100)).await;
+
+        let wishes = [("ann", 1, 6), ("bob", 1, 1), ("ann", 2, 5), ("ann", 3, 4), ("ann", 1, 5)];
+        let replies = collected(&shop, scene.sale, &wishes).await;
+
+        assert_eq!(replies[2], Collected::OverLimit);
+        assert_eq!(attempts(&replies).len(), 2);
+        let standing = scene.added("ann", 2, 1).await.standing;
+        assert_eq!(standing.lines, [line(1, 5), line(3, 4), line(2, 1)]);
+    }
+
+    #[tokio::test]
+    async fn the_same_item_wanted_by_a_whole_batch_is_in_every_checkout() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::unique(1)).await;
+        let names: Vec<String> = (0..64).map(|number| format!("buyer-{number}")).collect();
+
+        let wishes: Vec<_> = names.iter().map(|name| (name.as_str(), 1, 1)).collect();
+        let replies = collected(&shop, scene.sale, &wishes).await;
+
+        assert_eq!(attempts(&replies).len(), 64);
+    }
+}

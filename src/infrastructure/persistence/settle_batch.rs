@@ -369,3 +369,73 @@ fn reply_to(attempt: AttemptId, replies: &mut HashMap<AttemptId, Settled>) -> Se
         other => other.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::session::Session;
+    use super::*;
+    use crate::domain::purchase::Fate;
+    use crate::testing::builders::line;
+    use crate::testing::contracts::{Scene, Terms};
+    use crate::testing::servers::PostgresShop;
+
+    /// The attempts as one batch.
+    async fn settled(
+        shop: &PostgresShop,
+        sale: SaleId,
+        attempts: &[AttemptId],
+    ) -> Vec<(bool, Vec<Fate>)> {
+        let database = shop.database().await;
+        let batch = SettleBatch::new(database.clone());
+        let replies = Session::default().run(&database, &batch, sale, attempts).await.unwrap();
+        let told = replies.into_iter().map(|reply| match reply {
+            Settled::Now(decision) => (true, decision.outcome),
+            Settled::Before(outcome) => (false, outcome),
+            other => panic!("no outcome: {other:?}"),
+        });
+        let fates =
+            told.map(|(now, outcome)| (now, outcome.lines.iter().map(|line| line.fate).collect()));
+        fates.collect()
+    }
+
+    #[tokio::test]
+    async fn a_code_that_comes_several_times_in_one_batch_is_decided_for_the_first() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(1, 9)).await;
+        let ann = scene.attempt("ann", &[(1, 2)]).await;
+        let bob = scene.attempt("bob", &[(1, 1)]).await;
+
+        let told = settled(&shop, scene.sale, &[ann, bob, ann, ann]).await;
+
+        let sold = || vec![Fate::Sold];
+        assert_eq!(told, [(true, sold()), (true, sold()), (false, sold()), (false, sold())]);
+        assert_eq!(scene.progress().await.sold, 3);
+    }
+
+    #[tokio::test]
+    async fn the_same_item_wanted_by_a_whole_batch_is_sold_to_the_first_who_ask() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(1, 20)).await;
+        let mut attempts = Vec::new();
+        for number in 0..64 {
+            attempts.push(scene.attempt(&format!("buyer-{number}"), &[(1, 1)]).await);
+        }
+
+        let told = settled(&shop, scene.sale, &attempts).await;
+
+        let fates: Vec<_> = told.into_iter().map(|(_, fates)| fates[0]).collect();
+        assert_eq!(fates, [[Fate::Sold; 20].as_slice(), &[Fate::SoldOut; 44]].concat());
+    }
+
+    #[tokio::test]
+    async fn a_buyer_with_two_codes_in_one_batch_has_one_limit() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(2, 100)).await;
+        let one = scene.stray("ann", &[line(1, 6)]).await;
+        let two = scene.stray("ann", &[line(2, 6)]).await;
+
+        let told = settled(&shop, scene.sale, &[one, two]).await;
+
+        assert_eq!(told, [(true, vec![Fate::Sold]), (true, vec![Fate::BuyerLimit])]);
+    }
+}

@@ -4,7 +4,7 @@ use tokio::task::JoinSet;
 
 use crate::harness::client::purchase_path;
 use crate::harness::locks::{hold_buyer, waiting};
-use crate::harness::{Answer, Client, World, at_once};
+use crate::harness::{Answer, Client, World, at_once, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_repeat_gets_the_first_answer_from_any_instance_and_after_a_restart() {
@@ -74,6 +74,32 @@ async fn a_repeat_that_comes_while_the_first_is_running_is_told_so_and_nothing_i
     let first = first.join_next().await.unwrap().unwrap().is(200);
     let again = world.at(1).purchase(&code).await;
     assert_eq!(again.content(), first.content());
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_told_too_early_that_it_takes_too_long_gets_the_truth_by_asking_again() {
+    let world = World::plan(2)
+        .set("http.request_timeout", "1s")
+        .set("database.lock_timeout", "20s")
+        .set("database.statement_timeout", "20s")
+        .start()
+        .await;
+    let sale = world.create_sale("--items 5").await;
+    let code = world.at(0).collects(&sale, "ann", "1").await;
+    let hold = hold_buyer(world.pool(), "ann").await;
+
+    let first = world.at(0).purchase(&code).await.is(503);
+    assert!(first.header("retry-after").is_some());
+    hold.rollback().await.unwrap();
+    until("the purchase that went on is stored", async || {
+        world.at(1).get(&format!("/purchases/{code}")).await.status == 200
+    })
+    .await;
+
+    let again = world.at(1).purchase(&code).await.is(200);
+    assert_eq!(again.at("/total_purchased"), 1);
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     world.verify().await;
 }

@@ -1,9 +1,12 @@
 //! Instances that die or stop in the middle of the rush.
 
 use nix::sys::signal::Signal;
+use tokio::task::JoinSet;
 
+use crate::harness::client::purchase_path;
+use crate::harness::locks::waiting;
 use crate::harness::storm::assert_on_record;
-use crate::harness::{Storm, World};
+use crate::harness::{Storm, World, until};
 
 /// Unique items of a rush.
 const ITEMS: usize = 100;
@@ -68,5 +71,42 @@ async fn a_stopped_instance_holds_nobody_up_and_harms_nothing_when_it_goes_on() 
     world.at(0).checkout(&sale, "late", "1").await.is(409);
     assert_on_record(world.at(0), &receipts).await;
     world.sells_exactly(&sale, ITEMS).await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_stops_in_the_middle_of_a_transaction_holds_its_locks_for_a_moment_only() {
+    let world = World::of(2).await;
+    let sale = world.create_sale("--items 1 --stock 10").await;
+    let ann = world.at(0).collects(&sale, "ann", "1").await;
+    let bob = world.at(1).collects(&sale, "bob", "1").await;
+    let mut hold = world.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM item_stock FOR UPDATE").execute(&mut *hold).await.unwrap();
+    let (client, path) = (world.at(0).clone(), purchase_path(&ann));
+    let mut stopped = JoinSet::from_iter([async move { client.post(&path).await }]);
+    waiting(world.pool(), 1).await;
+    world.instances[0].process.signal(Signal::SIGSTOP);
+    hold.rollback().await.unwrap();
+    until("its transaction has the locks and does nothing", async || {
+        let idle = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                    AND state = 'idle in transaction')";
+        sqlx::query_scalar::<_, bool>(idle).fetch_one(world.pool()).await.unwrap()
+    })
+    .await;
+
+    // Whoever wants the same item, and the same buyer elsewhere.
+    until("the other instance sells the item", async || {
+        let answer = world.at(1).purchase(&bob).await;
+        assert!([200, 503].contains(&answer.status), "{}", answer.body);
+        answer.status == 200
+    })
+    .await;
+    let elsewhere = world.at(1).purchase(&ann).await.is(200);
+    world.instances[0].process.signal(Signal::SIGCONT);
+
+    let stopped = stopped.join_next().await.unwrap().unwrap();
+    assert_eq!(stopped.content(), elsewhere.content());
+    world.sells_exactly(&sale, 2).await;
+    world.at(0).buys(&sale, "zoe", "1").await;
     world.verify().await;
 }

@@ -14,6 +14,7 @@ mod harness;
 
 mod bad_http;
 mod bad_input;
+mod board;
 mod checkout;
 mod cli;
 mod clock;

@@ -1,10 +1,17 @@
 //! Redis is flushed, dies and comes back: speed changes, promises do not.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::harness::storm::assert_on_record;
 use crate::harness::{Client, Storm, World, until};
 
 /// Unique items of a rush: the sale's first ones. Behind them lie ten for the regular, and one that nobody gets.
 const ITEMS: usize = 100;
+/// A checkout and a purchase wait for Redis at most this long together, on a busy machine: each of their questions for
+/// `redis.response_timeout`, and none at all once the circuit is open.
+const LONGEST_STALL: Duration = Duration::from_secs(4);
 /// Who has all the pieces that one buyer gets.
 const REGULAR: &str = "regular";
 
@@ -80,6 +87,34 @@ async fn without_redis_the_rush_goes_on_and_its_return_is_noticed() {
     regular_gets_no_more(world.at(1), &sale).await;
     world.sells_exactly(&sale, ITEMS + 10).await;
     world.every_piece_is_sold_or_buyable(&sale, ITEMS + 11).await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_redis_stalls_everybody_is_served_after_a_bounded_wait() {
+    let world = World::plan(2).private_redis().start().await;
+    let sale = world.create_sale("--items 40").await;
+    world.at(0).buys(&sale, "early", "40").await;
+    let mut redis = world.redis().await;
+    let _: () =
+        redis::cmd("CLIENT").arg(&["PAUSE", "10000", "ALL"]).query_async(&mut redis).await.unwrap();
+    let since = Instant::now();
+
+    let mut waits = Vec::new();
+    for item in 1..=10 {
+        let (client, user) = (world.at(item % 2), format!("buyer-{item}"));
+        let asked = Instant::now();
+        client.buys(&sale, &user, &item.to_string()).await;
+        waits.push(asked.elapsed());
+    }
+
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(10), "the pause was over: {took:?}");
+    let longest = waits.iter().max().unwrap();
+    assert!(*longest < LONGEST_STALL, "{waits:?}");
+    until("its return is noticed", async || redis_is_up(&world, 1.0).await).await;
+    world.at(0).checkout(&sale, "late", "1").await.refuses(409, "item_sold_out");
+    world.every_piece_is_sold_or_buyable(&sale, 40).await;
     world.verify().await;
 }
 

@@ -97,6 +97,56 @@ async fn a_purchase_that_waits_is_answered_after_the_doors_are_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_who_wait_in_the_queue_when_the_doors_close_are_answered() {
+    let mut world = World::plan(1)
+        .set("shutdown.drain", "40s")
+        .set("batch.purchase_size", "8")
+        .set("batch.queue_timeout", "40s")
+        .set("http.request_timeout", "40s")
+        .set("database.lock_timeout", "20s")
+        .set("database.statement_timeout", "20s")
+        .start()
+        .await;
+    let sale = world.create_sale("--items 100").await;
+    let mut codes = vec![world.at(0).collects(&sale, "ann", "1").await];
+    for item in 2..=50 {
+        codes.push(world.at(0).collects(&sale, &format!("user-{item}"), &item.to_string()).await);
+    }
+    let hold = hold_buyer(world.pool(), "ann").await;
+    let purchase = |code: &String| {
+        let (client, path) = (world.at(0).clone(), purchase_path(code));
+        async move { client.post(&path).await }
+    };
+    let mut purchases = JoinSet::from_iter([purchase(&codes[0])]);
+    waiting(world.pool(), 1).await;
+    for code in &codes[1..] {
+        purchases.spawn(purchase(code));
+    }
+    until("the others are in the queue", async || {
+        let depth = world.metrics(0).await.sum("flash_sale_queue_depth", &["queue=\"purchase\""]);
+        depth >= f64::from(u32::try_from(codes.len()).unwrap()) - 1.0
+    })
+    .await;
+    let mut instance = world.instances.remove(0);
+
+    instance.process.signal(Signal::SIGTERM);
+    until("the doors are closed", async || {
+        TcpStream::connect(instance.client.address).await.is_err()
+    })
+    .await;
+    hold.rollback().await.unwrap();
+
+    for answer in purchases.join_all().await {
+        assert_eq!(answer.is(200).at("/total_purchased"), 1);
+    }
+    assert_eq!(instance.process.exit().await, Some(0));
+    world.start(1).await;
+    world.sells_exactly(&sale, codes.len()).await;
+    world.every_piece_is_sold_or_buyable(&sale, 100).await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once() {
     let mut world =
         World::plan(1).set("shutdown.grace", "5m").set("shutdown.drain", "5m").start().await;

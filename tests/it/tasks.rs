@@ -43,7 +43,7 @@ async fn after_timeouts_hang_ups_and_cut_sessions_no_task_is_left() {
 
 /// Many requests while one buyer's row is held for longer than they wait, half of them without waiting for the answer;
 /// in the middle of it PostgreSQL drops all sessions. What the others were told.
-async fn storm(world: &World, sale: &str, held: &str, (round, at_rest): (usize, f64)) -> Vec<u16> {
+async fn storm(world: &World, sale: &str, code: &str, (round, at_rest): (usize, f64)) -> Vec<u16> {
     let hold = hold_buyer(world.pool(), "ann").await;
     let mut told = JoinSet::new();
     let mut left = Vec::new();
@@ -51,7 +51,7 @@ async fn storm(world: &World, sale: &str, held: &str, (round, at_rest): (usize, 
     for number in 0..REQUESTS {
         let (user, item) = (format!("buyer-{round}-{number}"), (number + 10).to_string());
         let wish = checkout_path(sale, &user, &item);
-        let path = if number % 4 == 0 { purchase_path(held) } else { wish };
+        let path = if number % 4 == 0 { purchase_path(code) } else { wish };
         let request = wire::request("POST", &path);
         let client = world.at(0).clone();
         told.spawn(async move { client.attempt(Method::POST, &path, ANSWER).await });

@@ -23,17 +23,28 @@ pub(super) trait BatchTransaction: Send + Sync + 'static {
     /// What the application calls it.
     const WHAT: &'static str;
 
-    /// Runs once. MUST answer one reply for each request, in order. MUST be safe to repeat when its outcome is unknown: it
-    /// looks under the buyers' locks for what an earlier try has done.
+    /// Runs once. MUST answer one reply for each request, in order. MUST write by one statement, which fails unless all
+    /// that the decision was made on still holds. MUST be safe to repeat when its outcome is unknown: it looks for what
+    /// an earlier try has done, or fails where that is not over yet.
     async fn run(
         &self,
         connection: &mut PgConnection,
         sale: SaleId,
         requests: &[Self::Request],
+        mode: Mode,
     ) -> Result<Vec<Self::Reply>, DatabaseError>;
 
     /// A table was not there: forgets where the sale's rows were found.
     fn forget(&self, sale: SaleId);
+}
+
+/// How a batch meets others that want the same rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// It reads without locks, and writes only if nobody was faster: two round trips, and no lock outlives a statement.
+    AtOnce,
+    /// Within a transaction it locks the rows first, so that nobody can be faster.
+    Locked,
 }
 
 /// Runs batches, again or in parts where that may help.
@@ -165,6 +176,7 @@ pub(super) fn not_served(what: &'static str, reason: NotServed) -> PortError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::infrastructure::persistence::error::lost_race;
 
     /// Fails every part that holds a poisoned request (negative), and the first `races` runs.
     struct Scripted {
@@ -178,7 +190,7 @@ mod tests {
             self.runs.push(part.to_vec());
             if self.races > 0 {
                 self.races -= 1;
-                return Err(DatabaseError::Raced("test"));
+                return Err(lost_race());
             }
             if part.iter().any(|request| *request < 0) {
                 return Err(DatabaseError::Unreadable("test"));

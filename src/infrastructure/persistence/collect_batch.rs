@@ -1,11 +1,11 @@
-//! The transaction behind every checkout: a batch of lines for one sale, collected together.
+//! What stands behind every checkout: a batch of lines for one sale, collected together.
 //!
-//! 1. Lock the buyers' rows that exist, by the bytes of their ids.
-//! 2. In a later statement, because the first may have waited: read the sale with the clock, which wanted items are sold
-//!    out, and the lines of open attempts.
-//! 3. Decide each request in arrival order.
-//! 4. Write. A buyer who had no row gets one together with the attempt; if another instance was faster with it, the row's
-//!    key says so: roll back and decide again.
+//! 1. Read the sale with the clock, the buyers' rows, the lines of their open attempts, and which wanted items are sold out.
+//!    In [`Mode::Locked`] the buyers' rows are locked first, by the bytes of their ids, in a statement of its own: one that
+//!    waited for a lock still reads what was there before.
+//! 2. Decide each request in arrival order.
+//! 3. Write. Every buyer's row with its version as it was read: another version means that somebody was faster, and the
+//!    statement fails as a whole. So it does for a buyer who had no row and whom somebody else has given one.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 
 use super::attempt_ids::AttemptIds;
 use super::baskets::lines_by_attempt;
-use super::batches::BatchTransaction;
+use super::batches::{BatchTransaction, Mode};
 use super::database::Database;
 use super::error::DatabaseError;
 use super::metrics::Statement;
@@ -26,26 +26,35 @@ use crate::domain::checkout::Standing;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::{SaleState, SaleWindow};
 
-/// One row of arrays, because a row each costs both sides more than what is in it.
 const LOCK_BUYERS: &str = r"
-    SELECT coalesce(array_agg(b.user_id), '{}'), coalesce(array_agg(b.place), '{}'),
-           coalesce(array_agg(b.open_attempt), '{}'), coalesce(array_agg(b.bought), '{}')
+    SELECT count(*)
     FROM unnest($2::text[]) AS t(user_id)
     CROSS JOIN LATERAL (
-        SELECT user_id, ctid AS place, open_attempt, bought FROM buyers{of_sale}
+        SELECT 1 FROM buyers{of_sale}
         WHERE sale_id = $1 AND user_id = t.user_id
         OFFSET 0
         FOR NO KEY UPDATE
     ) AS b
 ";
 
+/// One row of arrays, because a row each costs both sides more than what is in it.
 const READ: &str = r"
+    WITH buyer AS MATERIALIZED (
+        SELECT b.*
+        FROM unnest($2::text[]) AS t(user_id)
+        CROSS JOIN LATERAL (
+            SELECT user_id, ctid AS place, version, open_attempt, bought FROM buyers{of_sale}
+            WHERE sale_id = $1 AND user_id = t.user_id
+            OFFSET 0
+        ) AS b
+    )
     SELECT s.starts_at, s.ends_at, s.buyer_limit, s.generation, clock_timestamp() AS now,
-           g.sold_out, l.attempts, l.items, l.quantities
+           g.sold_out, b.users, b.places, b.versions, b.open, b.bought,
+           l.attempts, l.items, l.quantities
     FROM sales AS s
     CROSS JOIN (
         SELECT coalesce(array_agg(t.item_no), '{}') AS sold_out
-        FROM unnest($2::int[]) AS t(item_no)
+        FROM unnest($3::int[]) AS t(item_no)
         CROSS JOIN LATERAL (
             SELECT 1 FROM item_stock{of_sale}
             WHERE sale_id = $1 AND item_no = t.item_no AND sold >= stock
@@ -53,13 +62,21 @@ const READ: &str = r"
         ) AS gone
     ) AS g
     CROSS JOIN (
-        SELECT coalesce(array_agg(t.attempt_id), '{}') AS attempts,
+        SELECT coalesce(array_agg(user_id), '{}') AS users,
+               coalesce(array_agg(place), '{}') AS places,
+               coalesce(array_agg(version), '{}') AS versions,
+               coalesce(array_agg(open_attempt), '{}') AS open,
+               coalesce(array_agg(bought), '{}') AS bought
+        FROM buyer
+    ) AS b
+    CROSS JOIN (
+        SELECT coalesce(array_agg(b.open_attempt), '{}') AS attempts,
                coalesce(array_agg(l.item_no), '{}') AS items,
                coalesce(array_agg(l.quantity), '{}') AS quantities
-        FROM unnest($3::bigint[]) AS t(attempt_id)
+        FROM buyer AS b
         CROSS JOIN LATERAL (
             SELECT item_no, quantity FROM checkout_items{of_sale}
-            WHERE sale_id = $1 AND attempt_id = t.attempt_id
+            WHERE sale_id = $1 AND attempt_id = b.open_attempt
             ORDER BY added_at, item_no
             OFFSET 0
         ) AS l
@@ -67,35 +84,40 @@ const READ: &str = r"
     WHERE s.id = $1
 ";
 
-/// Only lines of attempts that were there before can meet a line of the same item: the others need not look for one.
+/// Rows that were there before rows that are new, each by the buyers' bytes: no two batches wait for each other in a circle.
+/// Only lines of attempts that were open before can meet a line of the same item: the others need not look for one.
 const WRITE: &str = r"
-    WITH new_buyer AS (
+    WITH old_buyer AS (
+        UPDATE buyers{of_sale} AS b
+        SET open_attempt = t.attempt_id, version = b.version + 1
+        FROM unnest($3::tid[], $4::text[], $5::bigint[], $6::bigint[])
+            AS t(place, user_id, version, attempt_id)
+        WHERE b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1
+          AND b.version = t.version
+        RETURNING 1
+    ), held AS MATERIALIZED (
+        SELECT count(*) = cardinality($4) AS as_decided FROM old_buyer
+    ), new_buyer AS (
         INSERT INTO buyers{of_sale} (sale_id, user_id, open_attempt, bought, buyer_limit)
         SELECT $1, t.user_id, t.attempt_id, 0, $2
-        FROM unnest($3::text[], $4::bigint[]) AS t(user_id, attempt_id)
-    ), old_buyer AS (
-        UPDATE buyers{of_sale} AS b
-        SET open_attempt = t.attempt_id
-        FROM unnest($5::tid[], $6::text[], $7::bigint[]) AS t(place, user_id, attempt_id)
-        WHERE b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1
-          AND b.open_attempt IS NULL
-        RETURNING 1
+        FROM held CROSS JOIN unnest($7::text[], $8::bigint[]) AS t(user_id, attempt_id)
+        WHERE held.as_decided
     ), attempt AS (
         INSERT INTO checkout_attempts{of_sale} (sale_id, id, user_id, created_at)
-        SELECT $1, t.id, t.user_id, $8
-        FROM unnest($9::bigint[], $10::text[]) AS t(id, user_id)
+        SELECT $1, t.id, t.user_id, $9
+        FROM unnest($10::bigint[], $11::text[]) AS t(id, user_id)
     ), first_line AS (
         INSERT INTO checkout_items{of_sale} (sale_id, attempt_id, item_no, quantity, added_at)
-        SELECT $1, t.attempt_id, t.item_no, t.quantity, $8
-        FROM unnest($11::bigint[], $12::int[], $13::int[]) AS t(attempt_id, item_no, quantity)
+        SELECT $1, t.attempt_id, t.item_no, t.quantity, $9
+        FROM unnest($12::bigint[], $13::int[], $14::int[]) AS t(attempt_id, item_no, quantity)
     ), later_line AS (
         INSERT INTO checkout_items{of_sale} (sale_id, attempt_id, item_no, quantity, added_at)
-        SELECT $1, t.attempt_id, t.item_no, t.quantity, $8
-        FROM unnest($14::bigint[], $15::int[], $16::int[]) AS t(attempt_id, item_no, quantity)
+        SELECT $1, t.attempt_id, t.item_no, t.quantity, $9
+        FROM unnest($15::bigint[], $16::int[], $17::int[]) AS t(attempt_id, item_no, quantity)
         ON CONFLICT (sale_id, attempt_id, item_no) DO UPDATE
         SET quantity = EXCLUDED.quantity
     )
-    SELECT count(*) FROM old_buyer
+    SELECT hold_batch($1, as_decided) FROM held
 ";
 
 /// The statements' places in [`Partitions`].
@@ -110,10 +132,7 @@ pub(super) struct CollectBatch {
     partitions: Partitions<3>,
 }
 
-/// The buyers that have a row, which is locked, column by column.
-type LockedBuyers = (Vec<String>, Vec<Place>, Vec<Option<i64>>, Vec<i32>);
-
-/// The sale as of now, and the lines of open attempts, column by column.
+/// The sale as of now, the buyers that have a row, and the lines of their open attempts, column by column.
 #[derive(Debug, sqlx::FromRow)]
 struct SaleRow {
     starts_at: DateTime<Utc>,
@@ -122,6 +141,11 @@ struct SaleRow {
     generation: i64,
     now: DateTime<Utc>,
     sold_out: Vec<i32>,
+    users: Vec<String>,
+    places: Vec<Place>,
+    versions: Vec<i64>,
+    open: Vec<Option<i64>>,
+    bought: Vec<i32>,
     attempts: Vec<i64>,
     items: Vec<i32>,
     quantities: Vec<i32>,
@@ -130,8 +154,8 @@ struct SaleRow {
 /// What a buyer has, and what this batch makes of it.
 #[derive(Debug, Default)]
 struct Basket {
-    /// Where the buyer's row lies, if there is one.
-    place: Option<Place>,
+    /// Where the buyer's row lies and which version it has, if there is one.
+    row: Option<(Place, i64)>,
     open: Option<AttemptId>,
     /// The attempt that this batch opens.
     opened: Option<AttemptId>,
@@ -154,11 +178,16 @@ impl BatchTransaction for CollectBatch {
         connection: &mut PgConnection,
         sale_id: SaleId,
         requests: &[Collect],
+        mode: Mode,
     ) -> Result<Vec<Collected>, DatabaseError> {
         let find = self.partitions.statements(connection, sale_id);
         let statements = self.database.time(Statement::Read, find).await?;
         let batch = Batch { database: &self.database, statements: &statements, sale_id };
-        let mut baskets = batch.lock_buyers(connection, requests).await?;
+        let mut baskets: Baskets<'_> =
+            requests.iter().map(|request| (request.buyer.as_str(), Basket::default())).collect();
+        if mode == Mode::Locked {
+            batch.lock_buyers(connection, &baskets).await?;
+        }
         let sale = batch.read(connection, requests, &mut baskets).await?;
         let window = SaleWindow::new(sale.starts_at, sale.ends_at)
             .ok_or(DatabaseError::Unreadable("sales"))?;
@@ -195,29 +224,17 @@ struct Batch<'s> {
 }
 
 impl Batch<'_> {
-    async fn lock_buyers<'a>(
+    async fn lock_buyers(
         &self,
         connection: &mut PgConnection,
-        requests: &'a [Collect],
-    ) -> Result<Baskets<'a>, DatabaseError> {
-        let mut baskets: Baskets<'a> =
-            requests.iter().map(|request| (request.buyer.as_str(), Basket::default())).collect();
+        baskets: &Baskets<'_>,
+    ) -> Result<(), DatabaseError> {
         let users: Vec<&str> = baskets.keys().copied().collect();
-        let query = sqlx::query_as(sql(&self.statements[LOCK_BUYERS_AT]))
+        let query = sqlx::query_scalar::<_, i64>(sql(&self.statements[LOCK_BUYERS_AT]))
             .bind(self.sale_id.get())
             .bind(users);
-        let locked: LockedBuyers =
-            self.database.time(Statement::LockBuyers, query.fetch_one(connection)).await?;
-        let (users, places, open, bought) = locked;
-        for (((user, place), open), bought) in users.iter().zip(places).zip(open).zip(bought) {
-            let Some(basket) = baskets.get_mut(user.as_str()) else {
-                continue;
-            };
-            basket.place = Some(place);
-            basket.open = open.and_then(AttemptId::new);
-            basket.standing.bought = bought;
-        }
-        Ok(baskets)
+        self.database.time(Statement::LockBuyers, query.fetch_one(connection)).await?;
+        Ok(())
     }
 
     async fn read(
@@ -226,18 +243,24 @@ impl Batch<'_> {
         requests: &[Collect],
         baskets: &mut Baskets<'_>,
     ) -> Result<SaleRow, DatabaseError> {
+        let users: Vec<&str> = baskets.keys().copied().collect();
         let wanted: BTreeSet<i32> = requests.iter().map(|request| request.line.item.0).collect();
         let wanted: Vec<i32> = wanted.into_iter().collect();
-        let open: Vec<i64> =
-            baskets.values().filter_map(|basket| Some(basket.open?.get())).collect();
         let query = sqlx::query_as(sql(&self.statements[READ_AT]))
             .bind(self.sale_id.get())
-            .bind(wanted)
-            .bind(open);
+            .bind(users)
+            .bind(wanted);
         let sale: SaleRow =
             self.database.time(Statement::ReadCheckouts, query.fetch_one(connection)).await?;
         let mut lines = lines_by_attempt(&sale.attempts, &sale.items, &sale.quantities);
-        for basket in baskets.values_mut() {
+        let rows = sale.places.iter().zip(&sale.versions).zip(sale.open.iter().zip(&sale.bought));
+        for (user, ((place, version), (open, bought))) in sale.users.iter().zip(rows) {
+            let Some(basket) = baskets.get_mut(user.as_str()) else {
+                continue;
+            };
+            basket.row = Some((*place, *version));
+            basket.open = open.and_then(AttemptId::new);
+            basket.standing.bought = *bought;
             if let Some(open) = basket.open {
                 basket.standing.lines = lines.remove(&open.get()).unwrap_or_default();
             }
@@ -255,14 +278,15 @@ impl Batch<'_> {
         if columns.first.attempts.is_empty() && columns.later.attempts.is_empty() {
             return Ok(());
         }
-        let query = sqlx::query_scalar::<_, i64>(sql(&self.statements[WRITE_AT]))
+        let query = sqlx::query_scalar::<_, bool>(sql(&self.statements[WRITE_AT]))
             .bind(self.sale_id.get())
             .bind(sale.buyer_limit)
-            .bind(&columns.new_users)
-            .bind(&columns.new_attempts)
             .bind(&columns.old_places)
             .bind(&columns.old_users)
+            .bind(&columns.old_versions)
             .bind(&columns.old_attempts)
+            .bind(&columns.new_users)
+            .bind(&columns.new_attempts)
             .bind(sale.now)
             .bind(&columns.attempts)
             .bind(&columns.attempt_users)
@@ -272,11 +296,7 @@ impl Batch<'_> {
             .bind(&columns.later.attempts)
             .bind(&columns.later.items)
             .bind(&columns.later.quantities);
-        let written = query.fetch_one(connection);
-        let old = self.database.time(Statement::WriteCheckouts, written).await?;
-        if usize::try_from(old) != Ok(columns.old_users.len()) {
-            return Err(self.database.note(DatabaseError::Raced("buyers")));
-        }
+        self.database.time(Statement::WriteCheckouts, query.fetch_one(connection)).await?;
         Ok(())
     }
 }
@@ -288,6 +308,7 @@ struct Columns<'a> {
     new_attempts: Vec<i64>,
     old_places: Vec<Place>,
     old_users: Vec<&'a str>,
+    old_versions: Vec<i64>,
     old_attempts: Vec<i64>,
     attempts: Vec<i64>,
     attempt_users: Vec<&'a str>,
@@ -308,23 +329,29 @@ impl<'a> Columns<'a> {
     fn of(baskets: &'a Baskets<'_>) -> Self {
         let mut columns = Self::default();
         for (user, basket) in baskets {
-            if let Some(opened) = basket.opened {
-                columns.attempts.push(opened.get());
-                columns.attempt_users.push(user);
-                match basket.place {
-                    None => {
-                        columns.new_users.push(user);
-                        columns.new_attempts.push(opened.get());
-                    }
-                    Some(place) => {
-                        columns.old_places.push(place);
-                        columns.old_users.push(user);
-                        columns.old_attempts.push(opened.get());
-                    }
+            let Some(attempt) = basket.opened.or(basket.open).filter(|_| !basket.set.is_empty())
+            else {
+                continue;
+            };
+            match basket.row {
+                None => {
+                    columns.new_users.push(user);
+                    columns.new_attempts.push(attempt.get());
                 }
-                columns.first.push(opened, &basket.set);
-            } else if let Some(open) = basket.open {
-                columns.later.push(open, &basket.set);
+                // Also where the attempt stays: the version tells others that its lines have changed.
+                Some((place, version)) => {
+                    columns.old_places.push(place);
+                    columns.old_users.push(user);
+                    columns.old_versions.push(version);
+                    columns.old_attempts.push(attempt.get());
+                }
+            }
+            if basket.opened.is_some() {
+                columns.attempts.push(attempt.get());
+                columns.attempt_users.push(user);
+                columns.first.push(attempt, &basket.set);
+            } else {
+                columns.later.push(attempt, &basket.set);
             }
         }
         columns

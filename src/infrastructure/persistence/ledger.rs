@@ -90,7 +90,7 @@ mod tests {
         let attempt = scene.attempt("ann", &[(1, 1)]).await;
         let mut checkout = shop.pool.begin().await.unwrap();
         for sql in [
-            "SELECT FROM buyers WHERE sale_id = $1 FOR NO KEY UPDATE",
+            "UPDATE buyers SET version = version + 1 WHERE sale_id = $1",
             "INSERT INTO checkout_items (sale_id, attempt_id, item_no, quantity, added_at)
              SELECT sale_id, id, 2, 1, clock_timestamp() FROM checkout_attempts WHERE sale_id = $1",
         ] {

@@ -16,6 +16,7 @@ pub(crate) enum Statement {
     LockBuyers,
     ReadCheckouts,
     WriteCheckouts,
+    ReadPurchases,
     ReadOutcomes,
     LockItems,
     WritePurchases,
@@ -29,11 +30,12 @@ pub(crate) enum Statement {
 }
 
 impl Statement {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Begin,
         Self::LockBuyers,
         Self::ReadCheckouts,
         Self::WriteCheckouts,
+        Self::ReadPurchases,
         Self::ReadOutcomes,
         Self::LockItems,
         Self::WritePurchases,
@@ -52,6 +54,7 @@ impl Statement {
             Self::LockBuyers => "lock_buyers",
             Self::ReadCheckouts => "read_checkouts",
             Self::WriteCheckouts => "write_checkouts",
+            Self::ReadPurchases => "read_purchases",
             Self::ReadOutcomes => "read_outcomes",
             Self::LockItems => "lock_items",
             Self::WritePurchases => "write_purchases",

@@ -49,7 +49,9 @@ impl<const N: usize> Partitions<N> {
         if let Some(known) = self.known().get(&sale) {
             return Ok(Arc::clone(known));
         }
-        let sql = "SELECT tableoid::regclass::text FROM item_stock WHERE sale_id = $1 LIMIT 1";
+        // In the key's order: without it the plan may gather all rows of the sale to answer one.
+        let sql = "SELECT tableoid::regclass::text FROM item_stock
+                   WHERE sale_id = $1 ORDER BY item_no LIMIT 1";
         let table: Option<String> =
             sqlx::query_scalar(sql).bind(sale.get()).fetch_optional(connection).await?;
         let ending = table.as_deref().and_then(|table| table.strip_prefix(TABLE));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::batches::BatchTransaction;
+use super::batches::{BatchTransaction, Mode};
 use super::collect_batch::CollectBatch;
 use super::database::Database;
 use super::database_clock::DatabaseClock;
@@ -122,9 +122,10 @@ impl<T: BatchTransaction> BatchTransaction for Watched<T> {
         connection: &mut PgConnection,
         sale: SaleId,
         requests: &[T::Request],
+        mode: Mode,
     ) -> Result<Vec<T::Reply>, DatabaseError> {
         let before = work_so_far(&mut *connection).await?;
-        let replies = self.transaction.run(connection, sale, requests).await?;
+        let replies = self.transaction.run(connection, sale, requests, mode).await?;
         let after = work_so_far(connection).await?;
         *self.work.lock().unwrap() = between(&before, &after);
         Ok(replies)

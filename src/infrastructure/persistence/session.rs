@@ -4,29 +4,32 @@
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, Postgres};
 
-use super::batches::BatchTransaction;
+use super::batches::{BatchTransaction, Mode};
 use super::database::Database;
 use super::error::{DatabaseError, ErrorClass};
 use super::metrics::Statement;
 use crate::domain::ids::SaleId;
 
 /// Leaves the planner no choice where the statements leave it one: a plan is made once, for any number of rows, and never
-/// reads a table from its beginning to its end, nor all of a sale's index for one row of it (which is what a bitmap does).
-/// The pool takes the settings back.
-const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off";
+/// reads a table from its beginning to its end. The pool takes the settings back.
+const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+/// Batches that lock at once after one that somebody else was faster than: where instances want the same rows, trying
+/// without locks is wasted.
+const WARY_FOR: u32 = 64;
 
 /// Holds a connection, or none yet.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     held: Option<PoolConnection<Postgres>>,
+    /// Batches that lock at once.
+    wary: u32,
 }
 
 impl Session {
-    /// Runs a batch in a transaction: commits on `Ok`, rolls back on `Err`, and when its future is dropped.
+    /// Runs a batch, all or nothing: in one writing statement where nobody is in the way, else in a transaction that locks.
     ///
-    /// When the connection breaks during the commit, the error's class is `Connection` and whether it was committed is
-    /// unknown.
+    /// When the connection breaks, the error's class is `Connection` and whether it was committed is unknown.
     pub(super) async fn run<T: BatchTransaction>(
         &mut self,
         database: &Database,
@@ -44,7 +47,8 @@ impl Session {
                 let set = sqlx::raw_sql(SETTINGS).execute(&mut *connection);
                 database.time(Statement::Begin, set).await?;
             }
-            attempt(database, &mut connection, transaction, (sale, requests)).await
+            let batch = Batch { database, transaction, sale, requests };
+            batch.run(&mut connection, &mut self.wary).await
         };
         let result = database.within(database.patience(), attempt).await;
         match &result {
@@ -55,21 +59,47 @@ impl Session {
     }
 }
 
-async fn attempt<T: BatchTransaction>(
-    database: &Database,
-    connection: &mut PgConnection,
-    transaction: &T,
-    (sale, requests): (SaleId, &[T::Request]),
-) -> Result<Vec<T::Reply>, DatabaseError> {
-    let mut begun = database.time(Statement::Begin, connection.begin_with(BEGIN)).await?;
-    match transaction.run(&mut begun, sale, requests).await {
-        Ok(replies) => {
-            database.time(Statement::Commit, begun.commit()).await?;
-            Ok(replies)
+struct Batch<'a, T: BatchTransaction> {
+    database: &'a Database,
+    transaction: &'a T,
+    sale: SaleId,
+    requests: &'a [T::Request],
+}
+
+impl<T: BatchTransaction> Batch<'_, T> {
+    async fn run(
+        &self,
+        connection: &mut PgConnection,
+        wary: &mut u32,
+    ) -> Result<Vec<T::Reply>, DatabaseError> {
+        if *wary == 0 {
+            let done =
+                self.transaction.run(connection, self.sale, self.requests, Mode::AtOnce).await;
+            match done {
+                // A lock that was not had in time would not be had with other locks in hand either.
+                Err(error) if error.class() == ErrorClass::Transient && !error.is_lock_wait() => {}
+                done => return done,
+            }
+            *wary = WARY_FOR;
         }
-        Err(error) => {
-            database.time(Statement::Rollback, begun.rollback()).await?;
-            Err(error)
+        *wary -= 1;
+        self.run_locked(connection).await
+    }
+
+    async fn run_locked(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<T::Reply>, DatabaseError> {
+        let mut begun = self.database.time(Statement::Begin, connection.begin_with(BEGIN)).await?;
+        match self.transaction.run(&mut begun, self.sale, self.requests, Mode::Locked).await {
+            Ok(replies) => {
+                self.database.time(Statement::Commit, begun.commit()).await?;
+                Ok(replies)
+            }
+            Err(error) => {
+                self.database.time(Statement::Rollback, begun.rollback()).await?;
+                Err(error)
+            }
         }
     }
 }

@@ -1,43 +1,38 @@
-//! The transaction behind every purchase: a batch of attempts of one sale, decided and stored together.
+//! What stands behind every purchase: a batch of attempts of one sale, decided and stored together.
 //!
-//! 1. Lock the buyers' rows, by the bytes of their ids.
-//! 2. In later statements, because the first may have waited: read stored outcomes; read the checkouts' lines and lock the
-//!    wanted items that are not sold out, by number; read the clock once all locks are held.
-//! 3. Let [`settle`] decide.
-//! 4. Write with conditions. Fewer rows than decided means that the decision was made on something else than the rows:
-//!    roll back and decide again.
+//! 1. Read the sale with the clock, the attempts' buyers, their lines, and the wanted items that are not sold out; and the
+//!    outcomes of attempts that have one. In [`Mode::Locked`] the buyers' rows are locked first, by the bytes of their ids,
+//!    in a statement of its own, because one that waited still reads what was there before; then the items, by number.
+//! 2. Let [`settle`] decide.
+//! 3. Write, with conditions: the buyer's row as it was read, pieces left for all that is sold. Fewer rows than decided
+//!    mean that somebody was faster: the statement fails as a whole.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
 
 use super::baskets::lines_by_attempt;
-use super::batches::BatchTransaction;
+use super::batches::{BatchTransaction, Mode};
 use super::database::Database;
 use super::error::DatabaseError;
 use super::metrics::Statement;
 use super::outcomes;
 use super::partitions::{Partitions, Statements, sql};
-use super::settle_rows::{BuyerRows, Decided, LockedBuyer, LockedItems};
+use super::settle_rows::{Decided, ReadBuyer, SaleRow, WrittenStock};
 use crate::application::ports::{Decision, Settled, StockFacts};
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::domain::sale::{SaleState, SaleWindow};
-use crate::domain::settlement::{Allowance, Request, Settlement, settle};
+use crate::domain::settlement::{Allowance, Request, settle};
 
 /// Attempts are looked up before the lock because they never change.
 const LOCK_BUYERS: &str = r#"
-    SELECT coalesce(array_agg(a.attempt_id), '{}') AS attempts,
-           coalesce(array_agg(b.user_id), '{}') AS users,
-           coalesce(array_agg(b.place), '{}') AS places,
-           coalesce(array_agg(b.open_attempt), '{}') AS open,
-           coalesce(array_agg(b.bought), '{}') AS bought,
-           coalesce(array_agg(b.buyer_limit), '{}') AS limits
+    SELECT count(*)
     FROM (
-        SELECT t.attempt_id, c.user_id
+        SELECT c.user_id
         FROM unnest($2::bigint[]) AS t(attempt_id)
         CROSS JOIN LATERAL (
             SELECT user_id FROM checkout_attempts{of_sale}
@@ -48,95 +43,143 @@ const LOCK_BUYERS: &str = r#"
         OFFSET 0
     ) AS a
     CROSS JOIN LATERAL (
-        SELECT user_id, ctid AS place, open_attempt, bought, buyer_limit FROM buyers{of_sale}
+        SELECT 1 FROM buyers{of_sale}
         WHERE sale_id = $1 AND user_id = a.user_id
         OFFSET 0
         FOR NO KEY UPDATE
     ) AS b
 "#;
 
-/// The aggregate over `locked` is complete, and so all locks are held, before the outer row reads the clock.
-const LOCK_ITEMS: &str = r"
-    WITH basket AS MATERIALIZED (
-        SELECT t.attempt_id, l.item_no, l.quantity
+/// The aggregate over `item` is complete, and so all locks are held where it locks, before the outer row reads the clock.
+macro_rules! read {
+    ($lock:literal) => {
+        concat!(
+            r"
+    WITH buyer AS MATERIALIZED (
+        SELECT t.attempt_id, b.*
         FROM unnest($2::bigint[]) AS t(attempt_id)
         CROSS JOIN LATERAL (
+            SELECT user_id FROM checkout_attempts{of_sale}
+            WHERE sale_id = $1 AND id = t.attempt_id
+            OFFSET 0
+        ) AS c
+        CROSS JOIN LATERAL (
+            SELECT user_id, ctid AS place, version, open_attempt, bought, buyer_limit
+            FROM buyers{of_sale}
+            WHERE sale_id = $1 AND user_id = c.user_id
+            OFFSET 0
+        ) AS b
+    ), basket AS MATERIALIZED (
+        SELECT b.attempt_id, l.item_no, l.quantity
+        FROM buyer AS b
+        CROSS JOIN LATERAL (
             SELECT item_no, quantity FROM checkout_items{of_sale}
-            WHERE sale_id = $1 AND attempt_id = t.attempt_id
+            WHERE sale_id = $1 AND attempt_id = b.attempt_id
             ORDER BY added_at, item_no
             OFFSET 0
         ) AS l
-    ), locked AS MATERIALIZED (
+    ), item AS MATERIALIZED (
         SELECT i.item_no, i.place, i.stock, i.sold
         FROM (SELECT DISTINCT item_no FROM basket ORDER BY item_no OFFSET 0) AS t
         CROSS JOIN LATERAL (
             SELECT item_no, ctid AS place, stock, sold FROM item_stock{of_sale}
             WHERE sale_id = $1 AND item_no = t.item_no AND sold < stock
             OFFSET 0
-            FOR NO KEY UPDATE
+            ",
+            $lock,
+            r"
         ) AS i
     )
     SELECT s.starts_at, s.ends_at, s.generation, clock_timestamp() AS now,
-           l.items, l.places, l.stock, l.sold,
-           b.basket_attempts, b.basket_items, b.basket_quantities
+           i.items, i.item_places, i.stock, i.sold,
+           b.attempts, b.users, b.places, b.versions, b.open, b.bought, b.limits,
+           l.line_attempts, l.line_items, l.line_quantities
     FROM (
         SELECT coalesce(array_agg(item_no), '{}') AS items,
-               coalesce(array_agg(place), '{}') AS places,
+               coalesce(array_agg(place), '{}') AS item_places,
                coalesce(array_agg(stock), '{}') AS stock,
                coalesce(array_agg(sold), '{}') AS sold
-        FROM locked
-    ) AS l
+        FROM item
+    ) AS i
     CROSS JOIN (
-        SELECT coalesce(array_agg(attempt_id), '{}') AS basket_attempts,
-               coalesce(array_agg(item_no), '{}') AS basket_items,
-               coalesce(array_agg(quantity), '{}') AS basket_quantities
-        FROM basket
+        SELECT coalesce(array_agg(attempt_id), '{}') AS attempts,
+               coalesce(array_agg(user_id), '{}') AS users,
+               coalesce(array_agg(place), '{}') AS places,
+               coalesce(array_agg(version), '{}') AS versions,
+               coalesce(array_agg(open_attempt), '{}') AS open,
+               coalesce(array_agg(bought), '{}') AS bought,
+               coalesce(array_agg(buyer_limit), '{}') AS limits
+        FROM buyer
     ) AS b
+    CROSS JOIN (
+        SELECT coalesce(array_agg(attempt_id), '{}') AS line_attempts,
+               coalesce(array_agg(item_no), '{}') AS line_items,
+               coalesce(array_agg(quantity), '{}') AS line_quantities
+        FROM basket
+    ) AS l
     CROSS JOIN sales AS s
     WHERE s.id = $1
-";
+"
+        )
+    };
+}
 
+const READ: &str = read!("");
+const READ_AND_LOCK_ITEMS: &str = read!("FOR NO KEY UPDATE");
+
+/// Buyers by their bytes, then items by their numbers: `held` is complete before the first item is touched.
 const WRITE: &str = r"
-    WITH stock AS (
+    WITH buyer AS (
+        UPDATE buyers{of_sale} AS b
+        SET bought = b.bought + t.pieces, version = b.version + 1,
+            open_attempt = CASE WHEN b.open_attempt = t.closes THEN NULL ELSE b.open_attempt END
+        FROM unnest($2::tid[], $3::text[], $4::bigint[], $5::int[], $6::bigint[])
+            AS t(place, user_id, version, pieces, closes)
+        WHERE b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1
+          AND b.version = t.version AND b.bought + t.pieces <= b.buyer_limit
+        RETURNING 1
+    ), held AS MATERIALIZED (
+        SELECT count(*) = cardinality($3) AS as_decided FROM buyer
+    ), item AS (
         UPDATE item_stock{of_sale} AS i
         SET sold = i.sold + t.pieces
-        FROM unnest($2::tid[], $3::int[], $4::int[]) AS t(place, item_no, pieces)
-        WHERE i.ctid = t.place AND i.item_no = t.item_no AND i.sale_id + 0 = $1
+        FROM held CROSS JOIN unnest($7::tid[], $8::int[], $9::int[]) AS t(place, item_no, pieces)
+        WHERE held.as_decided
+          AND i.ctid = t.place AND i.item_no = t.item_no AND i.sale_id + 0 = $1
           AND i.sold + t.pieces <= i.stock
-        RETURNING 1
-    ), buyer AS (
-        UPDATE buyers{of_sale} AS b
-        SET bought = b.bought + t.pieces,
-            open_attempt = CASE WHEN b.open_attempt = t.closes THEN NULL ELSE b.open_attempt END
-        FROM unnest($5::tid[], $6::text[], $7::int[], $8::bigint[])
-            AS t(place, user_id, pieces, closes)
-        WHERE b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1
-          AND b.bought + t.pieces <= b.buyer_limit
-        RETURNING 1
+        RETURNING i.item_no, i.stock, i.sold
     ), outcome AS (
         INSERT INTO purchases{of_sale}
             (sale_id, attempt_id, user_id, purchased_at, total_purchased, failed_count)
-        SELECT $1, t.attempt_id, t.user_id, $13, t.total, t.failed
-        FROM unnest($9::bigint[], $10::text[], $11::int[], $12::int[])
+        SELECT $1, t.attempt_id, t.user_id, $10, t.total, t.failed
+        FROM unnest($11::bigint[], $12::text[], $13::int[], $14::int[])
             AS t(attempt_id, user_id, total, failed)
     ), line AS (
         INSERT INTO purchase_items{of_sale} (sale_id, attempt_id, item_no, quantity, outcome)
         SELECT $1, t.attempt_id, t.item_no, t.quantity, t.outcome
-        FROM unnest($14::bigint[], $15::int[], $16::int[], $17::text[])
+        FROM unnest($15::bigint[], $16::int[], $17::int[], $18::text[])
             AS t(attempt_id, item_no, quantity, outcome)
+    ), written AS MATERIALIZED (
+        SELECT coalesce(array_agg(item_no), '{}') AS items,
+               coalesce(array_agg(stock), '{}') AS stock,
+               coalesce(array_agg(sold), '{}') AS sold
+        FROM item
     )
-    SELECT (SELECT count(*) FROM stock), (SELECT count(*) FROM buyer)
+    SELECT w.items, w.stock, w.sold,
+           hold_batch($1, h.as_decided AND cardinality(w.items) = cardinality($8)) AS held
+    FROM held AS h CROSS JOIN written AS w
 ";
 
 /// The statements' places in [`Partitions`].
 const LOCK_BUYERS_AT: usize = 0;
-const LOCK_ITEMS_AT: usize = 1;
-const WRITE_AT: usize = 2;
+const READ_AT: usize = 1;
+const READ_AND_LOCK_ITEMS_AT: usize = 2;
+const WRITE_AT: usize = 3;
 
 /// Settles attempts, many in a transaction.
 pub(super) struct SettleBatch {
     database: Database,
-    partitions: Partitions<3>,
+    partitions: Partitions<4>,
 }
 
 #[async_trait]
@@ -150,20 +193,22 @@ impl BatchTransaction for SettleBatch {
         connection: &mut PgConnection,
         sale: SaleId,
         attempts: &[AttemptId],
+        mode: Mode,
     ) -> Result<Vec<Settled>, DatabaseError> {
         let find = self.partitions.statements(connection, sale);
         let statements = self.database.time(Statement::Read, find).await?;
         let batch = Batch { database: &self.database, statements: &statements, sale };
-        let buyers = batch.lock_buyers(connection, attempts).await?;
+        let read = batch.read(connection, attempts, mode).await?;
+        let buyers = read.buyers()?;
         let mut replies = batch.stored(connection, &buyers).await?;
         let mut seen = BTreeSet::new();
-        let undecided: Vec<&LockedBuyer> = attempts
+        let undecided: Vec<&ReadBuyer> = attempts
             .iter()
             .filter(|attempt| !replies.contains_key(attempt) && seen.insert(**attempt))
             .filter_map(|attempt| buyers.get(attempt))
             .collect();
         if !undecided.is_empty() {
-            replies.extend(batch.decide(connection, &undecided).await?);
+            replies.extend(batch.decide(connection, &read, &undecided).await?);
         }
         Ok(attempts.iter().map(|attempt| reply_to(*attempt, &mut replies)).collect())
     }
@@ -175,38 +220,50 @@ impl BatchTransaction for SettleBatch {
 
 impl SettleBatch {
     pub(super) fn new(database: Database) -> Self {
-        Self { database, partitions: Partitions::new([LOCK_BUYERS, LOCK_ITEMS, WRITE]) }
+        Self {
+            database,
+            partitions: Partitions::new([LOCK_BUYERS, READ, READ_AND_LOCK_ITEMS, WRITE]),
+        }
     }
 }
 
 /// The statements of one batch.
 struct Batch<'s> {
     database: &'s Database,
-    statements: &'s Statements<3>,
+    statements: &'s Statements<4>,
     sale: SaleId,
 }
 
 impl Batch<'_> {
-    async fn lock_buyers(
+    async fn read(
         &self,
         connection: &mut PgConnection,
         attempts: &[AttemptId],
-    ) -> Result<HashMap<AttemptId, LockedBuyer>, DatabaseError> {
+        mode: Mode,
+    ) -> Result<SaleRow, DatabaseError> {
         let numbers: BTreeSet<i64> = attempts.iter().map(|attempt| attempt.get()).collect();
         let numbers: Vec<i64> = numbers.into_iter().collect();
-        let query = sqlx::query_as(sql(&self.statements[LOCK_BUYERS_AT]))
-            .bind(self.sale.get())
-            .bind(numbers);
-        let rows: BuyerRows =
-            self.database.time(Statement::LockBuyers, query.fetch_one(connection)).await?;
-        rows.into_buyers()
+        let (statement, timed) = match mode {
+            Mode::AtOnce => (READ_AT, Statement::ReadPurchases),
+            Mode::Locked => (READ_AND_LOCK_ITEMS_AT, Statement::LockItems),
+        };
+        if mode == Mode::Locked {
+            let lock = sqlx::query_scalar::<_, i64>(sql(&self.statements[LOCK_BUYERS_AT]))
+                .bind(self.sale.get())
+                .bind(&numbers)
+                .fetch_one(&mut *connection);
+            self.database.time(Statement::LockBuyers, lock).await?;
+        }
+        let query = sqlx::query_as(sql(&self.statements[statement]));
+        let read = query.bind(self.sale.get()).bind(&numbers).fetch_one(connection);
+        self.database.time(timed, read).await
     }
 
     /// Outcomes of attempts that are not open any more.
     async fn stored(
         &self,
         connection: &mut PgConnection,
-        buyers: &HashMap<AttemptId, LockedBuyer>,
+        buyers: &HashMap<AttemptId, ReadBuyer>,
     ) -> Result<HashMap<AttemptId, Settled>, DatabaseError> {
         let closed: Vec<i64> = buyers
             .values()
@@ -227,18 +284,12 @@ impl Batch<'_> {
     async fn decide(
         &self,
         connection: &mut PgConnection,
-        buyers: &[&LockedBuyer],
+        read: &SaleRow,
+        buyers: &[&ReadBuyer],
     ) -> Result<HashMap<AttemptId, Settled>, DatabaseError> {
-        let numbers: Vec<i64> = buyers.iter().map(|buyer| buyer.attempt.get()).collect();
-        let query = sqlx::query_as(sql(&self.statements[LOCK_ITEMS_AT]))
-            .bind(self.sale.get())
-            .bind(numbers);
-        let items: LockedItems =
-            self.database.time(Statement::LockItems, query.fetch_one(&mut *connection)).await?;
-
-        let window = SaleWindow::new(items.starts_at, items.ends_at)
+        let window = SaleWindow::new(read.starts_at, read.ends_at)
             .ok_or(DatabaseError::Unreadable("sales"))?;
-        let closed = match window.state_at(items.now) {
+        let closed = match window.state_at(read.now) {
             SaleState::Open => None,
             SaleState::Upcoming => Some(Settled::NotStarted),
             SaleState::Ended => Some(Settled::Ended),
@@ -248,108 +299,87 @@ impl Batch<'_> {
         }
 
         let mut lines =
-            lines_by_attempt(&items.basket_attempts, &items.basket_items, &items.basket_quantities);
+            lines_by_attempt(&read.line_attempts, &read.line_items, &read.line_quantities);
         let requests: Vec<Request> = buyers
             .iter()
             .map(|buyer| request(buyer, lines.remove(&buyer.attempt.get()).unwrap_or_default()))
             .collect();
-        let on_shelf = items.on_shelf().map(|(item, left)| (ItemNo(item), left)).collect();
+        let on_shelf = read.on_shelf().map(|(item, left)| (ItemNo(item), left)).collect();
         let allowances = buyers.iter().map(|buyer| {
             let allowance = Allowance { bought: buyer.bought, limit: buyer.buyer_limit };
             (buyer.user.clone(), allowance)
         });
         let settlement = settle(on_shelf, allowances.collect(), &requests);
-        let decided =
-            Decided { buyers, requests: &requests, items: &items, settlement: &settlement };
-        self.write(connection, &decided).await?;
-        Ok(replies(buyers, &requests, &items, settlement))
+        let decided = Decided { buyers, requests: &requests, read, settlement: &settlement };
+        let stock = self.write(connection, &decided).await?;
+        Ok(replies(&decided, &stock))
     }
 
     async fn write(
         &self,
         connection: &mut PgConnection,
         decided: &Decided<'_>,
-    ) -> Result<(), DatabaseError> {
+    ) -> Result<WrittenStock, DatabaseError> {
         let stock = decided.stock();
         let buyers = decided.buyers();
         let outcomes = decided.outcomes();
         let lines = decided.lines();
-        let query = sqlx::query_as::<_, (i64, i64)>(sql(&self.statements[WRITE_AT]))
+        let query = sqlx::query_as(sql(&self.statements[WRITE_AT]))
             .bind(self.sale.get())
+            .bind(&buyers.places)
+            .bind(&buyers.users)
+            .bind(&buyers.versions)
+            .bind(&buyers.pieces)
+            .bind(&buyers.closes)
             .bind(&stock.places)
             .bind(&stock.items)
             .bind(&stock.pieces)
-            .bind(&buyers.places)
-            .bind(&buyers.users)
-            .bind(&buyers.pieces)
-            .bind(&buyers.closes)
+            .bind(decided.read.now)
             .bind(&outcomes.attempts)
             .bind(&outcomes.users)
             .bind(&outcomes.totals)
             .bind(&outcomes.failed)
-            .bind(decided.items.now)
             .bind(&lines.attempts)
             .bind(&lines.items)
             .bind(&lines.quantities)
             .bind(&lines.fates);
-        let (stock_rows, buyer_rows) =
-            self.database.time(Statement::WritePurchases, query.fetch_one(connection)).await?;
-        if usize::try_from(stock_rows) != Ok(stock.items.len()) {
-            return Err(self.database.note(DatabaseError::Raced("item_stock")));
-        }
-        if usize::try_from(buyer_rows) != Ok(buyers.users.len()) {
-            return Err(self.database.note(DatabaseError::Raced("buyers")));
-        }
-        Ok(())
+        self.database.time(Statement::WritePurchases, query.fetch_one(connection)).await
     }
 }
 
-fn request(buyer: &LockedBuyer, lines: Vec<Line>) -> Request {
+fn request(buyer: &ReadBuyer, lines: Vec<Line>) -> Request {
     Request { attempt: buyer.attempt, buyer: buyer.user.clone(), lines }
 }
 
-fn replies(
-    buyers: &[&LockedBuyer],
-    requests: &[Request],
-    items: &LockedItems,
-    mut settlement: Settlement,
-) -> HashMap<AttemptId, Settled> {
-    let sold_now: HashMap<i32, (i32, i32)> = items
-        .items
-        .iter()
-        .zip(items.stock.iter().zip(&items.sold))
-        .map(|(item, (stock, sold))| {
-            let now = settlement.sold.get(&ItemNo(*item)).copied().unwrap_or(0);
-            (*item, (*stock, sold + now))
-        })
-        .collect();
+fn replies(decided: &Decided<'_>, stock: &WrittenStock) -> HashMap<AttemptId, Settled> {
+    let Decided { buyers, requests, read, settlement } = *decided;
+    let sold_now = stock.by_item();
+    let not_sold_out: HashSet<i32> = read.items.iter().copied().collect();
     let mut replies = HashMap::with_capacity(requests.len());
-    for (locked, request) in buyers.iter().zip(requests) {
-        let lines = settlement.decided.remove(&request.attempt).unwrap_or_default();
-        let mut facts = StockFacts { generation: items.generation, ..StockFacts::default() };
+    for (buyer, request) in buyers.iter().zip(requests) {
+        let lines = settlement.decided.get(&request.attempt).cloned().unwrap_or_default();
+        let mut facts = StockFacts { generation: read.generation, ..StockFacts::default() };
         for settled in &lines {
             let item = settled.line.item;
-            match sold_now.get(&item.0) {
-                // It was not locked, because it had no piece left.
-                None => facts.sold_out.push(item),
-                Some((stock, sold)) => {
-                    facts.sold.push((item, *sold));
-                    if sold == stock {
-                        facts.sold_out.push(item);
-                    }
+            if let Some((stock, sold)) = sold_now.get(&item.0) {
+                facts.sold.push((item, *sold));
+                if sold == stock {
+                    facts.sold_out.push(item);
                 }
+            } else if !not_sold_out.contains(&item.0) {
+                facts.sold_out.push(item);
             }
         }
         let bought = settlement.bought.get(&request.buyer).copied().unwrap_or(0);
         let settled = Settled::Now(Decision {
             outcome: Arc::new(Outcome {
                 buyer: request.buyer.clone(),
-                purchased_at: items.now,
+                purchased_at: read.now,
                 lines,
             }),
             facts,
-            version: items.now.timestamp_micros(),
-            bought: locked.bought + bought,
+            version: read.now.timestamp_micros(),
+            bought: buyer.bought + bought,
         });
         replies.insert(request.attempt, settled);
     }

@@ -1,6 +1,6 @@
 //! A batch of purchases between its rows: what was locked, and what is written, column by column.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 
@@ -10,40 +10,56 @@ use crate::domain::ids::{AttemptId, BuyerId, ItemNo};
 use crate::domain::purchase::{Fate, SettledLine};
 use crate::domain::settlement::{Request, Settlement};
 
-/// Buyers whose rows are locked, one for each attempt, column by column.
+/// What a batch is decided on, column by column: the sale as of now; the wanted items that are not sold out, by number; the
+/// attempts with their buyers; the attempts' lines.
 #[derive(Debug, sqlx::FromRow)]
-pub(super) struct BuyerRows {
+pub(super) struct SaleRow {
+    pub(super) starts_at: DateTime<Utc>,
+    pub(super) ends_at: DateTime<Utc>,
+    pub(super) generation: i64,
+    pub(super) now: DateTime<Utc>,
+    pub(super) items: Vec<i32>,
+    item_places: Vec<Place>,
+    stock: Vec<i32>,
+    sold: Vec<i32>,
     attempts: Vec<i64>,
     users: Vec<String>,
     places: Vec<Place>,
+    versions: Vec<i64>,
     open: Vec<Option<i64>>,
     bought: Vec<i32>,
     limits: Vec<i32>,
+    pub(super) line_attempts: Vec<i64>,
+    pub(super) line_items: Vec<i32>,
+    pub(super) line_quantities: Vec<i32>,
 }
 
-/// A buyer whose row is locked, for one attempt.
+/// A buyer's row as it was read, for one attempt.
 #[derive(Debug)]
-pub(super) struct LockedBuyer {
+pub(super) struct ReadBuyer {
     pub(super) attempt: AttemptId,
     pub(super) user: BuyerId,
-    pub(super) place: Place,
+    place: Place,
+    version: i64,
     pub(super) open_attempt: Option<i64>,
     pub(super) bought: i32,
     pub(super) buyer_limit: i32,
 }
 
-impl BuyerRows {
-    /// By attempt.
-    pub(super) fn into_buyers(self) -> Result<HashMap<AttemptId, LockedBuyer>, DatabaseError> {
-        let rows = self.attempts.iter().zip(&self.users).zip(self.places.iter().zip(&self.open));
-        let pieces = self.bought.iter().zip(&self.limits);
-        rows.zip(pieces)
-            .map(|(((attempt, user), (place, open)), (bought, limit))| {
+impl SaleRow {
+    /// Buyers by attempt.
+    pub(super) fn buyers(&self) -> Result<HashMap<AttemptId, ReadBuyer>, DatabaseError> {
+        let rows =
+            self.attempts.iter().zip(&self.users).zip(self.places.iter().zip(&self.versions));
+        let states = self.open.iter().zip(self.bought.iter().zip(&self.limits));
+        rows.zip(states)
+            .map(|(((attempt, user), (place, version)), (open, (bought, limit)))| {
                 let attempt = AttemptId::new(*attempt)?;
-                let buyer = LockedBuyer {
+                let buyer = ReadBuyer {
                     attempt,
                     user: BuyerId::parse(user).ok()?,
                     place: *place,
+                    version: *version,
                     open_attempt: *open,
                     bought: *bought,
                     buyer_limit: *limit,
@@ -53,36 +69,36 @@ impl BuyerRows {
             .collect::<Option<_>>()
             .ok_or(DatabaseError::Unreadable("buyers"))
     }
-}
 
-/// The wanted items that are not sold out, locked; the lines that want them; and the sale as of now.
-#[derive(Debug, sqlx::FromRow)]
-pub(super) struct LockedItems {
-    pub(super) starts_at: DateTime<Utc>,
-    pub(super) ends_at: DateTime<Utc>,
-    pub(super) generation: i64,
-    pub(super) now: DateTime<Utc>,
-    pub(super) items: Vec<i32>,
-    pub(super) places: Vec<Place>,
-    pub(super) stock: Vec<i32>,
-    pub(super) sold: Vec<i32>,
-    pub(super) basket_attempts: Vec<i64>,
-    pub(super) basket_items: Vec<i32>,
-    pub(super) basket_quantities: Vec<i32>,
-}
-
-impl LockedItems {
+    /// Pieces left, by item.
     pub(super) fn on_shelf(&self) -> impl Iterator<Item = (i32, i32)> {
         let left = self.stock.iter().zip(&self.sold).map(|(stock, sold)| stock - sold);
         self.items.iter().copied().zip(left)
     }
 }
 
+/// The items that were sold from, as they are now.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct WrittenStock {
+    items: Vec<i32>,
+    stock: Vec<i32>,
+    sold: Vec<i32>,
+}
+
+impl WrittenStock {
+    /// Stock and pieces sold, by item.
+    pub(super) fn by_item(&self) -> HashMap<i32, (i32, i32)> {
+        let counts = self.stock.iter().copied().zip(self.sold.iter().copied());
+        self.items.iter().copied().zip(counts).collect()
+    }
+}
+
 /// All that a decision is written from.
+#[derive(Clone, Copy)]
 pub(super) struct Decided<'a> {
-    pub(super) buyers: &'a [&'a LockedBuyer],
+    pub(super) buyers: &'a [&'a ReadBuyer],
     pub(super) requests: &'a [Request],
-    pub(super) items: &'a LockedItems,
+    pub(super) read: &'a SaleRow,
     pub(super) settlement: &'a Settlement,
 }
 
@@ -97,6 +113,7 @@ pub(super) struct StockColumns {
 pub(super) struct BuyerColumns<'a> {
     pub(super) places: Vec<Place>,
     pub(super) users: Vec<&'a str>,
+    pub(super) versions: Vec<i64>,
     pub(super) pieces: Vec<i32>,
     pub(super) closes: Vec<Option<i64>>,
 }
@@ -118,10 +135,10 @@ pub(super) struct LineColumns {
 }
 
 impl<'a> Decided<'a> {
-    /// In the order in which the items were locked: by number.
+    /// By number.
     pub(super) fn stock(&self) -> StockColumns {
         let mut columns = StockColumns::default();
-        for (item, place) in self.items.items.iter().zip(&self.items.places) {
+        for (item, place) in self.read.items.iter().zip(&self.read.item_places) {
             if let Some(pieces) = self.settlement.sold.get(&ItemNo(*item)) {
                 columns.places.push(*place);
                 columns.items.push(*item);
@@ -131,22 +148,21 @@ impl<'a> Decided<'a> {
         columns
     }
 
-    /// Every buyer once, also who bought nothing: the attempt is closed all the same.
+    /// Every buyer once, by the bytes of their ids; also who bought nothing: the attempt is closed all the same.
     pub(super) fn buyers(&self) -> BuyerColumns<'a> {
+        let mut rows: BTreeMap<&'a str, (&'a ReadBuyer, Option<i64>)> = BTreeMap::new();
+        for buyer in self.buyers {
+            let closes = buyer.open_attempt.filter(|open| *open == buyer.attempt.get());
+            let (_, row) = rows.entry(buyer.user.as_str()).or_insert((*buyer, None));
+            *row = row.or(closes);
+        }
         let mut columns = BuyerColumns::default();
-        let mut rows: HashMap<&BuyerId, usize> = HashMap::new();
-        for (locked, request) in self.buyers.iter().zip(self.requests) {
-            let closes = locked.open_attempt.filter(|open| *open == locked.attempt.get());
-            let row = *rows.entry(&request.buyer).or_insert_with(|| {
-                columns.places.push(locked.place);
-                columns.users.push(locked.user.as_str());
-                columns
-                    .pieces
-                    .push(self.settlement.bought.get(&request.buyer).copied().unwrap_or(0));
-                columns.closes.push(None);
-                columns.closes.len() - 1
-            });
-            columns.closes[row] = columns.closes[row].or(closes);
+        for (user, (buyer, closes)) in rows {
+            columns.places.push(buyer.place);
+            columns.users.push(user);
+            columns.versions.push(buyer.version);
+            columns.pieces.push(self.settlement.bought.get(&buyer.user).copied().unwrap_or(0));
+            columns.closes.push(closes);
         }
         columns
     }

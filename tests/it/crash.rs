@@ -1,7 +1,10 @@
 //! Instances that die or stop in the middle of the rush.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::harness::client::purchase_path;
 use crate::harness::locks::waiting;
@@ -10,6 +13,8 @@ use crate::harness::{Storm, World, until};
 
 /// Unique items of a rush.
 const ITEMS: usize = 100;
+/// Many times `database.idle_in_transaction_session_timeout`, for a busy machine.
+const A_MOMENT: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_instance_acknowledged_is_there_and_the_rest_can_be_bought() {
@@ -94,6 +99,7 @@ async fn an_instance_that_stops_in_the_middle_of_a_transaction_holds_its_locks_f
     })
     .await;
 
+    let since = Instant::now();
     // Whoever wants the same item, and the same buyer elsewhere.
     until("the other instance sells the item", async || {
         let answer = world.at(1).purchase(&bob).await;
@@ -102,6 +108,7 @@ async fn an_instance_that_stops_in_the_middle_of_a_transaction_holds_its_locks_f
     })
     .await;
     let elsewhere = world.at(1).purchase(&ann).await.is(200);
+    assert!(since.elapsed() < A_MOMENT, "{:?}", since.elapsed());
     world.instances[0].process.signal(Signal::SIGCONT);
 
     let stopped = stopped.join_next().await.unwrap().unwrap();

@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::infrastructure::cache::InvalidRedis;
 use crate::infrastructure::monitoring::{InvalidLog, Readiness, init_logging};
 use crate::infrastructure::persistence::{
-    ConnectError, Database, DatabaseMetrics, SchemaError, check_schema, migrate,
+    ConnectError, Database, DatabaseMetrics, Planning, SchemaError, check_schema, migrate,
 };
 use crate::infrastructure::schedule::CronCalendar;
 use crate::infrastructure::signing::TagClash;
@@ -161,8 +161,12 @@ impl App {
     ) -> Result<Self, AppError> {
         let registry = process_registry()?;
         let calendar = CronCalendar::new(&config.schedule);
-        let database =
-            Database::connect(&config.database, DatabaseMetrics::register(&registry)?).await?;
+        let database = Database::connect(
+            &config.database,
+            Planning::Keys,
+            DatabaseMetrics::register(&registry)?,
+        )
+        .await?;
         if config.database.migrate_on_start {
             migrate(&database).await?;
         }

@@ -13,7 +13,7 @@ use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{Config, DatabaseConfig};
 use crate::infrastructure::cache::{Redis, RedisMemoryReader, RedisMetrics};
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, DatabaseMetrics, PostgresInspector, PostgresItemReader,
+    Database, DatabaseClock, DatabaseMetrics, Planning, PostgresInspector, PostgresItemReader,
     PostgresSaleBook, PostgresStandingReader, check_schema, migrate,
 };
 
@@ -37,7 +37,8 @@ impl Offline {
     pub(crate) async fn connect(config: &Config) -> Result<Self, AppError> {
         let registry = Registry::new();
         let metrics = DatabaseMetrics::register(&registry)?;
-        let database = Database::connect(&impatient(&config.database), metrics).await?;
+        let database =
+            Database::connect(&impatient(&config.database), Planning::Tables, metrics).await?;
         check_schema(&database).await?;
         let redis = Redis::new(&config.redis, RedisMetrics::register(&registry)?)?;
         let clock = Arc::new(DatabaseClock::new());
@@ -86,7 +87,7 @@ impl Pause for TokioPause {
 /// Brings the schema up to date.
 pub(crate) async fn migrate_schema(config: &Config) -> Result<(), AppError> {
     let metrics = DatabaseMetrics::register(&Registry::new())?;
-    let database = Database::connect(&config.database, metrics).await?;
+    let database = Database::connect(&config.database, Planning::Tables, metrics).await?;
     migrate(&database).await?;
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, database.close()).await;
     Ok(())

@@ -3,7 +3,8 @@
 //! Most refusals end on the board, without I/O. What the shared memory believes is a reason to look again, never a
 //! verdict: its refusal is confirmed in PostgreSQL, and what was confirmed is remembered for a second, so that a buyer who
 //! hammers at the limit costs one look a second. The memory is asked only where its word can change something: for a buyer
-//! whom PostgreSQL has refused, and for a sale whose stock this instance has not read yet.
+//! whom PostgreSQL has refused, and for a sale whose stock this instance has not read yet. It is told of standings from half
+//! of the limit on; a refusal far below it, of many pieces at once, is PostgreSQL's each time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -18,7 +18,7 @@ pub(super) struct LogBudget {
 pub(super) enum Line {
     /// Write it.
     Write,
-    /// Write it, and that so many were left out in the second before.
+    /// Write it, and that so many were left out before it.
     WriteAfter(u64),
     /// Leave it out; it is counted.
     LeaveOut,

@@ -137,6 +137,8 @@ async fn split<Request: Sync, Reply>(
 fn next(error: &DatabaseError, part: &Range<usize>, may_try_again: bool) -> Next {
     let is_many = part.len() > 1;
     match error.class() {
+        // A partition was dropped: its place is forgotten now, and the next look finds that there is none.
+        _ if error.is_missing_table() && may_try_again => Next::Again,
         ErrorClass::Transient if is_many && error.is_lock_wait() => Next::Halves,
         ErrorClass::Transient | ErrorClass::Connection if may_try_again => Next::Again,
         ErrorClass::Permanent | ErrorClass::Transient if is_many => Next::Halves,

@@ -180,8 +180,8 @@ impl BatchTransaction for CollectBatch {
         requests: &[Collect],
         mode: Mode,
     ) -> Result<Vec<Collected>, DatabaseError> {
-        let find = self.partitions.statements(connection, sale_id);
-        let statements = self.database.time(Statement::Read, find).await?;
+        let statements = self.partitions.statements(connection, sale_id).await;
+        let statements = statements.map_err(|error| self.database.note(error.into()))?;
         let batch = Batch { database: &self.database, statements: &statements, sale_id };
         let mut baskets: Baskets<'_> =
             requests.iter().map(|request| (request.buyer.as_str(), Basket::default())).collect();

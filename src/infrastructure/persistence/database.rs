@@ -50,6 +50,25 @@ pub(crate) enum ConnectError {
     },
 }
 
+/// What statements are planned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Planning {
+    /// Look-ups by key, which are all that requests and chores do. The planner has no choice where the statements leave it
+    /// one: a plan is made once, for any number of rows, and never reads a table from its beginning to its end.
+    Keys,
+    /// Whole tables held against each other, as an audit does.
+    Tables,
+}
+
+impl Planning {
+    fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Keys => &[("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")],
+            Self::Tables => &[],
+        }
+    }
+}
+
 /// The pool, with its metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
@@ -67,9 +86,11 @@ impl Database {
     /// Connects, trying again with exponential backoff and jitter.
     pub(crate) async fn connect(
         config: &DatabaseConfig,
+        planning: Planning,
         metrics: DatabaseMetrics,
     ) -> Result<Self, ConnectError> {
         let options = connect_options(config).map_err(ConnectError::Url)?;
+        let options = options.options(planning.settings().iter().copied());
         let suspicion = Arc::new(Suspicion::default());
         let suspicious = Arc::clone(&suspicion);
         let pool = PgPoolOptions::new()
@@ -85,14 +106,10 @@ impl Database {
                 let suspected = suspicious.falls_on(meta.age);
                 Box::pin(async move { Ok(!suspected || answers(connection).await) })
             })
-            // What a session set is taken back. The pool itself would wait for ever for a peer that is gone.
+            // The pool itself would wait for ever for a peer that is gone.
             .after_release(|connection, _| {
                 Box::pin(async move {
-                    let reset = sqlx::raw_sql("RESET ALL").execute(connection);
-                    match tokio::time::timeout(PING_TIMEOUT, reset).await {
-                        Ok(done) => done.map(|_| true),
-                        Err(_) => Err(silent_peer().into()),
-                    }
+                    if answers(connection).await { Ok(true) } else { Err(silent_peer().into()) }
                 })
             })
             .connect_lazy_with(options.clone());

@@ -10,7 +10,8 @@
 //! **Plans do not depend on statistics.** A table that was empty a minute ago has a million rows now. Each look-up of many
 //! keys is driven from the array, `unnest(…) CROSS JOIN LATERAL (… OFFSET 0)`, which leaves the planner no other
 //! join to choose, and rows that are locked are updated by `ctid`, with the condition kept. The batches' statements name the
-//! partition that holds the sale ([`partitions`]), and are planned once, without sequential scans ([`session`]).
+//! partition that holds the sale ([`partitions`]), and all but audits plan once, without sequential scans
+//! ([`database::Planning`]).
 //!
 //! - [`database`]: pool, connecting, classes of errors. [`transaction`]: the one way to run a transaction.
 //! - [`batches`]: group commit with split and retry, on a [`session`] each writer keeps, used by [`checkout_book`] and [`ledger`].
@@ -48,7 +49,7 @@ mod standing_reader;
 mod transaction;
 
 pub(crate) use checkout_book::PostgresCheckoutBook;
-pub(crate) use database::{ConnectError, Database};
+pub(crate) use database::{ConnectError, Database, Planning};
 pub(crate) use database_clock::DatabaseClock;
 #[cfg(any(test, feature = "bench"))]
 pub(crate) use direct::PostgresDirect;

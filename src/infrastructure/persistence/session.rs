@@ -10,9 +10,6 @@ use super::error::{DatabaseError, ErrorClass};
 use super::metrics::Statement;
 use crate::domain::ids::SaleId;
 
-/// Leaves the planner no choice where the statements leave it one: a plan is made once, for any number of rows, and never
-/// reads a table from its beginning to its end. The pool takes the settings back.
-const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// Batches that lock at once after one that somebody else was faster than: where instances want the same rows, trying
 /// without locks is wasted.
@@ -37,20 +34,18 @@ impl Session {
         sale: SaleId,
         requests: &[T::Request],
     ) -> Result<Vec<T::Reply>, DatabaseError> {
-        // Out of the session meanwhile: if this future is dropped, the connection goes back to the pool, which rolls back.
-        let (mut connection, is_new) = match self.held.take() {
-            Some(connection) => (connection, false),
-            None => (database.acquire().await?, true),
-        };
+        let batch = Batch { database, transaction, sale, requests };
+        let (held, wary) = (self.held.take(), &mut self.wary);
+        // If this future is dropped, or its time is up, the connection goes back to the pool, which rolls back first.
         let attempt = async {
-            if is_new {
-                let set = sqlx::raw_sql(SETTINGS).execute(&mut *connection);
-                database.time(Statement::Begin, set).await?;
-            }
-            let batch = Batch { database, transaction, sale, requests };
-            batch.run(&mut connection, &mut self.wary).await
+            let mut connection = match held {
+                Some(connection) => connection,
+                None => database.acquire().await?,
+            };
+            let result = batch.run(&mut connection, wary).await;
+            Ok((connection, result))
         };
-        let result = database.within(database.patience(), attempt).await;
+        let (mut connection, result) = database.within(database.patience(), attempt).await?;
         match &result {
             Err(error) if error.class() == ErrorClass::Connection => connection.close_on_drop(),
             _ => self.held = Some(connection),

@@ -195,8 +195,8 @@ impl BatchTransaction for SettleBatch {
         attempts: &[AttemptId],
         mode: Mode,
     ) -> Result<Vec<Settled>, DatabaseError> {
-        let find = self.partitions.statements(connection, sale);
-        let statements = self.database.time(Statement::Read, find).await?;
+        let statements = self.partitions.statements(connection, sale).await;
+        let statements = statements.map_err(|error| self.database.note(error.into()))?;
         let batch = Batch { database: &self.database, statements: &statements, sale };
         let read = batch.read(connection, attempts, mode).await?;
         let buyers = read.buyers()?;

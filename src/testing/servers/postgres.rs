@@ -23,7 +23,7 @@ use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::sale::SaleWindow;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, DatabaseMetrics, PostgresCheckoutBook, PostgresDirect,
+    Database, DatabaseClock, DatabaseMetrics, Planning, PostgresCheckoutBook, PostgresDirect,
     PostgresItemReader, PostgresLedger, PostgresPurchaseHistory, PostgresRefusalStore,
     PostgresSaleBook, migrate,
 };
@@ -322,5 +322,6 @@ async fn connect(
         migrate_on_start: false,
         slow_statement: DEADLINE,
     };
-    Database::connect(&config, DatabaseMetrics::register(&Registry::new()).unwrap()).await.unwrap()
+    let metrics = DatabaseMetrics::register(&Registry::new()).unwrap();
+    Database::connect(&config, Planning::Keys, metrics).await.unwrap()
 }

@@ -91,6 +91,7 @@ fn a_forbidden_import_would_be_found() {
             "infrastructure/cache/keys",
             "#[cfg(test)] mod tests { use crate::infrastructure::http::R; }",
         ),
+        ("infrastructure/cache/plans", "#![cfg(test)]\nuse crate::infrastructure::http::Routes;"),
         ("infrastructure/cache/keys", "use crate::app::build;"),
         ("config", "use crate::infrastructure::cache::Limits;"),
         ("elsewhere/new", "use crate::domain::ids;"),
@@ -123,6 +124,7 @@ fn an_allowed_import_is_let_through() {
             "infrastructure/cache/keys",
             "use crate::config::RedisConfig; use redis::Script; use super::Pool;",
         ),
+        ("infrastructure/cache/plans", "//! A.\n\n#![cfg(test)]\n\nuse crate::testing::Fake;"),
         (
             "infrastructure/cache/keys",
             "use crate::infrastructure::{batching::Lane, cache::scripts};",

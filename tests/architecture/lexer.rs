@@ -2,6 +2,9 @@
 
 /// Code as it is built, and what is only built for tests.
 pub(crate) fn split_tests(code: &str) -> (String, String) {
+    if code.trim_start().starts_with("#![cfg(test)]") {
+        return (String::new(), code.to_owned());
+    }
     let (mut built, mut tests, mut rest) = (String::new(), String::new(), code);
     while let Some(start) =
         rest.find("#[cfg(test)]").into_iter().chain(rest.find("#[cfg_attr(test")).min()

@@ -37,7 +37,6 @@ mod migrate;
 mod outcomes;
 mod partitions;
 mod place;
-#[cfg(test)]
 mod plans;
 mod purchase_history;
 mod refusal_store;

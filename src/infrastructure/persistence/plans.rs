@@ -3,6 +3,8 @@
 //!
 //! Counted by PostgreSQL itself, in rows and pages, never in time.
 
+#![cfg(test)]
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;

@@ -63,7 +63,11 @@ pub(crate) enum Planning {
 impl Planning {
     fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Keys => &[("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")],
+            Self::Keys => &[
+                ("plan_cache_mode", "force_generic_plan"),
+                ("enable_seqscan", "off"),
+                ("enable_bitmapscan", "off"),
+            ],
             Self::Tables => &[],
         }
     }

@@ -87,9 +87,20 @@ async fn an_instance_that_stops_in_the_middle_of_a_transaction_holds_its_locks_f
     let bob = world.at(1).collects(&sale, "bob", "1").await;
     let mut hold = world.pool().begin().await.unwrap();
     sqlx::query("SELECT FROM item_stock FOR UPDATE").execute(&mut *hold).await.unwrap();
+    // Somebody is faster with the buyer: only then the instance locks what it wants, over several statements.
+    let mut faster = world.pool().begin().await.unwrap();
+    let change = "UPDATE buyers SET version = version + 1 WHERE user_id = 'ann'";
+    sqlx::query(change).execute(&mut *faster).await.unwrap();
     let (client, path) = (world.at(0).clone(), purchase_path(&ann));
     let mut stopped = JoinSet::from_iter([async move { client.post(&path).await }]);
     waiting(world.pool(), 1).await;
+    faster.commit().await.unwrap();
+    until("it has locked the buyer and waits for the item", async || {
+        let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                     AND wait_event_type = 'Lock' AND query LIKE '%buyer AS MATERIALIZED%')";
+        sqlx::query_scalar::<_, bool>(waits).fetch_one(world.pool()).await.unwrap()
+    })
+    .await;
     world.instances[0].process.signal(Signal::SIGSTOP);
     hold.rollback().await.unwrap();
     until("its transaction has the locks and does nothing", async || {

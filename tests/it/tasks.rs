@@ -23,28 +23,37 @@ async fn after_timeouts_hang_ups_and_cut_sessions_no_task_is_left() {
         .start()
         .await;
     let sale = world.create_sale("--items 500").await;
-    let held = world.at(0).collects(&sale, "ann", "1").await;
-    world.at(0).buys(&sale, "bob", "2").await;
+    world.at(0).buys(&sale, "bob", "9").await;
     let at_rest = tasks(&world).await;
 
-    let mut told = Vec::new();
+    let (mut told, mut held) = (Vec::new(), Vec::new());
     for round in 0..3 {
-        told.extend(storm(&world, &sale, &held, (round, at_rest)).await);
+        let (who, item) = (format!("ann-{round}"), (round + 1).to_string());
+        let code = world.at(0).collects(&sale, &who, &item).await;
+        told.extend(storm(&world, &sale, (&who, &code), (round, at_rest)).await);
+        held.push(code);
     }
 
     assert!(told.contains(&503), "nobody was turned away: {told:?}");
     assert!(told.contains(&200), "nobody was served: {told:?}");
     until("no task is left of the storms", async || tasks(&world).await <= at_rest).await;
-    world.at(0).purchase(&held).await.is(200);
-    world.at(0).buys(&sale, "zoe", "3").await;
+    for code in held {
+        world.at(0).purchase(&code).await.is(200);
+    }
+    world.at(0).buys(&sale, "zoe", "8").await;
     world.verify().await;
     world.stop().await;
 }
 
 /// Many requests while one buyer's row is held for longer than they wait, half of them without waiting for the answer;
 /// in the middle of it PostgreSQL drops all sessions. What the others were told.
-async fn storm(world: &World, sale: &str, code: &str, (round, at_rest): (usize, f64)) -> Vec<u16> {
-    let hold = hold_buyer(world.pool(), "ann").await;
+async fn storm(
+    world: &World,
+    sale: &str,
+    (who, code): (&str, &str),
+    (round, at_rest): (usize, f64),
+) -> Vec<u16> {
+    let hold = hold_buyer(world.pool(), who).await;
     let mut told = JoinSet::new();
     let mut left = Vec::new();
     let mut dice = Dice::new(u64::try_from(round).unwrap());

@@ -1,7 +1,8 @@
 //! What PostgreSQL and Redis could do alone: where the service's own share begins.
 //!
-//! Checkouts of new buyers in batches of 256, as the service makes them when it is full. There is no target: it is there
-//! to be compared with `checkout`.
+//! Checkouts of new buyers and purchases of what they collected, in batches of 128 and one after the other, as one writer
+//! of a busy service sends them; of Redis, the locks of such purchases. There is no target: it is there to be compared
+//! with `checkout` and `flow`.
 
 use super::Scenario;
 use crate::Outcome;
@@ -12,24 +13,32 @@ use crate::suite::Suite;
 
 pub(super) const FLOOR: Scenario = Scenario {
     name: "floor",
-    about: "checkouts a second of PostgreSQL alone, and of Redis alone",
+    about: "checkouts and purchases a second of PostgreSQL alone, purchases of Redis alone",
     run: play,
 };
 
 fn play(suite: &mut Suite) -> Outcome<()> {
-    let (mut postgres, mut redis) = (Vec::new(), Vec::new());
+    let (mut checkouts, mut purchases, mut redis) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..suite.options.runs {
         let stage = Stage::open(suite, Cast::Service(0))?;
         stage.sale(Terms { buyer_limit: 10, ..Terms::PLENTY })?;
-        match floor::postgres(&stage.database.url, suite.options.seconds, &suite.folder)? {
-            Some(a_second) => postgres.push(a_second),
+        match floor::postgres::measure(&stage.database, suite.options.seconds, &suite.folder)? {
+            Some(rates) => {
+                checkouts.push(rates.checkouts);
+                purchases.push(rates.purchases);
+            }
             None => say("# floor: pgbench is not here: PostgreSQL alone is not measured"),
         }
-        redis.push(floor::redis(&suite.options.redis_url, suite.options.seconds)?);
+        redis.push(floor::redis::measure(&suite.options.redis_url, suite.options.seconds)?);
     }
-    if !postgres.is_empty() {
-        suite.report.figure(Figure::new("floor", "PostgreSQL alone, checkouts", "/s", postgres));
+    for (what, rates) in [
+        ("PostgreSQL alone, checkouts", checkouts),
+        ("PostgreSQL alone, purchases", purchases),
+        ("Redis alone, purchases", redis),
+    ] {
+        if !rates.is_empty() {
+            suite.report.figure(Figure::new("floor", what, "/s", rates));
+        }
     }
-    suite.report.figure(Figure::new("floor", "Redis alone, checkouts", "/s", redis));
     Ok(())
 }

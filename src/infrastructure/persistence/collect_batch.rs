@@ -38,7 +38,7 @@ const LOCK_BUYERS: &str = r"
 ";
 
 /// One row of arrays, because a row each costs both sides more than what is in it.
-const READ: &str = r"
+pub(crate) const READ: &str = r"
     WITH buyer AS MATERIALIZED (
         SELECT b.*
         FROM unnest($2::text[]) AS t(user_id)
@@ -86,7 +86,7 @@ const READ: &str = r"
 
 /// Rows that were there before rows that are new, each by the buyers' bytes: no two batches wait for each other in a circle.
 /// Only lines of attempts that were open before can meet a line of the same item: the others need not look for one.
-const WRITE: &str = r"
+pub(crate) const WRITE: &str = r"
     WITH old_buyer AS (
         UPDATE buyers{of_sale} AS b
         SET open_attempt = t.attempt_id, version = b.version + 1

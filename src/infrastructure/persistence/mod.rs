@@ -48,6 +48,8 @@ mod standing_reader;
 mod transaction;
 
 pub(crate) use checkout_book::PostgresCheckoutBook;
+#[cfg(feature = "bench")]
+pub(crate) use collect_batch::{READ as READ_CHECKOUTS, WRITE as WRITE_CHECKOUTS};
 pub(crate) use database::{ConnectError, Database, Planning};
 pub(crate) use database_clock::DatabaseClock;
 #[cfg(any(test, feature = "bench"))]
@@ -58,7 +60,11 @@ pub(crate) use item_reader::PostgresItemReader;
 pub(crate) use ledger::PostgresLedger;
 pub(crate) use metrics::DatabaseMetrics;
 pub(crate) use migrate::{SchemaError, check_schema, migrate};
+#[cfg(feature = "bench")]
+pub(crate) use partitions::of_partition;
 pub(crate) use purchase_history::PostgresPurchaseHistory;
 pub(crate) use refusal_store::PostgresRefusalStore;
 pub(crate) use sale_book::PostgresSaleBook;
+#[cfg(feature = "bench")]
+pub(crate) use settle_batch::{READ as READ_PURCHASES, WRITE as WRITE_PURCHASES};
 pub(crate) use standing_reader::PostgresStandingReader;

@@ -34,6 +34,11 @@ pub(super) fn sql(statement: &Arc<str>) -> AssertSqlSafe<Arc<str>> {
     AssertSqlSafe(Arc::clone(statement))
 }
 
+/// The template's statement for the partition with this ending.
+pub(crate) fn of_partition(template: &str, ending: &str) -> String {
+    template.replace(ENDING, ending)
+}
+
 impl<const N: usize> Partitions<N> {
     /// In the templates `{of_sale}` stands behind the name of a partitioned table.
     pub(super) fn new(templates: [&'static str; N]) -> Self {
@@ -56,7 +61,7 @@ impl<const N: usize> Partitions<N> {
             sqlx::query_scalar(sql).bind(sale.get()).fetch_optional(connection).await?;
         let ending = table.as_deref().and_then(|table| table.strip_prefix(TABLE));
         let made = Arc::new(
-            self.templates.map(|template| template.replace(ENDING, ending.unwrap_or("")).into()),
+            self.templates.map(|template| of_partition(template, ending.unwrap_or("")).into()),
         );
         if ending.is_some() {
             let mut known = self.known();

@@ -124,11 +124,11 @@ macro_rules! read {
     };
 }
 
-const READ: &str = read!("");
+pub(crate) const READ: &str = read!("");
 const READ_AND_LOCK_ITEMS: &str = read!("FOR NO KEY UPDATE");
 
 /// Buyers by their bytes, then items by their numbers: `held` is complete before the first item is touched.
-const WRITE: &str = r"
+pub(crate) const WRITE: &str = r"
     WITH buyer AS (
         UPDATE buyers{of_sale} AS b
         SET bought = b.bought + t.pieces, version = b.version + 1,

@@ -40,6 +40,12 @@ async fn answer(api: &Api, query: Option<&str>) -> Result<Response, ApiError> {
     respond(api.run(async move { checkout.execute(&command).await }).await?)
 }
 
+/// The response to an answer, errors too.
+#[cfg(feature = "bench")]
+pub(crate) fn response(answer: CheckoutAnswer) -> Response {
+    respond(answer).unwrap_or_else(IntoResponse::into_response)
+}
+
 fn respond(answer: CheckoutAnswer) -> Result<Response, ApiError> {
     match answer {
         CheckoutAnswer::Accepted { code, lines, sale } => Ok(Json(CheckoutBody {

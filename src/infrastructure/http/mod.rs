@@ -37,10 +37,14 @@ use crate::application::purchase::Purchase;
 use error::ApiError;
 use unstopped::Unstopped;
 
+#[cfg(feature = "bench")]
+pub(crate) use checkout::response as checkout_response;
 pub(crate) use front::Front;
 pub(crate) use limits::RequestLimits;
 pub(crate) use metrics::HttpMetrics;
 pub(crate) use observe::Observer;
+#[cfg(feature = "bench")]
+pub(crate) use purchase::respond as purchase_response;
 pub(crate) use server::{Server, ServerLimits};
 
 /// What handlers work with.

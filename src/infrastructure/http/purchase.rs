@@ -65,7 +65,7 @@ fn claim(query: Option<&str>) -> Result<CodeClaim, ApiError> {
 }
 
 /// The three answers that are stored, told the same way each time.
-fn respond(outcome: &Outcome, items: Vec<Item>) -> Response {
+pub(crate) fn respond(outcome: &Outcome, items: Vec<Item>) -> Response {
     let (status, message, code) = match outcome.verdict() {
         Verdict::Bought => (StatusCode::OK, None, None),
         Verdict::NothingLeft => {

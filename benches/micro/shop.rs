@@ -1,0 +1,173 @@
+//! A board that knows one open sale, and a checkout that must refuse from memory: whoever else is asked is away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::DateTime;
+use flash_sale::application::board::{Board, KnownSale};
+use flash_sale::application::catalogue::{Catalogue, CatalogueBuilder, Item};
+use flash_sale::application::checkout::{Checkout, CheckoutPorts};
+use flash_sale::application::ports::{
+    Belief, CheckoutBook, Clock, Collect, Collected, FilterResult, ItemReader, Knock,
+    KnownStanding, Meter, Page, PageRequest, PortError, PurchaseAnswer, RefusalFlush,
+    RefusalReason, RefusalStore, SaleBook, SharedMemory, StockFacts, StockSnapshot, StockedItem,
+};
+use flash_sale::application::refusals::{Refusals, Room};
+use flash_sale::bench::signer;
+use flash_sale::config::CodeKey;
+use flash_sale::domain::ids::{ItemNo, SaleId};
+use flash_sale::domain::sale::{ClockReading, NewSale, Progress, Sale, SaleWindow};
+
+/// Unix time at which the sale starts; it is a minute later.
+const START: i64 = 1_795_000_000;
+
+/// The board's only sale, with every second item sold out, and the checkout in front of it.
+pub(crate) struct Shop {
+    pub(crate) known: Arc<KnownSale>,
+    pub(crate) checkout: Checkout,
+}
+
+/// All that is behind the board: one sale with so many items, at one moment.
+struct World {
+    items: i32,
+}
+
+impl Shop {
+    pub(crate) fn open(items: i32) -> Self {
+        let world = Arc::new(World { items });
+        let (sales, reader, clock) = (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world));
+        let board = Arc::new(Board::new(sales, reader, clock, 1));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let known = runtime.block_on(async {
+            board.refresh().await.unwrap();
+            board.warm().await.unwrap();
+            board.find(SaleId::new(1).unwrap()).await.unwrap().unwrap()
+        });
+        // Details are shed, as they are in a storm of refusals.
+        let room = Room { burst: 0, refill: 0 };
+        let key = CodeKey { id: "bench".to_owned(), secret: "YmVuY2g=".into() };
+        let (book, memory, store, meter) =
+            (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world), world);
+        let refusals = Arc::new(Refusals::new(store, room));
+        let signer = signer(key).unwrap();
+        let ports = CheckoutPorts { board, book, memory, signer, refusals, meter };
+        Self { known, checkout: Checkout::new(ports) }
+    }
+}
+
+fn away<T>() -> Result<T, PortError> {
+    Err(PortError::Overloaded("a benchmark"))
+}
+
+#[async_trait]
+impl SaleBook for World {
+    async fn create(&self, _: &NewSale, _: &str) -> Result<Option<Sale>, PortError> {
+        away()
+    }
+
+    async fn find(&self, _: SaleId) -> Result<Option<Sale>, PortError> {
+        away()
+    }
+
+    async fn live(&self) -> Result<Vec<Sale>, PortError> {
+        let starts_at = DateTime::from_timestamp(START, 0).unwrap();
+        Ok(vec![Sale {
+            id: SaleId::new(1).unwrap(),
+            name: "bench".to_owned(),
+            scheduled: false,
+            window: SaleWindow::lasting(starts_at, Duration::from_hours(1)).unwrap(),
+            buyer_limit: 10,
+            items: self.items,
+            generation: 1,
+        }])
+    }
+
+    async fn newest(&self, _: u32) -> Result<Vec<Sale>, PortError> {
+        away()
+    }
+}
+
+#[async_trait]
+impl ItemReader for World {
+    async fn catalogue(&self, _: SaleId) -> Result<Catalogue, PortError> {
+        let mut catalogue = CatalogueBuilder::default();
+        for number in 1..=self.items {
+            let image_url = format!("https://picsum.photos/seed/1-{number}/400");
+            let (id, name) = (number.to_string(), format!("Item {number}"));
+            catalogue.push(ItemNo(number), &id, &name, &image_url).unwrap();
+        }
+        Ok(catalogue.build())
+    }
+
+    async fn named(&self, _: SaleId, _: &[ItemNo]) -> Result<Vec<Item>, PortError> {
+        away()
+    }
+
+    async fn page(
+        &self,
+        _: SaleId,
+        _: bool,
+        _: PageRequest,
+    ) -> Result<Page<StockedItem>, PortError> {
+        away()
+    }
+
+    async fn progress(&self, _: SaleId) -> Result<Progress, PortError> {
+        away()
+    }
+
+    async fn stock(&self, _: SaleId) -> Result<StockSnapshot, PortError> {
+        let sold_out = (2..=self.items).step_by(2).map(ItemNo).collect();
+        let facts = StockFacts { generation: 1, sold_out, sold: Vec::new() };
+        Ok(StockSnapshot { facts, pieces: self.items.into() })
+    }
+}
+
+impl Clock for World {
+    fn database(&self) -> Option<ClockReading> {
+        let at = DateTime::from_timestamp(START + 60, 0)?;
+        Some(ClockReading { at, error: Duration::from_millis(1) })
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_mins(1)
+    }
+}
+
+#[async_trait]
+impl CheckoutBook for World {
+    async fn collect(&self, _: Collect) -> Result<Collected, PortError> {
+        away()
+    }
+}
+
+#[async_trait]
+impl SharedMemory for World {
+    async fn believes(&self, _: Knock) -> Result<Belief, PortError> {
+        away()
+    }
+
+    fn remember_standing(&self, _: KnownStanding) {}
+
+    fn remember_stock(&self, _: &Arc<Sale>, _: StockFacts) {}
+}
+
+#[async_trait]
+impl RefusalStore for World {
+    async fn append(&self, _: &RefusalFlush) -> Result<(), PortError> {
+        away()
+    }
+}
+
+impl Meter for World {
+    fn checkout(&self, _: Option<RefusalReason>) {}
+
+    fn purchase(&self, _: PurchaseAnswer) {}
+
+    fn sold(&self, _: i32) {}
+
+    fn refused(&self, _: RefusalReason) {}
+
+    fn filter(&self, _: FilterResult) {}
+}

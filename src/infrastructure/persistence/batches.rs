@@ -43,6 +43,8 @@ pub(super) trait BatchTransaction: Send + Sync + 'static {
 pub(super) enum Mode {
     /// It reads without locks, and writes only if nobody was faster: two round trips, and no lock outlives a statement.
     AtOnce,
+    /// The same among others who want the same items: it looks again, when it writes, where they lie by then.
+    Among,
     /// Within a transaction it locks the rows first, so that nobody can be faster.
     Locked,
 }

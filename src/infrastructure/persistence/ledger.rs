@@ -145,6 +145,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn codes_of_a_sale_that_was_dropped_are_unknown() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::unique(2)).await;
+        let (bought, open) =
+            (scene.attempt("ann", &[(1, 1)]).await, scene.attempt("bob", &[(2, 1)]).await);
+        scene.decided(bought).await;
+        let tables = ["purchase_items", "purchases", "checkout_items", "checkout_attempts"];
+        for table in tables.into_iter().chain(["buyers", "item_stock", "items"]) {
+            shop.execute(&format!("DROP TABLE {table}_from_0")).await;
+        }
+        shop.execute("DELETE FROM sales").await;
+
+        let settled = [scene.settle(bought).await, scene.settle(open).await];
+
+        assert_eq!(settled, [Settled::Unknown, Settled::Unknown]);
+    }
+
+    #[tokio::test]
     async fn an_attempt_that_cannot_be_stored_fails_alone() {
         let shop = PostgresShop::open().await;
         let scene = Scene::open(&shop, Terms::stocked(1, 9)).await;

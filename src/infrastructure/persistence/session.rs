@@ -11,15 +11,14 @@ use super::metrics::Statement;
 use crate::domain::ids::SaleId;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-/// Batches that lock at once after one that somebody else was faster than: where instances want the same rows, trying
-/// without locks is wasted.
+/// Batches that reckon with others after one that somebody else was faster than.
 const WARY_FOR: u32 = 64;
 
 /// Holds a connection, or none yet.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     held: Option<PoolConnection<Postgres>>,
-    /// Batches that lock at once.
+    /// Batches that reckon with others.
     wary: u32,
 }
 
@@ -67,17 +66,16 @@ impl<T: BatchTransaction> Batch<'_, T> {
         connection: &mut PgConnection,
         wary: &mut u32,
     ) -> Result<Vec<T::Reply>, DatabaseError> {
-        if *wary == 0 {
-            let done =
-                self.transaction.run(connection, self.sale, self.requests, Mode::AtOnce).await;
-            match done {
-                // A lock that was not had in time would not be had with other locks in hand either.
-                Err(error) if error.class() == ErrorClass::Transient && !error.is_lock_wait() => {}
-                done => return done,
+        let mode = if *wary == 0 { Mode::AtOnce } else { Mode::Among };
+        let done = self.transaction.run(connection, self.sale, self.requests, mode).await;
+        *wary = wary.saturating_sub(1);
+        match done {
+            // A lock that was not had in time would not be had with other locks in hand either.
+            Err(error) if error.class() == ErrorClass::Transient && !error.is_lock_wait() => {
+                *wary = WARY_FOR;
             }
-            *wary = WARY_FOR;
+            done => return done,
         }
-        *wary -= 1;
         self.run_locked(connection).await
     }
 

@@ -128,7 +128,10 @@ pub(crate) const READ: &str = read!("");
 const READ_AND_LOCK_ITEMS: &str = read!("FOR NO KEY UPDATE");
 
 /// Buyers by their bytes, then items by their numbers: `held` is complete before the first item is touched.
-pub(crate) const WRITE: &str = r"
+macro_rules! write {
+    ($places:literal) => {
+        concat!(
+            r"
     WITH buyer AS (
         UPDATE buyers{of_sale} AS b
         SET bought = b.bought + t.pieces, version = b.version + 1,
@@ -143,7 +146,11 @@ pub(crate) const WRITE: &str = r"
     ), item AS (
         UPDATE item_stock{of_sale} AS i
         SET sold = i.sold + t.pieces
-        FROM held CROSS JOIN unnest($7::tid[], $8::int[], $9::int[]) AS t(place, item_no, pieces)
+        FROM held CROSS JOIN (
+            ",
+            $places,
+            r"
+        ) AS t
         WHERE held.as_decided
           AND i.ctid = t.place AND i.item_no = t.item_no AND i.sale_id + 0 = $1
           AND i.sold + t.pieces <= i.stock
@@ -168,18 +175,36 @@ pub(crate) const WRITE: &str = r"
     SELECT w.items, w.stock, w.sold,
            hold_batch($1, h.as_decided AND cardinality(w.items) = cardinality($8)) AS held
     FROM held AS h CROSS JOIN written AS w
-";
+"
+        )
+    };
+}
+
+pub(crate) const WRITE: &str =
+    write!("SELECT * FROM unnest($7::tid[], $8::int[], $9::int[]) AS t(place, item_no, pieces)");
+/// Where others sell the same items, a place as it was read may be left by now.
+const WRITE_AMONG: &str = write!(
+    r"SELECT p.place, t.item_no, t.pieces
+            FROM unnest($7::tid[], $8::int[], $9::int[]) AS t(read_at, item_no, pieces)
+            CROSS JOIN LATERAL (
+                SELECT ctid AS place FROM item_stock{of_sale}
+                WHERE sale_id = $1 AND item_no = t.item_no
+                OFFSET 0
+            ) AS p
+            OFFSET 0"
+);
 
 /// The statements' places in [`Partitions`].
 const LOCK_BUYERS_AT: usize = 0;
 const READ_AT: usize = 1;
 const READ_AND_LOCK_ITEMS_AT: usize = 2;
 const WRITE_AT: usize = 3;
+const WRITE_AMONG_AT: usize = 4;
 
 /// Settles attempts, many in a transaction.
 pub(super) struct SettleBatch {
     database: Database,
-    partitions: Partitions<4>,
+    partitions: Partitions<5>,
 }
 
 #[async_trait]
@@ -197,8 +222,11 @@ impl BatchTransaction for SettleBatch {
     ) -> Result<Vec<Settled>, DatabaseError> {
         let statements = self.partitions.statements(connection, sale).await;
         let statements = statements.map_err(|error| self.database.note(error.into()))?;
-        let batch = Batch { database: &self.database, statements: &statements, sale };
-        let read = batch.read(connection, attempts, mode).await?;
+        let batch = Batch { database: &self.database, statements: &statements, sale, mode };
+        let Some(read) = batch.read(connection, attempts).await? else {
+            // The sale was dropped, and with it all that its codes stood for.
+            return Ok(vec![Settled::Unknown; attempts.len()]);
+        };
         let buyers = read.buyers()?;
         let mut replies = batch.stored(connection, &buyers).await?;
         let mut seen = BTreeSet::new();
@@ -222,7 +250,13 @@ impl SettleBatch {
     pub(super) fn new(database: Database) -> Self {
         Self {
             database,
-            partitions: Partitions::new([LOCK_BUYERS, READ, READ_AND_LOCK_ITEMS, WRITE]),
+            partitions: Partitions::new([
+                LOCK_BUYERS,
+                READ,
+                READ_AND_LOCK_ITEMS,
+                WRITE,
+                WRITE_AMONG,
+            ]),
         }
     }
 }
@@ -230,8 +264,9 @@ impl SettleBatch {
 /// The statements of one batch.
 struct Batch<'s> {
     database: &'s Database,
-    statements: &'s Statements<4>,
+    statements: &'s Statements<5>,
     sale: SaleId,
+    mode: Mode,
 }
 
 impl Batch<'_> {
@@ -239,15 +274,14 @@ impl Batch<'_> {
         &self,
         connection: &mut PgConnection,
         attempts: &[AttemptId],
-        mode: Mode,
-    ) -> Result<SaleRow, DatabaseError> {
+    ) -> Result<Option<SaleRow>, DatabaseError> {
         let numbers: BTreeSet<i64> = attempts.iter().map(|attempt| attempt.get()).collect();
         let numbers: Vec<i64> = numbers.into_iter().collect();
-        let (statement, timed) = match mode {
-            Mode::AtOnce => (READ_AT, Statement::ReadPurchases),
+        let (statement, timed) = match self.mode {
+            Mode::AtOnce | Mode::Among => (READ_AT, Statement::ReadPurchases),
             Mode::Locked => (READ_AND_LOCK_ITEMS_AT, Statement::LockItems),
         };
-        if mode == Mode::Locked {
+        if self.mode == Mode::Locked {
             let lock = sqlx::query_scalar::<_, i64>(sql(&self.statements[LOCK_BUYERS_AT]))
                 .bind(self.sale.get())
                 .bind(&numbers)
@@ -255,7 +289,7 @@ impl Batch<'_> {
             self.database.time(Statement::LockBuyers, lock).await?;
         }
         let query = sqlx::query_as(sql(&self.statements[statement]));
-        let read = query.bind(self.sale.get()).bind(&numbers).fetch_one(connection);
+        let read = query.bind(self.sale.get()).bind(&numbers).fetch_optional(connection);
         self.database.time(timed, read).await
     }
 
@@ -324,7 +358,8 @@ impl Batch<'_> {
         let buyers = decided.buyers();
         let outcomes = decided.outcomes();
         let lines = decided.lines();
-        let query = sqlx::query_as(sql(&self.statements[WRITE_AT]))
+        let statement = if self.mode == Mode::Among { WRITE_AMONG_AT } else { WRITE_AT };
+        let query = sqlx::query_as(sql(&self.statements[statement]))
             .bind(self.sale.get())
             .bind(&buyers.places)
             .bind(&buyers.users)

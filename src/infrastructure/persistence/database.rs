@@ -376,5 +376,7 @@ fn session_settings(config: &DatabaseConfig) -> Vec<(&'static str, String)> {
             milliseconds(config.idle_in_transaction_session_timeout),
         ),
         ("jit", "off".to_owned()),
+        // Batches need it: a statement must see what was committed before it, whatever the database's default is.
+        ("default_transaction_isolation", "read committed".to_owned()),
     ]
 }

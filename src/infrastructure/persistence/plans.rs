@@ -37,6 +37,8 @@ const LOOKS: i64 = 8;
 const OLD_SALES: i64 = 20_000;
 /// Number of the attempt before those that grow, far from those that instances take.
 const ATTEMPTS: i64 = 10_000_000;
+/// All ways in which a batch may meet others.
+const MODES: [Mode; 3] = [Mode::AtOnce, Mode::Among, Mode::Locked];
 /// Requests of a batch.
 const BATCH: i64 = 64;
 /// Between the rows that a batch asks for.
@@ -99,12 +101,14 @@ fn between(before: &[Work], after: &[Work]) -> Vec<Work> {
 /// A transaction that is watched from within.
 struct Watched<T> {
     transaction: T,
+    /// How its batches meet others, in place of what the session decides.
+    mode: Mode,
     work: Mutex<Vec<Work>>,
 }
 
 impl<T> Watched<T> {
     fn new(transaction: T) -> Self {
-        Self { transaction, work: Mutex::default() }
+        Self { transaction, mode: Mode::AtOnce, work: Mutex::default() }
     }
 
     /// What the last one that came to its end did.
@@ -124,10 +128,10 @@ impl<T: BatchTransaction> BatchTransaction for Watched<T> {
         connection: &mut PgConnection,
         sale: SaleId,
         requests: &[T::Request],
-        mode: Mode,
+        _: Mode,
     ) -> Result<Vec<T::Reply>, DatabaseError> {
         let before = work_so_far(&mut *connection).await?;
-        let replies = self.transaction.run(connection, sale, requests, mode).await?;
+        let replies = self.transaction.run(connection, sale, requests, self.mode).await?;
         let after = work_so_far(connection).await?;
         *self.work.lock().unwrap() = between(&before, &after);
         Ok(replies)
@@ -157,6 +161,12 @@ impl Writers {
             settles: Session::default(),
             database,
         }
+    }
+
+    /// What follows is done in this mode.
+    fn meet(&mut self, mode: Mode) -> &mut Self {
+        (self.collecting.mode, self.settling.mode) = (mode, mode);
+        self
     }
 
     async fn collect(&mut self, sale: SaleId, wishes: &[Collect]) -> Vec<Collected> {
@@ -344,15 +354,18 @@ async fn on_tables_that_grew_from_nothing_to_a_million_rows_nobody_touches_more_
     let large = Scene::open(&shop, Terms::stocked(ITEMS, 5)).await.sale;
     let (early_readers, mut early) = (Readers::of(&shop).await, Writers::of(&shop).await);
     early_readers.look(small).await;
-    early.trade_a_little(small).await;
+    for mode in MODES {
+        early.meet(mode).trade_a_little(small).await;
+    }
 
     grow(&shop, large).await;
 
-    early.trade_much(large, 0).await;
-    drop(early);
     let mut late = Writers::of(&shop).await;
-    late.trade_much(large, 1).await;
-    drop(late);
+    for (mode, round) in MODES.into_iter().zip(0..) {
+        early.meet(mode).trade_much(large, round).await;
+        late.meet(mode).trade_much(large, round + 10).await;
+    }
+    drop((early, late));
     assert_little_is_read(&shop, early_readers, (small, large)).await;
     assert_little_is_read(&shop, Readers::of(&shop).await, (small, large)).await;
 }

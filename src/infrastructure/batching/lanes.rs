@@ -143,6 +143,17 @@ impl<W: BatchWork> Shared<W> {
                 // A caller that went away does not want its answer any more.
                 let _ = reply.send(Ok(answer));
             }
+            self.gather(&queue).await;
+        }
+    }
+
+    async fn gather(&self, queue: &Queue<W>) {
+        let time = self.work.gathers_for();
+        // Where another writer has the queue, it takes what comes.
+        let is_waiting_for_more =
+            || queue.try_lock().is_ok_and(|queue| queue.len() < self.limits.size);
+        if !time.is_zero() && is_waiting_for_more() {
+            tokio::time::sleep(time).await;
         }
     }
 
@@ -201,7 +212,10 @@ mod tests {
     use super::*;
 
     /// Answers each request with the size of its batch, once it is let.
-    struct Gate(Arc<Semaphore>);
+    struct Gate {
+        opens: Arc<Semaphore>,
+        gathers_for: Duration,
+    }
 
     #[async_trait]
     impl BatchWork for Gate {
@@ -210,19 +224,32 @@ mod tests {
         type Reply = usize;
         type Desk = ();
 
+        fn gathers_for(&self) -> Duration {
+            self.gathers_for
+        }
+
         async fn serve(&self, (): &mut (), _key: u8, requests: Vec<()>) -> Vec<usize> {
-            self.0.acquire().await.unwrap().forget();
+            self.opens.acquire().await.unwrap().forget();
             vec![requests.len(); requests.len()]
         }
     }
 
     fn batcher(queue: usize, queue_timeout: Duration) -> (Arc<Batcher<Gate>>, Arc<Semaphore>) {
+        gathering(Duration::ZERO, queue, queue_timeout)
+    }
+
+    fn gathering(
+        gathers_for: Duration,
+        queue: usize,
+        queue_timeout: Duration,
+    ) -> (Arc<Batcher<Gate>>, Arc<Semaphore>) {
         let gate = Arc::new(Semaphore::new(0));
         let limits =
             BatchLimits { size: 4, writers: 1, queue, queue_timeout, wait_limit: queue_timeout };
         let metrics = BatchMetrics::register(&Registry::new()).unwrap();
         let scope = (TaskTracker::new(), CancellationToken::new());
-        let batcher = Batcher::new("test", Gate(Arc::clone(&gate)), limits, &metrics, scope);
+        let work = Gate { opens: Arc::clone(&gate), gathers_for };
+        let batcher = Batcher::new("test", work, limits, &metrics, scope);
         (Arc::new(batcher), gate)
     }
 
@@ -256,6 +283,46 @@ mod tests {
             sizes.push(other.await.unwrap().unwrap());
         }
         assert_eq!(sizes, [4, 4, 4, 4, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_the_work_says_so_requests_gather_after_a_batch_but_never_before_the_first() {
+        let pause = Duration::from_millis(2);
+        let (batcher, gate) = gathering(pause, 16, Duration::from_secs(1));
+        gate.add_permits(9);
+        let begun = Instant::now();
+        assert_eq!(batcher.submit(1, ()).await, Ok(1));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+
+        let one = hand_in(&batcher).await;
+        tokio::time::sleep(pause / 2).await;
+        let two = hand_in(&batcher).await;
+
+        assert_eq!((one.await.unwrap(), two.await.unwrap()), (Ok(2), Ok(2)));
+        tokio::time::sleep(pause * 2).await;
+        let rested = Instant::now();
+        assert_eq!(batcher.submit(1, ()).await, Ok(1));
+        assert_eq!(rested.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_batch_that_waits_is_not_kept_waiting() {
+        let (batcher, gate) = gathering(Duration::from_secs(9), 16, Duration::from_secs(1));
+        let running = hand_in(&batcher).await;
+        tokio::task::yield_now().await;
+        let mut others = Vec::new();
+        for _ in 0..4 {
+            others.push(hand_in(&batcher).await);
+        }
+        let begun = Instant::now();
+
+        gate.add_permits(2);
+
+        assert_eq!(running.await.unwrap(), Ok(1));
+        for other in others {
+            assert_eq!(other.await.unwrap(), Ok(4));
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

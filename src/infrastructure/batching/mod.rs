@@ -1,7 +1,7 @@
 //! Batching: callers hand in one request each, a writer serves all that wait at once.
 //!
-//! There is no timer: an idle service answers a single request immediately, a busy one fills its batches by itself, because
-//! requests gather while the batch before them is running. The only kit that adapters share; it knows no technology.
+//! An idle service answers a single request immediately, a busy one fills its batches by itself, because requests gather
+//! while the batch before them is running. Only where the work says so they gather for a moment more. The only kit that adapters share; it knows no technology.
 
 mod lanes;
 mod metrics;
@@ -41,6 +41,12 @@ pub(crate) trait BatchWork: Send + Sync + 'static {
 
     /// What a writer keeps at hand from batch to batch while there is work, such as a connection.
     type Desk: Default + Send + 'static;
+
+    /// How long requests gather after a batch, while fewer wait than the next one holds. What comes to a writer that had
+    /// nothing to do is never made to wait.
+    fn gathers_for(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Serves the requests, in order; MUST answer with one reply for each.
     async fn serve(

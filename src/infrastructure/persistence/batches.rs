@@ -2,6 +2,7 @@
 //! it, or one row that somebody else holds, does not fail its neighbours.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
@@ -63,6 +64,10 @@ impl<T: BatchTransaction> BatchWork for Splitting<T> {
     type Request = T::Request;
     type Reply = Result<T::Reply, PortError>;
     type Desk = Session;
+
+    fn gathers_for(&self) -> Duration {
+        self.database.company().gathers_for()
+    }
 
     async fn serve(
         &self,

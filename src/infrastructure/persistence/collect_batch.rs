@@ -22,7 +22,7 @@ use super::metrics::Statement;
 use super::partitions::{Partitions, Statements, sql};
 use super::place::Place;
 use crate::application::ports::{Collect, Collected, StockFacts};
-use crate::domain::checkout::Standing;
+use crate::domain::checkout::{Change, Line, Standing};
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::{SaleState, SaleWindow};
 
@@ -85,7 +85,8 @@ pub(crate) const READ: &str = r"
 ";
 
 /// Rows that were there before rows that are new, each by the buyers' bytes: no two batches wait for each other in a circle.
-/// Only lines of attempts that were open before can meet a line of the same item: the others need not look for one.
+/// What is written of lines is what was read of them: where somebody else has added the same item meanwhile, the buyer's
+/// version is another one, or the line is there already, and the statement fails.
 pub(crate) const WRITE: &str = r"
     WITH old_buyer AS (
         UPDATE buyers{of_sale} AS b
@@ -106,11 +107,11 @@ pub(crate) const WRITE: &str = r"
         INSERT INTO checkout_attempts{of_sale} (sale_id, id, user_id, created_at)
         SELECT $1, t.id, t.user_id, $9
         FROM unnest($10::bigint[], $11::text[]) AS t(id, user_id)
-    ), first_line AS (
+    ), new_line AS (
         INSERT INTO checkout_items{of_sale} (sale_id, attempt_id, item_no, quantity, added_at)
         SELECT $1, t.attempt_id, t.item_no, t.quantity, $9
         FROM unnest($12::bigint[], $13::int[], $14::int[]) AS t(attempt_id, item_no, quantity)
-    ), later_line AS (
+    ), old_line AS (
         INSERT INTO checkout_items{of_sale} (sale_id, attempt_id, item_no, quantity, added_at)
         SELECT $1, t.attempt_id, t.item_no, t.quantity, $9
         FROM unnest($15::bigint[], $16::int[], $17::int[]) AS t(attempt_id, item_no, quantity)
@@ -160,8 +161,16 @@ struct Basket {
     /// The attempt that this batch opens.
     opened: Option<AttemptId>,
     standing: Standing,
-    /// Quantities that this batch sets, by item.
-    set: BTreeMap<i32, i32>,
+    /// What this batch sets, by item.
+    set: BTreeMap<i32, SetLine>,
+}
+
+/// A line that a batch sets.
+#[derive(Debug, Clone, Copy)]
+struct SetLine {
+    quantity: i32,
+    /// Whether the attempt has a row for the item already.
+    is_there: bool,
 }
 
 /// The buyers of a batch, by the bytes of their ids.
@@ -275,7 +284,7 @@ impl Batch<'_> {
         baskets: &Baskets<'_>,
     ) -> Result<(), DatabaseError> {
         let columns = Columns::of(baskets);
-        if columns.first.attempts.is_empty() && columns.later.attempts.is_empty() {
+        if columns.new_lines.attempts.is_empty() && columns.old_lines.attempts.is_empty() {
             return Ok(());
         }
         let query = sqlx::query_scalar::<_, bool>(sql(&self.statements[WRITE_AT]))
@@ -290,12 +299,12 @@ impl Batch<'_> {
             .bind(sale.now)
             .bind(&columns.attempts)
             .bind(&columns.attempt_users)
-            .bind(&columns.first.attempts)
-            .bind(&columns.first.items)
-            .bind(&columns.first.quantities)
-            .bind(&columns.later.attempts)
-            .bind(&columns.later.items)
-            .bind(&columns.later.quantities);
+            .bind(&columns.new_lines.attempts)
+            .bind(&columns.new_lines.items)
+            .bind(&columns.new_lines.quantities)
+            .bind(&columns.old_lines.attempts)
+            .bind(&columns.old_lines.items)
+            .bind(&columns.old_lines.quantities);
         self.database.time(Statement::WriteCheckouts, query.fetch_one(connection)).await?;
         Ok(())
     }
@@ -312,10 +321,8 @@ struct Columns<'a> {
     old_attempts: Vec<i64>,
     attempts: Vec<i64>,
     attempt_users: Vec<&'a str>,
-    /// Lines of attempts that this batch opens.
-    first: LineColumns,
-    /// Lines of attempts that were open.
-    later: LineColumns,
+    new_lines: LineColumns,
+    old_lines: LineColumns,
 }
 
 #[derive(Default)]
@@ -349,9 +356,11 @@ impl<'a> Columns<'a> {
             if basket.opened.is_some() {
                 columns.attempts.push(attempt.get());
                 columns.attempt_users.push(user);
-                columns.first.push(attempt, &basket.set);
-            } else {
-                columns.later.push(attempt, &basket.set);
+            }
+            for (item, line) in &basket.set {
+                let lines =
+                    if line.is_there { &mut columns.old_lines } else { &mut columns.new_lines };
+                lines.push(attempt, *item, line.quantity);
             }
         }
         columns
@@ -359,12 +368,10 @@ impl<'a> Columns<'a> {
 }
 
 impl LineColumns {
-    fn push(&mut self, attempt: AttemptId, set: &BTreeMap<i32, i32>) {
-        for (item, quantity) in set {
-            self.attempts.push(attempt.get());
-            self.items.push(*item);
-            self.quantities.push(*quantity);
-        }
+    fn push(&mut self, attempt: AttemptId, item: i32, quantity: i32) {
+        self.attempts.push(attempt.get());
+        self.items.push(item);
+        self.quantities.push(quantity);
     }
 }
 
@@ -392,7 +399,7 @@ fn decide(
             let Some(attempt) = basket.attempt(&mut ids) else {
                 return Collected::OverLimit;
             };
-            basket.set.insert(item.0, request.line.quantity.get());
+            basket.set(request.line, change);
             Collected::Added {
                 attempt,
                 standing: basket.standing.clone(),
@@ -404,6 +411,14 @@ fn decide(
 }
 
 impl Basket {
+    fn set(&mut self, line: Line, change: Change) {
+        let quantity = line.quantity.get();
+        self.set
+            .entry(line.item.0)
+            .and_modify(|set| set.quantity = quantity)
+            .or_insert(SetLine { quantity, is_there: change == Change::Replaced });
+    }
+
     fn attempt(&mut self, ids: &mut Vec<AttemptId>) -> Option<AttemptId> {
         if self.open.is_none() && self.opened.is_none() {
             self.opened = ids.pop();

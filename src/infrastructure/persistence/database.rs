@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Postgres};
 use tokio::sync::Semaphore;
 use tracing::log::LevelFilter;
 
+use super::company::Company;
 use super::error::{DatabaseError, ErrorClass};
 use super::metrics::{DatabaseMetrics, Statement};
 use super::transaction::Tx;
@@ -79,6 +80,7 @@ pub(crate) struct Database {
     pool: PgPool,
     metrics: Arc<DatabaseMetrics>,
     suspicion: Arc<Suspicion>,
+    company: Arc<Company>,
     /// Reads that may run at a time: front ends that look must not keep buyers from connections.
     readers: Arc<Semaphore>,
     /// The longest that anything waits for an answer: a peer that is gone without a word answers never, and
@@ -139,6 +141,7 @@ impl Database {
             pool,
             metrics: Arc::new(metrics),
             suspicion,
+            company: Arc::default(),
             readers: Arc::new(Semaphore::new(readers)),
             patience: config.statement_timeout + PATIENCE_MARGIN,
         };
@@ -149,6 +152,11 @@ impl Database {
     /// The pool, for statements outside a transaction.
     pub(super) fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Whether others write the same rows.
+    pub(super) fn company(&self) -> &Company {
+        &self.company
     }
 
     /// A connection from the pool.

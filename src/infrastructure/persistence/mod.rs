@@ -23,6 +23,7 @@ mod baskets;
 mod batches;
 mod checkout_book;
 mod collect_batch;
+mod company;
 mod database;
 mod database_clock;
 #[cfg(any(test, feature = "bench"))]

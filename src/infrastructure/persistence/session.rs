@@ -11,15 +11,11 @@ use super::metrics::Statement;
 use crate::domain::ids::SaleId;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-/// Batches that reckon with others after one that somebody else was faster than.
-const WARY_FOR: u32 = 64;
 
 /// Holds a connection, or none yet.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     held: Option<PoolConnection<Postgres>>,
-    /// Batches that reckon with others.
-    wary: u32,
 }
 
 impl Session {
@@ -34,14 +30,14 @@ impl Session {
         requests: &[T::Request],
     ) -> Result<Vec<T::Reply>, DatabaseError> {
         let batch = Batch { database, transaction, sale, requests };
-        let (held, wary) = (self.held.take(), &mut self.wary);
+        let held = self.held.take();
         // If this future is dropped, or its time is up, the connection goes back to the pool, which rolls back first.
         let attempt = async {
             let mut connection = match held {
                 Some(connection) => connection,
                 None => database.acquire().await?,
             };
-            let result = batch.run(&mut connection, wary).await;
+            let result = batch.run(&mut connection).await;
             Ok((connection, result))
         };
         let (mut connection, result) = database.within(database.patience(), attempt).await?;
@@ -64,15 +60,13 @@ impl<T: BatchTransaction> Batch<'_, T> {
     async fn run(
         &self,
         connection: &mut PgConnection,
-        wary: &mut u32,
     ) -> Result<Vec<T::Reply>, DatabaseError> {
-        let mode = if *wary == 0 { Mode::AtOnce } else { Mode::Among };
-        let done = self.transaction.run(connection, self.sale, self.requests, mode).await;
-        *wary = wary.saturating_sub(1);
-        match done {
+        let company = self.database.company();
+        let mode = if company.is_here() { Mode::Among } else { Mode::AtOnce };
+        match self.transaction.run(connection, self.sale, self.requests, mode).await {
             // A lock that was not had in time would not be had with other locks in hand either.
             Err(error) if error.class() == ErrorClass::Transient && !error.is_lock_wait() => {
-                *wary = WARY_FOR;
+                company.meet();
             }
             done => return done,
         }

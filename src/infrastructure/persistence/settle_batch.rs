@@ -129,7 +129,7 @@ const READ_AND_LOCK_ITEMS: &str = read!("FOR NO KEY UPDATE");
 
 /// Buyers by their bytes, then items by their numbers: `held` is complete before the first item is touched.
 macro_rules! write {
-    ($places:literal) => {
+    ($wanted:literal, $meets:literal) => {
         concat!(
             r"
     WITH buyer AS (
@@ -148,12 +148,13 @@ macro_rules! write {
         SET sold = i.sold + t.pieces
         FROM held CROSS JOIN (
             ",
-            $places,
+            $wanted,
             r"
         ) AS t
-        WHERE held.as_decided
-          AND i.ctid = t.place AND i.item_no = t.item_no AND i.sale_id + 0 = $1
-          AND i.sold + t.pieces <= i.stock
+        WHERE held.as_decided AND i.sold + t.pieces <= i.stock
+          AND ",
+            $meets,
+            r"
         RETURNING i.item_no, i.stock, i.sold
     ), outcome AS (
         INSERT INTO purchases{of_sale}
@@ -180,18 +181,18 @@ macro_rules! write {
     };
 }
 
-pub(crate) const WRITE: &str =
-    write!("SELECT * FROM unnest($7::tid[], $8::int[], $9::int[]) AS t(place, item_no, pieces)");
-/// Where others sell the same items, a place as it was read may be left by now.
+pub(crate) const WRITE: &str = write!(
+    "SELECT * FROM unnest($7::tid[], $8::int[], $9::int[]) AS t(place, item_no, pieces)",
+    "i.ctid = t.place AND i.item_no = t.item_no AND i.sale_id + 0 = $1"
+);
+/// Where others sell the same items, their rows lie elsewhere by now. Found by their keys they are waited for and sold as
+/// they are then, if enough is left. The sale's number comes with the items: beside a constant, the planner may begin
+/// with all items of the sale.
 const WRITE_AMONG: &str = write!(
-    r"SELECT p.place, t.item_no, t.pieces
+    r"SELECT $1::bigint AS sale_id, t.item_no, t.pieces
             FROM unnest($7::tid[], $8::int[], $9::int[]) AS t(read_at, item_no, pieces)
-            CROSS JOIN LATERAL (
-                SELECT ctid AS place FROM item_stock{of_sale}
-                WHERE sale_id = $1 AND item_no = t.item_no
-                OFFSET 0
-            ) AS p
-            OFFSET 0"
+            OFFSET 0",
+    "i.sale_id = t.sale_id AND i.item_no = t.item_no"
 );
 
 /// The statements' places in [`Partitions`].
@@ -437,6 +438,9 @@ fn reply_to(attempt: AttemptId, replies: &mut HashMap<AttemptId, Settled>) -> Se
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::error::ErrorClass;
     use super::super::session::Session;
     use super::*;
     use crate::domain::purchase::Fate;
@@ -490,6 +494,53 @@ mod tests {
 
         let fates: Vec<_> = told.into_iter().map(|(_, fates)| fates[0]).collect();
         assert_eq!(fates, [[Fate::Sold; 20].as_slice(), &[Fate::SoldOut; 44]].concat());
+    }
+
+    /// What a batch in this mode comes to while somebody else sells a piece of the item.
+    async fn beside_a_sale(
+        stock: i32,
+        mode: Mode,
+    ) -> (Result<Vec<Settled>, DatabaseError>, Scene, PostgresShop) {
+        let shop = PostgresShop::with_lock_timeout(Duration::from_secs(20)).await;
+        let scene = Scene::open(&shop, Terms::stocked(1, stock)).await;
+        let attempts = [scene.attempt("ann", &[(1, 1)]).await];
+        let database = shop.database().await;
+        let batch = SettleBatch::new(database.clone());
+        let mut connection = database.acquire().await.unwrap();
+        let mut other = shop.pool.begin().await.unwrap();
+        let sells = "UPDATE item_stock SET sold = sold + 1 WHERE sale_id = $1";
+        sqlx::query(sells).bind(scene.sale.get()).execute(&mut *other).await.unwrap();
+
+        let (result, ()) =
+            tokio::join!(batch.run(&mut connection, scene.sale, &attempts, mode), async {
+                shop.somebody_waits().await;
+                other.commit().await.unwrap();
+            });
+        (result, scene, shop)
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_alone_loses_to_whoever_sells_the_same_item_at_the_same_time() {
+        let (result, scene, _shop) = beside_a_sale(9, Mode::AtOnce).await;
+
+        assert_eq!(result.unwrap_err().class(), ErrorClass::Transient);
+        assert_eq!(scene.progress().await.sold, 1);
+    }
+
+    #[tokio::test]
+    async fn among_others_a_batch_waits_for_them_and_sells_what_they_leave() {
+        let (result, scene, _shop) = beside_a_sale(2, Mode::Among).await;
+
+        assert!(matches!(&result.unwrap()[..], [Settled::Now(decision)] if decision.facts.sold == [(ItemNo(1), 2)]));
+        assert_eq!(scene.progress().await.sold, 2);
+    }
+
+    #[tokio::test]
+    async fn among_others_a_batch_loses_where_they_leave_nothing() {
+        let (result, scene, _shop) = beside_a_sale(1, Mode::Among).await;
+
+        assert_eq!(result.unwrap_err().class(), ErrorClass::Transient);
+        assert_eq!(scene.progress().await.sold, 1);
     }
 
     #[tokio::test]

@@ -112,18 +112,30 @@ async fn deliver(redis: &Redis, batch: Vec<Errand>) {
     }
     // A failure is told once, by the circuit; each errand heals by itself.
     for (sale, bundle) in bundles {
-        if !bundle.leases.is_empty() {
-            release(redis, &bundle.leases).await;
-        }
-        if !bundle.news.sold_out.is_empty() {
-            news::publish(redis, sale, &bundle.news).await;
-        }
-        if let Some((sale, facts)) = &bundle.stock {
-            remember_stock(redis, sale, facts).await;
-        }
-        if let Some(known) = bundle.standings.first() {
-            remember_standings(redis, &Arc::clone(&known.sale), bundle.standings).await;
-        }
+        let Bundle { leases, standings, stock, news } = bundle;
+        // All at once: they share a write to the connection, and nothing waits for anything else.
+        tokio::join!(
+            async {
+                if !leases.is_empty() {
+                    release(redis, &leases).await;
+                }
+            },
+            async {
+                if !news.sold_out.is_empty() {
+                    news::publish(redis, sale, &news).await;
+                }
+            },
+            async {
+                if let Some((sale, facts)) = &stock {
+                    remember_stock(redis, sale, facts).await;
+                }
+            },
+            async {
+                if let Some(known) = standings.first() {
+                    remember_standings(redis, &known.sale, &standings).await;
+                }
+            },
+        );
     }
 }
 
@@ -159,10 +171,10 @@ async fn release(redis: &Redis, leases: &[Lease]) {
     invoke(redis, "the release of locks", call).await;
 }
 
-async fn remember_standings(redis: &Redis, sale: &Sale, standings: Vec<KnownStanding>) {
+async fn remember_standings(redis: &Redis, sale: &Sale, standings: &[KnownStanding]) {
     // A buyer may have come twice: the newest counts.
     let mut newest: HashMap<&BuyerId, &KnownStanding> = HashMap::with_capacity(standings.len());
-    for known in &standings {
+    for known in standings {
         let standing = newest.entry(&known.buyer).or_insert(known);
         if standing.version < known.version {
             *standing = known;

@@ -70,14 +70,18 @@ pub(crate) const READ: &str = r"
         FROM buyer
     ) AS b
     CROSS JOIN (
-        SELECT coalesce(array_agg(b.open_attempt), '{}') AS attempts,
+        SELECT coalesce(array_agg(l.open_attempt), '{}') AS attempts,
                coalesce(array_agg(l.item_no), '{}') AS items,
                coalesce(array_agg(l.quantity), '{}') AS quantities
-        FROM buyer AS b
-        CROSS JOIN LATERAL (
-            SELECT item_no, quantity FROM checkout_items{of_sale}
-            WHERE sale_id = $1 AND attempt_id = b.open_attempt
-            ORDER BY added_at, item_no
+        FROM (
+            SELECT b.open_attempt, l.item_no, l.quantity
+            FROM buyer AS b
+            CROSS JOIN LATERAL (
+                SELECT item_no, quantity, added_at FROM checkout_items{of_sale}
+                WHERE sale_id = $1 AND attempt_id = b.open_attempt
+                OFFSET 0
+            ) AS l
+            ORDER BY l.added_at, l.item_no
             OFFSET 0
         ) AS l
     ) AS l

@@ -68,6 +68,8 @@ impl Planning {
                 ("plan_cache_mode", "force_generic_plan"),
                 ("enable_seqscan", "off"),
                 ("enable_bitmapscan", "off"),
+                // No key is looked up twice by a statement.
+                ("enable_memoize", "off"),
             ],
             Self::Tables => &[],
         }

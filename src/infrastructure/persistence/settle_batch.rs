@@ -73,11 +73,11 @@ macro_rules! read {
         SELECT b.attempt_id, l.item_no, l.quantity
         FROM buyer AS b
         CROSS JOIN LATERAL (
-            SELECT item_no, quantity FROM checkout_items{of_sale}
+            SELECT item_no, quantity, added_at FROM checkout_items{of_sale}
             WHERE sale_id = $1 AND attempt_id = b.attempt_id
-            ORDER BY added_at, item_no
             OFFSET 0
         ) AS l
+        ORDER BY l.added_at, l.item_no
     ), item AS MATERIALIZED (
         SELECT i.item_no, i.place, i.stock, i.sold
         FROM (SELECT DISTINCT item_no FROM basket ORDER BY item_no OFFSET 0) AS t

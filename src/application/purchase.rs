@@ -148,7 +148,7 @@ impl Purchase {
 
     /// Tells everyone who is quicker for knowing. The decision is committed: nothing here can change it.
     async fn spread(&self, sale: SaleId, decision: Decision) {
-        let Decision { outcome, facts, version, bought } = decision;
+        let Decision { outcome, mut facts, version, bought } = decision;
         self.ports.meter.sold(outcome.total_purchased());
         self.ports.board.learn(sale, &facts);
         if !facts.sold_out.is_empty() {
@@ -167,7 +167,11 @@ impl Purchase {
                 version,
             });
         }
-        self.ports.memory.remember_stock(&known.sale, facts);
+        // A total that leaves something refuses nobody either.
+        facts.sold.retain(|(item, _)| facts.sold_out.contains(item));
+        if !facts.sold_out.is_empty() {
+            self.ports.memory.remember_stock(&known.sale, facts);
+        }
     }
 
     async fn settled(

@@ -230,9 +230,12 @@ impl Purchase {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use crate::application::ports::{
         Belief, Knock, Lease, MockCodeLock, MockCodeSigner, MockItemReader, MockLedger,
+        MockSharedMemory,
     };
     use crate::domain::purchase::Fate;
     use crate::domain::sale::{Sale, SaleWindow};
@@ -296,6 +299,30 @@ mod tests {
         let told = house.news.told();
         assert_eq!(told.len(), 1);
         assert_eq!(told[0].1.sold_out, [1, 2, 3].map(ItemNo));
+    }
+
+    /// What the memory is told of the stock by a purchase of one piece.
+    async fn told_of_stock(stock: i32) -> Option<Vec<(ItemNo, i32)>> {
+        let house = House::open();
+        let sale = house.sale(2, stock).await;
+        let attempt = house.attempt(&sale, "ann", &[1]).await;
+        let told = Arc::new(Mutex::new(None));
+        let mut memory = MockSharedMemory::new();
+        memory.expect_remember_standing().return_const(());
+        let tells = Arc::clone(&told);
+        memory
+            .expect_remember_stock()
+            .returning(move |_, facts| *tells.lock().unwrap() = Some(facts.sold));
+        let ports = PurchasePorts { memory: Arc::new(memory), ..house.purchase_ports() };
+
+        purchase(ports, house.code(&sale, attempt)).await;
+        told.lock().unwrap().take()
+    }
+
+    #[tokio::test]
+    async fn the_memory_is_told_of_items_when_they_are_sold_out() {
+        assert_eq!(told_of_stock(1).await, Some(vec![(ItemNo(1), 1)]));
+        assert_eq!(told_of_stock(2).await, None);
     }
 
     #[tokio::test]

@@ -193,3 +193,14 @@ fn an_open_loop_charges_a_slow_server_for_whoever_had_to_wait() {
     assert!(load.tally.served().p99 > 100.0, "{:?}", load.tally.served());
     assert_eq!(load.tally.count(Class::Failed), 0);
 }
+
+#[test]
+fn an_open_loop_sends_whoever_is_due_also_while_nothing_is_answered() {
+    let plan = plan(server(Duration::ZERO));
+
+    // Seldom enough that every answer is there long before the next arrival.
+    let load = open::run(&plan, &mut Requests(u32::MAX), (20.0, 3), &|_| {}).unwrap();
+
+    let refused = load.tally.count(Class::Refused);
+    assert!((5..=40).contains(&refused), "{refused}");
+}

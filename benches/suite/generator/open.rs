@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
+use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::sys::timer::TimerSetTimeFlags;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags};
@@ -100,9 +101,15 @@ pub(crate) fn run(
     let end = driver.window.to;
     while Instant::now() < end || driver.is_busy() || !queue.is_empty() {
         driver.wait(&mut events, None)?;
-        for event in events.iter().filter(|event| event.token() != CLOCK) {
+        for event in &events {
             let id = event.token().0;
-            if driver.handle(id)? {
+            if event.token() == CLOCK {
+                // A timer that nobody reads does not strike again.
+                match clock.wait() {
+                    Ok(()) | Err(Errno::EAGAIN) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            } else if driver.handle(id)? {
                 idle.push(id);
             }
         }
@@ -111,7 +118,6 @@ pub(crate) fn run(
         arrivals.arrive(now, end, &mut queue);
         send_due(&mut driver, &mut queue, &mut idle, now)?;
     }
-    drop(clock);
     let mut load = driver.finish()?;
     // What was offered came within the whole window, whenever the last answer was.
     load.elapsed = plan.measured;
@@ -140,7 +146,7 @@ fn send_due(
     }
 }
 
-/// Wakes the loop at every grain. Edge-triggered events need nobody to read the clock.
+/// Wakes the loop at every grain.
 fn clock(driver: &Driver<'_>) -> Result<TimerFd, GeneratorError> {
     let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
     let every = Expiration::Interval(TimeSpec::from_duration(GRAIN));

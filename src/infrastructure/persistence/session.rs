@@ -57,10 +57,7 @@ struct Batch<'a, T: BatchTransaction> {
 }
 
 impl<T: BatchTransaction> Batch<'_, T> {
-    async fn run(
-        &self,
-        connection: &mut PgConnection,
-    ) -> Result<Vec<T::Reply>, DatabaseError> {
+    async fn run(&self, connection: &mut PgConnection) -> Result<Vec<T::Reply>, DatabaseError> {
         let company = self.database.company();
         let mode = if company.is_here() { Mode::Among } else { Mode::AtOnce };
         match self.transaction.run(connection, self.sale, self.requests, mode).await {

@@ -236,7 +236,7 @@ init_postgres() { # PROGRAMS
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '$home/postgres'
 max_connections = 300
-shared_buffers = 256MB
+shared_buffers = 1GB
 max_wal_size = 2GB
 fsync = on
 synchronous_commit = on

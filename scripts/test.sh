@@ -8,78 +8,9 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-readonly root=$PWD
-readonly stop_seconds=30
-exec </dev/null
-
-say() { printf 'test: %s\n' "$*" >&2; }
-die() {
-  say "$@"
-  exit 1
-}
-
-unset DATABASE_URL REDIS_URL FLASH_SALE_ENV "${!FLASH_SALE__@}" "${!PG@}"
-
-# --- children and the end -------------------------------------------------------------------------------------------
-# The tests have a process group of their own and are waited for, so that a signal to this script alone ends them too.
-
-child='' folder='' stopping=''
-
-obey() {
-  [ -z "$stopping" ] || exit "$stopping"
-}
-# Noted here, obeyed below: inside a handler bash lets a second Ctrl-C kill it.
-trap 'stopping=${stopping:-129}' HUP
-trap 'stopping=${stopping:-130}' INT
-trap 'stopping=${stopping:-143}' TERM
-
-run() { # COMMAND...
-  local code=0
-  set -m
-  "$@" &
-  child=$!
-  set +m
-  wait "$child" || code=$?
-  obey
-  child=
-  return "$code"
-}
-
-await_end() { # SECONDS PROCESS
-  local end=$((SECONDS + $1))
-  while kill -0 -- "$2" && [ "$SECONDS" -lt "$end" ]; do
-    sleep 0.1
-  done
-}
-
-clean_up() {
-  local code=$? mark step
-  trap - EXIT
-  set +e
-  {
-    if [ -n "$child" ]; then
-      kill -TERM "$child"
-      await_end "$stop_seconds" "$child"
-      kill -TERM -- "-$child"
-      await_end 5 "-$child"
-      kill -KILL -- "-$child"
-      wait "$child"
-    fi
-    if [ -n "$folder" ]; then
-      # Ours, and those that killed tests could not take down themselves.
-      while read -r mark; do
-        set -m
-        scripts/services.sh down "$(dirname "$mark")" &
-        step=$!
-        set +m
-        while kill -0 "$step"; do wait "$step"; done
-      done < <(find "$folder" -name .flash-sale-services)
-      rm -rf "$folder"
-    fi
-  } >/dev/null 2>&1
-  exit "${stopping:-$code}"
-}
-trap clean_up EXIT
+readonly name=test stop_seconds=30
+# shellcheck source=scripts/own-servers.sh
+. scripts/own-servers.sh
 
 # --- static checks, first: the output is to end with the tests' -------------------------------------------------------
 
@@ -127,28 +58,17 @@ check_compose() {
 
 # ------------------------------------------------------------------------------------------------------------------
 
-folder=$(mktemp -d /tmp/flash-sale-test.XXXXXX)
-# The servers' user must get through when this is root.
-chmod 755 "$folder"
-
-# In the foreground: it may ask for a password, and a package manager must not be killed half-way.
-scripts/install-services.sh postgres redis || die "there are no servers to test with"
-obey
+make_folder
+install_servers
 check_scripts
 check_monitoring
 check_compose
 obey
 
-run scripts/services.sh up "$folder/shared" >"$folder/exports" || die "the servers did not start"
-# shellcheck source=/dev/null
-. "$folder/exports"
+start_servers
 export FLASH_SALE_TEST_DATABASE_URL=$DATABASE_URL FLASH_SALE_TEST_REDIS_URL=$REDIS_URL
-export FLASH_SALE_TEST_SERVICES=$root/scripts/services.sh
-unset DATABASE_URL REDIS_URL
+export FLASH_SALE_TEST_SERVICES=$PWD/scripts/services.sh
 
-# Tests put their own servers into the temporary folder: inside ours, they cannot outlive this run. A short name: a Unix
-# socket's path has at most 107 bytes.
-mkdir "$folder/t"
 # Without documentation tests, of which there are none: the output is to end with tests that ran.
 [ $# -gt 0 ] || set -- --all-targets
 TMPDIR=$folder/t run cargo test --locked "$@"

@@ -44,7 +44,8 @@ pub(super) trait BatchTransaction: Send + Sync + 'static {
 pub(super) enum Mode {
     /// It reads without locks, and writes only if nobody was faster: two round trips, and no lock outlives a statement.
     AtOnce,
-    /// The same among others who want the same items: it looks again, when it writes, where they lie by then.
+    /// The same among others who want the same items: it finds these by their keys, waits for whoever is selling them, and
+    /// sells what is left then.
     Among,
     /// Within a transaction it locks the rows first, so that nobody can be faster.
     Locked,

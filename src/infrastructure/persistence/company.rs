@@ -1,8 +1,8 @@
 //! Whether others write the same rows at this time: other instances that sell the same sale, mostly.
 //!
-//! Nobody announces them. A writer meets them where a batch lost a race, and reckons with them for a while: it looks where
-//! rows lie by now ([`Mode::Among`](super::batches::Mode)), and lets more requests gather, because a batch has its fixed price at
-//! PostgreSQL, which has several writers to serve.
+//! Nobody announces them. A writer meets them where a batch lost a race, and for a while all writers of this instance reckon
+//! with them: they find items by their keys ([`Mode::Among`](super::batches::Mode)), and let more requests gather, because a
+//! batch has its fixed price at PostgreSQL, which has several writers to serve.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

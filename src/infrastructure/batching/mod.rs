@@ -1,7 +1,8 @@
 //! Batching: callers hand in one request each, a writer serves all that wait at once.
 //!
 //! An idle service answers a single request immediately, a busy one fills its batches by itself, because requests gather
-//! while the batch before them is running. Only where the work says so they gather for a moment more. The only kit that adapters share; it knows no technology.
+//! while the batch before them is running. Only where the work says so they gather for a moment more. The only kit that
+//! adapters share; it knows no technology.
 
 mod lanes;
 mod metrics;

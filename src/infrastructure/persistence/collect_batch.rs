@@ -89,8 +89,8 @@ pub(crate) const READ: &str = r"
 ";
 
 /// Rows that were there before rows that are new, each by the buyers' bytes: no two batches wait for each other in a circle.
-/// What is written of lines is what was read of them: where somebody else has added the same item meanwhile, the buyer's
-/// version is another one, or the line is there already, and the statement fails.
+/// A line that was not there when the buyer was read is inserted without a look: where somebody else has added the same item
+/// meanwhile, the buyer's version is another one, and `hold_batch` has failed the statement before any line is inserted.
 pub(crate) const WRITE: &str = r"
     WITH old_buyer AS (
         UPDATE buyers{of_sale} AS b

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
@@ -16,6 +15,7 @@ use tracing::log::LevelFilter;
 
 use super::company::Company;
 use super::error::{DatabaseError, ErrorClass};
+use super::last_time::LastTime;
 use super::metrics::{DatabaseMetrics, Statement};
 use super::transaction::Tx;
 use crate::application::ports::PortError;
@@ -286,30 +286,19 @@ impl Database {
 }
 
 /// When a connection broke last: others that are as old may be broken too.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Suspicion {
-    origin: Instant,
-    /// Milliseconds since the origin; 0 is never.
-    raised: AtomicU64,
-}
-
-impl Default for Suspicion {
-    fn default() -> Self {
-        Self { origin: Instant::now(), raised: AtomicU64::new(0) }
-    }
+    raised: LastTime,
 }
 
 impl Suspicion {
     fn raise(&self) {
-        let now = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.raised.store(now.max(1), Ordering::Relaxed);
+        self.raised.note();
     }
 
     /// Whether a connection of this age was there already when another one broke, not long ago.
     fn falls_on(&self, age: Duration) -> bool {
-        let raised = self.raised.load(Ordering::Relaxed);
-        let since = self.origin.elapsed().saturating_sub(Duration::from_millis(raised));
-        raised > 0 && since < SUSPICION_LASTS && age > since
+        self.raised.elapsed().is_some_and(|since| since < SUSPICION_LASTS && age > since)
     }
 }
 

@@ -32,6 +32,7 @@ mod error;
 mod health;
 mod inspector;
 mod item_reader;
+mod last_time;
 mod ledger;
 mod metrics;
 mod migrate;

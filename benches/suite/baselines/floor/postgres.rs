@@ -18,7 +18,8 @@ const PURCHASES: &str = include_str!("purchases.sql");
 /// Batches for each second that a measurement shall take: about as many as PostgreSQL manages.
 const BATCHES_A_SECOND: u64 = 300;
 /// The service's settings (`src/infrastructure/persistence/database.rs`).
-const SETTINGS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off -c enable_memoize=off";
+const SETTINGS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off \
+                        -c enable_bitmapscan=off -c enable_memoize=off";
 /// The partition of sale 1.
 const ENDING: &str = "_from_0";
 

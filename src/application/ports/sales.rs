@@ -88,14 +88,14 @@ pub trait ItemReader: Send + Sync {
     /// Pieces sold and left in a sale.
     async fn progress(&self, sale: SaleId) -> Result<Progress, PortError>;
 
-    /// What is sold and sold out in a sale, as of one moment.
+    /// What is sold out in a sale, as of one moment.
     async fn stock(&self, sale: SaleId) -> Result<StockSnapshot, PortError>;
 }
 
 /// The stock of a whole sale.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StockSnapshot {
-    /// Sold-out items, and pieces sold of every item that sold any.
+    /// Items without a piece left, and how many pieces each of them sold.
     pub facts: StockFacts,
     /// Pieces that the sale had, sold or not.
     pub pieces: i64,

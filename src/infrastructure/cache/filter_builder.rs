@@ -44,6 +44,7 @@ impl FilterBuilder for RedisFilterBuilder {
         totals: Totals,
     ) -> Result<(), PortError> {
         if totals == Totals::Missing {
+            // The filter itself is made here, not item by item.
             let facts = StockFacts { sold_out: Vec::new(), ..stock.facts.clone() };
             courier::remember_stock(&self.redis, sale, &facts).await;
         }

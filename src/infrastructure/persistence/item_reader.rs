@@ -57,16 +57,17 @@ const PROGRESS: &str = r"
     WHERE sale_id = $1
 ";
 
-const SOLD: &str = r"
-    SELECT item_no, stock, sold
-    FROM item_stock
-    WHERE sale_id = $1 AND sold > 0
-    ORDER BY item_no
-";
-
-const PIECES: &str = r"
-    SELECT s.generation, (SELECT coalesce(sum(stock), 0)::bigint FROM item_stock WHERE sale_id = $1)
+// One pass over the stock: of a sale that sells well, hardly anything has to travel.
+const STOCK: &str = r"
+    SELECT s.generation, t.pieces, t.items, t.sold
     FROM sales AS s
+    CROSS JOIN (
+        SELECT coalesce(sum(stock), 0)::bigint AS pieces,
+               coalesce(array_agg(item_no) FILTER (WHERE sold >= stock), '{}') AS items,
+               coalesce(array_agg(sold) FILTER (WHERE sold >= stock), '{}') AS sold
+        FROM item_stock
+        WHERE sale_id = $1
+    ) AS t
     WHERE s.id = $1
 ";
 
@@ -198,21 +199,14 @@ async fn stock_of(
     connection: &mut PgConnection,
     sale: SaleId,
 ) -> Result<StockSnapshot, sqlx::Error> {
-    let whole: Option<(i64, i64)> =
-        sqlx::query_as(PIECES).bind(sale.get()).fetch_optional(&mut *connection).await?;
-    let Some((generation, pieces)) = whole else {
+    let whole: Option<(i64, i64, Vec<i32>, Vec<i32>)> =
+        sqlx::query_as(STOCK).bind(sale.get()).fetch_optional(connection).await?;
+    let Some((generation, pieces, items, sold)) = whole else {
         return Ok(StockSnapshot::default());
     };
-    let rows: Vec<(i32, i32, i32)> =
-        sqlx::query_as(SOLD).bind(sale.get()).fetch_all(connection).await?;
-    let mut facts = StockFacts { generation, ..StockFacts::default() };
-    for (item, stock, sold) in rows {
-        facts.sold.push((ItemNo(item), sold));
-        if sold >= stock {
-            facts.sold_out.push(ItemNo(item));
-        }
-    }
-    Ok(StockSnapshot { facts, pieces })
+    let sold_out: Vec<ItemNo> = items.into_iter().map(ItemNo).collect();
+    let sold = sold_out.iter().copied().zip(sold).collect();
+    Ok(StockSnapshot { facts: StockFacts { generation, sold_out, sold }, pieces })
 }
 
 fn item_of(row: ItemRow) -> Option<Item> {

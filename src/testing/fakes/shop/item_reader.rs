@@ -59,15 +59,11 @@ impl ItemReader for FakeShop {
     async fn stock(&self, sale: SaleId) -> Result<StockSnapshot, PortError> {
         let mut state = self.state.lock().unwrap();
         let shelves = state.shelves(sale)?;
-        let touched = shelves.stock.iter().filter(|(_, stock)| stock.sold > 0);
+        let sold_out = shelves.stock.iter().filter(|(_, stock)| stock.left() == 0);
         let facts = StockFacts {
             generation: shelves.sale.generation,
-            sold_out: touched
-                .clone()
-                .filter(|(_, stock)| stock.left() == 0)
-                .map(|(item, _)| *item)
-                .collect(),
-            sold: touched.map(|(item, stock)| (*item, stock.sold)).collect(),
+            sold_out: sold_out.clone().map(|(item, _)| *item).collect(),
+            sold: sold_out.map(|(item, stock)| (*item, stock.sold)).collect(),
         };
         Ok(StockSnapshot { facts, pieces: shelves.pieces() })
     }

@@ -237,6 +237,7 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = '$home/postgres'
 max_connections = 300
 shared_buffers = 1GB
+min_wal_size = 1GB
 max_wal_size = 2GB
 fsync = on
 synchronous_commit = on

@@ -1,14 +1,33 @@
 //! PostgreSQL and Redis: where they are, which processes they are, and what they say of themselves.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::Outcome;
 use crate::database;
 use crate::usage::{Parties, parent};
 
 /// Settings of PostgreSQL that a figure depends on.
-const SETTINGS: [&str; 5] =
-    ["fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size"];
+const SETTINGS: [&str; 6] = [
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "shared_buffers",
+    "min_wal_size",
+    "max_wal_size",
+];
+
+/// Fills as many files of the log as PostgreSQL keeps for later use. A message is there to have something in each of them.
+const FILL_LOG: &str = r"
+    DO $$
+    BEGIN
+        FOR file IN 1 .. pg_size_bytes(current_setting('min_wal_size'))
+                         / pg_size_bytes(current_setting('wal_segment_size')) LOOP
+            PERFORM pg_logical_emit_message(false, 'bench', '');
+            PERFORM pg_switch_wal();
+        END LOOP;
+    END $$
+";
 
 /// The suite's own servers.
 #[derive(Debug)]
@@ -39,6 +58,13 @@ impl Servers {
         })
     }
 
+    /// Gives PostgreSQL the log files that one has which has been in use for a while. It makes a new one by writing zeroes
+    /// while every commit waits, 20 to 60 ms each; after a checkpoint it takes the old ones again.
+    pub(crate) fn fill_log(&self) -> Outcome<()> {
+        database::execute(&self.database_url, FILL_LOG)?;
+        database::execute(&self.database_url, "CHECKPOINT")
+    }
+
     /// Whose CPU time a run with these instances uses.
     pub(crate) fn parties(&self, instances: Vec<u32>) -> Parties {
         Parties { instances, postmaster: Some(self.postmaster), redis: Some(self.redis) }
@@ -60,6 +86,12 @@ impl Servers {
         let mut connection = redis::Client::open(self.redis_url.as_str())?.get_connection()?;
         redis::cmd("FLUSHALL").arg("SYNC").exec(&mut connection)?;
         Ok(())
+    }
+
+    /// A folder on PostgreSQL's disk that is not PostgreSQL's.
+    pub(crate) fn folder(&self) -> Outcome<PathBuf> {
+        let data = PathBuf::from(database::text(&self.database_url, "SHOW data_directory")?);
+        Ok(data.parent().ok_or("PostgreSQL's folder is in no other")?.to_owned())
     }
 
     /// Where PostgreSQL listens for TCP: beside its socket, on the same port.

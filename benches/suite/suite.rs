@@ -33,6 +33,7 @@ impl Suite {
         }
         allow_open_files()?;
         let servers = Servers::connect(&options.database_url, &options.redis_url)?;
+        servers.fill_log()?;
         let report = Report::new(&options, servers.describe()?)?;
         let folder = std::env::temp_dir().join(format!("flash-sale-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;

@@ -2,11 +2,15 @@
 //!
 //! The flow in an open loop: requests arrive at random moments, at half the rate that the closed loop reached just before,
 //! and their latency counts from when they were due. Nothing may fail, and nothing may be left unsent.
+//!
+//! Beside it the disk is watched: while it flushes for long, everybody who buys waits, so the slowest of a thousand are
+//! those of its longest flushes.
 
 use std::time::Duration;
 
 use super::{Scenario, flow, show};
 use crate::Outcome;
+use crate::baselines::floor::disk::Watch;
 use crate::generator::{Class, Plan, tally};
 use crate::measure::{Loop, Measured};
 use crate::report::Figure;
@@ -20,18 +24,16 @@ pub(super) const OPEN: Scenario = Scenario {
     run: play,
 };
 
-/// Most requests under way.
-const CONNECTIONS: usize = 1_024;
+/// Most requests under way: what arrives within 30 ms.
+const CONNECTIONS: usize = 512;
 /// Counted time of a run. Rare latencies need many requests; and once a minute PostgreSQL's autovacuum visits a database,
 /// soon after it was made for the first time: in a shorter run it would have a larger share than it has in a sale.
 const LENGTH: Duration = Duration::from_mins(1);
-/// Most runs: each is long.
-const RUNS: u16 = 3;
 
 fn play(suite: &mut Suite) -> Outcome<()> {
     let half = flow::flow(suite, Cast::Service(1))?.rate() / 2.0;
-    let runs = (0..suite.options.runs.min(RUNS)).map(|_| open(suite, half));
-    let runs = runs.collect::<Outcome<Vec<_>>>()?;
+    let runs = (0..suite.options.runs).map(|_| open(suite, half));
+    let (runs, flushes): (Vec<_>, Vec<_>) = runs.collect::<Outcome<Vec<_>>>()?.into_iter().unzip();
     let beside = format!("{half:.0}/s offered");
     let each = |of: fn(&Measured) -> f64| runs.iter().map(of).collect::<Vec<_>>();
     let figures = [
@@ -42,6 +44,7 @@ fn play(suite: &mut Suite) -> Outcome<()> {
         Figure::new("open", "failed, or answered 503", "", each(not_served)).at_most(0.0, 0.0),
         Figure::new("open", "unsent", "", each(|run| tally::float(run.load.tally.unsent)))
             .at_most(0.0, 0.0),
+        Figure::new("open", "longest flush of the disk", "ms", flushes),
     ];
     for figure in figures {
         suite.report.figure(figure.beside(beside.clone()));
@@ -54,7 +57,8 @@ fn not_served(run: &Measured) -> f64 {
     tally::float(run.load.tally.count(Class::Failed) + run.load.tally.count(Class::Shed))
 }
 
-fn open(suite: &Suite, a_second: f64) -> Outcome<Measured> {
+/// A run, and the longest flush of the disk in it, in milliseconds.
+fn open(suite: &Suite, a_second: f64) -> Outcome<(Measured, f64)> {
     let stage = Stage::open(suite, Cast::Service(1))?;
     let sale = stage.sale(Terms::PLENTY)?;
     let plan = Plan {
@@ -62,9 +66,11 @@ fn open(suite: &Suite, a_second: f64) -> Outcome<Measured> {
         measured: suite.scaled(LENGTH),
         ..suite.plan(&stage.instances)
     };
+    let disk = Watch::begin(&suite.servers.folder()?)?;
     let run = suite.measure_with(&stage, &plan, Loop::Open(a_second), |first_buyer| {
         Shoppers::new(&sale, flow::wants(Terms::PLENTY), first_buyer, CONNECTIONS)
     })?;
+    let longest = disk.end()?;
     stage.close(&sale)?;
-    Ok(run)
+    Ok((run, longest.as_secs_f64() * 1e3))
 }

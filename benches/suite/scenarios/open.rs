@@ -24,8 +24,6 @@ pub(super) const OPEN: Scenario = Scenario {
     run: play,
 };
 
-/// Most requests under way: what arrives within 30 ms.
-const CONNECTIONS: usize = 512;
 /// Counted time of a run. Rare latencies need many requests; and once a minute PostgreSQL's autovacuum visits a database,
 /// soon after it was made for the first time: in a shorter run it would have a larger share than it has in a sale.
 const LENGTH: Duration = Duration::from_mins(1);
@@ -61,14 +59,10 @@ fn not_served(run: &Measured) -> f64 {
 fn open(suite: &Suite, a_second: f64) -> Outcome<(Measured, f64)> {
     let stage = Stage::open(suite, Cast::Service(1))?;
     let sale = stage.sale(Terms::PLENTY)?;
-    let plan = Plan {
-        connections: CONNECTIONS,
-        measured: suite.scaled(LENGTH),
-        ..suite.plan(&stage.instances)
-    };
+    let plan = Plan { measured: suite.scaled(LENGTH), ..suite.plan(&stage.instances) };
     let disk = Watch::begin(&suite.servers.folder()?)?;
     let run = suite.measure_with(&stage, &plan, Loop::Open(a_second), |first_buyer| {
-        Shoppers::new(&sale, flow::wants(Terms::PLENTY), first_buyer, CONNECTIONS)
+        Shoppers::new(&sale, flow::wants(Terms::PLENTY), first_buyer, plan.connections)
     })?;
     let longest = disk.end()?;
     stage.close(&sale)?;

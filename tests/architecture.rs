@@ -29,7 +29,7 @@ const APPLICATION_MAY_USE: &[&str] = &["async_trait", "thiserror", "tracing", "c
 /// The part of a dependency that use cases may use besides: locks that are awaited, which do no I/O and need no runtime.
 const APPLICATION_MAY_USE_PART: (&str, &str) = ("tokio", "::sync::");
 /// What adapters share; it is not an adapter itself.
-const SHARED_KIT: &str = "batching";
+const SHARED_KITS: &[&str] = &["batching", "circuit"];
 /// Places that put the others together.
 const COMPOSERS: &[&str] = &["app", "cli", "bench", "testing", "lib", "main"];
 
@@ -201,7 +201,7 @@ impl Source<'_> {
             "infrastructure" => match (self.module.get(1), rest.first()) {
                 _ if ["domain", "application", "config"].contains(&layer) => true,
                 (Some(own), Some(named)) if layer == "infrastructure" => {
-                    named == own || named == SHARED_KIT
+                    named == own || SHARED_KITS.contains(&named.as_str())
                 }
                 _ => layer == "infrastructure",
             },

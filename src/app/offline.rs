@@ -12,6 +12,7 @@ use crate::application::ports::{Clock, ItemReader, Pause, SaleBook};
 use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{Config, DatabaseConfig};
 use crate::infrastructure::cache::{Redis, RedisMemoryReader, RedisMetrics};
+use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, Planning, PostgresInspector, PostgresItemReader,
     PostgresSaleBook, PostgresStandingReader, check_schema, migrate,
@@ -40,7 +41,8 @@ impl Offline {
         let database =
             Database::connect(&impatient(&config.database), Planning::Tables, metrics).await?;
         check_schema(&database).await?;
-        let redis = Redis::new(&config.redis, RedisMetrics::register(&registry)?)?;
+        let circuits = CircuitMetrics::register(&registry)?;
+        let redis = Redis::new(&config.redis, RedisMetrics::register(&registry)?, &circuits)?;
         let clock = Arc::new(DatabaseClock::new());
         let sales: Arc<dyn SaleBook> = Arc::new(PostgresSaleBook::new(
             database.clone(),

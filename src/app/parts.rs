@@ -20,6 +20,7 @@ use crate::infrastructure::cache::{
     Courier, LockTimes, Redis, RedisCodeLock, RedisLeadership, RedisMetrics, RedisNews,
     RedisSharedMemory,
 };
+use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::http::Api;
 use crate::infrastructure::monitoring::PrometheusMeter;
 use crate::infrastructure::persistence::{
@@ -92,7 +93,8 @@ impl Shared {
         let batch = &config.batch;
         let batches = BatchMetrics::register(registry)?;
         let database = app.database.clone();
-        let redis = Redis::new(&config.redis, RedisMetrics::register(registry)?)?;
+        let circuits = CircuitMetrics::register(registry)?;
+        let redis = Redis::new(&config.redis, RedisMetrics::register(registry)?, &circuits)?;
         let (tasks, stop) = app.writers.scope();
         let courier = Courier::start(redis.clone(), &tasks, stop);
         let clock = Arc::new(DatabaseClock::new());

@@ -193,11 +193,33 @@ pub struct RedisConfig {
     pub key_prefix: String,
     pub connect_timeout: Duration,
     pub response_timeout: Duration,
-    pub probe_interval: Duration,
+    pub circuit: CircuitConfig,
     pub lock_ttl: Duration,
     pub lock_wait: Duration,
     pub filter_interval: Duration,
     pub keep_after_sale: Duration,
+}
+
+/// `redis.circuit.*`
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "config/default.yaml documents every key")]
+pub struct CircuitConfig {
+    pub mode: CircuitMode,
+    pub failures: usize,
+    pub recovery_time: Duration,
+    pub probes: usize,
+    pub probe_interval: Duration,
+}
+
+/// `*.circuit.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CircuitMode {
+    /// Opens and closes by itself.
+    Auto,
+    /// Callers never go through.
+    Open,
+    /// Callers always go through.
+    Closed,
 }
 
 /// `refusals.*`

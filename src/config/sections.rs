@@ -11,9 +11,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::reader::Reader;
 use super::{
-    BatchConfig, BoardConfig, CatalogueConfig, CodeKey, DatabaseConfig, DatabaseParts, HttpConfig,
-    LogConfig, LogFormat, MonitoringConfig, RedisConfig, RefusalsConfig, ScheduleConfig,
-    ShutdownConfig, SslMode,
+    BatchConfig, BoardConfig, CatalogueConfig, CircuitConfig, CircuitMode, CodeKey, DatabaseConfig,
+    DatabaseParts, HttpConfig, LogConfig, LogFormat, MonitoringConfig, RedisConfig, RefusalsConfig,
+    ScheduleConfig, ShutdownConfig, SslMode,
 };
 
 /// Signs codes in development. It is public, so no other profile takes it.
@@ -170,11 +170,24 @@ pub(super) fn redis(read: &mut Reader) -> RedisConfig {
         key_prefix,
         connect_timeout: read.duration("redis.connect_timeout", 10 * MS..=MINUTE),
         response_timeout: read.duration("redis.response_timeout", MS..=MINUTE),
-        probe_interval: read.duration("redis.probe_interval", 10 * MS..=MINUTE),
+        circuit: circuit(read, "redis.circuit"),
         lock_ttl: read.duration("redis.lock_ttl", 100 * MS..=MINUTE),
         lock_wait: read.duration("redis.lock_wait", Duration::ZERO..=MINUTE),
         filter_interval: read.duration("redis.filter_interval", 10 * MS..=HOUR),
         keep_after_sale: read.duration("redis.keep_after_sale", SECOND..=7 * DAY),
+    }
+}
+
+fn circuit(read: &mut Reader, section: &str) -> CircuitConfig {
+    let key = |name: &str| format!("{section}.{name}");
+    let modes =
+        [("auto", CircuitMode::Auto), ("open", CircuitMode::Open), ("closed", CircuitMode::Closed)];
+    CircuitConfig {
+        mode: read.choice(&key("mode"), &modes).unwrap_or(CircuitMode::Auto),
+        failures: read.number(&key("failures"), 1..=1_000),
+        recovery_time: read.duration(&key("recovery_time"), 10 * MS..=MINUTE),
+        probes: read.number(&key("probes"), 1..=100),
+        probe_interval: read.duration(&key("probe_interval"), 10 * MS..=MINUTE),
     }
 }
 

@@ -138,6 +138,65 @@ async fn an_instance_that_starts_without_redis_sells() {
     world.verify().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_refuses_is_left_alone_until_it_takes_again() {
+    let world = World::plan(2).private_redis().start().await;
+    let sale = world.create_sale("--items 20").await;
+    let refusals: [(&[&str], &[&str]); 3] = [
+        // No memory, a replica without a master, another password than ours.
+        (&["CONFIG SET maxmemory 1"], &["CONFIG SET maxmemory 0"]),
+        (&["REPLICAOF 127.0.0.1 1"], &["REPLICAOF NO ONE"]),
+        (
+            &["CONFIG SET requirepass changed", "CLIENT KILL TYPE normal SKIPME yes"],
+            &["CONFIG SET requirepass \"\""],
+        ),
+    ];
+    let mut redis = world.redis().await;
+    let mut items = 1..=20;
+
+    for (refuse, take) in refusals {
+        for command in refuse {
+            tell(&mut redis, command).await;
+        }
+        until("its refusals are told", async || redis_is_up(&world, 0.0).await).await;
+        for instance in [0, 1, 0, 1] {
+            let item = items.next().unwrap().to_string();
+            world.at(instance).buys(&sale, &format!("buyer-{item}"), &item).await;
+        }
+        for command in take {
+            tell(&mut redis, command).await;
+        }
+        until("it takes again", async || redis_is_up(&world, 1.0).await).await;
+    }
+
+    world.every_piece_is_sold_or_buyable(&sale, 20).await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_told_to_leave_redis_alone_sells_without_it() {
+    let world = World::plan(1).private_redis().set("redis.circuit.mode", "open").start().await;
+    let sale = world.create_sale("--items 3").await;
+
+    world.at(0).buys(&sale, "ann", "1").await;
+
+    world.at(0).checkout(&sale, "bob", "1").await.refuses(409, "item_sold_out");
+    let health = world.instances[0].monitor.get("/healthz").await.is(200);
+    assert_eq!(health.at("/status"), "degraded", "{}", health.body);
+    let mut redis = world.redis().await;
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.unwrap();
+    assert!(keys.iter().all(|key| key.ends_with("probe")), "{keys:?}");
+    world.verify().await;
+}
+
+/// Says it to Redis in words.
+async fn tell(redis: &mut redis::aio::MultiplexedConnection, words: &str) {
+    let mut words = words.split(' ').map(|word| word.trim_matches('"'));
+    let mut command = redis::cmd(words.next().unwrap());
+    command.arg(words.collect::<Vec<_>>());
+    let _: redis::Value = command.query_async(redis).await.unwrap();
+}
+
 async fn regular_buys_ten(client: &Client, sale: &str) {
     for item in ITEMS + 1..=ITEMS + 10 {
         client.buys(sale, REGULAR, &item.to_string()).await;

@@ -1,11 +1,6 @@
-//! Connections to Redis, and the circuit that keeps callers away from it while it is gone.
-//!
-//! The first failure that speaks of the connection opens the circuit: from then on every call fails at once, without a
-//! wait, until the probe gets an answer. One atomic flag, because it stands in every request's way.
+//! Connections to Redis, behind a circuit that keeps callers away from it while it is gone.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
@@ -18,6 +13,10 @@ use super::metrics::RedisMetrics;
 use super::scripts::Scripts;
 use crate::application::ports::PortError;
 use crate::config::RedisConfig;
+use crate::infrastructure::circuit::{Circuit, CircuitMetrics, InvalidCircuit};
+
+/// What the probe leaves behind expires after this time.
+const PROBE_TTL_MS: u64 = 10_000;
 
 /// Everything that adapters of Redis share.
 #[derive(Clone)]
@@ -26,26 +25,37 @@ pub(crate) struct Redis {
 }
 
 struct Shared {
-    /// One connection for everybody: it pipelines by itself.
-    manager: ConnectionManager,
+    /// One connection for everybody: it pipelines by itself. Made anew when a probe fails: one to a server that has become a
+    /// replica, say, would last for ever.
+    manager: RwLock<ConnectionManager>,
+    manager_config: ConnectionManagerConfig,
     client: Client,
-    is_up: AtomicBool,
+    circuit: Circuit,
     metrics: RedisMetrics,
-    probe_interval: Duration,
     keys: Keys,
     scripts: Scripts,
 }
 
-/// The configuration names no Redis.
+/// The configuration makes no connection.
 #[derive(Debug, thiserror::Error)]
-#[error("redis.url is not a Redis URL: {0}")]
-pub(crate) struct InvalidRedis(String);
+pub(crate) enum InvalidRedis {
+    /// The URL.
+    #[error("redis.url is not a Redis URL: {0}")]
+    Url(String),
+    /// The circuit.
+    #[error("redis.circuit: {0}")]
+    Circuit(#[from] InvalidCircuit),
+}
 
 impl Redis {
     /// Prepares connections without making one: the service starts without Redis too.
-    pub(crate) fn new(config: &RedisConfig, metrics: RedisMetrics) -> Result<Self, InvalidRedis> {
+    pub(crate) fn new(
+        config: &RedisConfig,
+        metrics: RedisMetrics,
+        circuits: &CircuitMetrics,
+    ) -> Result<Self, InvalidRedis> {
         // The driver's message may repeat the URL, which may hold a password.
-        let invalid = |error: RedisError| InvalidRedis(error.category().to_owned());
+        let invalid = |error: RedisError| InvalidRedis::Url(error.category().to_owned());
         let info: ConnectionInfo =
             config.url.expose_secret().into_connection_info().map_err(invalid)?;
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
@@ -54,15 +64,18 @@ impl Redis {
             .set_connection_timeout(Some(config.connect_timeout))
             .set_response_timeout(Some(config.response_timeout))
             .set_number_of_retries(1);
-        let manager = client.get_connection_manager_lazy(manager_config).map_err(invalid)?;
+        let manager = client
+            .get_connection_manager_lazy(manager_config.clone())
+            .map(RwLock::new)
+            .map_err(invalid)?;
         metrics.set(true);
         Ok(Self {
             shared: Arc::new(Shared {
                 manager,
+                manager_config,
                 client,
-                is_up: AtomicBool::new(true),
+                circuit: Circuit::new("redis", &config.circuit, circuits)?,
                 metrics,
-                probe_interval: config.probe_interval,
                 keys: Keys::new(&config.key_prefix, config.keep_after_sale),
                 scripts: Scripts::new(),
             }),
@@ -82,12 +95,17 @@ impl Redis {
     }
 
     pub(super) fn manager(&self) -> ConnectionManager {
-        self.shared.manager.clone()
+        self.shared.manager.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether Redis answered last.
+    /// Whether callers may ask.
     pub(crate) fn is_up(&self) -> bool {
-        self.shared.is_up.load(Ordering::Relaxed)
+        self.shared.circuit.is_closed()
+    }
+
+    /// The circuit's state, in a word.
+    pub(super) fn circuit_state(&self) -> &'static str {
+        self.shared.circuit.state_name()
     }
 
     /// Runs a call, unless Redis is known to be gone.
@@ -99,39 +117,50 @@ impl Redis {
         if !self.is_up() {
             return Err(PortError::Unavailable { what, source: "redis is away".into() });
         }
-        call.await.map_err(|error| {
-            let is_gone = error.is_io_error()
-                || error.is_timeout()
-                || error.is_connection_dropped()
-                || error.is_connection_refusal()
-                || error.is_unrecoverable_error();
-            if is_gone {
-                self.set_up(false);
-            }
-            PortError::Unavailable { what, source: Box::new(error) }
-        })
-    }
-
-    /// Asks Redis again and again whether it is there, until `stop`.
-    pub(crate) async fn probe(self, stop: CancellationToken) {
-        loop {
-            let mut manager = self.manager();
-            let ping = redis::cmd("PING").query_async::<String>(&mut manager).await;
-            self.set_up(ping.is_ok());
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.shared.probe_interval) => {}
+        match call.await {
+            Ok(value) => Ok(value),
+            Err(error) => {
+                // Whatever it is, callers are better off without: a full server, a replica, a password that has changed.
+                self.shared.circuit.failed().await;
+                if !self.is_up() {
+                    self.shared.metrics.set(false);
+                }
+                Err(PortError::Unavailable { what, source: Box::new(error) })
             }
         }
     }
 
-    fn set_up(&self, is_up: bool) {
-        let was_up = self.shared.is_up.swap(is_up, Ordering::Relaxed);
-        self.shared.metrics.set(is_up);
-        match (was_up, is_up) {
-            (true, false) => tracing::warn!("redis is away: going on with postgresql alone"),
-            (false, true) => tracing::info!("redis is back"),
-            (true, true) | (false, false) => {}
+    /// Asks Redis again and again whether it takes what callers bring, until `stop`.
+    pub(crate) async fn probe(self, stop: CancellationToken) {
+        let redis = self.clone();
+        self.shared
+            .circuit
+            .watch(stop, move || {
+                let redis = redis.clone();
+                async move { redis.takes().await }
+            })
+            .await;
+    }
+
+    /// Whether it can be written to.
+    async fn takes(&self) -> bool {
+        let mut manager = self.manager();
+        let mut set = redis::cmd("SET");
+        set.arg(self.keys().probe()).arg("").arg("PX").arg(PROBE_TTL_MS);
+        let set = set.exec_async(&mut manager).await;
+        self.shared.metrics.set(set.is_ok());
+        if let Err(error) = &set {
+            tracing::debug!(%error, "redis failed its probe");
+            self.connect_anew();
+        }
+        set.is_ok()
+    }
+
+    fn connect_anew(&self) {
+        let config = self.shared.manager_config.clone();
+        // Nothing is connected yet, so nothing can go wrong that did not at the start.
+        if let Ok(manager) = self.shared.client.get_connection_manager_lazy(config) {
+            *self.shared.manager.write().unwrap_or_else(PoisonError::into_inner) = manager;
         }
     }
 }

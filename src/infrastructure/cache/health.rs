@@ -26,7 +26,8 @@ impl HealthCheck for RedisHealth {
         if self.redis.is_up() {
             Health::Up
         } else {
-            Health::Degraded("redis does not answer: selling with postgresql alone".to_owned())
+            let state = self.redis.circuit_state();
+            Health::Degraded(format!("selling with postgresql alone: the circuit is {state}"))
         }
     }
 }

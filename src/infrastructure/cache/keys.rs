@@ -74,6 +74,11 @@ impl Keys {
         self.of_sale(sale, &format!("filter:built:{builder}"))
     }
 
+    /// string: empty; whether Redis can be written to. Expires after ten seconds.
+    pub(super) fn probe(&self) -> String {
+        format!("{}probe", self.prefix)
+    }
+
     /// string: the instance that leads in a chore. Expires with its term.
     pub(super) fn leader(&self, chore: &str) -> String {
         format!("{}leader:{chore}", self.prefix)

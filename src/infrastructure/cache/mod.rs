@@ -1,7 +1,7 @@
 //! Redis: shared, disposable memory. What is here makes the service faster, never right.
 //!
 //! - [`keys`]: the whole schema; no key is made elsewhere. [`scripts`]: the Lua, one file one operation.
-//! - [`connection`]: connections, and the flag that keeps callers away while Redis is gone.
+//! - [`connection`]: connections, behind a circuit that keeps callers away while Redis is gone.
 //! - [`shared_memory`]: limits and the sold-out filter at the checkout's door; [`standing`]: how a buyer is kept. [`filter_builder`]: its rebuild.
 //! - [`courier`]: what is told to Redis after a commit, in the background.
 //! - [`code_lock`], [`leadership`], [`news`]: one adapter each. [`inspector`]: what `verify` reads.

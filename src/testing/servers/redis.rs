@@ -12,12 +12,13 @@ use uuid::Uuid;
 
 use super::setting;
 use crate::application::ports::{CodeLock, Leadership, News};
-use crate::config::RedisConfig;
+use crate::config::{CircuitConfig, CircuitMode, RedisConfig};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::cache::{
     Courier, LockTimes, NewsListener, Redis, RedisCodeLock, RedisFilterBuilder, RedisLeadership,
     RedisMemoryReader, RedisMetrics, RedisNews, RedisSharedMemory,
 };
+use crate::infrastructure::circuit::CircuitMetrics;
 use crate::testing::contracts::code_lock::LockWorld;
 use crate::testing::contracts::leadership::TermWorld;
 use crate::testing::contracts::news::{Listener, NewsWorld};
@@ -53,14 +54,22 @@ impl RedisWorld {
             key_prefix: self.prefix.clone(),
             connect_timeout: PATIENCE,
             response_timeout: PATIENCE,
-            probe_interval: Duration::from_millis(500),
+            circuit: CircuitConfig {
+                mode: CircuitMode::Auto,
+                failures: 1,
+                recovery_time: Duration::from_millis(100),
+                probes: 1,
+                probe_interval: Duration::from_millis(500),
+            },
             lock_ttl: PATIENCE,
             lock_wait: PATIENCE,
             filter_interval: Duration::from_secs(10),
             keep_after_sale: Duration::from_mins(10),
         };
-        let metrics = RedisMetrics::register(&Registry::new()).unwrap();
-        let redis = Redis::new(&config, metrics).unwrap();
+        let registry = Registry::new();
+        let metrics = RedisMetrics::register(&registry).unwrap();
+        let circuits = CircuitMetrics::register(&registry).unwrap();
+        let redis = Redis::new(&config, metrics, &circuits).unwrap();
         let courier = Courier::start(redis.clone(), &self.tasks, self.stop.clone());
         (redis, courier)
     }

@@ -1,7 +1,7 @@
 -- Tells what is believed of checkouts at the door: the filter of sold-out items, the sale's total, the buyer's limit.
 -- Reads only; every answer but 0 is confirmed elsewhere before anybody is refused.
 --
--- KEYS[1]    filter     hash    current: the slot in use
+-- KEYS[1]    filter     hash    current: the slot in use; run, published_at: when and on which run of the server it was made
 -- KEYS[2]    slot 1     string  bits
 -- KEYS[3]    slot 2     string  bits
 -- KEYS[4]    totals     hash    #sold, #stock and pieces sold by item
@@ -9,20 +9,30 @@
 -- ARGV[1]    limit      pieces a buyer may have
 -- ARGV[2]    bits       of the filter
 -- ARGV[3]    hashes     bits that an item has in the filter
+-- ARGV[4]    since      unix time in ms: where the server does not tell its run, only a later filter is believed
 -- then for each checkout: item, quantity, the place of the item's first bit, the stride to the next ones
 --
--- Returns    for each checkout 0 nothing speaks against it, 1 the filter holds the item, 2 all pieces are sold, 3 there is
---            no filter to ask; beyond the limit, the version of the standing that says so, plus 16.
-assert(#KEYS >= 5 and #ARGV >= 3, 'checkout_believe.lua: 5 keys and 3 args at least expected')
+-- Returns    1 if it is cold, that is if there is no filter that was made on this run of the server, else 0; then for each
+--            checkout 0 nothing speaks against it, 1 the filter holds the item, 2 all pieces are sold, 3 it is cold; beyond the limit, the version of the standing that says so, plus 16.
+assert(#KEYS >= 5 and #ARGV >= 4, 'checkout_believe.lua: 5 keys and 4 args at least expected')
 
-local FIXED_KEYS, FIXED_ARGS, ARGS_EACH, FIRST_VERSION = 4, 3, 4, 16
+local FIXED_KEYS, FIXED_ARGS, ARGS_EACH, FIRST_VERSION = 4, 4, 4, 16
 local filter, totals = KEYS[1], KEYS[4]
-local limit, bits, hashes = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local limit, bits, hashes, since = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local checkouts = #KEYS - FIXED_KEYS
 assert(#ARGV == FIXED_ARGS + checkouts * ARGS_EACH, 'checkout_believe.lua: args do not fit the keys')
 
-local current = redis.call('HGET', filter, 'current')
-local slot = current and KEYS[1 + tonumber(current)]
+-- After a failover or a restart from disk, what is here may lack what was told last. Standings have versions of their own.
+local function is_of_this_run(run, published_at)
+  local info = redis.pcall('INFO', 'server')
+  if type(info) == 'string' then
+    return run == string.match(info, 'run_id:(%x+)')
+  end
+  return published_at and tonumber(published_at) > since
+end
+
+local current, run, published_at = unpack(redis.call('HMGET', filter, 'current', 'run', 'published_at'))
+local slot = current and is_of_this_run(run, published_at) and KEYS[1 + tonumber(current)]
 -- One call for all: a call from a script costs more than what it does.
 local standings = redis.call('MGET', unpack(KEYS, FIXED_KEYS + 1))
 
@@ -64,23 +74,23 @@ local function beyond_limit(standing, item, quantity)
   return pieces > limit and version
 end
 
-local sold_out = all_sold()
+local sold_out = slot and all_sold()
 local firsts = slot and first_bits()
-local beliefs = {}
+local beliefs = { slot and 0 or 1 }
 for i = 1, checkouts do
   local at = FIXED_ARGS + (i - 1) * ARGS_EACH
   local item, quantity = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local beyond = standings[i] and beyond_limit(standings[i], item, quantity)
   if sold_out then
-    beliefs[i] = 2
+    beliefs[1 + i] = 2
   elseif firsts and firsts[i] == 1 and in_filter(tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])) then
-    beliefs[i] = 1
+    beliefs[1 + i] = 1
   elseif beyond then
-    beliefs[i] = FIRST_VERSION + beyond
+    beliefs[1 + i] = FIRST_VERSION + beyond
   elseif not slot then
-    beliefs[i] = 3
+    beliefs[1 + i] = 3
   else
-    beliefs[i] = 0
+    beliefs[1 + i] = 0
   end
 end
 return beliefs

@@ -1,6 +1,7 @@
 -- Puts a rebuilt filter in the place of the old one, together with what was added while it was built.
 --
--- KEYS[1]  filter     hash    current, building: slots; builder: who rebuilds; generation
+-- KEYS[1]  filter     hash    current, building: slots; builder: who rebuilds; generation; run: the server's run that it
+--                             was published on, if the server tells it; published_at: unix time in ms
 -- KEYS[2]  slot 1     string  bits
 -- KEYS[3]  slot 2     string  bits
 -- KEYS[4]  built      string  bits as built from PostgreSQL; taken away
@@ -23,7 +24,12 @@ local building = redis.call('HGET', filter, 'building')
 local slot = KEYS[1 + tonumber(building)]
 redis.call('BITOP', 'OR', slot, slot, built)
 redis.call('DEL', built)
-redis.call('HSET', filter, 'current', building)
+-- The epoch: what is read on another run of the server may be older than what was told since.
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', filter, 'current', building, 'run', run, 'published_at', now)
 redis.call('HDEL', filter, 'building', 'builder')
 redis.call('HSET', totals, '#stock', stock)
 redis.call('PEXPIREAT', filter, expire_at)

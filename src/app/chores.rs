@@ -75,7 +75,12 @@ fn rebuild_filter(parts: &Parts, config: &RedisConfig, chores: &Services, instan
         Arc::clone(&parts.leadership),
         config.filter_interval,
     ));
-    chores.every("rebuild filter", config.filter_interval, move || {
+    let memory = redis.clone();
+    let is_cold = move || {
+        let memory = memory.clone();
+        async move { memory.is_cold().await }
+    };
+    chores.every_or_when("rebuild filter", config.filter_interval, is_cold, move || {
         let (rebuild, redis) = (Arc::clone(&rebuild), redis.clone());
         async move { if redis.is_up() { rebuild.execute().await } else { Ok(()) } }
     });

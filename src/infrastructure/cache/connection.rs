@@ -1,11 +1,13 @@
 //! Connections to Redis, behind a circuit that keeps callers away from it while it is gone.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{Client, ConnectionInfo, IntoConnectionInfo, RedisError};
 use secrecy::ExposeSecret;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::Keys;
@@ -17,6 +19,8 @@ use crate::infrastructure::circuit::{Circuit, CircuitMetrics, InvalidCircuit};
 
 /// What the probe leaves behind expires after this time.
 const PROBE_TTL_MS: u64 = 10_000;
+/// No filter was published later than this.
+const NEVER: i64 = i64::MAX;
 
 /// Everything that adapters of Redis share.
 #[derive(Clone)]
@@ -30,6 +34,10 @@ struct Shared {
     manager: RwLock<ConnectionManager>,
     manager_config: ConnectionManagerConfig,
     client: Client,
+    /// The server's time, in ms since 1970, at which the connection was known to stand; [`NEVER`] since it failed.
+    connected_at: AtomicI64,
+    /// Somebody found the memory cold.
+    cold: Notify,
     circuit: Circuit,
     metrics: RedisMetrics,
     keys: Keys,
@@ -74,6 +82,8 @@ impl Redis {
                 manager,
                 manager_config,
                 client,
+                connected_at: AtomicI64::new(NEVER),
+                cold: Notify::new(),
                 circuit: Circuit::new("redis", &config.circuit, circuits)?,
                 metrics,
                 keys: Keys::new(&config.key_prefix, config.keep_after_sale),
@@ -103,6 +113,21 @@ impl Redis {
         self.shared.circuit.is_closed()
     }
 
+    /// Since when the connection stands, by the server's clock; after that it may be to another server.
+    pub(super) fn connected_at(&self) -> i64 {
+        self.shared.connected_at.load(Ordering::Relaxed)
+    }
+
+    /// The memory was found cold.
+    pub(super) fn found_cold(&self) {
+        self.shared.cold.notify_one();
+    }
+
+    /// Waits until somebody finds the memory cold.
+    pub(crate) async fn is_cold(&self) {
+        self.shared.cold.notified().await;
+    }
+
     /// The circuit's state, in a word.
     pub(super) fn circuit_state(&self) -> &'static str {
         self.shared.circuit.state_name()
@@ -120,6 +145,7 @@ impl Redis {
         match call.await {
             Ok(value) => Ok(value),
             Err(error) => {
+                self.shared.connected_at.store(NEVER, Ordering::Relaxed);
                 // Whatever it is, callers are better off without: a full server, a replica, a password that has changed.
                 self.shared.circuit.failed().await;
                 if !self.is_up() {
@@ -145,15 +171,27 @@ impl Redis {
     /// Whether it can be written to.
     async fn takes(&self) -> bool {
         let mut manager = self.manager();
-        let mut set = redis::cmd("SET");
-        set.arg(self.keys().probe()).arg("").arg("PX").arg(PROBE_TTL_MS);
-        let set = set.exec_async(&mut manager).await;
-        self.shared.metrics.set(set.is_ok());
-        if let Err(error) = &set {
-            tracing::debug!(%error, "redis failed its probe");
-            self.connect_anew();
+        let mut call = self.scripts().probe.prepare_invoke();
+        call.key(self.keys().probe()).arg(PROBE_TTL_MS);
+        let answer: Result<i64, RedisError> = call.invoke_async(&mut manager).await;
+        self.shared.metrics.set(answer.is_ok());
+        match &answer {
+            Ok(now) => {
+                let connected_at = &self.shared.connected_at;
+                let _ = connected_at.compare_exchange(
+                    NEVER,
+                    *now,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+            }
+            Err(error) => {
+                tracing::debug!(%error, "redis failed its probe");
+                self.shared.connected_at.store(NEVER, Ordering::Relaxed);
+                self.connect_anew();
+            }
         }
-        set.is_ok()
+        answer.is_ok()
     }
 
     fn connect_anew(&self) {

@@ -17,7 +17,7 @@ pub(super) struct Keys {
 /// The filter of a sale and its totals.
 #[derive(Debug, Clone)]
 pub(super) struct FilterKeys {
-    /// hash: `current`, `building` (slots), `builder`, `generation`. Expires after the sale.
+    /// hash: `current`, `building` (slots), `builder`, `generation`; `run`, `published_at`: its epoch. Expires after the sale.
     pub(super) filter: String,
     /// string: bits. Expires after the sale.
     pub(super) slots: [String; 2],

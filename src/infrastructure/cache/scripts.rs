@@ -16,6 +16,7 @@ pub(super) struct Scripts {
     pub(super) stock_remember: Script,
     pub(super) filter_begin: Script,
     pub(super) filter_publish: Script,
+    pub(super) probe: Script,
 }
 
 impl Scripts {
@@ -29,6 +30,7 @@ impl Scripts {
             stock_remember: Script::new(include_str!("../../../lua/stock_remember.lua")),
             filter_begin: Script::new(include_str!("../../../lua/filter_begin.lua")),
             filter_publish: Script::new(include_str!("../../../lua/filter_publish.lua")),
+            probe: Script::new(include_str!("../../../lua/probe.lua")),
         }
     }
 }

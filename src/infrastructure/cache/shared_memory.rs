@@ -92,18 +92,24 @@ impl Door {
         let mut call = self.redis.scripts().checkout_believe.prepare_invoke();
         call.key(keys.filter).key(&keys.slots[0]).key(&keys.slots[1]).key(keys.totals);
         call.arg(sale.buyer_limit).arg(shape.bits()).arg(shape.hashes());
+        call.arg(self.redis.connected_at());
         for Knock { buyer, line, .. } in knocks {
             call.key(self.redis.keys().standing(sale.id, buyer));
             let walk = shape.walk(line.item);
             call.arg(line.item.0).arg(line.quantity.get()).arg(walk.first).arg(walk.stride);
         }
         let mut manager = self.redis.manager();
-        let beliefs: Vec<i64> = self.redis.call(WHAT, call.invoke_async(&mut manager)).await?;
-        if beliefs.len() == knocks.len() {
-            Ok(beliefs)
-        } else {
-            Err(PortError::Broken { what: WHAT, source: "it answered another number".into() })
+        let mut beliefs: Vec<i64> = self.redis.call(WHAT, call.invoke_async(&mut manager)).await?;
+        if beliefs.len() != knocks.len() + 1 {
+            return Err(PortError::Broken {
+                what: WHAT,
+                source: "it answered another number".into(),
+            });
         }
+        if beliefs.remove(0) == 1 {
+            self.redis.found_cold();
+        }
+        Ok(beliefs)
     }
 }
 
@@ -127,7 +133,7 @@ mod tests {
 
     use super::*;
     use crate::testing::contracts::shared_memory::shared_memory_contract;
-    use crate::testing::contracts::{MemoryWorld, Mind};
+    use crate::testing::contracts::{MemoryWorld, Mind, eventually};
     use crate::testing::servers::RedisWorld;
 
     shared_memory_contract!(RedisWorld::open());
@@ -166,6 +172,54 @@ mod tests {
 
         let beliefs = (mind.believes("ann", 1, 1).await, mind.believes("ann", 2, 1).await);
         assert_eq!(beliefs, (Belief::ItemInFilter, Belief::OverLimit { version: 1 }));
+    }
+
+    #[tokio::test]
+    async fn what_was_made_on_another_run_of_the_server_is_cold_until_it_is_made_anew() {
+        let world = RedisWorld::open();
+        let mind = Mind::of(&world);
+        mind.rebuild(&[1]).await;
+        mind.stands("bob", &[], 10, 7);
+        mind.has_arrived().await;
+        let keys = world.keys().await;
+        let filter = keys.iter().find(|key| key.ends_with(":filter")).unwrap();
+        let mut connection = world.connection().await;
+        let () = connection.hset(filter, "run", "another").await.unwrap();
+
+        let ann = async || mind.believes("ann", 1, 1).await;
+        let before = (ann().await, mind.believes("bob", 2, 1).await);
+        mind.rebuild(&[1]).await;
+
+        // A standing has a version of its own.
+        assert_eq!(before, (Belief::Cold, Belief::OverLimit { version: 7 }));
+        assert_eq!(ann().await, Belief::ItemInFilter);
+        mind.sold(&[(1, 1_000_000)], &[]);
+        eventually("the total is told", async || ann().await == Belief::SaleSoldOut).await;
+        let () = connection.hset(filter, "run", "another").await.unwrap();
+        assert_eq!(ann().await, Belief::Cold);
+    }
+
+    #[tokio::test]
+    async fn where_the_server_does_not_tell_its_run_only_what_was_made_since_we_connected_counts() {
+        let world = RedisWorld::without_info().await;
+        let (redis, courier) = world.connect();
+        let instance = world.memory_over((redis.clone(), courier));
+        let mind = Mind { instance, ..Mind::of(&world) };
+        let probed_once = CancellationToken::new();
+        probed_once.cancel();
+
+        mind.rebuild(&[1]).await;
+        let not_connected = mind.believes("ann", 1, 1).await;
+        redis.probe(probed_once).await;
+        let made_before = mind.believes("ann", 1, 1).await;
+
+        assert_eq!((not_connected, made_before), (Belief::Cold, Belief::Cold));
+        // The server's clock counts milliseconds.
+        eventually("it is believed", async || {
+            mind.rebuild(&[1]).await;
+            mind.believes("ann", 1, 1).await == Belief::ItemInFilter
+        })
+        .await;
     }
 
     #[tokio::test]

@@ -47,6 +47,22 @@ impl RedisWorld {
         Self { url: "redis://127.0.0.1:9/0".to_owned(), ..Self::open() }
     }
 
+    /// As a user that the server does not tell about itself.
+    pub(crate) async fn without_info() -> Self {
+        let world = Self::open();
+        let user = Uuid::now_v7().simple().to_string();
+        let mut connection = world.connection().await;
+        let rights = [user.as_str(), "on", ">secret", "~*", "&*", "+@all", "-info"];
+        let () = redis::cmd("ACL")
+            .arg("SETUSER")
+            .arg(&rights)
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        let url = world.url.replace("redis://", &format!("redis://{user}:secret@"));
+        Self { url, ..world }
+    }
+
     /// One more instance's connections, and its courier.
     pub(crate) fn connect(&self) -> (Redis, Courier) {
         let config = RedisConfig {
@@ -72,6 +88,18 @@ impl RedisWorld {
         let redis = Redis::new(&config, metrics, &circuits).unwrap();
         let courier = Courier::start(redis.clone(), &self.tasks, self.stop.clone());
         (redis, courier)
+    }
+
+    /// The memory of an instance with these connections.
+    pub(crate) fn memory_over(&self, (redis, courier): (Redis, Courier)) -> MemoryInstance {
+        let metrics = BatchMetrics::register(&Registry::new()).unwrap();
+        let builder = Uuid::now_v7().to_string();
+        let scope = self.scope();
+        MemoryInstance {
+            builder: Arc::new(RedisFilterBuilder::new(redis.clone(), builder)),
+            reader: Arc::new(RedisMemoryReader::new(redis.clone())),
+            memory: Arc::new(RedisSharedMemory::new(redis, courier, LIMITS, &metrics, scope)),
+        }
     }
 
     /// The locks of one more instance.
@@ -109,20 +137,7 @@ const LIMITS: BatchLimits = BatchLimits {
 #[async_trait]
 impl MemoryWorld for RedisWorld {
     fn instance(&self) -> MemoryInstance {
-        let (redis, courier) = self.connect();
-        let metrics = BatchMetrics::register(&Registry::new()).unwrap();
-        let builder = Uuid::now_v7().to_string();
-        MemoryInstance {
-            builder: Arc::new(RedisFilterBuilder::new(redis.clone(), builder)),
-            reader: Arc::new(RedisMemoryReader::new(redis.clone())),
-            memory: Arc::new(RedisSharedMemory::new(
-                redis,
-                courier,
-                LIMITS,
-                &metrics,
-                self.scope(),
-            )),
-        }
+        self.memory_over(self.connect())
     }
 
     /// Others share the server, so only what belongs to this world is lost.

@@ -1,10 +1,18 @@
 //! PostgreSQL dies and comes back.
 
 use crate::harness::storm::assert_on_record;
-use crate::harness::{Storm, World, until};
+use crate::harness::{Answer, Storm, World, until};
 
 /// Unique items of a rush.
 const ITEMS: usize = 100;
+
+const RELOAD: &str = "SELECT pg_reload_conf()";
+/// Nothing that a sale writes can be added to any more.
+const NO_ROOM: &str = "
+    CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
+    CREATE TRIGGER no_room BEFORE INSERT ON purchases FOR EACH ROW EXECUTE FUNCTION no_room();
+    CREATE TRIGGER no_room BEFORE INSERT ON checkout_items FOR EACH ROW EXECUTE FUNCTION no_room()";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_postgresql_costs_no_acknowledged_purchase_and_no_restart() {
@@ -73,5 +81,50 @@ async fn an_instance_that_starts_before_postgresql_waits_for_it() {
     world.adopt(process).await;
     let sale = world.create_sale("--items 5").await;
     world.at(0).buys(&sale, "ann", "1").await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgresql_takes_no_writes_everybody_is_told_so_and_then_served() {
+    let world = World::plan(2).private_postgres().start().await;
+    let sale = world.create_sale("--items 10").await;
+    let code = world.at(0).collects(&sale, "early", "1").await;
+    let trouble: [(&[&'static str], &[&'static str]); 2] = [
+        // A primary that has become a standby, and a disk without room.
+        (
+            &["ALTER SYSTEM SET default_transaction_read_only = on", RELOAD],
+            &["ALTER SYSTEM RESET default_transaction_read_only", RELOAD],
+        ),
+        (&[NO_ROOM], &["DROP FUNCTION no_room CASCADE"]),
+    ];
+
+    for (begin, end) in trouble {
+        for statement in begin {
+            sqlx::raw_sql(*statement).execute(world.pool()).await.unwrap();
+        }
+        for instance in &world.instances {
+            let told = async |answer: Answer| {
+                answer.status == 503 && answer.header("retry-after").is_some()
+            };
+            until("checkouts are told", async || {
+                told(instance.client.checkout(&sale, "late", "2").await).await
+            })
+            .await;
+            until("purchases are told", async || told(instance.client.purchase(&code).await).await)
+                .await;
+        }
+        for statement in end {
+            sqlx::raw_sql(*statement).execute(world.pool()).await.unwrap();
+        }
+        for instance in &world.instances {
+            until("it sells again", async || {
+                instance.client.checkout(&sale, "late", "2").await.status == 200
+            })
+            .await;
+        }
+    }
+
+    world.at(1).purchase(&code).await.is(200);
+    world.every_piece_is_sold_or_buyable(&sale, 10).await;
     world.verify().await;
 }

@@ -210,7 +210,7 @@ async fn a_redis_that_lacks_the_last_is_found_out_and_made_anew() {
 
 /// The run of the server that the filter was made on.
 async fn run_of_filter(redis: &mut MultiplexedConnection) -> Option<String> {
-    let keys: Vec<String> = redis.keys("*:filter").await.ok()?;
+    let keys: Vec<String> = redis.keys("*}:filter").await.ok()?;
     redis.hget(keys.first()?, "run").await.ok()?
 }
 

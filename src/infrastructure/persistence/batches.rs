@@ -153,7 +153,8 @@ fn next(error: &DatabaseError, part: &Range<usize>, may_try_again: bool) -> Next
         ErrorClass::Permanent
         | ErrorClass::Transient
         | ErrorClass::Connection
-        | ErrorClass::Timeout => Next::GiveUp,
+        | ErrorClass::Timeout
+        | ErrorClass::Refused => Next::GiveUp,
     }
 }
 
@@ -168,9 +169,10 @@ fn part_fails<Reply>(
         let source = text.clone().into();
         Err(match class {
             ErrorClass::Permanent => PortError::Broken { what, source },
-            ErrorClass::Transient | ErrorClass::Timeout | ErrorClass::Connection => {
-                PortError::Unavailable { what, source }
-            }
+            ErrorClass::Transient
+            | ErrorClass::Timeout
+            | ErrorClass::Connection
+            | ErrorClass::Refused => PortError::Unavailable { what, source },
         })
     })
 }

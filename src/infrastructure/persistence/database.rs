@@ -111,8 +111,9 @@ impl Database {
             // then on connections that are as old are asked first.
             .test_before_acquire(false)
             .before_acquire(move |connection, meta| {
-                let suspected = suspicious.falls_on(meta.age);
-                Box::pin(async move { Ok(!suspected || answers(connection).await) })
+                let (suspected, condemned) =
+                    (suspicious.falls_on(meta.age), suspicious.condemns(meta.age));
+                Box::pin(async move { Ok(!condemned && (!suspected || answers(connection).await)) })
             })
             // The pool itself would wait for ever for a peer that is gone.
             .after_release(|connection, _| {
@@ -251,7 +252,9 @@ impl Database {
     /// Counts an error, and hands it on.
     pub(super) fn note(&self, error: DatabaseError) -> DatabaseError {
         self.metrics.failed(error.class());
-        if error.class() == ErrorClass::Connection {
+        if error.is_read_only() {
+            self.suspicion.condemn();
+        } else if error.class() == ErrorClass::Connection {
             self.suspicion.raise();
         }
         error
@@ -289,6 +292,8 @@ impl Database {
 #[derive(Debug, Default)]
 struct Suspicion {
     raised: LastTime,
+    /// When a server turned out to be read-only: what is connected to it answers, and is of no use.
+    condemned: LastTime,
 }
 
 impl Suspicion {
@@ -296,9 +301,18 @@ impl Suspicion {
         self.raised.note();
     }
 
+    fn condemn(&self) {
+        self.condemned.note();
+    }
+
     /// Whether a connection of this age was there already when another one broke, not long ago.
     fn falls_on(&self, age: Duration) -> bool {
         self.raised.elapsed().is_some_and(|since| since < SUSPICION_LASTS && age > since)
+    }
+
+    /// Whether a connection of this age was there already when the server turned out to be read-only.
+    fn condemns(&self, age: Duration) -> bool {
+        self.condemned.elapsed().is_some_and(|since| age > since)
     }
 }
 

@@ -11,14 +11,16 @@ pub(crate) enum ErrorClass {
     Timeout,
     /// The connection is gone or cannot be made. Whether a commit happened is unknown.
     Connection,
+    /// The server is there and takes nothing now: it is read-only, or its disk is full. Nothing happened; somebody must look.
+    Refused,
     /// It will fail again.
     Permanent,
 }
 
 impl ErrorClass {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Transient, Self::Timeout, Self::Connection, Self::Permanent];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Transient, Self::Timeout, Self::Connection, Self::Refused, Self::Permanent];
 
     /// The word for metrics and logs.
     pub(crate) fn as_str(self) -> &'static str {
@@ -26,10 +28,14 @@ impl ErrorClass {
             Self::Transient => "transient",
             Self::Timeout => "timeout",
             Self::Connection => "connection",
+            Self::Refused => "refused",
             Self::Permanent => "permanent",
         }
     }
 }
+
+/// `read_only_sql_transaction`
+const READ_ONLY: &str = "25006";
 
 /// Constraints that say: somebody else was faster. Deciding again finds what they did.
 const RACES: [&str; 4] =
@@ -64,6 +70,17 @@ impl DatabaseError {
         matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some("55P03"))
     }
 
+    /// Whether the server takes no writes: it has become a standby, or never was another. A new connection may find the
+    /// primary.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some(READ_ONLY))
+    }
+
+    /// Whether the connection it came over is of no more use.
+    pub(crate) fn ends_connection(&self) -> bool {
+        self.class() == ErrorClass::Connection || self.is_read_only()
+    }
+
     /// Whether a table was not there (any more).
     pub(crate) fn is_missing_table(&self) -> bool {
         matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some("42P01"))
@@ -72,9 +89,10 @@ impl DatabaseError {
     /// What the application is told.
     pub(crate) fn into_port_error(self, what: &'static str) -> PortError {
         match self.class() {
-            ErrorClass::Transient | ErrorClass::Timeout | ErrorClass::Connection => {
-                PortError::Unavailable { what, source: Box::new(self) }
-            }
+            ErrorClass::Transient
+            | ErrorClass::Timeout
+            | ErrorClass::Connection
+            | ErrorClass::Refused => PortError::Unavailable { what, source: Box::new(self) },
             ErrorClass::Permanent => PortError::Broken { what, source: Box::new(self) },
         }
     }
@@ -115,6 +133,10 @@ fn classify_code(code: Option<&str>) -> ErrorClass {
         // idle_in_transaction_session_timeout; too_many_connections; admin shutdown, crash, starting up
         Some("25P03" | "53300" | "57P01" | "57P02" | "57P03") => ErrorClass::Connection,
         Some(code) if code.starts_with("08") => ErrorClass::Connection,
+        // insufficient resources: disk_full, out_of_memory; io_error
+        Some(code) if code.starts_with("53") || code == READ_ONLY || code == "58030" => {
+            ErrorClass::Refused
+        }
         _ => ErrorClass::Permanent,
     }
 }
@@ -160,22 +182,19 @@ mod tests {
 
     #[test]
     fn codes_are_sorted_by_what_to_do_about_them() {
-        let classes = ["40001", "40P01", "55P03", "57014", "57P01", "08006", "23514", "42P01"]
-            .map(|code| classify_code(Some(code)).as_str());
+        let expected = [
+            ("transient", vec!["40001", "40P01", "55P03"]),
+            ("timeout", vec!["57014"]),
+            ("connection", vec!["25P03", "53300", "57P01", "57P02", "57P03", "08006"]),
+            ("refused", vec!["25006", "53100", "53200", "53400", "58030"]),
+            ("permanent", vec!["23514", "42P01"]),
+        ];
 
-        assert_eq!(
-            classes,
-            [
-                "transient",
-                "transient",
-                "transient",
-                "timeout",
-                "connection",
-                "connection",
-                "permanent",
-                "permanent"
-            ]
-        );
+        for (class, codes) in expected {
+            for code in codes {
+                assert_eq!(classify_code(Some(code)).as_str(), class, "{code}");
+            }
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Whether PostgreSQL answers.
+//! Whether PostgreSQL answers, and takes writes.
 
 use async_trait::async_trait;
 
 use super::database::Database;
 use crate::application::ports::{Health, HealthCheck};
 
-/// Asks PostgreSQL for nothing.
+/// Asks PostgreSQL how it is.
 pub(crate) struct PostgresHealth {
     database: Database,
 }
@@ -23,7 +23,11 @@ impl HealthCheck for PostgresHealth {
     }
 
     async fn check(&self) -> Health {
-        match sqlx::query("SELECT 1").execute(self.database.pool()).await {
+        let read_only = sqlx::query_scalar::<_, String>("SHOW transaction_read_only");
+        match read_only.fetch_one(self.database.pool()).await {
+            Ok(read_only) if read_only == "on" => {
+                Health::Down("postgresql is read-only".to_owned())
+            }
             Ok(_) => Health::Up,
             Err(error) => {
                 tracing::warn!(%error, "postgresql does not answer its health check");

@@ -42,7 +42,7 @@ impl Session {
         };
         let (mut connection, result) = database.within(database.patience(), attempt).await?;
         match &result {
-            Err(error) if error.class() == ErrorClass::Connection => connection.close_on_drop(),
+            Err(error) if error.ends_connection() => connection.close_on_drop(),
             _ => self.held = Some(connection),
         }
         result

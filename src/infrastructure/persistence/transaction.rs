@@ -53,7 +53,7 @@ impl Options {
         match class {
             ErrorClass::Transient => tries < self.retries,
             ErrorClass::Connection => self.read_only && tries < READ_RETRIES,
-            ErrorClass::Timeout | ErrorClass::Permanent => false,
+            ErrorClass::Timeout | ErrorClass::Refused | ErrorClass::Permanent => false,
         }
     }
 
@@ -222,7 +222,30 @@ mod tests {
         };
         let error = database.transaction(Options::SNAPSHOT, write).await.unwrap_err();
 
-        assert_eq!(error.class(), ErrorClass::Permanent);
+        assert_eq!(error.class(), ErrorClass::Refused);
+    }
+
+    #[tokio::test]
+    async fn connections_to_a_server_that_takes_no_writes_are_made_anew() {
+        let shop = PostgresShop::open().await;
+        let database = shop.narrow_database().await;
+        let process = async || {
+            let pid = sqlx::query_scalar::<_, i32>("SELECT pg_backend_pid()");
+            pid.fetch_one(&mut *database.acquire().await.unwrap()).await.unwrap()
+        };
+        let before = process().await;
+        assert_eq!(process().await, before);
+
+        let write = |mut tx: Tx| async move {
+            fail(&mut tx, "25006").await?;
+            Ok((tx, ()))
+        };
+        let error = database.transaction(Options::WRITE, write).await.unwrap_err();
+        database.note(error);
+
+        let after = process().await;
+        assert_ne!(after, before);
+        assert_eq!(process().await, after);
     }
 
     #[tokio::test]

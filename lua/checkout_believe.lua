@@ -1,7 +1,7 @@
 -- Tells what is believed of checkouts at the door: the filter of sold-out items, the sale's total, the buyer's limit.
 -- Reads only; every answer but 0 is confirmed elsewhere before anybody is refused.
 --
--- KEYS[1]    filter     hash    current: the slot in use; run, published_at: when and on which run of the server it was made
+-- KEYS[1]    filter     hash    current: the slot in use; run, published_at: on which run of the server it was made, when
 -- KEYS[2]    slot 1     string  bits
 -- KEYS[3]    slot 2     string  bits
 -- KEYS[4]    totals     hash    #sold, #stock and pieces sold by item
@@ -13,7 +13,8 @@
 -- then for each checkout: item, quantity, the place of the item's first bit, the stride to the next ones
 --
 -- Returns    1 if it is cold, that is if there is no filter that was made on this run of the server, else 0; then for each
---            checkout 0 nothing speaks against it, 1 the filter holds the item, 2 all pieces are sold, 3 it is cold; beyond the limit, the version of the standing that says so, plus 16.
+--            checkout 0 nothing speaks against it, 1 the filter holds the item, 2 all pieces are sold, 3 it is cold;
+--            beyond the limit, the version of the standing that says so, plus 16.
 assert(#KEYS >= 5 and #ARGV >= 4, 'checkout_believe.lua: 5 keys and 4 args at least expected')
 
 local FIXED_KEYS, FIXED_ARGS, ARGS_EACH, FIRST_VERSION = 4, 4, 4, 16
@@ -22,11 +23,12 @@ local limit, bits, hashes, since = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumbe
 local checkouts = #KEYS - FIXED_KEYS
 assert(#ARGV == FIXED_ARGS + checkouts * ARGS_EACH, 'checkout_believe.lua: args do not fit the keys')
 
--- After a failover or a restart from disk, what is here may lack what was told last. Standings have versions of their own.
+-- After a failover or a restart from disk, what is here may lack what was told last. Standings have versions.
 local function is_of_this_run(run, published_at)
   local info = redis.pcall('INFO', 'server')
   if type(info) == 'string' then
-    return run == string.match(info, 'run_id:(%x+)')
+    -- A plain search: a pattern over so long a text costs more than all the rest.
+    return run and run ~= '' and string.find(info, 'run_id:' .. run, 1, true) ~= nil
   end
   return published_at and tonumber(published_at) > since
 end

@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::Outcome;
 
-/// Cores, processor, memory, kernel.
+/// Cores, processor, memory, kernel, and when the kernel writes back.
 pub(super) fn describe() -> Outcome<BTreeMap<String, String>> {
     let mut told = BTreeMap::new();
     let mut tell =
@@ -17,6 +17,9 @@ pub(super) fn describe() -> Outcome<BTreeMap<String, String>> {
     let memory = fs::read_to_string("/proc/meminfo")?;
     tell("memory", &field(&memory, "MemTotal").unwrap_or_default());
     tell("kernel", fs::read_to_string("/proc/sys/kernel/osrelease")?.trim());
+    // 0: not set. The slowest requests depend on it.
+    let write_back = fs::read_to_string("/proc/sys/vm/dirty_background_bytes")?;
+    tell("dirty_background_bytes", write_back.trim());
     Ok(told)
 }
 

@@ -165,16 +165,7 @@ fn part_fails<Reply>(
 ) -> impl Iterator<Item = Result<Reply, PortError>> + use<Reply> {
     let class = error.class();
     let text = error.to_string();
-    (0..callers).map(move |_| {
-        let source = text.clone().into();
-        Err(match class {
-            ErrorClass::Permanent => PortError::Broken { what, source },
-            ErrorClass::Transient
-            | ErrorClass::Timeout
-            | ErrorClass::Connection
-            | ErrorClass::Refused => PortError::Unavailable { what, source },
-        })
-    })
+    (0..callers).map(move |_| Err(class.port_error(what, text.clone().into())))
 }
 
 /// What the application is told about a request that was not executed.

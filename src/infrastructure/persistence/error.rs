@@ -22,6 +22,20 @@ impl ErrorClass {
     pub(crate) const ALL: [Self; 5] =
         [Self::Transient, Self::Timeout, Self::Connection, Self::Refused, Self::Permanent];
 
+    /// What the application is told of such an error.
+    pub(super) fn port_error(
+        self,
+        what: &'static str,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    ) -> PortError {
+        match self {
+            Self::Transient | Self::Timeout | Self::Connection | Self::Refused => {
+                PortError::Unavailable { what, source }
+            }
+            Self::Permanent => PortError::Broken { what, source },
+        }
+    }
+
     /// The word for metrics and logs.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -70,8 +84,7 @@ impl DatabaseError {
         matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some("55P03"))
     }
 
-    /// Whether the server takes no writes: it has become a standby, or never was another. A new connection may find the
-    /// primary.
+    /// Whether the server takes no writes, because it has become a standby, say. A new connection may find the primary.
     pub(crate) fn is_read_only(&self) -> bool {
         matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some(READ_ONLY))
     }
@@ -88,13 +101,7 @@ impl DatabaseError {
 
     /// What the application is told.
     pub(crate) fn into_port_error(self, what: &'static str) -> PortError {
-        match self.class() {
-            ErrorClass::Transient
-            | ErrorClass::Timeout
-            | ErrorClass::Connection
-            | ErrorClass::Refused => PortError::Unavailable { what, source: Box::new(self) },
-            ErrorClass::Permanent => PortError::Broken { what, source: Box::new(self) },
-        }
+        self.class().port_error(what, Box::new(self))
     }
 }
 

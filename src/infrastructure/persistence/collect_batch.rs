@@ -6,6 +6,8 @@
 //! 2. Decide each request in arrival order.
 //! 3. Write. Every buyer's row with its version as it was read: another version means that somebody was faster, and the
 //!    statement fails as a whole. So it does for a buyer who had no row and whom somebody else has given one.
+//!
+//! What was written is remembered ([`own_writes`](super::own_writes)), so that the purchase need not read it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -19,11 +21,12 @@ use super::batches::{BatchTransaction, Mode};
 use super::database::Database;
 use super::error::DatabaseError;
 use super::metrics::Statement;
+use super::own_writes::OpenCheckout;
 use super::partitions::{Partitions, Statements, sql};
 use super::place::Place;
 use crate::application::ports::{Collect, Collected, StockFacts};
 use crate::domain::checkout::{Change, Line, Standing};
-use crate::domain::ids::{AttemptId, ItemNo, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::sale::{SaleState, SaleWindow};
 
 const LOCK_BUYERS: &str = r"
@@ -94,7 +97,7 @@ pub(crate) const READ: &str = r"
 pub(crate) const WRITE: &str = r"
     WITH old_buyer AS (
         UPDATE buyers{of_sale} AS b
-        SET open_attempt = t.attempt_id, version = b.version + 1
+        SET open_attempt = t.attempt_id, version = $18
         FROM unnest($3::tid[], $4::text[], $5::bigint[], $6::bigint[])
             AS t(place, user_id, version, attempt_id)
         WHERE b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1
@@ -103,8 +106,8 @@ pub(crate) const WRITE: &str = r"
     ), held AS MATERIALIZED (
         SELECT count(*) = cardinality($4) AS as_decided FROM old_buyer
     ), new_buyer AS (
-        INSERT INTO buyers{of_sale} (sale_id, user_id, open_attempt, bought, buyer_limit)
-        SELECT $1, t.user_id, t.attempt_id, 0, $2
+        INSERT INTO buyers{of_sale} (sale_id, user_id, open_attempt, bought, buyer_limit, version)
+        SELECT $1, t.user_id, t.attempt_id, 0, $2, $18
         FROM held CROSS JOIN unnest($7::text[], $8::bigint[]) AS t(user_id, attempt_id)
         WHERE held.as_decided
     ), attempt AS (
@@ -157,8 +160,9 @@ struct SaleRow {
 }
 
 /// What a buyer has, and what this batch makes of it.
-#[derive(Debug, Default)]
-struct Basket {
+#[derive(Debug)]
+struct Basket<'a> {
+    buyer: &'a BuyerId,
     /// Where the buyer's row lies and which version it has, if there is one.
     row: Option<(Place, i64)>,
     open: Option<AttemptId>,
@@ -178,7 +182,7 @@ struct SetLine {
 }
 
 /// The buyers of a batch, by the bytes of their ids.
-type Baskets<'a> = BTreeMap<&'a str, Basket>;
+type Baskets<'a> = BTreeMap<&'a str, Basket<'a>>;
 
 #[async_trait]
 impl BatchTransaction for CollectBatch {
@@ -196,8 +200,9 @@ impl BatchTransaction for CollectBatch {
         let statements = self.partitions.statements(connection, sale_id).await;
         let statements = statements.map_err(|error| self.database.note(error.into()))?;
         let batch = Batch { database: &self.database, statements: &statements, sale_id };
+        let buyers = requests.iter().map(|request| &request.buyer);
         let mut baskets: Baskets<'_> =
-            requests.iter().map(|request| (request.buyer.as_str(), Basket::default())).collect();
+            buyers.map(|buyer| (buyer.as_str(), Basket::of(buyer))).collect();
         if mode == Mode::Locked {
             batch.lock_buyers(connection, &baskets).await?;
         }
@@ -210,10 +215,14 @@ impl BatchTransaction for CollectBatch {
             SaleState::Ended => return Ok(vec![Collected::Ended; requests.len()]),
         }
         let closed = baskets.values().filter(|basket| basket.open.is_none()).count();
-        let ids =
-            self.ids.take(closed, connection).await.map_err(|error| self.database.note(error))?;
+        let ids = self.ids.take(closed, connection, self.database.company()).await;
+        let ids = ids.map_err(|error| self.database.note(error))?;
         let replies = decide(requests, &sale, &mut baskets, ids);
         batch.write(connection, &sale, &baskets).await?;
+        // In a transaction it is not committed yet.
+        if mode != Mode::Locked {
+            batch.remember(&sale, baskets);
+        }
         Ok(replies)
     }
 
@@ -308,9 +317,34 @@ impl Batch<'_> {
             .bind(&columns.new_lines.quantities)
             .bind(&columns.old_lines.attempts)
             .bind(&columns.old_lines.items)
-            .bind(&columns.old_lines.quantities);
+            .bind(&columns.old_lines.quantities)
+            .bind(sale.version());
         self.database.time(Statement::WriteCheckouts, query.fetch_one(connection)).await?;
         Ok(())
+    }
+
+    fn remember(&self, sale: &SaleRow, baskets: Baskets<'_>) {
+        let own_writes = self.database.own_writes();
+        own_writes.learn(self.sale_id, sale.generation, sale.sold_out.iter().copied().map(ItemNo));
+        let written = baskets.into_values().filter(|basket| !basket.set.is_empty());
+        own_writes.remember(written.filter_map(|basket| {
+            Some(OpenCheckout {
+                sale: self.sale_id,
+                attempt: basket.opened.or(basket.open)?,
+                buyer: basket.buyer.clone(),
+                version: sale.version(),
+                bought: basket.standing.bought,
+                limit: sale.buyer_limit,
+                lines: basket.standing.lines,
+            })
+        }));
+    }
+}
+
+impl SaleRow {
+    /// What a buyer's row that is written now gets as its version.
+    fn version(&self) -> i64 {
+        self.now.timestamp_micros()
     }
 }
 
@@ -408,13 +442,24 @@ fn decide(
                 attempt,
                 standing: basket.standing.clone(),
                 change,
-                version: sale.now.timestamp_micros(),
+                version: sale.version(),
             }
         })
         .collect()
 }
 
-impl Basket {
+impl<'a> Basket<'a> {
+    fn of(buyer: &'a BuyerId) -> Self {
+        Self {
+            buyer,
+            row: None,
+            open: None,
+            opened: None,
+            standing: Standing::default(),
+            set: BTreeMap::new(),
+        }
+    }
+
     fn set(&mut self, line: Line, change: Change) {
         let quantity = line.quantity.get();
         self.set

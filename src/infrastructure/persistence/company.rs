@@ -1,22 +1,24 @@
-//! Whether others write the same rows at this time: other instances that sell the same sale, mostly.
+//! Whether others write at this time: other instances, mostly.
 //!
-//! Nobody announces them. A writer meets them where a batch lost a race, and for a while all writers of this instance reckon
-//! with them: they find items by their keys ([`Mode::Among`](super::batches::Mode)), and let more requests gather, because a
-//! batch has its fixed price at PostgreSQL, which has several writers to serve.
+//! Nobody announces them. A writer meets them where a batch lost a race for its rows: then, for a while, all writers of this
+//! instance trust nothing they remember, and find items by their keys ([`Mode::Among`](super::batches::Mode)). Or somebody
+//! notices that others write beside them, be it other rows: then they only let more requests gather, because a batch has its
+//! fixed price at PostgreSQL, which has several writers to serve.
 
 use std::time::Duration;
 
 use super::last_time::LastTime;
 
-/// Others are reckoned with for so long after they were met.
+/// Others are reckoned with for so long after they were met or noticed.
 const STAYS: Duration = Duration::from_secs(1);
 /// Requests gather for so long after a batch. Longer fills batches hardly more, and callers wait.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// When others were met last.
+/// When others were there last.
 #[derive(Debug, Default)]
 pub(super) struct Company {
     met: LastTime,
+    noticed: LastTime,
 }
 
 impl Company {
@@ -25,14 +27,24 @@ impl Company {
         self.met.note();
     }
 
-    pub(super) fn is_here(&self) -> bool {
-        self.met.elapsed().is_some_and(|ago| ago < STAYS)
+    /// Somebody else writes, not necessarily the same rows.
+    pub(super) fn notice(&self) {
+        self.noticed.note();
+    }
+
+    /// Whether others change the rows that this instance reads and remembers.
+    pub(super) fn is_in_the_way(&self) -> bool {
+        is_recent(&self.met)
     }
 
     /// How long requests gather after a batch: not at all where the writer is alone.
     pub(super) fn gathers_for(&self) -> Duration {
-        if self.is_here() { GATHER } else { Duration::ZERO }
+        if is_recent(&self.met) || is_recent(&self.noticed) { GATHER } else { Duration::ZERO }
     }
+}
+
+fn is_recent(last: &LastTime) -> bool {
+    last.elapsed().is_some_and(|ago| ago < STAYS)
 }
 
 #[cfg(test)]
@@ -42,12 +54,23 @@ mod tests {
     #[test]
     fn who_was_met_is_reckoned_with_for_a_while() {
         let company = Company::default();
-        assert_eq!(company.gathers_for(), Duration::ZERO);
+        assert!(company.gathers_for().is_zero() && !company.is_in_the_way());
 
         company.meet();
-        assert_eq!(company.gathers_for(), GATHER);
+        assert!(company.gathers_for() == GATHER && company.is_in_the_way());
 
-        let company = Company { met: LastTime::past(STAYS) };
-        assert_eq!(company.gathers_for(), Duration::ZERO);
+        let company = Company { met: LastTime::past(STAYS), ..Company::default() };
+        assert!(company.gathers_for().is_zero() && !company.is_in_the_way());
+    }
+
+    #[test]
+    fn who_was_only_noticed_is_not_in_the_way() {
+        let company = Company::default();
+        company.notice();
+
+        assert!(company.gathers_for() == GATHER && !company.is_in_the_way());
+
+        let company = Company { noticed: LastTime::past(STAYS), ..Company::default() };
+        assert!(company.gathers_for().is_zero());
     }
 }

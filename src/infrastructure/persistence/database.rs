@@ -17,6 +17,7 @@ use super::company::Company;
 use super::error::{DatabaseError, ErrorClass};
 use super::last_time::LastTime;
 use super::metrics::{DatabaseMetrics, Statement};
+use super::own_writes::OwnWrites;
 use super::transaction::Tx;
 use crate::application::ports::PortError;
 use crate::config::{DatabaseConfig, SslMode};
@@ -83,6 +84,7 @@ pub(crate) struct Database {
     metrics: Arc<DatabaseMetrics>,
     suspicion: Arc<Suspicion>,
     company: Arc<Company>,
+    own_writes: Arc<OwnWrites>,
     /// Reads that may run at a time: front ends that look must not keep buyers from connections.
     readers: Arc<Semaphore>,
     /// The longest that anything waits for an answer: a peer that is gone without a word answers never, and
@@ -145,6 +147,7 @@ impl Database {
             metrics: Arc::new(metrics),
             suspicion,
             company: Arc::default(),
+            own_writes: Arc::default(),
             readers: Arc::new(Semaphore::new(readers)),
             patience: config.statement_timeout + PATIENCE_MARGIN,
         };
@@ -160,6 +163,11 @@ impl Database {
     /// Whether others write the same rows.
     pub(super) fn company(&self) -> &Company {
         &self.company
+    }
+
+    /// What need not be read again.
+    pub(super) fn own_writes(&self) -> &OwnWrites {
+        &self.own_writes
     }
 
     /// A connection from the pool.

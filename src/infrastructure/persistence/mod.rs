@@ -37,6 +37,7 @@ mod ledger;
 mod metrics;
 mod migrate;
 mod outcomes;
+mod own_writes;
 mod partitions;
 mod place;
 mod plans;
@@ -46,6 +47,7 @@ mod sale_book;
 mod session;
 mod settle_batch;
 mod settle_rows;
+mod settle_sql;
 mod standing_reader;
 mod transaction;
 
@@ -68,5 +70,5 @@ pub(crate) use purchase_history::PostgresPurchaseHistory;
 pub(crate) use refusal_store::PostgresRefusalStore;
 pub(crate) use sale_book::PostgresSaleBook;
 #[cfg(feature = "bench")]
-pub(crate) use settle_batch::{READ as READ_PURCHASES, WRITE as WRITE_PURCHASES};
+pub(crate) use settle_sql::{READ as READ_PURCHASES, WRITE as WRITE_PURCHASES};
 pub(crate) use standing_reader::PostgresStandingReader;

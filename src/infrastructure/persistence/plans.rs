@@ -182,9 +182,8 @@ impl Writers {
         let wish = |item| Collect { sale, buyer: buyer("ann"), line: line(item, 1) };
         self.collect(sale, &[wish(1)]).await;
         let added = self.collect(sale, &[wish(2)]).await;
-        let [Collected::Added { attempt, .. }] = added[..] else { panic!("{added:?}") };
         for _ in 0..2 {
-            self.settle(sale, &[attempt]).await;
+            self.settle(sale, &[attempt(&added[0])]).await;
         }
         self.collect(sale, &[wish(3)]).await;
     }
@@ -201,8 +200,15 @@ impl Writers {
             Collect { sale, buyer: buyer(&who), line: line(i32::try_from(row).unwrap(), 1) }
         });
         let added = self.collect(sale, &wishes.collect::<Vec<_>>()).await;
-        assert!(added.iter().all(|reply| matches!(reply, Collected::Added { .. })));
         assert_in_proportion("checkouts", BATCH, &self.collecting.work());
+
+        let own: Vec<_> = added.iter().map(attempt).collect();
+        let settled = self.settle(sale, &own).await;
+        assert!(settled.iter().all(|reply| matches!(reply, Settled::Now(_))));
+        let work = self.settling.work();
+        assert_in_proportion("purchases of what was written here", BATCH, &work);
+        let is_read = work.iter().any(|table| table.relation.starts_with("checkout_"));
+        assert_eq!(is_read, self.settling.mode != Mode::AtOnce, "{work:?}");
 
         let open: Vec<_> = rows.clone().map(|(_, row)| attempt_id(ATTEMPTS + row + 3)).collect();
         let settled = self.settle(sale, &open).await;
@@ -253,6 +259,11 @@ impl Readers {
         let items = chunk.fetch_all(self.database.pool()).await.unwrap();
         assert_eq!(i64::try_from(items.len()), Ok(BATCH));
     }
+}
+
+fn attempt(collected: &Collected) -> AttemptId {
+    let Collected::Added { attempt, .. } = collected else { panic!("{collected:?}") };
+    *attempt
 }
 
 fn grown_buyer(row: i64) -> String {

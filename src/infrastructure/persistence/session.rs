@@ -59,7 +59,7 @@ struct Batch<'a, T: BatchTransaction> {
 impl<T: BatchTransaction> Batch<'_, T> {
     async fn run(&self, connection: &mut PgConnection) -> Result<Vec<T::Reply>, DatabaseError> {
         let company = self.database.company();
-        let mode = if company.is_here() { Mode::Among } else { Mode::AtOnce };
+        let mode = if company.is_in_the_way() { Mode::Among } else { Mode::AtOnce };
         match self.transaction.run(connection, self.sale, self.requests, mode).await {
             // A lock that was not had in time would not be had with other locks in hand either.
             Err(error) if error.class() == ErrorClass::Transient && !error.is_lock_wait() => {

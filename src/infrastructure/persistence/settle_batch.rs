@@ -6,206 +6,35 @@
 //! 2. Let [`settle`] decide.
 //! 3. Write, with conditions: the buyer's row as it was read, pieces left for all that is sold. Fewer rows than decided
 //!    mean that somebody was faster: the statement fails as a whole.
+//!
+//! Where this instance has written all of the checkouts itself ([`own_writes`](super::own_writes)) and is alone, the first
+//! step is left out: it decides on what it remembers, under the same conditions.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
 
-use super::baskets::lines_by_attempt;
 use super::batches::{BatchTransaction, Mode};
 use super::database::Database;
 use super::error::DatabaseError;
 use super::metrics::Statement;
 use super::outcomes;
 use super::partitions::{Partitions, Statements, sql};
-use super::settle_rows::{Decided, ReadBuyer, SaleRow, WrittenStock};
+use super::settle_rows::{Basis, Decided, KnownBuyer, SaleRow, Time, Written};
+use super::settle_sql;
 use crate::application::ports::{Decision, Settled, StockFacts};
 use crate::domain::checkout::Line;
-use crate::domain::ids::{AttemptId, ItemNo, SaleId};
+use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::domain::sale::{SaleState, SaleWindow};
 use crate::domain::settlement::{Allowance, Request, settle};
 
-/// Attempts are looked up before the lock because they never change.
-const LOCK_BUYERS: &str = r#"
-    SELECT count(*)
-    FROM (
-        SELECT c.user_id
-        FROM unnest($2::bigint[]) AS t(attempt_id)
-        CROSS JOIN LATERAL (
-            SELECT user_id FROM checkout_attempts{of_sale}
-            WHERE sale_id = $1 AND id = t.attempt_id
-            OFFSET 0
-        ) AS c
-        ORDER BY c.user_id COLLATE "C"
-        OFFSET 0
-    ) AS a
-    CROSS JOIN LATERAL (
-        SELECT 1 FROM buyers{of_sale}
-        WHERE sale_id = $1 AND user_id = a.user_id
-        OFFSET 0
-        FOR NO KEY UPDATE
-    ) AS b
-"#;
-
-/// The aggregate over `item` is complete, and so all locks are held where it locks, before the outer row reads the clock.
-macro_rules! read {
-    ($lock:literal) => {
-        concat!(
-            r"
-    WITH buyer AS MATERIALIZED (
-        SELECT t.attempt_id, b.*
-        FROM unnest($2::bigint[]) AS t(attempt_id)
-        CROSS JOIN LATERAL (
-            SELECT user_id FROM checkout_attempts{of_sale}
-            WHERE sale_id = $1 AND id = t.attempt_id
-            OFFSET 0
-        ) AS c
-        CROSS JOIN LATERAL (
-            SELECT user_id, ctid AS place, version, open_attempt, bought, buyer_limit
-            FROM buyers{of_sale}
-            WHERE sale_id = $1 AND user_id = c.user_id
-            OFFSET 0
-        ) AS b
-    ), basket AS MATERIALIZED (
-        SELECT b.attempt_id, l.item_no, l.quantity
-        FROM buyer AS b
-        CROSS JOIN LATERAL (
-            SELECT item_no, quantity, added_at FROM checkout_items{of_sale}
-            WHERE sale_id = $1 AND attempt_id = b.attempt_id
-            OFFSET 0
-        ) AS l
-        ORDER BY l.added_at, l.item_no
-    ), item AS MATERIALIZED (
-        SELECT i.item_no, i.place, i.stock, i.sold
-        FROM (SELECT DISTINCT item_no FROM basket ORDER BY item_no OFFSET 0) AS t
-        CROSS JOIN LATERAL (
-            SELECT item_no, ctid AS place, stock, sold FROM item_stock{of_sale}
-            WHERE sale_id = $1 AND item_no = t.item_no AND sold < stock
-            OFFSET 0
-            ",
-            $lock,
-            r"
-        ) AS i
-    )
-    SELECT s.starts_at, s.ends_at, s.generation, clock_timestamp() AS now,
-           i.items, i.item_places, i.stock, i.sold,
-           b.attempts, b.users, b.places, b.versions, b.open, b.bought, b.limits,
-           l.line_attempts, l.line_items, l.line_quantities
-    FROM (
-        SELECT coalesce(array_agg(item_no), '{}') AS items,
-               coalesce(array_agg(place), '{}') AS item_places,
-               coalesce(array_agg(stock), '{}') AS stock,
-               coalesce(array_agg(sold), '{}') AS sold
-        FROM item
-    ) AS i
-    CROSS JOIN (
-        SELECT coalesce(array_agg(attempt_id), '{}') AS attempts,
-               coalesce(array_agg(user_id), '{}') AS users,
-               coalesce(array_agg(place), '{}') AS places,
-               coalesce(array_agg(version), '{}') AS versions,
-               coalesce(array_agg(open_attempt), '{}') AS open,
-               coalesce(array_agg(bought), '{}') AS bought,
-               coalesce(array_agg(buyer_limit), '{}') AS limits
-        FROM buyer
-    ) AS b
-    CROSS JOIN (
-        SELECT coalesce(array_agg(attempt_id), '{}') AS line_attempts,
-               coalesce(array_agg(item_no), '{}') AS line_items,
-               coalesce(array_agg(quantity), '{}') AS line_quantities
-        FROM basket
-    ) AS l
-    CROSS JOIN sales AS s
-    WHERE s.id = $1
-"
-        )
-    };
-}
-
-pub(crate) const READ: &str = read!("");
-const READ_AND_LOCK_ITEMS: &str = read!("FOR NO KEY UPDATE");
-
-/// Buyers by their bytes, then items by their numbers: `held` is complete before the first item is touched.
-macro_rules! write {
-    ($wanted:literal, $meets:literal) => {
-        concat!(
-            r"
-    WITH buyer AS (
-        UPDATE buyers{of_sale} AS b
-        SET bought = b.bought + t.pieces, version = b.version + 1,
-            open_attempt = CASE WHEN b.open_attempt = t.closes THEN NULL ELSE b.open_attempt END
-        FROM unnest($2::tid[], $3::text[], $4::bigint[], $5::int[], $6::bigint[])
-            AS t(place, user_id, version, pieces, closes)
-        WHERE b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1
-          AND b.version = t.version AND b.bought + t.pieces <= b.buyer_limit
-        RETURNING 1
-    ), held AS MATERIALIZED (
-        SELECT count(*) = cardinality($3) AS as_decided FROM buyer
-    ), item AS (
-        UPDATE item_stock{of_sale} AS i
-        SET sold = i.sold + t.pieces
-        FROM held CROSS JOIN (
-            ",
-            $wanted,
-            r"
-        ) AS t
-        WHERE held.as_decided AND i.sold + t.pieces <= i.stock
-          AND ",
-            $meets,
-            r"
-        RETURNING i.item_no, i.stock, i.sold
-    ), outcome AS (
-        INSERT INTO purchases{of_sale}
-            (sale_id, attempt_id, user_id, purchased_at, total_purchased, failed_count)
-        SELECT $1, t.attempt_id, t.user_id, $10, t.total, t.failed
-        FROM unnest($11::bigint[], $12::text[], $13::int[], $14::int[])
-            AS t(attempt_id, user_id, total, failed)
-    ), line AS (
-        INSERT INTO purchase_items{of_sale} (sale_id, attempt_id, item_no, quantity, outcome)
-        SELECT $1, t.attempt_id, t.item_no, t.quantity, t.outcome
-        FROM unnest($15::bigint[], $16::int[], $17::int[], $18::text[])
-            AS t(attempt_id, item_no, quantity, outcome)
-    ), written AS MATERIALIZED (
-        SELECT coalesce(array_agg(item_no), '{}') AS items,
-               coalesce(array_agg(stock), '{}') AS stock,
-               coalesce(array_agg(sold), '{}') AS sold
-        FROM item
-    )
-    SELECT w.items, w.stock, w.sold,
-           hold_batch($1, h.as_decided AND cardinality(w.items) = cardinality($8)) AS held
-    FROM held AS h CROSS JOIN written AS w
-"
-        )
-    };
-}
-
-pub(crate) const WRITE: &str = write!(
-    "SELECT * FROM unnest($7::tid[], $8::int[], $9::int[]) AS t(place, item_no, pieces)",
-    "i.ctid = t.place AND i.item_no = t.item_no AND i.sale_id + 0 = $1"
-);
-/// Where others sell the same items, their rows lie elsewhere by now. Found by their keys they are waited for and sold as
-/// they are then, if enough is left. The sale's number comes with the items: beside a constant, the planner may begin
-/// with all items of the sale.
-const WRITE_AMONG: &str = write!(
-    r"SELECT $1::bigint AS sale_id, t.item_no, t.pieces
-            FROM unnest($7::tid[], $8::int[], $9::int[]) AS t(read_at, item_no, pieces)
-            OFFSET 0",
-    "i.sale_id = t.sale_id AND i.item_no = t.item_no"
-);
-
-/// The statements' places in [`Partitions`].
-const LOCK_BUYERS_AT: usize = 0;
-const READ_AT: usize = 1;
-const READ_AND_LOCK_ITEMS_AT: usize = 2;
-const WRITE_AT: usize = 3;
-const WRITE_AMONG_AT: usize = 4;
-
 /// Settles attempts, many in a transaction.
 pub(super) struct SettleBatch {
     database: Database,
-    partitions: Partitions<5>,
+    partitions: Partitions<6>,
 }
 
 #[async_trait]
@@ -224,6 +53,14 @@ impl BatchTransaction for SettleBatch {
         let statements = self.partitions.statements(connection, sale).await;
         let statements = statements.map_err(|error| self.database.note(error.into()))?;
         let batch = Batch { database: &self.database, statements: &statements, sale, mode };
+        if mode == Mode::AtOnce
+            && let Some(remembered) = self.database.own_writes().take(sale, attempts)
+        {
+            let (basis, buyers) = Basis::remembered(remembered);
+            let buyers: Vec<&KnownBuyer> = buyers.iter().collect();
+            let mut replies = batch.settle(connection, basis, &buyers).await?;
+            return Ok(attempts.iter().map(|attempt| reply_to(*attempt, &mut replies)).collect());
+        }
         let Some(read) = batch.read(connection, attempts).await? else {
             // The sale was dropped, and with it all that its codes stood for.
             return Ok(vec![Settled::Unknown; attempts.len()]);
@@ -231,7 +68,7 @@ impl BatchTransaction for SettleBatch {
         let buyers = read.buyers()?;
         let mut replies = batch.stored(connection, &buyers).await?;
         let mut seen = BTreeSet::new();
-        let undecided: Vec<&ReadBuyer> = attempts
+        let undecided: Vec<&KnownBuyer> = attempts
             .iter()
             .filter(|attempt| !replies.contains_key(attempt) && seen.insert(**attempt))
             .filter_map(|attempt| buyers.get(attempt))
@@ -249,23 +86,14 @@ impl BatchTransaction for SettleBatch {
 
 impl SettleBatch {
     pub(super) fn new(database: Database) -> Self {
-        Self {
-            database,
-            partitions: Partitions::new([
-                LOCK_BUYERS,
-                READ,
-                READ_AND_LOCK_ITEMS,
-                WRITE,
-                WRITE_AMONG,
-            ]),
-        }
+        Self { database, partitions: Partitions::new(settle_sql::STATEMENTS) }
     }
 }
 
 /// The statements of one batch.
 struct Batch<'s> {
     database: &'s Database,
-    statements: &'s Statements<5>,
+    statements: &'s Statements<6>,
     sale: SaleId,
     mode: Mode,
 }
@@ -279,14 +107,15 @@ impl Batch<'_> {
         let numbers: BTreeSet<i64> = attempts.iter().map(|attempt| attempt.get()).collect();
         let numbers: Vec<i64> = numbers.into_iter().collect();
         let (statement, timed) = match self.mode {
-            Mode::AtOnce | Mode::Among => (READ_AT, Statement::ReadPurchases),
-            Mode::Locked => (READ_AND_LOCK_ITEMS_AT, Statement::LockItems),
+            Mode::AtOnce | Mode::Among => (settle_sql::READ_AT, Statement::ReadPurchases),
+            Mode::Locked => (settle_sql::READ_AND_LOCK_ITEMS_AT, Statement::LockItems),
         };
         if self.mode == Mode::Locked {
-            let lock = sqlx::query_scalar::<_, i64>(sql(&self.statements[LOCK_BUYERS_AT]))
-                .bind(self.sale.get())
-                .bind(&numbers)
-                .fetch_one(&mut *connection);
+            let lock =
+                sqlx::query_scalar::<_, i64>(sql(&self.statements[settle_sql::LOCK_BUYERS_AT]))
+                    .bind(self.sale.get())
+                    .bind(&numbers)
+                    .fetch_one(&mut *connection);
             self.database.time(Statement::LockBuyers, lock).await?;
         }
         let query = sqlx::query_as(sql(&self.statements[statement]));
@@ -298,7 +127,7 @@ impl Batch<'_> {
     async fn stored(
         &self,
         connection: &mut PgConnection,
-        buyers: &HashMap<AttemptId, ReadBuyer>,
+        buyers: &HashMap<AttemptId, KnownBuyer>,
     ) -> Result<HashMap<AttemptId, Settled>, DatabaseError> {
         let closed: Vec<i64> = buyers
             .values()
@@ -320,7 +149,7 @@ impl Batch<'_> {
         &self,
         connection: &mut PgConnection,
         read: &SaleRow,
-        buyers: &[&ReadBuyer],
+        buyers: &[&KnownBuyer],
     ) -> Result<HashMap<AttemptId, Settled>, DatabaseError> {
         let window = SaleWindow::new(read.starts_at, read.ends_at)
             .ok_or(DatabaseError::Unreadable("sales"))?;
@@ -333,33 +162,50 @@ impl Batch<'_> {
             return Ok(buyers.iter().map(|buyer| (buyer.attempt, closed.clone())).collect());
         }
 
-        let mut lines =
-            lines_by_attempt(&read.line_attempts, &read.line_items, &read.line_quantities);
+        self.settle(connection, read.basis(), buyers).await
+    }
+
+    async fn settle(
+        &self,
+        connection: &mut PgConnection,
+        mut basis: Basis,
+        buyers: &[&KnownBuyer],
+    ) -> Result<HashMap<AttemptId, Settled>, DatabaseError> {
         let requests: Vec<Request> = buyers
             .iter()
-            .map(|buyer| request(buyer, lines.remove(&buyer.attempt.get()).unwrap_or_default()))
+            .map(|buyer| {
+                request(buyer, basis.lines.remove(&buyer.attempt.get()).unwrap_or_default())
+            })
             .collect();
-        let on_shelf = read.on_shelf().map(|(item, left)| (ItemNo(item), left)).collect();
         let allowances = buyers.iter().map(|buyer| {
             let allowance = Allowance { bought: buyer.bought, limit: buyer.buyer_limit };
             (buyer.user.clone(), allowance)
         });
-        let settlement = settle(on_shelf, allowances.collect(), &requests);
-        let decided = Decided { buyers, requests: &requests, read, settlement: &settlement };
-        let stock = self.write(connection, &decided).await?;
-        Ok(replies(&decided, &stock))
+        let settlement = settle(basis.shelf.clone(), allowances.collect(), &requests);
+        let decided =
+            Decided { buyers, requests: &requests, basis: &basis, settlement: &settlement };
+        let written = self.write(connection, &decided).await?;
+        // In a transaction it is not committed yet.
+        if self.mode != Mode::Locked {
+            self.learn(&decided, &written);
+        }
+        Ok(replies(&decided, &written))
     }
 
     async fn write(
         &self,
         connection: &mut PgConnection,
         decided: &Decided<'_>,
-    ) -> Result<WrittenStock, DatabaseError> {
+    ) -> Result<Written, DatabaseError> {
         let stock = decided.stock();
         let buyers = decided.buyers();
         let outcomes = decided.outcomes();
         let lines = decided.lines();
-        let statement = if self.mode == Mode::Among { WRITE_AMONG_AT } else { WRITE_AT };
+        let statement = match (decided.basis.time, self.mode) {
+            (Time::Unread, _) => settle_sql::WRITE_UNREAD_AT,
+            (Time::Read(_), Mode::Among) => settle_sql::WRITE_AMONG_AT,
+            (Time::Read(_), Mode::AtOnce | Mode::Locked) => settle_sql::WRITE_AT,
+        };
         let query = sqlx::query_as(sql(&self.statements[statement]))
             .bind(self.sale.get())
             .bind(&buyers.places)
@@ -369,8 +215,12 @@ impl Batch<'_> {
             .bind(&buyers.closes)
             .bind(&stock.places)
             .bind(&stock.items)
-            .bind(&stock.pieces)
-            .bind(decided.read.now)
+            .bind(&stock.pieces);
+        let query = match decided.basis.time {
+            Time::Read(now) => query.bind(now),
+            Time::Unread => query.bind(decided.basis.generation),
+        };
+        let query = query
             .bind(&outcomes.attempts)
             .bind(&outcomes.users)
             .bind(&outcomes.totals)
@@ -381,20 +231,28 @@ impl Batch<'_> {
             .bind(&lines.fates);
         self.database.time(Statement::WritePurchases, query.fetch_one(connection)).await
     }
+
+    /// What was seen or made sold out stays so.
+    fn learn(&self, decided: &Decided<'_>, written: &Written) {
+        let lines = decided.requests.iter().flat_map(|request| &request.lines);
+        let seen =
+            lines.map(|line| line.item).filter(|item| !decided.basis.shelf.contains_key(item));
+        let own_writes = self.database.own_writes();
+        own_writes.learn(self.sale, decided.basis.generation, seen.chain(written.gone()));
+    }
 }
 
-fn request(buyer: &ReadBuyer, lines: Vec<Line>) -> Request {
+fn request(buyer: &KnownBuyer, lines: Vec<Line>) -> Request {
     Request { attempt: buyer.attempt, buyer: buyer.user.clone(), lines }
 }
 
-fn replies(decided: &Decided<'_>, stock: &WrittenStock) -> HashMap<AttemptId, Settled> {
-    let Decided { buyers, requests, read, settlement } = *decided;
-    let sold_now = stock.by_item();
-    let not_sold_out: HashSet<i32> = read.items.iter().copied().collect();
+fn replies(decided: &Decided<'_>, written: &Written) -> HashMap<AttemptId, Settled> {
+    let Decided { buyers, requests, basis, settlement } = *decided;
+    let sold_now = written.by_item();
     let mut replies = HashMap::with_capacity(requests.len());
     for (buyer, request) in buyers.iter().zip(requests) {
         let lines = settlement.decided.get(&request.attempt).cloned().unwrap_or_default();
-        let mut facts = StockFacts { generation: read.generation, ..StockFacts::default() };
+        let mut facts = StockFacts { generation: basis.generation, ..StockFacts::default() };
         for settled in &lines {
             let item = settled.line.item;
             if let Some((stock, sold)) = sold_now.get(&item.0) {
@@ -402,7 +260,7 @@ fn replies(decided: &Decided<'_>, stock: &WrittenStock) -> HashMap<AttemptId, Se
                 if sold == stock {
                     facts.sold_out.push(item);
                 }
-            } else if !not_sold_out.contains(&item.0) {
+            } else if !basis.shelf.contains_key(&item) {
                 facts.sold_out.push(item);
             }
         }
@@ -410,11 +268,11 @@ fn replies(decided: &Decided<'_>, stock: &WrittenStock) -> HashMap<AttemptId, Se
         let settled = Settled::Now(Decision {
             outcome: Arc::new(Outcome {
                 buyer: request.buyer.clone(),
-                purchased_at: read.now,
+                purchased_at: written.now,
                 lines,
             }),
             facts,
-            version: read.now.timestamp_micros(),
+            version: written.now.timestamp_micros(),
             bought: buyer.bought + bought,
         });
         replies.insert(request.attempt, settled);
@@ -531,6 +389,23 @@ mod tests {
     #[tokio::test]
     async fn among_others_a_batch_loses_where_they_leave_nothing() {
         assert_eq!(beside_a_sale(1, Mode::Among).await, (true, 1));
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_sold_out_is_sold_again_after_a_restock() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::unique(1)).await;
+        let mut attempts = Vec::new();
+        for name in ["ann", "bob", "eve"] {
+            attempts.push(scene.attempt(name, &[(1, 1)]).await);
+        }
+        let fate = async |attempt| scene.decided(attempt).await.outcome.lines[0].fate;
+        let before = [fate(attempts[0]).await, fate(attempts[1]).await];
+        shop.execute("UPDATE item_stock SET stock = 2").await;
+        shop.execute("UPDATE sales SET generation = generation + 1").await;
+
+        assert_eq!(before, [Fate::Sold, Fate::SoldOut]);
+        assert_eq!(fate(attempts[2]).await, Fate::Sold);
     }
 
     #[tokio::test]

@@ -1,16 +1,19 @@
-//! A batch of purchases between its rows: what was locked, and what is written, column by column.
+//! A batch of purchases between its rows: what it is decided on, and what is written, column by column.
 
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 
+use super::baskets::lines_by_attempt;
 use super::error::DatabaseError;
+use super::own_writes::Remembered;
 use super::place::Place;
+use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo};
 use crate::domain::purchase::{Fate, SettledLine};
-use crate::domain::settlement::{Request, Settlement};
+use crate::domain::settlement::{Request, Settlement, Shelf};
 
-/// What a batch is decided on, column by column: the sale as of now; the wanted items that are not sold out, by number; the
+/// What was read for a batch, column by column: the sale as of now; the wanted items that are not sold out, by number; the
 /// attempts with their buyers; the attempts' lines.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct SaleRow {
@@ -18,7 +21,7 @@ pub(super) struct SaleRow {
     pub(super) ends_at: DateTime<Utc>,
     pub(super) generation: i64,
     pub(super) now: DateTime<Utc>,
-    pub(super) items: Vec<i32>,
+    items: Vec<i32>,
     item_places: Vec<Place>,
     stock: Vec<i32>,
     sold: Vec<i32>,
@@ -29,17 +32,18 @@ pub(super) struct SaleRow {
     open: Vec<Option<i64>>,
     bought: Vec<i32>,
     limits: Vec<i32>,
-    pub(super) line_attempts: Vec<i64>,
-    pub(super) line_items: Vec<i32>,
-    pub(super) line_quantities: Vec<i32>,
+    line_attempts: Vec<i64>,
+    line_items: Vec<i32>,
+    line_quantities: Vec<i32>,
 }
 
-/// A buyer's row as it was read, for one attempt.
+/// A buyer's row as it was read or remembered, for one attempt.
 #[derive(Debug)]
-pub(super) struct ReadBuyer {
+pub(super) struct KnownBuyer {
     pub(super) attempt: AttemptId,
     pub(super) user: BuyerId,
-    place: Place,
+    /// Where the row lies; one that is remembered is found by its key.
+    place: Option<Place>,
     version: i64,
     pub(super) open_attempt: Option<i64>,
     pub(super) bought: i32,
@@ -48,17 +52,17 @@ pub(super) struct ReadBuyer {
 
 impl SaleRow {
     /// Buyers by attempt.
-    pub(super) fn buyers(&self) -> Result<HashMap<AttemptId, ReadBuyer>, DatabaseError> {
+    pub(super) fn buyers(&self) -> Result<HashMap<AttemptId, KnownBuyer>, DatabaseError> {
         let rows =
             self.attempts.iter().zip(&self.users).zip(self.places.iter().zip(&self.versions));
         let states = self.open.iter().zip(self.bought.iter().zip(&self.limits));
         rows.zip(states)
             .map(|(((attempt, user), (place, version)), (open, (bought, limit)))| {
                 let attempt = AttemptId::new(*attempt)?;
-                let buyer = ReadBuyer {
+                let buyer = KnownBuyer {
                     attempt,
                     user: BuyerId::parse(user).ok()?,
-                    place: *place,
+                    place: Some(*place),
                     version: *version,
                     open_attempt: *open,
                     bought: *bought,
@@ -70,22 +74,86 @@ impl SaleRow {
             .ok_or(DatabaseError::Unreadable("buyers"))
     }
 
-    /// Pieces left, by item.
-    pub(super) fn on_shelf(&self) -> impl Iterator<Item = (i32, i32)> {
+    /// All of it, for the decision.
+    pub(super) fn basis(&self) -> Basis {
+        let items = self.items.iter().copied().map(ItemNo);
         let left = self.stock.iter().zip(&self.sold).map(|(stock, sold)| stock - sold);
-        self.items.iter().copied().zip(left)
+        Basis {
+            lines: lines_by_attempt(&self.line_attempts, &self.line_items, &self.line_quantities),
+            shelf: items.clone().zip(left).collect(),
+            places: items.zip(self.item_places.iter().copied()).collect(),
+            time: Time::Read(self.now),
+            generation: self.generation,
+        }
     }
 }
 
-/// The items that were sold from, as they are now.
+/// What a batch is decided on.
+#[derive(Debug)]
+pub(super) struct Basis {
+    /// By attempt.
+    pub(super) lines: HashMap<i64, Vec<Line>>,
+    /// Pieces left. What is not on it is sold out.
+    pub(super) shelf: Shelf,
+    /// Where items' rows lie; those of items that were not read are found by their keys.
+    places: HashMap<ItemNo, Place>,
+    pub(super) time: Time,
+    pub(super) generation: i64,
+}
+
+/// When a batch is decided, by the database's clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Time {
+    /// It was read with all the rest.
+    Read(DateTime<Utc>),
+    /// The statement that writes reads it.
+    Unread,
+}
+
+impl Basis {
+    /// A decision on what is remembered, with its buyers. How much is left nobody knows, only what is sold out: so there is
+    /// enough of all else, until it is written.
+    pub(super) fn remembered(remembered: Remembered) -> (Self, Vec<KnownBuyer>) {
+        let Remembered { checkouts, sold_out, generation } = remembered;
+        let (mut lines, mut shelf) = (HashMap::new(), Shelf::new());
+        let mut buyers = Vec::with_capacity(checkouts.len());
+        for checkout in checkouts {
+            let attempt = checkout.attempt.get();
+            let items = checkout.lines.iter().map(|line| line.item);
+            shelf
+                .extend(items.filter(|item| !sold_out.contains(item)).map(|item| (item, i32::MAX)));
+            buyers.push(KnownBuyer {
+                attempt: checkout.attempt,
+                user: checkout.buyer,
+                place: None,
+                version: checkout.version,
+                open_attempt: Some(attempt),
+                bought: checkout.bought,
+                buyer_limit: checkout.limit,
+            });
+            lines.insert(attempt, checkout.lines);
+        }
+        let basis = Self { lines, shelf, places: HashMap::new(), time: Time::Unread, generation };
+        (basis, buyers)
+    }
+}
+
+/// What was written: when, and the items that were sold from, as they are now.
 #[derive(Debug, sqlx::FromRow)]
-pub(super) struct WrittenStock {
+pub(super) struct Written {
+    pub(super) now: DateTime<Utc>,
     items: Vec<i32>,
     stock: Vec<i32>,
     sold: Vec<i32>,
 }
 
-impl WrittenStock {
+impl Written {
+    /// Items of which the last piece was sold.
+    pub(super) fn gone(&self) -> impl Iterator<Item = ItemNo> {
+        let counts = self.items.iter().zip(self.stock.iter().zip(&self.sold));
+        counts.filter(|(_, (stock, sold))| stock == sold).map(|(item, _)| ItemNo(*item))
+    }
+
     /// Stock and pieces sold, by item.
     pub(super) fn by_item(&self) -> HashMap<i32, (i32, i32)> {
         let counts = self.stock.iter().copied().zip(self.sold.iter().copied());
@@ -96,9 +164,9 @@ impl WrittenStock {
 /// All that a decision is written from.
 #[derive(Clone, Copy)]
 pub(super) struct Decided<'a> {
-    pub(super) buyers: &'a [&'a ReadBuyer],
+    pub(super) buyers: &'a [&'a KnownBuyer],
     pub(super) requests: &'a [Request],
-    pub(super) read: &'a SaleRow,
+    pub(super) basis: &'a Basis,
     pub(super) settlement: &'a Settlement,
 }
 
@@ -138,19 +206,18 @@ impl<'a> Decided<'a> {
     /// By number.
     pub(super) fn stock(&self) -> StockColumns {
         let mut columns = StockColumns::default();
-        for (item, place) in self.read.items.iter().zip(&self.read.item_places) {
-            if let Some(pieces) = self.settlement.sold.get(&ItemNo(*item)) {
-                columns.places.push(*place);
-                columns.items.push(*item);
-                columns.pieces.push(*pieces);
-            }
+        let sold: BTreeMap<_, _> = self.settlement.sold.iter().collect();
+        for (item, pieces) in sold {
+            columns.places.extend(self.basis.places.get(item));
+            columns.items.push(item.0);
+            columns.pieces.push(*pieces);
         }
         columns
     }
 
     /// Every buyer once, by the bytes of their ids; also who bought nothing: the attempt is closed all the same.
     pub(super) fn buyers(&self) -> BuyerColumns<'a> {
-        let mut rows: BTreeMap<&'a str, (&'a ReadBuyer, Option<i64>)> = BTreeMap::new();
+        let mut rows: BTreeMap<&'a str, (&'a KnownBuyer, Option<i64>)> = BTreeMap::new();
         for buyer in self.buyers {
             let closes = buyer.open_attempt.filter(|open| *open == buyer.attempt.get());
             let (_, row) = rows.entry(buyer.user.as_str()).or_insert((*buyer, None));
@@ -158,7 +225,7 @@ impl<'a> Decided<'a> {
         }
         let mut columns = BuyerColumns::default();
         for (user, (buyer, closes)) in rows {
-            columns.places.push(buyer.place);
+            columns.places.extend(buyer.place);
             columns.users.push(user);
             columns.versions.push(buyer.version);
             columns.pieces.push(self.settlement.bought.get(&buyer.user).copied().unwrap_or(0));

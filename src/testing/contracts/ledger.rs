@@ -29,6 +29,7 @@ macro_rules! ledger_contract {
             a_buyer_twice_in_one_batch_has_one_limit
             batches_of_two_instances_that_share_every_item_are_all_settled
             what_a_checkout_acknowledged_before_the_outcome_is_in_it
+            what_another_instance_did_meanwhile_is_in_the_decision
             a_later_commit_for_a_buyer_has_a_larger_version
         }
     };
@@ -273,6 +274,20 @@ pub(crate) async fn what_a_checkout_acknowledged_before_the_outcome_is_in_it(
         }
     });
     join_all(races).await;
+}
+
+pub(crate) async fn what_another_instance_did_meanwhile_is_in_the_decision(world: &dyn ShopWorld) {
+    let here = Scene::open(world, Terms::unique(4)).await;
+    let there = here.elsewhere().await;
+    let ann = here.attempt("ann", &[(1, 1)]).await;
+    there.added("ann", 2, 1).await;
+    let bob = here.attempt("bob", &[(3, 1), (4, 1)]).await;
+    there.decided(there.attempt("eve", &[(3, 1)]).await).await;
+
+    let (ann, bob) = (here.decided(ann).await, here.decided(bob).await);
+
+    assert_eq!(fates(&ann.outcome), [(1, Fate::Sold), (2, Fate::Sold)]);
+    assert_eq!(fates(&bob.outcome), [(3, Fate::SoldOut), (4, Fate::Sold)]);
 }
 
 pub(crate) async fn a_later_commit_for_a_buyer_has_a_larger_version(world: &dyn ShopWorld) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make run` and `make test` need and this machine lacks, with its package manager.
 #
-#   install-services.sh [postgres] [redis] [promtool]     postgres and redis when nothing is named
+#   install-services.sh [postgres] [redis] [promtool] [faketime]     postgres and redis when nothing is named
 #
 # Programs only: no system service is started, now or at the next boot. What is here already, and new enough, is not touched.
 
@@ -17,7 +17,7 @@ missing=()
 
 give_up() {
   say "$@"
-  [ "${missing[*]}" != promtool ] || exit 1 # one can live without it
+  case ${missing[*]} in promtool | faketime) exit 1 ;; esac # one can live without it
   cat >&2 <<'EOF_HELP'
 install: What helps: install PostgreSQL 15 or newer (its server programs) and Redis 7.0 or newer by hand;
 install: or let `make run` use servers that you have: export DATABASE_URL and REDIS_URL;
@@ -46,9 +46,10 @@ quietly() {
   return "$code"
 }
 
-is_here() { # postgres|redis|promtool
+is_here() { # postgres|redis|promtool|faketime
   case $1 in
     promtool) command -v promtool >/dev/null ;;
+    faketime) compgen -G '/usr/lib*/*/faketime/libfaketime.so.1' >/dev/null || compgen -G '/usr/lib*/faketime/libfaketime.so.1' >/dev/null ;;
     *) scripts/services.sh check "$1" 2>/dev/null ;;
   esac
 }
@@ -88,6 +89,7 @@ with_apt() {
       postgres) packages+=(postgresql) units+=(postgresql) ;;
       redis) packages+=(redis-server) units+=(redis-server) ;;
       promtool) packages+=(prometheus) units+=(prometheus) ;;
+      faketime) packages+=(libfaketime) ;;
     esac
   done
   forbid_starts
@@ -95,7 +97,7 @@ with_apt() {
   quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get update || say "apt-get update failed: trying all the same"
   quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${packages[@]}" || return 1
   # Debian's packages enable their services for the next boot. Nobody asked for that.
-  if [ -d /run/systemd/system ]; then
+  if [ -d /run/systemd/system ] && [ ${#units[@]} -gt 0 ]; then
     quietly as_root systemctl disable "${units[@]}" || say "could not disable for the next boot: ${units[*]}"
   fi
 }
@@ -109,6 +111,7 @@ with_dnf() {
       postgres) quietly as_root dnf install -y postgresql-server ;;
       redis) quietly as_root dnf install -y redis || quietly as_root dnf install -y valkey-compat-redis ;;
       promtool) quietly as_root dnf install -y golang-github-prometheus ;;
+      faketime) quietly as_root dnf install -y libfaketime ;;
     esac || return 1
   done
 }
@@ -120,6 +123,7 @@ with_apk() {
       postgres) packages+=(postgresql) ;;
       redis) packages+=(redis) ;;
       promtool) packages+=(prometheus) ;;
+      faketime) packages+=(libfaketime) ;;
     esac
   done
   quietly as_root apk add "${packages[@]}"
@@ -132,6 +136,7 @@ with_brew() {
       postgres) packages+=(postgresql@16) ;;
       redis) packages+=(redis) ;;
       promtool) packages+=(prometheus) ;;
+      faketime) packages+=(libfaketime) ;;
     esac
   done
   quietly brew install "${packages[@]}"
@@ -142,9 +147,9 @@ with_brew() {
 [ $# -gt 0 ] || set -- postgres redis
 for what in "$@"; do
   case $what in
-    postgres | redis | promtool) is_here "$what" || missing+=("$what") ;;
+    postgres | redis | promtool | faketime) is_here "$what" || missing+=("$what") ;;
     *)
-      say "knows postgres, redis and promtool, not $what"
+      say "knows postgres, redis, promtool and faketime, not $what"
       exit 2
       ;;
   esac

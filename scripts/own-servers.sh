@@ -95,3 +95,8 @@ start_servers() {
   . "$folder/exports"
   export -n DATABASE_URL REDIS_URL
 }
+
+# For the instance whose clock is off, in the chaos.
+install_faketime() {
+  scripts/install-services.sh faketime || say "WARNING: libfaketime is not to be had here: no instance's clock is off"
+}

@@ -60,6 +60,7 @@ check_compose() {
 
 make_folder
 install_servers
+install_faketime
 check_scripts
 check_monitoring
 check_compose

@@ -15,6 +15,7 @@ mod harness;
 mod bad_http;
 mod bad_input;
 mod board;
+mod chaos;
 mod checkout;
 mod cli;
 mod clock;

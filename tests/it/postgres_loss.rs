@@ -1,18 +1,11 @@
 //! PostgreSQL dies and comes back.
 
 use crate::harness::storm::assert_on_record;
+use crate::harness::trouble::{CUT_SESSIONS, NO_ROOM, READ_ONLY, ROOM, WRITABLE};
 use crate::harness::{Answer, Storm, World, until};
 
 /// Unique items of a rush.
 const ITEMS: usize = 100;
-
-const RELOAD: &str = "SELECT pg_reload_conf()";
-/// Nothing that a sale writes can be added to any more.
-const NO_ROOM: &str = "
-    CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
-    CREATE TRIGGER no_room BEFORE INSERT ON purchases FOR EACH ROW EXECUTE FUNCTION no_room();
-    CREATE TRIGGER no_room BEFORE INSERT ON checkout_items FOR EACH ROW EXECUTE FUNCTION no_room()";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_postgresql_costs_no_acknowledged_purchase_and_no_restart() {
@@ -52,9 +45,7 @@ async fn cut_sessions_are_replaced_without_anybody_noticing() {
 
     for quarter in 1..=3 {
         storm.has_sold(ITEMS / 4 * quarter).await;
-        let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        sqlx::query(cut).execute(world.pool()).await.unwrap();
+        sqlx::query(CUT_SESSIONS).execute(world.pool()).await.unwrap();
     }
 
     let receipts = storm.receipts().await;
@@ -89,14 +80,8 @@ async fn while_postgresql_takes_no_writes_everybody_is_told_so_and_then_served()
     let world = World::plan(2).private_postgres().start().await;
     let sale = world.create_sale("--items 10").await;
     let code = world.at(0).collects(&sale, "early", "1").await;
-    let trouble: [(&[&'static str], &[&'static str]); 2] = [
-        // A primary that has become a standby, and a disk without room.
-        (
-            &["ALTER SYSTEM SET default_transaction_read_only = on", RELOAD],
-            &["ALTER SYSTEM RESET default_transaction_read_only", RELOAD],
-        ),
-        (&[NO_ROOM], &["DROP FUNCTION no_room CASCADE"]),
-    ];
+    let trouble: [(&[&'static str], &[&'static str]); 2] =
+        [(&READ_ONLY, &WRITABLE), (&[NO_ROOM], &[ROOM])];
 
     for (begin, end) in trouble {
         for statement in begin {

@@ -7,6 +7,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::time::Instant;
 
 use crate::harness::storm::assert_on_record;
+use crate::harness::trouble::{REDIS_REFUSES, all_keys, put_back, tell_redis};
 use crate::harness::{Client, Storm, World, until};
 
 /// Unique items of a rush: the sale's first ones. Behind them lie ten for the regular, and one that nobody gets.
@@ -144,21 +145,12 @@ async fn an_instance_that_starts_without_redis_sells() {
 async fn a_redis_that_refuses_is_left_alone_until_it_takes_again() {
     let world = World::plan(2).private_redis().start().await;
     let sale = world.create_sale("--items 20").await;
-    let refusals: [(&[&str], &[&str]); 3] = [
-        // No memory, a replica without a master, another password than ours.
-        (&["CONFIG SET maxmemory 1"], &["CONFIG SET maxmemory 0"]),
-        (&["REPLICAOF 127.0.0.1 1"], &["REPLICAOF NO ONE"]),
-        (
-            &["CONFIG SET requirepass changed", "CLIENT KILL TYPE normal SKIPME yes"],
-            &["CONFIG SET requirepass \"\""],
-        ),
-    ];
     let mut redis = world.redis().await;
     let mut items = 1..=20;
 
-    for (refuse, take) in refusals {
+    for (refuse, take) in REDIS_REFUSES {
         for command in refuse {
-            tell(&mut redis, command).await;
+            tell_redis(&mut redis, command).await;
         }
         until("its refusals are told", async || redis_is_up(&world, 0.0).await).await;
         for instance in [0, 1, 0, 1] {
@@ -166,7 +158,7 @@ async fn a_redis_that_refuses_is_left_alone_until_it_takes_again() {
             world.at(instance).buys(&sale, &format!("buyer-{item}"), &item).await;
         }
         for command in take {
-            tell(&mut redis, command).await;
+            tell_redis(&mut redis, command).await;
         }
         until("it takes again", async || redis_is_up(&world, 1.0).await).await;
     }
@@ -220,26 +212,6 @@ async fn run_of_server(redis: &mut MultiplexedConnection) -> Option<String> {
     run.map(|run| run.trim().to_owned())
 }
 
-/// Every key with its time to live in milliseconds and its value, as a replica or a file would have them.
-async fn all_keys(redis: &mut MultiplexedConnection) -> Vec<(String, i64, Vec<u8>)> {
-    let keys: Vec<String> = redis.keys("*").await.unwrap();
-    let mut all = Vec::new();
-    for key in keys {
-        let ttl: i64 = redis.pttl(&key).await.unwrap();
-        let value: Option<Vec<u8>> = redis::cmd("DUMP").arg(&key).query_async(redis).await.unwrap();
-        all.extend(value.map(|value| (key, ttl, value)));
-    }
-    all
-}
-
-async fn put_back(redis: &mut MultiplexedConnection, keys: &[(String, i64, Vec<u8>)]) {
-    for (key, ttl, value) in keys {
-        let mut restore = redis::cmd("RESTORE");
-        restore.arg(key).arg(ttl).arg(value).arg("REPLACE");
-        let () = restore.query_async(redis).await.unwrap();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_told_to_leave_redis_alone_sells_without_it() {
     let world = World::plan(1).private_redis().set("redis.circuit.mode", "open").start().await;
@@ -254,14 +226,6 @@ async fn whoever_is_told_to_leave_redis_alone_sells_without_it() {
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.unwrap();
     assert!(keys.iter().all(|key| key.ends_with("probe")), "{keys:?}");
     world.verify().await;
-}
-
-/// Says it to Redis in words.
-async fn tell(redis: &mut MultiplexedConnection, words: &str) {
-    let mut words = words.split(' ').map(|word| word.trim_matches('"'));
-    let mut command = redis::cmd(words.next().unwrap());
-    command.arg(words.collect::<Vec<_>>());
-    let _: redis::Value = command.query_async(redis).await.unwrap();
 }
 
 async fn regular_buys_ten(client: &Client, sale: &str) {

@@ -7,6 +7,8 @@
 //! 3. Write. Every buyer's row with its version as it was read: another version means that somebody was faster, and the
 //!    statement fails as a whole. So it does for a buyer who had no row and whom somebody else has given one.
 //!
+//! A buyer who is alone is taken for somebody new, who has nothing that could be read: that is one statement.
+//!
 //! What was written is remembered ([`own_writes`](super::own_writes)), so that the purchase need not read it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -18,6 +20,7 @@ use sqlx::PgConnection;
 use super::attempt_ids::AttemptIds;
 use super::baskets::lines_by_attempt;
 use super::batches::{BatchTransaction, Mode};
+use super::collect_sql;
 use super::database::Database;
 use super::error::DatabaseError;
 use super::metrics::Statement;
@@ -29,115 +32,11 @@ use crate::domain::checkout::{Change, Line, Standing};
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::sale::{SaleState, SaleWindow};
 
-const LOCK_BUYERS: &str = r"
-    SELECT count(*)
-    FROM unnest($2::text[]) AS t(user_id)
-    CROSS JOIN LATERAL (
-        SELECT 1 FROM buyers{of_sale}
-        WHERE sale_id = $1 AND user_id = t.user_id
-        OFFSET 0
-        FOR NO KEY UPDATE
-    ) AS b
-";
-
-/// One row of arrays, because a row each costs both sides more than what is in it.
-pub(crate) const READ: &str = r"
-    WITH buyer AS MATERIALIZED (
-        SELECT b.*
-        FROM unnest($2::text[]) AS t(user_id)
-        CROSS JOIN LATERAL (
-            SELECT user_id, ctid AS place, version, open_attempt, bought FROM buyers{of_sale}
-            WHERE sale_id = $1 AND user_id = t.user_id
-            OFFSET 0
-        ) AS b
-    )
-    SELECT s.starts_at, s.ends_at, s.buyer_limit, s.generation, clock_timestamp() AS now,
-           g.sold_out, b.users, b.places, b.versions, b.open, b.bought,
-           l.attempts, l.items, l.quantities
-    FROM sales AS s
-    CROSS JOIN (
-        SELECT coalesce(array_agg(t.item_no), '{}') AS sold_out
-        FROM unnest($3::int[]) AS t(item_no)
-        CROSS JOIN LATERAL (
-            SELECT 1 FROM item_stock{of_sale}
-            WHERE sale_id = $1 AND item_no = t.item_no AND sold >= stock
-            OFFSET 0
-        ) AS gone
-    ) AS g
-    CROSS JOIN (
-        SELECT coalesce(array_agg(user_id), '{}') AS users,
-               coalesce(array_agg(place), '{}') AS places,
-               coalesce(array_agg(version), '{}') AS versions,
-               coalesce(array_agg(open_attempt), '{}') AS open,
-               coalesce(array_agg(bought), '{}') AS bought
-        FROM buyer
-    ) AS b
-    CROSS JOIN (
-        SELECT coalesce(array_agg(l.open_attempt), '{}') AS attempts,
-               coalesce(array_agg(l.item_no), '{}') AS items,
-               coalesce(array_agg(l.quantity), '{}') AS quantities
-        FROM (
-            SELECT b.open_attempt, l.item_no, l.quantity
-            FROM buyer AS b
-            CROSS JOIN LATERAL (
-                SELECT item_no, quantity, added_at FROM checkout_items{of_sale}
-                WHERE sale_id = $1 AND attempt_id = b.open_attempt
-                OFFSET 0
-            ) AS l
-            ORDER BY l.added_at, l.item_no
-            OFFSET 0
-        ) AS l
-    ) AS l
-    WHERE s.id = $1
-";
-
-/// Rows that were there before rows that are new, each by the buyers' bytes: no two batches wait for each other in a circle.
-/// A line that was not there when the buyer was read is inserted without a look: where somebody else has added the same item
-/// meanwhile, the buyer's version is another one, and `hold_batch` has failed the statement before any line is inserted.
-pub(crate) const WRITE: &str = r"
-    WITH old_buyer AS (
-        UPDATE buyers{of_sale} AS b
-        SET open_attempt = t.attempt_id, version = $18
-        FROM unnest($3::tid[], $4::text[], $5::bigint[], $6::bigint[])
-            AS t(place, user_id, version, attempt_id)
-        WHERE b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1
-          AND b.version = t.version
-        RETURNING 1
-    ), held AS MATERIALIZED (
-        SELECT count(*) = cardinality($4) AS as_decided FROM old_buyer
-    ), new_buyer AS (
-        INSERT INTO buyers{of_sale} (sale_id, user_id, open_attempt, bought, buyer_limit, version)
-        SELECT $1, t.user_id, t.attempt_id, 0, $2, $18
-        FROM held CROSS JOIN unnest($7::text[], $8::bigint[]) AS t(user_id, attempt_id)
-        WHERE held.as_decided
-    ), attempt AS (
-        INSERT INTO checkout_attempts{of_sale} (sale_id, id, user_id, created_at)
-        SELECT $1, t.id, t.user_id, $9
-        FROM unnest($10::bigint[], $11::text[]) AS t(id, user_id)
-    ), new_line AS (
-        INSERT INTO checkout_items{of_sale} (sale_id, attempt_id, item_no, quantity, added_at)
-        SELECT $1, t.attempt_id, t.item_no, t.quantity, $9
-        FROM unnest($12::bigint[], $13::int[], $14::int[]) AS t(attempt_id, item_no, quantity)
-    ), old_line AS (
-        INSERT INTO checkout_items{of_sale} (sale_id, attempt_id, item_no, quantity, added_at)
-        SELECT $1, t.attempt_id, t.item_no, t.quantity, $9
-        FROM unnest($15::bigint[], $16::int[], $17::int[]) AS t(attempt_id, item_no, quantity)
-        ON CONFLICT (sale_id, attempt_id, item_no) DO UPDATE
-        SET quantity = EXCLUDED.quantity
-    )
-    SELECT hold_batch($1, as_decided) FROM held
-";
-
-/// The statements' places in [`Partitions`].
-const LOCK_BUYERS_AT: usize = 0;
-const READ_AT: usize = 1;
-const WRITE_AT: usize = 2;
-
 /// Collects lines, many in a transaction.
 pub(super) struct CollectBatch {
     database: Database,
     ids: AttemptIds,
-    partitions: Partitions<3>,
+    partitions: Partitions<4>,
 }
 
 /// The sale as of now, the buyers that have a row, and the lines of their open attempts, column by column.
@@ -157,6 +56,14 @@ struct SaleRow {
     attempts: Vec<i64>,
     items: Vec<i32>,
     quantities: Vec<i32>,
+}
+
+/// The first checkout of a buyer, as it was written.
+#[derive(Debug, sqlx::FromRow)]
+struct FirstRow {
+    buyer_limit: i32,
+    generation: i64,
+    version: i64,
 }
 
 /// What a buyer has, and what this batch makes of it.
@@ -200,6 +107,12 @@ impl BatchTransaction for CollectBatch {
         let statements = self.partitions.statements(connection, sale_id).await;
         let statements = statements.map_err(|error| self.database.note(error.into()))?;
         let batch = Batch { database: &self.database, statements: &statements, sale_id };
+        if mode == Mode::AtOnce
+            && let [only] = requests
+            && let Some(collected) = self.collect_first(connection, &batch, only).await?
+        {
+            return Ok(vec![collected]);
+        }
         let buyers = requests.iter().map(|request| &request.buyer);
         let mut baskets: Baskets<'_> =
             buyers.map(|buyer| (buyer.as_str(), Basket::of(buyer))).collect();
@@ -233,15 +146,50 @@ impl BatchTransaction for CollectBatch {
 
 impl CollectBatch {
     pub(super) fn new(database: Database) -> Self {
-        let partitions = Partitions::new([LOCK_BUYERS, READ, WRITE]);
+        let partitions = Partitions::new(collect_sql::STATEMENTS);
         Self { database, ids: AttemptIds::default(), partitions }
+    }
+
+    /// Takes somebody who is alone for somebody new, in one round trip in place of two; `None` where that is not so, or
+    /// anything else is in the way: then nothing has happened.
+    async fn collect_first(
+        &self,
+        connection: &mut PgConnection,
+        batch: &Batch<'_>,
+        wanted: &Collect,
+    ) -> Result<Option<Collected>, DatabaseError> {
+        if self.database.own_writes().knows(batch.sale_id, &wanted.buyer) {
+            return Ok(None);
+        }
+        let ids = self.ids.take(1, connection, self.database.company()).await;
+        let ids = ids.map_err(|error| self.database.note(error))?;
+        let Some(attempt) = ids.first() else {
+            return Ok(None);
+        };
+        let Some(first) = batch.write_first(connection, wanted, *attempt).await? else {
+            return Ok(None);
+        };
+        let standing = Standing { lines: vec![wanted.line], bought: 0 };
+        let own_writes = self.database.own_writes();
+        own_writes.learn(batch.sale_id, first.generation, []);
+        own_writes.remember([OpenCheckout {
+            sale: batch.sale_id,
+            attempt: *attempt,
+            buyer: wanted.buyer.clone(),
+            version: first.version,
+            bought: 0,
+            limit: first.buyer_limit,
+            lines: standing.lines.clone(),
+        }]);
+        let (change, version) = (Change::Added, first.version);
+        Ok(Some(Collected::Added { attempt: *attempt, standing, change, version }))
     }
 }
 
 /// The statements of one batch.
 struct Batch<'s> {
     database: &'s Database,
-    statements: &'s Statements<3>,
+    statements: &'s Statements<4>,
     sale_id: SaleId,
 }
 
@@ -252,9 +200,10 @@ impl Batch<'_> {
         baskets: &Baskets<'_>,
     ) -> Result<(), DatabaseError> {
         let users: Vec<&str> = baskets.keys().copied().collect();
-        let query = sqlx::query_scalar::<_, i64>(sql(&self.statements[LOCK_BUYERS_AT]))
-            .bind(self.sale_id.get())
-            .bind(users);
+        let query =
+            sqlx::query_scalar::<_, i64>(sql(&self.statements[collect_sql::LOCK_BUYERS_AT]))
+                .bind(self.sale_id.get())
+                .bind(users);
         self.database.time(Statement::LockBuyers, query.fetch_one(connection)).await?;
         Ok(())
     }
@@ -268,7 +217,7 @@ impl Batch<'_> {
         let users: Vec<&str> = baskets.keys().copied().collect();
         let wanted: BTreeSet<i32> = requests.iter().map(|request| request.line.item.0).collect();
         let wanted: Vec<i32> = wanted.into_iter().collect();
-        let query = sqlx::query_as(sql(&self.statements[READ_AT]))
+        let query = sqlx::query_as(sql(&self.statements[collect_sql::READ_AT]))
             .bind(self.sale_id.get())
             .bind(users)
             .bind(wanted);
@@ -290,6 +239,21 @@ impl Batch<'_> {
         Ok(sale)
     }
 
+    async fn write_first(
+        &self,
+        connection: &mut PgConnection,
+        wanted: &Collect,
+        attempt: AttemptId,
+    ) -> Result<Option<FirstRow>, DatabaseError> {
+        let query = sqlx::query_as(sql(&self.statements[collect_sql::WRITE_FIRST_AT]))
+            .bind(self.sale_id.get())
+            .bind(wanted.buyer.as_str())
+            .bind(attempt.get())
+            .bind(wanted.line.item.0)
+            .bind(wanted.line.quantity.get());
+        self.database.time(Statement::WriteCheckouts, query.fetch_optional(connection)).await
+    }
+
     async fn write(
         &self,
         connection: &mut PgConnection,
@@ -300,7 +264,7 @@ impl Batch<'_> {
         if columns.new_lines.attempts.is_empty() && columns.old_lines.attempts.is_empty() {
             return Ok(());
         }
-        let query = sqlx::query_scalar::<_, bool>(sql(&self.statements[WRITE_AT]))
+        let query = sqlx::query_scalar::<_, bool>(sql(&self.statements[collect_sql::WRITE_AT]))
             .bind(self.sale_id.get())
             .bind(sale.buyer_limit)
             .bind(&columns.old_places)
@@ -326,6 +290,8 @@ impl Batch<'_> {
     fn remember(&self, sale: &SaleRow, baskets: Baskets<'_>) {
         let own_writes = self.database.own_writes();
         own_writes.learn(self.sale_id, sale.generation, sale.sold_out.iter().copied().map(ItemNo));
+        let known = baskets.values().filter(|basket| basket.row.is_some());
+        own_writes.meet(self.sale_id, known.map(|basket| basket.buyer));
         let written = baskets.into_values().filter(|basket| !basket.set.is_empty());
         own_writes.remember(written.filter_map(|basket| {
             Some(OpenCheckout {
@@ -521,6 +487,33 @@ mod tests {
         assert_eq!(attempts(&replies).len(), 2);
         let standing = scene.added("ann", 2, 1).await.standing;
         assert_eq!(standing.lines, [line(1, 5), line(3, 4), line(2, 1)]);
+    }
+
+    #[tokio::test]
+    async fn who_comes_alone_for_the_first_time_gets_what_everybody_gets() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(3, 9)).await;
+        shop.execute("UPDATE item_stock SET sold = stock WHERE item_no = 3").await;
+        let alone = async |who, item, pieces| {
+            collected(&shop, scene.sale, &[(who, item, pieces)]).await.remove(0)
+        };
+
+        let told = [
+            alone("ann", 1, 2).await,
+            // Nobody here has met her yet: she has a row all the same.
+            alone("ann", 2, 1).await,
+            alone("bob", 3, 1).await,
+            alone("eve", 1, 11).await,
+        ];
+
+        let Collected::Added { standing, change, .. } = &told[0] else { panic!("{told:?}") };
+        assert_eq!((&standing.lines[..], *change), (&[line(1, 2)][..], Change::Added));
+        let Collected::Added { standing, .. } = &told[1] else { panic!("{told:?}") };
+        assert_eq!(standing.lines, [line(1, 2), line(2, 1)]);
+        assert!(matches!(told[2], Collected::SoldOut(_)), "{told:?}");
+        assert_eq!(told[3], Collected::OverLimit);
+        let counted = "SELECT count(*) FROM buyers";
+        assert_eq!(sqlx::query_scalar::<_, i64>(counted).fetch_one(&shop.pool).await.unwrap(), 1);
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ mod baskets;
 mod batches;
 mod checkout_book;
 mod collect_batch;
+mod collect_sql;
 mod company;
 mod database;
 mod database_clock;
@@ -53,7 +54,7 @@ mod transaction;
 
 pub(crate) use checkout_book::PostgresCheckoutBook;
 #[cfg(feature = "bench")]
-pub(crate) use collect_batch::{READ as READ_CHECKOUTS, WRITE as WRITE_CHECKOUTS};
+pub(crate) use collect_sql::{READ as READ_CHECKOUTS, WRITE as WRITE_CHECKOUTS};
 pub(crate) use database::{ConnectError, Database, Planning};
 pub(crate) use database_clock::DatabaseClock;
 #[cfg(any(test, feature = "bench"))]

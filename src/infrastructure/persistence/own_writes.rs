@@ -14,7 +14,7 @@ use lru::LruCache;
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 
-/// Open checkouts that are remembered: those of the last seconds of a rush.
+/// Open checkouts that are remembered, and buyers: those of the last seconds of a rush.
 const MAX_CHECKOUTS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
 /// Sales whose sold-out items are remembered.
 const MAX_SALES: usize = 100;
@@ -48,6 +48,7 @@ pub(super) struct Remembered {
 #[derive(Debug)]
 pub(super) struct OwnWrites {
     checkouts: Mutex<LruCache<AttemptId, OpenCheckout>>,
+    buyers: Mutex<LruCache<(SaleId, BuyerId), ()>>,
     sold_out: Mutex<HashMap<SaleId, SoldOut>>,
 }
 
@@ -60,20 +61,31 @@ struct SoldOut {
 
 impl Default for OwnWrites {
     fn default() -> Self {
-        // It grows as it is used.
-        let mut checkouts = LruCache::unbounded();
-        checkouts.resize(MAX_CHECKOUTS);
-        Self { checkouts: Mutex::new(checkouts), sold_out: Mutex::default() }
+        Self { checkouts: bounded(), buyers: bounded(), sold_out: Mutex::default() }
     }
 }
 
 impl OwnWrites {
     /// These checkouts were written, and committed.
     pub(super) fn remember(&self, written: impl IntoIterator<Item = OpenCheckout>) {
-        let mut checkouts = self.checkouts();
+        let (mut checkouts, mut buyers) = (self.checkouts(), self.buyers());
         for checkout in written {
+            buyers.put((checkout.sale, checkout.buyer.clone()), ());
             checkouts.put(checkout.attempt, checkout);
         }
+    }
+
+    /// These buyers have rows.
+    pub(super) fn meet<'b>(&self, sale: SaleId, met: impl IntoIterator<Item = &'b BuyerId>) {
+        let mut buyers = self.buyers();
+        for buyer in met {
+            buyers.put((sale, buyer.clone()), ());
+        }
+    }
+
+    /// Whether the buyer is known to have a row.
+    pub(super) fn knows(&self, sale: SaleId, buyer: &BuyerId) -> bool {
+        self.buyers().get(&(sale, buyer.clone())).is_some()
     }
 
     /// A committed statement saw that these items have no piece left.
@@ -123,9 +135,20 @@ impl OwnWrites {
         self.checkouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn buyers(&self) -> MutexGuard<'_, LruCache<(SaleId, BuyerId), ()>> {
+        self.buyers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn sold_out(&self) -> MutexGuard<'_, HashMap<SaleId, SoldOut>> {
         self.sold_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// It grows as it is used.
+fn bounded<K: std::hash::Hash + Eq, V>() -> Mutex<LruCache<K, V>> {
+    let mut cache = LruCache::unbounded();
+    cache.resize(MAX_CHECKOUTS);
+    Mutex::new(cache)
 }
 
 #[cfg(test)]
@@ -208,6 +231,7 @@ mod tests {
 
         assert_eq!(own.checkouts().len(), MAX_CHECKOUTS.get());
         assert!(own.checkouts().peek(&attempt_id(1)).is_none());
+        assert!(!own.knows(sale_id(1), &buyer("1")) && own.knows(sale_id(1), &buyer("2")));
         assert_eq!(own.sold_out().len(), 1);
     }
 }

@@ -199,8 +199,13 @@ impl Writers {
             };
             Collect { sale, buyer: buyer(&who), line: line(i32::try_from(row).unwrap(), 1) }
         });
-        let added = self.collect(sale, &wishes.collect::<Vec<_>>()).await;
+        let wishes: Vec<_> = wishes.collect();
+        let added = self.collect(sale, &wishes).await;
         assert_in_proportion("checkouts", BATCH, &self.collecting.work());
+
+        let alone = Collect { buyer: buyer(&format!("alone-{round}")), ..wishes[0].clone() };
+        self.collect(sale, &[alone]).await;
+        assert_in_proportion("checkouts of somebody who is alone", 1, &self.collecting.work());
 
         let own: Vec<_> = added.iter().map(attempt).collect();
         let settled = self.settle(sale, &own).await;

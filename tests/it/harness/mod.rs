@@ -4,7 +4,8 @@
 //! - [`program`], [`process`], [`instance`]: the binary with its environment, a child that runs it, one that serves.
 //! - [`servers`], [`database`]: PostgreSQL and Redis, shared by the tests or private to one that breaks them.
 //! - [`client`], [`wire`]: well-behaved HTTP, and bytes on a socket for all the rest.
-//! - [`storm`]: buyers who never give up. [`locks`], [`metrics`], [`dice`], [`eventually`]: small tools.
+//! - [`storm`]: buyers who never give up. [`trouble`], [`proxy`]: what makes servers and the ways to them fail.
+//! - [`locks`], [`metrics`], [`dice`], [`eventually`]: small tools.
 
 pub(crate) mod client;
 pub(crate) mod database;
@@ -18,6 +19,7 @@ pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod servers;
 pub(crate) mod storm;
+pub(crate) mod trouble;
 pub(crate) mod wire;
 pub(crate) mod world;
 

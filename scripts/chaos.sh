@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# `make chaos`: buyers run against three instances while every part dies in turn, as seeds say; then what they were told is
+# held against PostgreSQL's tables. SEED is the first seed (1), ROUNDS how many follow (20), each about three minutes.
+#
+# On servers of its own, below one temporary folder, gone at the end. The table is on standard error; docs/reliability.md
+# tells how to read it. The history of a run that broke a promise is kept in CHAOS_HISTORY, a folder, if that is set.
+
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+readonly name=chaos stop_seconds=30
+# shellcheck source=scripts/own-servers.sh
+. scripts/own-servers.sh
+
+make_folder
+install_servers
+install_faketime
+obey
+
+start_servers
+export FLASH_SALE_TEST_DATABASE_URL=$DATABASE_URL FLASH_SALE_TEST_REDIS_URL=$REDIS_URL
+export FLASH_SALE_TEST_SERVICES=$PWD/scripts/services.sh
+
+TMPDIR=$folder/t run cargo test --locked --release --test it chaos::many_seeds -- --exact --ignored --nocapture

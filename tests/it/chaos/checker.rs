@@ -1,0 +1,362 @@
+//! Holds the clients' history against PostgreSQL's tables, by plain SQL and without any code of the service.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::PgPool;
+
+use super::history::{Asked, Event, Told};
+
+/// What must not be, counted. All of it is nothing where every promise was kept.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Findings {
+    /// Pieces sold beyond an item's stock, or counted otherwise than they are owned.
+    pub(crate) oversold: i64,
+    /// Pieces that were acknowledged and that the buyer does not own.
+    pub(crate) lost: i64,
+    /// Pieces that buyers own beyond their limit.
+    pub(crate) beyond_limit: i64,
+    /// Purchases that were told different outcomes.
+    pub(crate) contradictions: usize,
+    /// Acknowledged lines that are in no outcome of their code.
+    pub(crate) forgotten_lines: usize,
+    /// Seconds in which items were refused as sold out that could be bought later, item by item.
+    pub(crate) stranded: f64,
+    /// Answers that the contract does not know.
+    pub(crate) strange: BTreeSet<String>,
+}
+
+impl Findings {
+    /// Whether nothing was found.
+    pub(crate) fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "oversold {}, lost {}, beyond the limit {}, contradictions {}, forgotten lines {}, stranded {:.3} item-s, \
+             strange answers {:?}",
+            self.oversold,
+            self.lost,
+            self.beyond_limit,
+            self.contradictions,
+            self.forgotten_lines,
+            self.stranded,
+            self.strange
+        )
+    }
+}
+
+/// What PostgreSQL has of a sale.
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    /// Stock and pieces sold, by item.
+    stock: BTreeMap<String, (i64, i64)>,
+    /// Pieces sold by buyer and item, line by line.
+    sold: Vec<(String, String, i64)>,
+}
+
+/// Reads them as of one moment.
+pub(crate) async fn books(pool: &PgPool, sale: &str) -> Books {
+    let mut reading = pool.begin().await.unwrap();
+    let snapshot = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+    sqlx::query(snapshot).execute(&mut *reading).await.unwrap();
+    let stock: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT i.item_id, s.stock::bigint, s.sold::bigint
+         FROM item_stock AS s JOIN items AS i USING (sale_id, item_no) JOIN sales ON sales.id = sale_id
+         WHERE sales.public_id = $1",
+    )
+    .bind(sale)
+    .fetch_all(&mut *reading)
+    .await
+    .unwrap();
+    let sold = sqlx::query_as(
+        "SELECT p.user_id, i.item_id, l.quantity::bigint
+         FROM purchases AS p JOIN purchase_items AS l USING (sale_id, attempt_id)
+         JOIN items AS i USING (sale_id, item_no) JOIN sales ON sales.id = sale_id
+         WHERE sales.public_id = $1 AND l.outcome = 'sold'",
+    )
+    .bind(sale)
+    .fetch_all(&mut *reading)
+    .await
+    .unwrap();
+    let stock = stock.into_iter().map(|(item, stock, sold)| (item, (stock, sold))).collect();
+    Books { stock, sold }
+}
+
+impl Books {
+    /// Pieces that nobody has bought.
+    pub(crate) fn left(&self) -> i64 {
+        self.stock.values().map(|(stock, sold)| stock - sold).sum()
+    }
+}
+
+/// All that is wrong. The history must have been taken before the books.
+pub(crate) fn check(history: &[Event], books: &Books, limit: i64) -> Findings {
+    let outcomes = outcomes(history);
+    Findings {
+        oversold: oversold(books),
+        lost: lost(&outcomes, books),
+        beyond_limit: beyond_limit(books, limit),
+        contradictions: outcomes.values().filter(|outcome| outcome.told.len() > 1).count(),
+        forgotten_lines: forgotten_lines(history, &outcomes),
+        stranded: stranded(history, &outcomes),
+        strange: strange(history),
+    }
+}
+
+/// What was told of one code.
+struct Outcome<'a> {
+    buyer: &'a str,
+    /// When anybody first asked for it.
+    first_asked_at: Duration,
+    /// Status and body, each once.
+    told: BTreeSet<(u16, &'a str)>,
+    /// Items and pieces of the first answer for good.
+    sold: Vec<(String, i64)>,
+    failed: Vec<String>,
+}
+
+/// By code; also codes that got no answer for good.
+fn outcomes(history: &[Event]) -> BTreeMap<&str, Outcome<'_>> {
+    let mut outcomes: BTreeMap<&str, Outcome<'_>> = BTreeMap::new();
+    for event in history {
+        let Asked::Purchase { code } = &event.asked else { continue };
+        let outcome = outcomes.entry(code).or_insert_with(|| Outcome {
+            buyer: &event.buyer,
+            first_asked_at: event.sent_at,
+            told: BTreeSet::new(),
+            sold: Vec::new(),
+            failed: Vec::new(),
+        });
+        outcome.first_asked_at = outcome.first_asked_at.min(event.sent_at);
+        let Some(told) = event.told.as_ref().filter(|told| told.is_outcome()) else { continue };
+        if outcome.told.is_empty() {
+            outcome.sold = lines(told, "purchased_items");
+            outcome.failed =
+                lines(told, "failed_items").into_iter().map(|(item, _)| item).collect();
+        }
+        outcome.told.insert((told.status, &told.body));
+    }
+    outcomes
+}
+
+fn lines(told: &Told, field: &str) -> Vec<(String, i64)> {
+    let lines = told.at(field);
+    let lines = lines.as_array().into_iter().flatten();
+    lines.map(|line| (text(&line["id"]), line["quantity"].as_i64().unwrap_or(0))).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The row, the lines and the stock of each item must agree.
+fn oversold(books: &Books) -> i64 {
+    let mut owned: BTreeMap<&str, i64> = BTreeMap::new();
+    for (_, item, pieces) in &books.sold {
+        *owned.entry(item).or_default() += pieces;
+    }
+    let items = books.stock.iter().map(|(item, (stock, sold))| {
+        let owned = owned.get(item.as_str()).copied().unwrap_or(0);
+        (owned - stock).max(0) + (owned - sold).abs()
+    });
+    items.sum()
+}
+
+/// Acknowledged pieces by buyer and item, against what is owned: a buyer may have several codes, each counts once.
+fn lost(outcomes: &BTreeMap<&str, Outcome<'_>>, books: &Books) -> i64 {
+    let mut missing: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+    for outcome in outcomes.values() {
+        for (item, pieces) in &outcome.sold {
+            *missing.entry((outcome.buyer, item)).or_default() += pieces;
+        }
+    }
+    for (buyer, item, pieces) in &books.sold {
+        *missing.entry((buyer, item)).or_default() -= pieces;
+    }
+    missing.values().map(|pieces| (*pieces).max(0)).sum()
+}
+
+fn beyond_limit(books: &Books, limit: i64) -> i64 {
+    let mut owned: BTreeMap<&str, i64> = BTreeMap::new();
+    for (buyer, _, pieces) in &books.sold {
+        *owned.entry(buyer).or_default() += pieces;
+    }
+    owned.values().map(|pieces| (pieces - limit).max(0)).sum()
+}
+
+/// What was acknowledged before anybody asked to buy the code must be in what the code came to.
+fn forgotten_lines(history: &[Event], outcomes: &BTreeMap<&str, Outcome<'_>>) -> usize {
+    let mut forgotten = BTreeSet::new();
+    for event in history {
+        let (Asked::Checkout { item, .. }, Some(told)) = (&event.asked, &event.told) else {
+            continue;
+        };
+        let code = told.code();
+        let Some(outcome) = outcomes.get(code.as_str()) else { continue };
+        let is_in_time = event.ended_at <= outcome.first_asked_at;
+        if told.status == 200 && is_in_time && !outcome.told.is_empty() {
+            let is_there =
+                outcome.sold.iter().any(|(sold, _)| sold == item) || outcome.failed.contains(item);
+            if !is_there {
+                forgotten.insert((code, item));
+            }
+        }
+    }
+    forgotten.len()
+}
+
+/// An item that was told to be sold out, and of which somebody bought a piece who asked for it only later, was not.
+fn stranded(history: &[Event], outcomes: &BTreeMap<&str, Outcome<'_>>) -> f64 {
+    let mut refused_at: BTreeMap<&str, Duration> = BTreeMap::new();
+    for event in history {
+        if let (Asked::Checkout { item, .. }, Some(told)) = (&event.asked, &event.told)
+            && ["item_sold_out", "sale_sold_out"].contains(&told.code().as_str())
+        {
+            let first = refused_at.entry(item).or_insert(event.ended_at);
+            *first = (*first).min(event.ended_at);
+        }
+    }
+    let mut sold_at: BTreeMap<&str, Duration> = BTreeMap::new();
+    for outcome in outcomes.values() {
+        for (item, _) in &outcome.sold {
+            let last = sold_at.entry(item).or_default();
+            *last = (*last).max(outcome.first_asked_at);
+        }
+    }
+    let items = refused_at.iter().filter_map(|(item, refused)| {
+        let stranded = sold_at.get(item)?.checked_sub(*refused)?;
+        Some(stranded.as_secs_f64())
+    });
+    items.fold(0.0, |sum, stranded| sum + stranded)
+}
+
+/// Whatever is neither an answer of the contract to such a request, nor a request to try again.
+fn strange(history: &[Event]) -> BTreeSet<String> {
+    const KNOWN: [(u16, &str); 7] = [
+        (409, "item_sold_out"),
+        (409, "sale_sold_out"),
+        (409, "items_already_sold"),
+        (409, "purchase_in_progress"),
+        (400, "user_limit_exceeded"),
+        (503, "unavailable"),
+        (503, "overloaded"),
+    ];
+    let told = history.iter().filter_map(|event| event.told.as_ref());
+    let strange = told.filter(|told| told.status != 200).filter(|told| {
+        let code = told.code();
+        !KNOWN.contains(&(told.status, code.as_str()))
+    });
+    strange.map(|told| format!("{} {}", told.status, told.body)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A checkout that was answered, at this second.
+    fn collected(at: u64, buyer: &str, item: &str, code: &str) -> Event {
+        let body = format!(r#"{{"code":"{code}"}}"#);
+        event(at, buyer, Asked::Checkout { item: item.to_owned(), quantity: 1 }, (200, body))
+    }
+
+    fn sold_out(at: u64, item: &str) -> Event {
+        let body = r#"{"code":"item_sold_out"}"#.to_owned();
+        event(at, "late", Asked::Checkout { item: item.to_owned(), quantity: 1 }, (409, body))
+    }
+
+    /// A purchase of one piece each of some items.
+    fn bought(at: u64, buyer: &str, code: &str, items: &[&str]) -> Event {
+        let lines: Vec<_> =
+            items.iter().map(|item| format!(r#"{{"id":"{item}","quantity":1}}"#)).collect();
+        let body = format!(r#"{{"purchased_items":[{}],"failed_items":[]}}"#, lines.join(","));
+        event(at, buyer, Asked::Purchase { code: code.to_owned() }, (200, body))
+    }
+
+    fn event(at: u64, buyer: &str, asked: Asked, (status, body): (u16, String)) -> Event {
+        let (sent_at, ended_at) = (Duration::from_secs(at), Duration::from_secs(at));
+        let told = Some(Told { status, body });
+        Event { sent_at, ended_at, instance: 0, buyer: buyer.to_owned(), asked, told }
+    }
+
+    /// Two items with a stock of two, and who owns pieces of them.
+    fn own(sold: &[(&str, &str)]) -> Books {
+        let of = |item: &str| sold.iter().filter(|(_, of)| *of == item).count();
+        let stock = ["1", "2"].map(|item| (item.to_owned(), (2, i64::try_from(of(item)).unwrap())));
+        let sold = sold.iter().map(|(who, item)| ((*who).to_owned(), (*item).to_owned(), 1));
+        Books { stock: stock.into(), sold: sold.collect() }
+    }
+
+    fn found(history: &[Event], sold: &[(&str, &str)]) -> Findings {
+        check(history, &own(sold), 2)
+    }
+
+    #[test]
+    fn where_all_is_well_nothing_is_found() {
+        let history = [
+            collected(1, "ann", "1", "A"),
+            bought(2, "ann", "A", &["1"]),
+            bought(3, "ann", "A", &["1"]),
+            collected(3, "bob", "1", "B"),
+            bought(4, "bob", "B", &["1"]),
+            sold_out(5, "1"),
+        ];
+        // Somebody else hung up, and owns what they never heard of.
+        let found = found(&history, &[("ann", "1"), ("bob", "1"), ("eve", "2")]);
+        assert!(found.are_none(), "{found}");
+    }
+
+    #[test]
+    fn what_was_acknowledged_and_is_not_owned_is_lost() {
+        let history = [bought(1, "ann", "A", &["1"]), bought(2, "ann", "B", &["1"])];
+        assert_eq!(found(&history, &[("ann", "1"), ("bob", "1")]).lost, 1);
+    }
+
+    #[test]
+    fn a_piece_too_much_is_oversold_for_its_item_and_its_buyer() {
+        let found = found(&[], &[("ann", "1"), ("ann", "1"), ("ann", "1")]);
+        assert_eq!((found.oversold, found.beyond_limit), (1, 1));
+    }
+
+    #[test]
+    fn rows_that_do_not_agree_with_their_lines_are_found() {
+        let mut books = own(&[("ann", "1")]);
+        books.stock.insert("2".to_owned(), (2, 1));
+        assert_eq!(check(&[], &books, 2).oversold, 1);
+    }
+
+    #[test]
+    fn another_answer_to_a_repeat_is_a_contradiction() {
+        let history = [bought(1, "ann", "A", &["1"]), bought(2, "ann", "A", &["2"])];
+        assert_eq!(found(&history, &[("ann", "1")]).contradictions, 1);
+    }
+
+    #[test]
+    fn a_line_that_was_acknowledged_in_time_is_in_the_outcome() {
+        let purchase = bought(5, "ann", "A", &["1"]);
+        let lines =
+            |at| [collected(1, "ann", "1", "A"), collected(at, "ann", "2", "A"), purchase.clone()];
+        assert_eq!(found(&lines(4), &[("ann", "1")]).forgotten_lines, 1);
+        assert_eq!(found(&lines(6), &[("ann", "1")]).forgotten_lines, 0);
+    }
+
+    #[test]
+    fn an_item_that_was_refused_and_then_sold_was_stranded_meanwhile() {
+        let history = [sold_out(3, "1"), sold_out(4, "1"), bought(10, "ann", "A", &["1"])];
+        let found = found(&history, &[("ann", "1")]);
+        assert!((found.stranded - 7.0).abs() < 0.001, "{found}");
+    }
+
+    #[test]
+    fn an_answer_that_the_contract_does_not_know_is_strange() {
+        let wish = Asked::Checkout { item: "1".to_owned(), quantity: 1 };
+        let broken = event(1, "ann", wish, (500, r#"{"code":"internal"}"#.to_owned()));
+        assert_eq!(found(&[broken], &[]).strange.len(), 1);
+    }
+}

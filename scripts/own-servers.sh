@@ -96,7 +96,8 @@ start_servers() {
   export -n DATABASE_URL REDIS_URL
 }
 
-# For the instance whose clock is off, in the chaos.
-install_faketime() {
+# For the instance whose clock is off, and the one that restarts behind a load balancer.
+install_for_chaos() {
   scripts/install-services.sh faketime || say "WARNING: libfaketime is not to be had here: no instance's clock is off"
+  scripts/install-services.sh haproxy || say "WARNING: haproxy is not to be had here: no rolling restart behind it"
 }

@@ -60,7 +60,7 @@ check_compose() {
 
 make_folder
 install_servers
-install_faketime
+install_for_chaos
 check_scripts
 check_monitoring
 check_compose

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use nix::sys::signal::Signal;
+
 use crate::harness::{Answer, Client, World, at_once, until};
 
 /// How often something was refused, by sale, operation and reason.
@@ -61,6 +63,42 @@ async fn refusals_are_written_while_the_service_runs() {
     }
 
     until("refusals are on record", async || on_record(&world).await == totals(&told)).await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_costs_the_last_refusals_alone_and_counts_none_twice() {
+    let mut world = World::of(2).await;
+    let sale = world.create_sale("--items 1").await;
+    world.at(0).buys(&sale, "ann", "1").await;
+    let refuse = async |client: Client| {
+        let answer = client.checkout(&sale, "bob", "1").await;
+        Told { sale: sale.clone(), operation: "checkout", answer }
+    };
+    let mut told = Vec::new();
+    for number in 0..40 {
+        told.push(refuse(world.at(number % 2).clone()).await);
+    }
+    until("refusals are on record", async || on_record(&world).await == totals(&told)).await;
+    let written: i64 = totals(&told).into_values().sum();
+
+    for _ in 0..40 {
+        told.push(refuse(world.at(0).clone()).await);
+    }
+    let mut killed = world.instances.remove(0);
+    killed.process.signal(Signal::SIGKILL);
+    killed.process.exit().await;
+    // The other one and a new one write theirs; each of these must be there once.
+    world.start(1).await;
+    let since: Vec<Told> =
+        vec![refuse(world.at(0).clone()).await, refuse(world.at(1).clone()).await];
+    world.stop().await;
+
+    let on_record: i64 = on_record(&world).await.into_values().sum();
+    let answered: i64 = totals(&told).into_values().sum();
+    let after: i64 = totals(&since).into_values().sum();
+    assert!(on_record >= written + after, "{on_record} of {written} and {after}");
+    assert!(on_record <= answered + after, "{on_record} of {answered} and {after}");
     world.verify().await;
 }
 

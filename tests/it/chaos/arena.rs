@@ -50,6 +50,11 @@ pub(crate) struct Arena {
 impl Arena {
     /// Brings everything up.
     pub(crate) async fn open() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// The same, with other values for configuration keys.
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         let (postgres, server) = PrivateServers::postgres();
         let (redis, redis_url) = PrivateServers::redis();
         let database = Database::create(&server).await;
@@ -57,6 +62,7 @@ impl Arena {
             .variable("DATABASE_URL", &database.url)
             .variable("REDIS_URL", &redis_url)
             .set("redis.key_prefix", &format!("it-{}:", Uuid::now_v7().simple()));
+        let direct = settings.iter().fold(direct, |direct, (key, value)| direct.set(key, value));
         let mut stations = Vec::new();
         for _ in 0..INSTANCES {
             stations.push(Station::start(&direct, &database, &redis_url).await);
@@ -72,6 +78,12 @@ impl Arena {
     /// Runs the binary to its end, beside the instances; its documents.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Vec<serde_json::Value> {
         self.direct.run(arguments).await.succeeded().documents()
+    }
+
+    /// Creates a sale; its id.
+    pub(crate) async fn create_sale(&self, options: &[&str]) -> String {
+        let created = self.run(&[&["sale", "create"], options].concat()).await.remove(0);
+        created["sale_id"].as_str().unwrap().to_owned()
     }
 
     /// Our own way to the database.
@@ -102,6 +114,11 @@ impl Arena {
         let connect = async || client.get_multiplexed_async_connection().await.ok();
         eventually("redis answers", connect).await
     }
+}
+
+/// Where nobody listens now.
+pub(crate) fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 impl Station {

@@ -282,7 +282,8 @@ mod tests {
     fn event(at: u64, buyer: &str, asked: Asked, (status, body): (u16, String)) -> Event {
         let (sent_at, ended_at) = (Duration::from_secs(at), Duration::from_secs(at));
         let told = Some(Told { status, body });
-        Event { sent_at, ended_at, instance: 0, buyer: buyer.to_owned(), asked, told }
+        let buyer = buyer.to_owned();
+        Event { sent_at, ended_at, instance: 0, buyer, asked, told, hung_up: false }
     }
 
     /// Two items with a stock of two, and who owns pieces of them.

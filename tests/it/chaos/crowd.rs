@@ -18,8 +18,8 @@ use crate::harness::{Client, Dice};
 const ONE_TRY: Duration = Duration::from_secs(3);
 /// Longest time that a buyer insists on an answer: longer than any fault lasts.
 const INSISTS: Duration = Duration::from_mins(2);
-/// Between two tries, and two visits.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(40), Duration::from_millis(100));
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(40);
 /// Who hangs up waits for at most so many milliseconds.
 const HANGS_UP_WITHIN: usize = 6;
 
@@ -34,6 +34,8 @@ pub(crate) struct Shop {
     pub(crate) items: usize,
     /// Pieces that a buyer may have.
     pub(crate) limit: i64,
+    /// Between two visits to a place.
+    pub(crate) pause: Duration,
     /// What is asked and told.
     pub(crate) history: History,
 }
@@ -59,7 +61,7 @@ impl Crowd {
                     let number = came.fetch_add(1, Ordering::Relaxed);
                     let name = format!("buyer-{seed}-{number}");
                     Visitor { shop: &shop, name, dice: &mut dice }.visit().await;
-                    tokio::time::sleep(PAUSES.1).await;
+                    tokio::time::sleep(shop.pause).await;
                 }
             });
         }
@@ -139,7 +141,7 @@ impl Visitor<'_> {
                 Some(told) if told.status < 500 && told.code() != "purchase_in_progress" => {
                     return told;
                 }
-                Some(_) | None => tokio::time::sleep(PAUSES.0).await,
+                Some(_) | None => tokio::time::sleep(PAUSE).await,
             }
         }
         panic!("nobody answered {asked:?} within {INSISTS:?}")
@@ -172,6 +174,7 @@ impl Shop {
             buyer: buyer.to_owned(),
             asked: asked.clone(),
             told: told.clone(),
+            hung_up: timeout < ONE_TRY,
         });
         told
     }

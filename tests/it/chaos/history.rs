@@ -21,6 +21,8 @@ pub(crate) struct Event {
     pub(crate) asked: Asked,
     /// What was answered, if anything was.
     pub(crate) told: Option<Told>,
+    /// Whether the caller would not have waited for an answer.
+    pub(crate) hung_up: bool,
 }
 
 /// A request.

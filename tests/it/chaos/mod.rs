@@ -3,6 +3,8 @@
 //!
 //! - [`fault`]: what can strike. [`arena`]: whom. [`crowd`]: buyers. [`history`]: what they were told.
 //! - [`checker`]: what must not be. [`report`]: what each fault cost.
+//! - [`rolling`]: a restart that nobody notices.
+//! - [`figures`]: how long a death is felt.
 //!
 //! Two seeds belong to every test run; `make chaos` runs more, looks at the times too, and prints the table
 //! (docs/reliability.md).
@@ -11,8 +13,10 @@ mod arena;
 mod checker;
 mod crowd;
 mod fault;
+mod figures;
 mod history;
 mod report;
+mod rolling;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +37,8 @@ const STOCK_EACH: usize = 8;
 const LIMIT: i64 = 10;
 /// Buyers at a time.
 const BUYERS: usize = 24;
+/// Between two visits to a place.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Good answers of each instance that show that it sells again.
 const ANSWERS: usize = 5;
 /// The rate before a strike is taken from so long a time.
@@ -84,7 +90,7 @@ async fn many_seeds() {
 async fn run(seed: u64, strikes: &[Strike]) -> Report {
     let mut arena = Arena::open().await;
     let history = History::begin();
-    let shop = shop(&arena, strikes, &history).await;
+    let shop = shop(&arena, STOCK_EACH * strikes.len(), &history).await;
     let crowd = Crowd::gather(&shop, seed, BUYERS);
     let mut report = Report::default();
     for strike in strikes {
@@ -103,16 +109,17 @@ async fn run(seed: u64, strikes: &[Strike]) -> Report {
     report
 }
 
-async fn shop(arena: &Arena, strikes: &[Strike], history: &History) -> Shop {
+async fn shop(arena: &Arena, stock: usize, history: &History) -> Shop {
     let (items, limit) = (ITEMS.to_string(), LIMIT.to_string());
-    let stock = (STOCK_EACH * strikes.len()).to_string();
-    let create = ["sale", "create", "--items", &items, "--stock", &stock, "--buyer-limit", &limit];
-    let created = arena.run(&create).await.remove(0);
+    let stock = stock.to_string();
+    let options = ["--items", &items, "--stock", &stock, "--buyer-limit", &limit];
+    let sale = arena.create_sale(&options).await;
     Shop {
         doors: arena.doors(),
-        sale: created["sale_id"].as_str().unwrap().to_owned(),
+        sale,
         items: ITEMS,
         limit: LIMIT,
+        pause: PAUSE,
         history: history.clone(),
     }
 }

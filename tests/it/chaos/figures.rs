@@ -1,0 +1,148 @@
+//! How long a death is felt. Times are looked at here and nowhere else: `make chaos` has the machine for itself.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::arena::Arena;
+use super::crowd::{Crowd, Shop};
+use super::history::{Event, History, Verdict};
+use super::shop;
+
+/// What is normal is taken from so long a time.
+const NORMAL: Duration = Duration::from_secs(5);
+/// Redis is away for so long.
+const AWAY: Duration = Duration::from_secs(30);
+/// Buyers at a time.
+const BUYERS: usize = 24;
+/// Pieces of each item: nothing sells out.
+const STOCK: usize = 100_000;
+
+/// Buyers without pauses, for whom nothing is sold out.
+async fn rush(arena: &Arena) -> (Shop, Crowd) {
+    let history = History::begin();
+    let shop = Shop { pause: Duration::ZERO, ..shop(arena, STOCK, &history).await };
+    let crowd = Crowd::gather(&shop, 1, BUYERS);
+    // Instances warm up.
+    tokio::time::sleep(NORMAL).await;
+    (shop, crowd)
+}
+
+/// Events of patient callers that ended between two times.
+fn between(history: &History, from: Duration, to: Duration) -> Vec<Event> {
+    let mut events = history.so_far();
+    events.retain(|event| from <= event.ended_at && event.ended_at < to && !event.hung_up);
+    events
+}
+
+/// Good answers a second.
+fn rate(history: &History, from: Duration, to: Duration) -> f64 {
+    let events = between(history, from, to);
+    let good = events.iter().filter(|event| event.verdict() != Verdict::Failed).count();
+    f64::from(u32::try_from(good).unwrap()) / to.saturating_sub(from).as_secs_f64()
+}
+
+/// Of the good answers.
+fn p99(mut events: Vec<Event>) -> Duration {
+    events.retain(|event| event.verdict() != Verdict::Failed);
+    let mut times: Vec<_> =
+        events.iter().map(|event| event.ended_at.saturating_sub(event.sent_at)).collect();
+    times.sort_unstable();
+    times.get(times.len() * 99 / 100).copied().unwrap_or(Duration::MAX)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "looks at times: run by `make chaos`"]
+async fn half_a_minute_without_redis_costs_at_most_half_of_the_speed() {
+    let arena = Arena::open().await;
+    let (shop, crowd) = rush(&arena).await;
+    let history = &shop.history;
+    let normal_from = history.now();
+    tokio::time::sleep(NORMAL).await;
+    let killed_at = history.now();
+    arena.redis.tell("kill-redis");
+    tokio::time::sleep(AWAY).await;
+    let back_at = history.now();
+    arena.redis.tell("start-redis");
+    tokio::time::sleep(NORMAL * 2).await;
+    let end = history.now();
+    crowd.disperse().await;
+
+    let normal = rate(history, normal_from, killed_at);
+    let without = rate(history, killed_at, back_at);
+    let late = between(history, killed_at + Duration::from_secs(1), back_at);
+    let failed: Vec<_> =
+        late.iter().filter(|event| event.verdict() == Verdict::Failed).take(3).collect();
+    let again = rate(history, back_at + NORMAL, end);
+    eprintln!(
+        "figure: redis killed for {AWAY:?}: {normal:.0}/s before, {without:.0}/s without it, {again:.0}/s from 5 s after \
+         its return; {} failed after the first second",
+        failed.len()
+    );
+    assert!(failed.is_empty(), "{failed:?}");
+    assert!(without >= normal / 2.0 && again >= normal * 0.9);
+    assert!(!arena.run(&["verify"]).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "looks at times: run by `make chaos`"]
+async fn a_killed_instance_is_felt_by_its_own_callers_alone() {
+    let mut arena = Arena::open().await;
+    let (shop, crowd) = rush(&arena).await;
+    let history = &shop.history;
+    let normal_from = history.now();
+    tokio::time::sleep(NORMAL).await;
+    let killed_at = history.now();
+    arena.stations[0].end(Signal::SIGKILL).await;
+    tokio::time::sleep(NORMAL).await;
+    let end = history.now();
+    arena.stations[0].start_again(&[]).await;
+    crowd.disperse().await;
+
+    let others = |from, to| {
+        let mut events = between(history, from, to);
+        events.retain(|event| event.instance != 0);
+        events
+    };
+    let normal = p99(others(normal_from, killed_at));
+    let then = p99(others(killed_at + Duration::from_secs(1), end));
+    let failed: Vec<_> = others(killed_at, end)
+        .into_iter()
+        .filter(|event| event.verdict() == Verdict::Failed)
+        .take(3)
+        .collect();
+    eprintln!(
+        "figure: one of three killed: p99 of the others {normal:?} before, {then:?} from 1 s after; {} of theirs failed",
+        failed.len()
+    );
+    assert!(failed.is_empty(), "{failed:?}");
+    assert!(then <= normal * 3 / 2 + Duration::from_millis(5));
+    assert!(!arena.run(&["verify"]).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "looks at times: run by `make chaos`"]
+async fn postgresql_sells_again_two_seconds_after_it_takes_connections() {
+    let arena = Arena::open().await;
+    let (shop, crowd) = rush(&arena).await;
+    let history = &shop.history;
+    let mut longest = Duration::ZERO;
+    for restart in [&["restart-postgres"][..], &["kill-postgres", "start-postgres"]] {
+        for verb in restart {
+            arena.postgres.tell(verb);
+        }
+        let accepts_at = history.now();
+        tokio::time::sleep(NORMAL).await;
+        let sold = history.so_far().into_iter().filter(|event| {
+            event.sent_at >= accepts_at && event.verdict() == Verdict::Acknowledged
+        });
+        let first = sold.map(|event| event.ended_at).min().unwrap();
+        let took = first.saturating_sub(accepts_at);
+        eprintln!("figure: {restart:?}: sells {took:?} after it takes connections");
+        longest = longest.max(took);
+    }
+    crowd.disperse().await;
+
+    assert!(longest <= Duration::from_secs(2), "{longest:?}");
+    assert!(!arena.run(&["verify"]).await.is_empty());
+}

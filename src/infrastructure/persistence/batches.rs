@@ -42,7 +42,8 @@ pub(super) trait BatchTransaction: Send + Sync + 'static {
 /// How a batch meets others that want the same rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// It reads without locks, and writes only if nobody was faster: two round trips, and no lock outlives a statement.
+    /// It reads without locks what it does not remember, and writes only if nobody was faster: one or two round trips, and
+    /// no lock outlives a statement.
     AtOnce,
     /// The same among others who want the same items: it finds these by their keys, waits for whoever is selling them, and
     /// sells what is left then.

@@ -19,7 +19,7 @@ pub fn serve_direct() -> ExitCode {
     crate::cli::run_service(crate::app::one_by_one)
 }
 
-/// What the service sends to PostgreSQL for a batch that nobody is in the way of.
+/// What the service sends to PostgreSQL for a batch that nobody is in the way of, and of which it remembers nothing.
 #[derive(Debug)]
 pub struct Statements {
     /// Reads what a batch of checkouts is decided on.

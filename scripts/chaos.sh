@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `make chaos`: buyers run against three instances while every part dies in turn, as seeds say; then what they were told is
-# held against PostgreSQL's tables. SEED is the first seed (1), ROUNDS how many follow (20), each about three minutes.
+# held against PostgreSQL's tables. SEED is the first seed (1), ROUNDS how many follow (20), each about five minutes.
 #
 # On servers of its own, below one temporary folder, gone at the end. The table is on standard error; docs/reliability.md
 # tells how to read it. The history of a run that broke a promise is kept in CHAOS_HISTORY, a folder, if that is set.
@@ -17,9 +17,7 @@ install_servers
 install_for_chaos
 obey
 
-start_servers
-export FLASH_SALE_TEST_DATABASE_URL=$DATABASE_URL FLASH_SALE_TEST_REDIS_URL=$REDIS_URL
-export FLASH_SALE_TEST_SERVICES=$PWD/scripts/services.sh
+start_servers_for_tests
 
 # Alone, one after the other: they look at times.
 TMPDIR=$folder/t run cargo test --locked --release --test it chaos:: -- --ignored --nocapture --test-threads=1

@@ -96,6 +96,13 @@ start_servers() {
   export -n DATABASE_URL REDIS_URL
 }
 
+# The same, for tests: they read where the servers are, and start private ones themselves.
+start_servers_for_tests() {
+  start_servers
+  export FLASH_SALE_TEST_DATABASE_URL=$DATABASE_URL FLASH_SALE_TEST_REDIS_URL=$REDIS_URL
+  export FLASH_SALE_TEST_SERVICES=$PWD/scripts/services.sh
+}
+
 # For the instance whose clock is off, and the one that restarts behind a load balancer.
 install_for_chaos() {
   scripts/install-services.sh faketime || say "WARNING: libfaketime is not to be had here: no instance's clock is off"

@@ -66,9 +66,7 @@ check_monitoring
 check_compose
 obey
 
-start_servers
-export FLASH_SALE_TEST_DATABASE_URL=$DATABASE_URL FLASH_SALE_TEST_REDIS_URL=$REDIS_URL
-export FLASH_SALE_TEST_SERVICES=$PWD/scripts/services.sh
+start_servers_for_tests
 
 # Without documentation tests, of which there are none: the output is to end with tests that ran.
 [ $# -gt 0 ] || set -- --all-targets

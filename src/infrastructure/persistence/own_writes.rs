@@ -16,8 +16,8 @@ use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 
 /// Open checkouts that are remembered, and buyers: those of the last seconds of a rush.
 const MAX_CHECKOUTS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
-/// Sales whose sold-out items are remembered.
-const MAX_SALES: usize = 100;
+/// Sales whose sold-out items are remembered: as many as may be open at a time.
+const MAX_SALES: usize = 24;
 
 /// An open checkout and its buyer's row, as they were written here.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -99,12 +99,46 @@ macro_rules! read {
 pub(crate) const READ: &str = read!("");
 const READ_AND_LOCK_ITEMS: &str = read!("FOR NO KEY UPDATE");
 
+/// The rows of buyers that are written, by where they lie or by their keys, in the order of the arrays. The sale's number
+/// comes with the keys: beside a constant, the planner may begin with all rows of the sale.
+macro_rules! buyers {
+    (place) => {
+        r"unnest($2::tid[], $3::text[], $4::bigint[], $5::int[], $6::bigint[])
+            AS t(place, user_id, version, pieces, closes)
+        WHERE b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1"
+    };
+    (key) => {
+        r"(
+            SELECT $1::bigint AS sale_id, t.*
+            FROM unnest($2::tid[], $3::text[], $4::bigint[], $5::int[], $6::bigint[])
+                AS t(read_at, user_id, version, pieces, closes)
+            OFFSET 0
+        ) AS t
+        WHERE b.sale_id = t.sale_id AND b.user_id = t.user_id"
+    };
+}
+
+/// The same of items.
+macro_rules! items {
+    (place) => {
+        r"unnest($7::tid[], $8::int[], $9::int[]) AS t(place, item_no, pieces)
+        WHERE i.ctid = t.place AND i.item_no = t.item_no AND i.sale_id + 0 = $1"
+    };
+    (key) => {
+        r"(
+            SELECT $1::bigint AS sale_id, t.item_no, t.pieces
+            FROM unnest($7::tid[], $8::int[], $9::int[]) AS t(read_at, item_no, pieces)
+            OFFSET 0
+        ) AS t
+        WHERE i.sale_id = t.sale_id AND i.item_no = t.item_no"
+    };
+}
+
 /// Buyers by their bytes, then items by their numbers: `held` is complete before the first item is touched.
 macro_rules! write {
     (
-        sale: $sale:literal, now: $now:literal, holds: $holds:literal, if_held: $if_held:literal,
-        buyers: $buyers:literal where $buyer:literal,
-        items: $items:literal where $item:literal
+        buyers by $buyers_by:ident, items by $items_by:ident,
+        sale: $sale:literal, now: $now:literal, holds: $holds:literal, if_held: $if_held:literal
     ) => {
         concat!(
             "WITH ",
@@ -114,9 +148,7 @@ macro_rules! write {
         SET bought = b.bought + t.pieces, version = b.version + 1,
             open_attempt = CASE WHEN b.open_attempt = t.closes THEN NULL ELSE b.open_attempt END
         FROM ",
-            $buyers,
-            " WHERE ",
-            $buyer,
+            buyers!($buyers_by),
             r" AND b.version = t.version AND b.bought + t.pieces <= b.buyer_limit
         RETURNING 1
     ), held AS MATERIALIZED (
@@ -127,10 +159,8 @@ macro_rules! write {
         UPDATE item_stock{of_sale} AS i
         SET sold = i.sold + t.pieces
         FROM held CROSS JOIN ",
-            $items,
-            " WHERE held.as_decided AND i.sold + t.pieces <= i.stock AND ",
-            $item,
-            r"
+            items!($items_by),
+            r" AND held.as_decided AND i.sold + t.pieces <= i.stock
         RETURNING i.item_no, i.stock, i.sold
     ), outcome AS (
         INSERT INTO purchases{of_sale}
@@ -165,50 +195,21 @@ macro_rules! write {
     };
 }
 
-pub(crate) const WRITE: &str = write!(
-    sale: "", now: "$10", holds: "", if_held: "",
-    buyers: r"unnest($2::tid[], $3::text[], $4::bigint[], $5::int[], $6::bigint[])
-            AS t(place, user_id, version, pieces, closes)"
-    where "b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1",
-    items: "unnest($7::tid[], $8::int[], $9::int[]) AS t(place, item_no, pieces)"
-    where "i.ctid = t.place AND i.item_no = t.item_no AND i.sale_id + 0 = $1"
-);
+pub(crate) const WRITE: &str =
+    write!(buyers by place, items by place, sale: "", now: "$10", holds: "", if_held: "");
 /// Where others sell the same items, their rows lie elsewhere by now. Found by their keys they are waited for and sold as
-/// they are then, if enough is left. The sale's number comes with the items: beside a constant, the planner may begin
-/// with all items of the sale.
-const WRITE_AMONG: &str = write!(
-    sale: "", now: "$10", holds: "", if_held: "",
-    buyers: r"unnest($2::tid[], $3::text[], $4::bigint[], $5::int[], $6::bigint[])
-            AS t(place, user_id, version, pieces, closes)"
-    where "b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1",
-    items: r"(
-            SELECT $1::bigint AS sale_id, t.item_no, t.pieces
-            FROM unnest($7::tid[], $8::int[], $9::int[]) AS t(read_at, item_no, pieces)
-            OFFSET 0
-        ) AS t"
-    where "i.sale_id = t.sale_id AND i.item_no = t.item_no"
-);
+/// they are then, if enough is left.
+const WRITE_AMONG: &str =
+    write!(buyers by place, items by key, sale: "", now: "$10", holds: "", if_held: "");
 /// Where nothing was read all rows are found by their keys, and the sale must be there, of the generation (`$10`) in which
 /// its sold-out items were seen.
 const WRITE_UNREAD: &str = write!(
+    buyers by key, items by key,
     sale: r"sale AS MATERIALIZED (
         SELECT generation, clock_timestamp() AS now FROM sales WHERE id = $1
     ),",
     now: "(SELECT now FROM sale)", holds: "AND (SELECT generation FROM sale) = $10",
-    if_held: "CROSS JOIN held WHERE held.as_decided",
-    buyers: r"(
-            SELECT $1::bigint AS sale_id, t.*
-            FROM unnest($2::tid[], $3::text[], $4::bigint[], $5::int[], $6::bigint[])
-                AS t(read_at, user_id, version, pieces, closes)
-            OFFSET 0
-        ) AS t"
-    where "b.sale_id = t.sale_id AND b.user_id = t.user_id",
-    items: r"(
-            SELECT $1::bigint AS sale_id, t.item_no, t.pieces
-            FROM unnest($7::tid[], $8::int[], $9::int[]) AS t(read_at, item_no, pieces)
-            OFFSET 0
-        ) AS t"
-    where "i.sale_id = t.sale_id AND i.item_no = t.item_no"
+    if_held: "CROSS JOIN held WHERE held.as_decided"
 );
 
 /// All of them, for [`Partitions`](super::partitions::Partitions), at these places.

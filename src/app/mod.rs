@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::application::refusals::Refusals;
 use crate::config::Config;
 use crate::infrastructure::cache::InvalidRedis;
+use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::monitoring::{InvalidLog, Readiness, init_logging};
 use crate::infrastructure::persistence::{
     ConnectError, Database, DatabaseMetrics, Planning, SchemaError, check_schema, migrate,
@@ -161,10 +162,12 @@ impl App {
     ) -> Result<Self, AppError> {
         let registry = process_registry()?;
         let calendar = CronCalendar::new(&config.schedule);
+        let circuits = CircuitMetrics::register(&registry)?;
         let database = Database::connect(
             &config.database,
             Planning::Keys,
             DatabaseMetrics::register(&registry)?,
+            &circuits,
         )
         .await?;
         if config.database.migrate_on_start {
@@ -183,7 +186,10 @@ impl App {
             monitoring: Services::default(),
             refusals: parts::refusals(config, database.clone(), &instance),
         };
-        let parts = Parts::build(config, &registry, &app, &instance)?;
+        // Until the last refusals are written.
+        let (_, stop) = app.monitoring.scope();
+        app.monitoring.run(database.watch(stop));
+        let parts = Parts::build(config, (&registry, &circuits), &app, &instance)?;
         chores::start(&parts, config, &app.chores, (&instance, calendar)).await;
         servers::listen(&parts, config, &registry, (&app, &instance)).await?;
         Ok(app)

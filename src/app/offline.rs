@@ -10,7 +10,7 @@ use super::{AppError, CLOSE_TIMEOUT};
 use crate::application::create_sale::CreateSale;
 use crate::application::ports::{Clock, ItemReader, Pause, SaleBook};
 use crate::application::verify::{Verify, VerifyPorts};
-use crate::config::{Config, DatabaseConfig};
+use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
 use crate::infrastructure::cache::{Redis, RedisMemoryReader, RedisMetrics};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::{
@@ -38,10 +38,10 @@ impl Offline {
     pub(crate) async fn connect(config: &Config) -> Result<Self, AppError> {
         let registry = Registry::new();
         let metrics = DatabaseMetrics::register(&registry)?;
-        let database =
-            Database::connect(&impatient(&config.database), Planning::Tables, metrics).await?;
-        check_schema(&database).await?;
         let circuits = CircuitMetrics::register(&registry)?;
+        let patience = impatient(&config.database);
+        let database = Database::connect(&patience, Planning::Tables, metrics, &circuits).await?;
+        check_schema(&database).await?;
         let redis = Redis::new(&config.redis, RedisMetrics::register(&registry)?, &circuits)?;
         let clock = Arc::new(DatabaseClock::new());
         let sales: Arc<dyn SaleBook> = Arc::new(PostgresSaleBook::new(
@@ -74,7 +74,13 @@ impl Offline {
 
 /// Somebody waits in front of the terminal: fewer tries than a service makes.
 fn impatient(config: &DatabaseConfig) -> DatabaseConfig {
-    DatabaseConfig { retries: config.retries.min(MAX_RETRIES), ..config.clone() }
+    DatabaseConfig { retries: config.retries.min(MAX_RETRIES), ..unguarded(config) }
+}
+
+/// The circuit keeps a crowd of callers away. A command is one, and nobody watches for it.
+fn unguarded(config: &DatabaseConfig) -> DatabaseConfig {
+    let circuit = CircuitConfig { mode: CircuitMode::Closed, ..config.circuit.clone() };
+    DatabaseConfig { circuit, ..config.clone() }
 }
 
 struct TokioPause;
@@ -88,8 +94,12 @@ impl Pause for TokioPause {
 
 /// Brings the schema up to date.
 pub(crate) async fn migrate_schema(config: &Config) -> Result<(), AppError> {
-    let metrics = DatabaseMetrics::register(&Registry::new())?;
-    let database = Database::connect(&config.database, Planning::Tables, metrics).await?;
+    let registry = Registry::new();
+    let metrics = DatabaseMetrics::register(&registry)?;
+    let circuits = CircuitMetrics::register(&registry)?;
+    let database =
+        Database::connect(&unguarded(&config.database), Planning::Tables, metrics, &circuits)
+            .await?;
     migrate(&database).await?;
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, database.close()).await;
     Ok(())

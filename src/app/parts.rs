@@ -62,11 +62,11 @@ impl Parts {
     /// Puts everything together; nothing runs yet but the courier.
     pub(super) fn build(
         config: &Config,
-        registry: &Registry,
+        metrics: (&Registry, &CircuitMetrics),
         app: &App,
         instance: &Instance,
     ) -> Result<Self, AppError> {
-        let shared = Shared::build(config, registry, app)?;
+        let shared = Shared::build(config, metrics, app)?;
         let api = Api {
             checkout: Arc::new(shared.checkout()),
             purchase: Arc::new(shared.purchase()),
@@ -89,12 +89,15 @@ impl Parts {
 }
 
 impl Shared {
-    fn build(config: &Config, registry: &Registry, app: &App) -> Result<Self, AppError> {
+    fn build(
+        config: &Config,
+        (registry, circuits): (&Registry, &CircuitMetrics),
+        app: &App,
+    ) -> Result<Self, AppError> {
         let batch = &config.batch;
         let batches = BatchMetrics::register(registry)?;
         let database = app.database.clone();
-        let circuits = CircuitMetrics::register(registry)?;
-        let redis = Redis::new(&config.redis, RedisMetrics::register(registry)?, &circuits)?;
+        let redis = Redis::new(&config.redis, RedisMetrics::register(registry)?, circuits)?;
         let (tasks, stop) = app.writers.scope();
         let courier = Courier::start(redis.clone(), &tasks, stop);
         let clock = Arc::new(DatabaseClock::new());

@@ -159,6 +159,7 @@ pub struct DatabaseConfig {
     pub retry_delay: Duration,
     pub migrate_on_start: bool,
     pub slow_statement: Duration,
+    pub circuit: CircuitConfig,
 }
 
 /// The parts of `database.*` that say where; each is `None` where a URL says it.
@@ -200,7 +201,7 @@ pub struct RedisConfig {
     pub keep_after_sale: Duration,
 }
 
-/// `redis.circuit.*`
+/// `database.circuit.*`, `redis.circuit.*`
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "config/default.yaml documents every key")]
 pub struct CircuitConfig {

@@ -133,6 +133,7 @@ pub(super) fn database(
         retry_delay: read.duration("database.retry_delay", MS..=MINUTE),
         migrate_on_start: read.flag("database.migrate_on_start"),
         slow_statement: read.duration("database.slow_statement", MS..=HOUR),
+        circuit: circuit(read, "database.circuit"),
     }
 }
 

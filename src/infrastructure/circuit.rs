@@ -4,17 +4,20 @@
 //! - *open*: callers are told at once, without a wait, until the recovery time is over.
 //! - *half open*: probes go through and nobody else. So many good ones close it, a bad one opens it again.
 //!
-//! Callers report failures only: a call that went well says little, because a server that refuses to write still reads. Good
-//! news comes from the probe, which has to ask for all that callers need.
+//! Callers report failures only, or doubts where a failure may be theirs alone: then the next probe decides, at once. A call
+//! that went well says little, because a server that refuses to write still reads. Good news comes from the probe, which has
+//! to ask for all that callers need.
 
 use std::fmt;
 use std::future::ready;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 use tower_resilience_circuitbreaker::{
@@ -34,6 +37,10 @@ pub(crate) struct Circuit {
     handle: CircuitBreakerHandle,
     /// Between two probes.
     pace: Duration,
+    /// The same while it is not closed.
+    pace_of_recovery: Duration,
+    /// The next probe is due now.
+    doubts: Arc<Notify>,
 }
 
 /// The states of all circuits, for Prometheus.
@@ -103,6 +110,8 @@ impl Circuit {
             breaker: layer.layer_fn(Run),
             handle,
             pace: config.probe_interval,
+            pace_of_recovery: config.probe_interval.min(config.recovery_time),
+            doubts: Arc::default(),
         })
     }
 
@@ -128,6 +137,11 @@ impl Circuit {
         }
     }
 
+    /// A caller's call failed in a way that may speak of the dependency: the next probe is to tell.
+    pub(crate) fn doubt(&self) {
+        self.doubts.notify_one();
+    }
+
     /// Probes at its pace until `stop`: whether `probe` found everything that callers need. While the circuit is open it is
     /// not asked.
     pub(crate) async fn watch<F>(&self, stop: CancellationToken, mut probe: impl FnMut() -> F)
@@ -136,9 +150,12 @@ impl Circuit {
     {
         loop {
             self.run(probe()).await;
+            let is_closed = self.is_closed();
+            let pace = if is_closed { self.pace } else { self.pace_of_recovery };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.pace) => {}
+                () = self.doubts.notified(), if is_closed => {}
+                () = tokio::time::sleep(pace) => {}
             }
         }
     }
@@ -229,7 +246,6 @@ impl Gauges {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;

@@ -1,5 +1,7 @@
 //! PostgreSQL dies and comes back.
 
+use crate::harness::locks::waiting;
+use crate::harness::metrics::Metrics;
 use crate::harness::storm::assert_on_record;
 use crate::harness::trouble::{CUT_SESSIONS, NO_ROOM, READ_ONLY, ROOM, WRITABLE};
 use crate::harness::{Answer, Storm, World, until};
@@ -31,10 +33,105 @@ async fn a_killed_postgresql_costs_no_acknowledged_purchase_and_no_restart() {
     postgres.tell("start-postgres");
 
     let receipts = storm.receipts().await;
+    for instance in &world.instances {
+        instance.ready().await;
+    }
     assert_on_record(world.at(1), &receipts).await;
     world.at(0).get(&format!("/purchases/{before}")).await.is(200);
     world.sells_exactly(&sale, ITEMS + 1).await;
     world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgresql_is_away_nobody_waits_for_it_and_its_return_is_noticed() {
+    const ASKED: u32 = 20;
+    let world = World::plan(1).private_postgres().start().await;
+    let postgres = world.postgres_server.as_ref().unwrap();
+    let sale = world.create_sale("--items 20").await;
+    let code = world.at(0).collects(&sale, "early", "1").await;
+    assert!(circuit_is(&world, "closed").await);
+
+    postgres.tell("kill-postgres");
+    until("the circuit is open", async || circuit_is(&world, "open").await).await;
+    let before = world.metrics(0).await;
+    for number in 0..ASKED {
+        let user = format!("late-{number}");
+        let answer = world.at(0).checkout(&sale, &user, "2").await.is(503);
+        assert!(answer.header("retry-after").is_some());
+        world.at(0).purchase(&code).await.is(503);
+    }
+    let after = world.metrics(0).await;
+    let turned_away =
+        |metrics: &Metrics| metrics.sum("flash_sale_db_errors_total", &["class=\"away\""]);
+    assert!(turned_away(&after) >= turned_away(&before) + f64::from(2 * ASKED));
+    let health = world.instances[0].monitor.get("/healthz").await.is(503);
+    assert!(health.body.contains("postgresql is away: the circuit is"), "{}", health.body);
+    postgres.tell("start-postgres");
+
+    until("the circuit is closed", async || circuit_is(&world, "closed").await).await;
+    world.at(0).purchase(&code).await.is(200);
+    let told = |message: &str| {
+        let records = world.instances[0].process.stderr.records();
+        let of_postgres = records.iter().filter(|record| record["dependency"] == "postgresql");
+        of_postgres.filter(|record| record["message"].as_str().unwrap().contains(message)).count()
+    };
+    assert_eq!((told("the circuit is open"), told("the circuit is closed")), (1, 1));
+    world.every_piece_is_sold_or_buyable(&sale, 20).await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_used_up_is_not_taken_for_a_postgresql_that_is_away() {
+    let world = World::plan(1)
+        .set("database.max_connections", "2")
+        .set("database.connect_timeout", "500ms")
+        .set("database.lock_timeout", "3s")
+        .start()
+        .await;
+    let sale = world.create_sale("--items 40").await;
+    let code = world.at(0).collects(&sale, "early", "1").await;
+    let mut hold = world.pool().begin().await.unwrap();
+    let lock = "LOCK TABLE item_stock, buyers IN SHARE ROW EXCLUSIVE MODE";
+    sqlx::raw_sql(lock).execute(&mut *hold).await.unwrap();
+
+    let (purchase, checkout, reads) = tokio::join!(
+        world.at(0).purchase(&code),
+        world.at(0).checkout(&sale, "late", "2"),
+        async {
+            waiting(world.pool(), 2).await;
+            let path = format!("/sales/{sale}/items?page=1");
+            world.at(0).get(&path).await
+        }
+    );
+    for answer in [purchase, checkout, reads] {
+        assert_eq!(answer.status, 503, "{}", answer.body);
+    }
+    hold.rollback().await.unwrap();
+
+    world.at(0).purchase(&code).await.is(200);
+    let log = world.instances[0].process.stderr.text();
+    assert!(!log.contains("the circuit is open"), "{log}");
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circuit_that_is_forced_open_keeps_everybody_away_from_a_good_postgresql() {
+    let mut world = World::plan(0).set("database.circuit.mode", "open").start().await;
+    world.program.run(&["migrate"]).await.succeeded();
+    let sale = world.create_sale("--items 1").await;
+    let process = world.program.start(&["serve"]);
+    world.adopt(process).await;
+
+    world.instances[0].readiness_is(503).await;
+    let answer = world.at(0).get(&format!("/sales/{sale}")).await.is(503);
+    assert!(answer.header("retry-after").is_some());
+    assert!(circuit_is(&world, "open").await);
+}
+
+/// Whether the first instance's circuit to PostgreSQL is in a state.
+async fn circuit_is(world: &World, state: &str) -> bool {
+    let labels = ["dependency=\"postgresql\"", &format!("state=\"{state}\"")];
+    world.metrics(0).await.sum("flash_sale_circuit_state", &labels) > 0.5
 }
 
 #[tokio::test(flavor = "multi_thread")]

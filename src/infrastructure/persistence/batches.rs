@@ -155,7 +155,8 @@ fn next(error: &DatabaseError, part: &Range<usize>, may_try_again: bool) -> Next
         | ErrorClass::Transient
         | ErrorClass::Connection
         | ErrorClass::Timeout
-        | ErrorClass::Refused => Next::GiveUp,
+        | ErrorClass::Refused
+        | ErrorClass::Away => Next::GiveUp,
     }
 }
 

@@ -1,36 +1,32 @@
 //! The pool: how it is set, how the first connection is made.
 
-use std::fmt::Write;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
-use secrecy::ExposeSecret;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Postgres};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgPool, Postgres};
 use tokio::sync::Semaphore;
-use tracing::log::LevelFilter;
+use tokio_util::sync::CancellationToken;
 
 use super::company::Company;
+use super::connecting::{Planning, answers, connect_once, connect_options, silent_peer};
 use super::error::{DatabaseError, ErrorClass};
-use super::last_time::LastTime;
 use super::metrics::{DatabaseMetrics, Statement};
 use super::own_writes::OwnWrites;
+use super::pulse::Pulse;
+use super::suspicion::Suspicion;
 use super::transaction::Tx;
 use crate::application::ports::PortError;
-use crate::config::{DatabaseConfig, SslMode};
+use crate::config::DatabaseConfig;
+use crate::infrastructure::circuit::{Circuit, CircuitMetrics, InvalidCircuit};
 
 /// Longest pause between two tries to connect.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// What an answer may take beyond `database.statement_timeout`.
 pub(super) const PATIENCE_MARGIN: Duration = Duration::from_secs(1);
-/// An answer to a ping may take this long.
-const PING_TIMEOUT: Duration = Duration::from_millis(500);
-/// After a connection broke, the others of its age are asked before they are used, for this long.
-const SUSPICION_LASTS: Duration = Duration::from_mins(1);
 /// A read whose connection was broken is tried again this often.
 pub(super) const READ_RETRIES: u32 = 2;
 /// One connection in so many may serve reads.
@@ -50,31 +46,9 @@ pub(crate) enum ConnectError {
         /// The last one's error.
         source: sqlx::Error,
     },
-}
-
-/// What statements are planned for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Planning {
-    /// Look-ups by key, which are all that requests and chores do. The planner has no choice where the statements leave it
-    /// one: a plan is made once, for any number of rows, and never reads a table from its beginning to its end.
-    Keys,
-    /// Whole tables held against each other, as an audit does.
-    Tables,
-}
-
-impl Planning {
-    fn settings(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Keys => &[
-                ("plan_cache_mode", "force_generic_plan"),
-                ("enable_seqscan", "off"),
-                ("enable_bitmapscan", "off"),
-                // No key is looked up twice by a statement.
-                ("enable_memoize", "off"),
-            ],
-            Self::Tables => &[],
-        }
-    }
+    /// The configuration makes no circuit.
+    #[error("database.circuit: {0}")]
+    Circuit(#[from] InvalidCircuit),
 }
 
 /// The pool, with its metrics.
@@ -87,6 +61,8 @@ pub(crate) struct Database {
     own_writes: Arc<OwnWrites>,
     /// Reads that may run at a time: front ends that look must not keep buyers from connections.
     readers: Arc<Semaphore>,
+    /// Keeps callers away while PostgreSQL is.
+    pulse: Arc<Pulse>,
     /// The longest that anything waits for an answer: a peer that is gone without a word answers never, and
     /// `statement_timeout` is kept by the server.
     patience: Duration,
@@ -98,9 +74,9 @@ impl Database {
         config: &DatabaseConfig,
         planning: Planning,
         metrics: DatabaseMetrics,
+        circuits: &CircuitMetrics,
     ) -> Result<Self, ConnectError> {
-        let options = connect_options(config).map_err(ConnectError::Url)?;
-        let options = options.options(planning.settings().iter().copied());
+        let options = connect_options(config, planning).map_err(ConnectError::Url)?;
         let suspicion = Arc::new(Suspicion::default());
         let suspicious = Arc::clone(&suspicion);
         let pool = PgPoolOptions::new()
@@ -141,6 +117,7 @@ impl Database {
             })
             .await
             .map_err(|source| ConnectError::GaveUp { tries: config.retries + 1, source })?;
+        let circuit = Circuit::new("postgresql", &config.circuit, circuits)?;
         let readers = usize::try_from(config.max_connections / READERS_SHARE).unwrap_or(1).max(1);
         let database = Self {
             pool,
@@ -149,6 +126,7 @@ impl Database {
             company: Arc::default(),
             own_writes: Arc::default(),
             readers: Arc::new(Semaphore::new(readers)),
+            pulse: Arc::new(Pulse::new(circuit, options)),
             patience: config.statement_timeout + PATIENCE_MARGIN,
         };
         database.warn_about_pool_size(config.max_connections).await;
@@ -170,8 +148,24 @@ impl Database {
         &self.own_writes
     }
 
+    /// Fails at once while PostgreSQL is known to be away.
+    pub(super) fn reach(&self) -> Result<(), DatabaseError> {
+        if self.pulse.is_felt() { Ok(()) } else { Err(self.note(DatabaseError::Away)) }
+    }
+
+    /// Whether it is there, as far as is known.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    /// Asks PostgreSQL again and again whether it is there, until `stop`.
+    pub(crate) async fn watch(self, stop: CancellationToken) {
+        self.pulse.watch(stop).await;
+    }
+
     /// A connection from the pool.
     pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, DatabaseError> {
+        self.reach()?;
         let since = Instant::now();
         let connection = self.pool.acquire().await;
         self.metrics.acquired(since.elapsed());
@@ -180,6 +174,7 @@ impl Database {
 
     /// Begins a transaction on a connection from the pool.
     pub(super) async fn begin(&self, statement: &'static str) -> Result<Tx, DatabaseError> {
+        self.reach()?;
         let since = Instant::now();
         let transaction = self.pool.begin_with(statement).await;
         self.metrics.acquired(since.elapsed());
@@ -224,6 +219,7 @@ impl Database {
         let mut tries = 0;
         loop {
             let turn_and_answer = async {
+                self.reach()?;
                 let _turn = match statement {
                     // What the board lives on does not queue behind front ends that look.
                     Statement::LiveSales | Statement::Catalogue => None,
@@ -264,6 +260,7 @@ impl Database {
             self.suspicion.condemn();
         } else if error.class() == ErrorClass::Connection {
             self.suspicion.raise();
+            self.pulse.doubt();
         }
         error
     }
@@ -294,110 +291,4 @@ impl Database {
             );
         }
     }
-}
-
-/// When a connection broke last: others that are as old may be broken too.
-#[derive(Debug, Default)]
-struct Suspicion {
-    raised: LastTime,
-    /// When a server turned out to be read-only: what is connected to it answers, and is of no use.
-    condemned: LastTime,
-}
-
-impl Suspicion {
-    fn raise(&self) {
-        self.raised.note();
-    }
-
-    fn condemn(&self) {
-        self.condemned.note();
-    }
-
-    /// Whether a connection of this age was there already when another one broke, not long ago.
-    fn falls_on(&self, age: Duration) -> bool {
-        self.raised.elapsed().is_some_and(|since| since < SUSPICION_LASTS && age > since)
-    }
-
-    /// Whether a connection of this age was there already when the server turned out to be read-only.
-    fn condemns(&self, age: Duration) -> bool {
-        self.condemned.elapsed().is_some_and(|since| age > since)
-    }
-}
-
-/// Whether the other side answers, soon.
-async fn answers(connection: &mut PgConnection) -> bool {
-    matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))
-}
-
-fn silent_peer() -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::TimedOut, "the connection does not answer")
-}
-
-async fn connect_once(options: &PgConnectOptions, limit: Duration) -> Result<(), sqlx::Error> {
-    match tokio::time::timeout(limit, options.connect()).await {
-        Ok(connection) => connection?.close().await,
-        Err(_) => Err(silent_peer().into()),
-    }
-}
-
-fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOptions, sqlx::Error> {
-    let url = config.url.expose_secret();
-    let mut options = if url.is_empty() {
-        PgConnectOptions::new_without_pgpass()
-    } else {
-        PgConnectOptions::from_str(url)?
-    };
-    let parts = &config.parts;
-    if let Some(host) = &parts.host {
-        options = options.host(host);
-    }
-    if let Some(port) = parts.port {
-        options = options.port(port);
-    }
-    if let Some(name) = &parts.name {
-        options = options.database(name);
-    }
-    if let Some(username) = &parts.username {
-        options = options.username(username);
-    }
-    if let Some(password) = &parts.password {
-        options = options.password(password.expose_secret());
-    }
-    if let Some(mode) = parts.ssl_mode {
-        options = options.ssl_mode(match mode {
-            SslMode::Disable => PgSslMode::Disable,
-            SslMode::Prefer => PgSslMode::Prefer,
-            SslMode::Require => PgSslMode::Require,
-            SslMode::VerifyCa => PgSslMode::VerifyCa,
-            SslMode::VerifyFull => PgSslMode::VerifyFull,
-        });
-    }
-    if let Some(certificate) = &parts.ssl_root_cert {
-        options = options.ssl_root_cert(certificate);
-    }
-    Ok(options
-        .application_name("flash-sale")
-        .options(session_settings(config))
-        .log_statements(LevelFilter::Trace)
-        .log_slow_statements(LevelFilter::Warn, config.slow_statement))
-}
-
-/// What every session is set to. JIT is off: it compiles for longer than any statement here runs.
-fn session_settings(config: &DatabaseConfig) -> Vec<(&'static str, String)> {
-    let milliseconds = |time: Duration| {
-        let mut text = String::new();
-        let _ = write!(text, "{}ms", time.as_millis());
-        text
-    };
-    vec![
-        ("statement_timeout", milliseconds(config.statement_timeout)),
-        ("lock_timeout", milliseconds(config.lock_timeout)),
-        (
-            "idle_in_transaction_session_timeout",
-            milliseconds(config.idle_in_transaction_session_timeout),
-        ),
-        ("jit", "off".to_owned()),
-        // Batches need it: a statement must see what was committed before it, whatever the database's default is.
-        ("default_transaction_isolation", "read committed".to_owned()),
-    ]
 }

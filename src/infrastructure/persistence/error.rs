@@ -13,14 +13,22 @@ pub(crate) enum ErrorClass {
     Connection,
     /// The server is there and takes nothing now: it is read-only, or its disk is full. Nothing happened; somebody must look.
     Refused,
+    /// It is known to be gone, so it was not asked. Nothing happened.
+    Away,
     /// It will fail again.
     Permanent,
 }
 
 impl ErrorClass {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Transient, Self::Timeout, Self::Connection, Self::Refused, Self::Permanent];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Transient,
+        Self::Timeout,
+        Self::Connection,
+        Self::Refused,
+        Self::Away,
+        Self::Permanent,
+    ];
 
     /// What the application is told of such an error.
     pub(super) fn port_error(
@@ -29,7 +37,7 @@ impl ErrorClass {
         source: Box<dyn std::error::Error + Send + Sync>,
     ) -> PortError {
         match self {
-            Self::Transient | Self::Timeout | Self::Connection | Self::Refused => {
+            Self::Transient | Self::Timeout | Self::Connection | Self::Refused | Self::Away => {
                 PortError::Unavailable { what, source }
             }
             Self::Permanent => PortError::Broken { what, source },
@@ -43,6 +51,7 @@ impl ErrorClass {
             Self::Timeout => "timeout",
             Self::Connection => "connection",
             Self::Refused => "refused",
+            Self::Away => "away",
             Self::Permanent => "permanent",
         }
     }
@@ -64,6 +73,9 @@ pub(crate) enum DatabaseError {
     /// No answer came in time: whether anything happened is unknown.
     #[error("postgresql does not answer")]
     Silent,
+    /// The circuit is open.
+    #[error("postgresql is away")]
+    Away,
     /// A row holds what no version of this service writes.
     #[error("{0}: the row is not readable")]
     Unreadable(&'static str),
@@ -75,6 +87,7 @@ impl DatabaseError {
         match self {
             Self::Unreadable(_) => ErrorClass::Permanent,
             Self::Silent => ErrorClass::Connection,
+            Self::Away => ErrorClass::Away,
             Self::Sqlx(error) => classify(error),
         }
     }

@@ -23,6 +23,11 @@ impl HealthCheck for PostgresHealth {
     }
 
     async fn check(&self) -> Health {
+        let pulse = self.database.pulse();
+        if !pulse.is_felt() {
+            let state = pulse.circuit_state();
+            return Health::Down(format!("postgresql is away: the circuit is {state}"));
+        }
         let read_only = sqlx::query_scalar::<_, String>("SHOW transaction_read_only");
         match read_only.fetch_one(self.database.pool()).await {
             Ok(read_only) if read_only == "on" => {

@@ -11,9 +11,10 @@
 //! keys is driven from the array, `unnest(…) CROSS JOIN LATERAL (… OFFSET 0)`, which leaves the planner no other
 //! join to choose, and rows that are locked are updated by `ctid`, with the condition kept. The batches' statements name the
 //! partition that holds the sale ([`partitions`]), and all but audits plan once, without sequential scans
-//! ([`database::Planning`]).
+//! ([`connecting::Planning`]).
 //!
-//! - [`database`]: pool, connecting, classes of errors. [`transaction`]: the one way to run a transaction.
+//! - [`database`]: the pool. [`connecting`], [`error`]: what its sessions are set to, and what can go wrong. [`pulse`]: whether
+//!   PostgreSQL is there, [`suspicion`]: which connections may be of no use. [`transaction`]: the one way to run a transaction.
 //! - [`batches`]: group commit with split and retry, on a [`session`] each writer keeps, used by [`checkout_book`] and [`ledger`].
 //! - one file an adapter: [`sale_book`], [`item_reader`], [`purchase_history`], [`refusal_store`], [`inspector`], [`health`].
 //! - [`database_clock`]: the database's clock as measured from here. [`attempt_ids`]: numbers in blocks.
@@ -25,6 +26,7 @@ mod checkout_book;
 mod collect_batch;
 mod collect_sql;
 mod company;
+mod connecting;
 mod database;
 mod database_clock;
 #[cfg(any(test, feature = "bench"))]
@@ -42,6 +44,7 @@ mod own_writes;
 mod partitions;
 mod place;
 mod plans;
+mod pulse;
 mod purchase_history;
 mod refusal_store;
 mod sale_book;
@@ -50,12 +53,14 @@ mod settle_batch;
 mod settle_rows;
 mod settle_sql;
 mod standing_reader;
+mod suspicion;
 mod transaction;
 
 pub(crate) use checkout_book::PostgresCheckoutBook;
 #[cfg(feature = "bench")]
 pub(crate) use collect_sql::{READ as READ_CHECKOUTS, WRITE as WRITE_CHECKOUTS};
-pub(crate) use database::{ConnectError, Database, Planning};
+pub(crate) use connecting::Planning;
+pub(crate) use database::{ConnectError, Database};
 pub(crate) use database_clock::DatabaseClock;
 #[cfg(any(test, feature = "bench"))]
 pub(crate) use direct::PostgresDirect;

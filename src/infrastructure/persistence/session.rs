@@ -29,6 +29,7 @@ impl Session {
         sale: SaleId,
         requests: &[T::Request],
     ) -> Result<Vec<T::Reply>, DatabaseError> {
+        database.reach()?;
         let batch = Batch { database, transaction, sale, requests };
         let held = self.held.take();
         // If this future is dropped, or its time is up, the connection goes back to the pool, which rolls back first.

@@ -53,7 +53,10 @@ impl Options {
         match class {
             ErrorClass::Transient => tries < self.retries,
             ErrorClass::Connection => self.read_only && tries < READ_RETRIES,
-            ErrorClass::Timeout | ErrorClass::Refused | ErrorClass::Permanent => false,
+            ErrorClass::Timeout
+            | ErrorClass::Refused
+            | ErrorClass::Away
+            | ErrorClass::Permanent => false,
         }
     }
 

@@ -17,11 +17,12 @@ use super::setting;
 use crate::application::ports::{
     CheckoutBook, Ledger, Operation, Refusal, RefusalReason, RefusalStore, RefusalTotal,
 };
-use crate::config::{CatalogueConfig, DatabaseConfig, DatabaseParts};
+use crate::config::{CatalogueConfig, CircuitConfig, CircuitMode, DatabaseConfig, DatabaseParts};
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::sale::SaleWindow;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
+use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, Planning, PostgresCheckoutBook, PostgresDirect,
     PostgresItemReader, PostgresLedger, PostgresPurchaseHistory, PostgresRefusalStore,
@@ -321,7 +322,16 @@ async fn connect(
         retry_delay: Duration::from_millis(50),
         migrate_on_start: false,
         slow_statement: DEADLINE,
+        circuit: CircuitConfig {
+            mode: CircuitMode::Auto,
+            failures: 3,
+            recovery_time: Duration::from_millis(10),
+            probes: 1,
+            probe_interval: Duration::from_millis(10),
+        },
     };
-    let metrics = DatabaseMetrics::register(&Registry::new()).unwrap();
-    Database::connect(&config, Planning::Keys, metrics).await.unwrap()
+    let registry = Registry::new();
+    let metrics = DatabaseMetrics::register(&registry).unwrap();
+    let circuits = CircuitMetrics::register(&registry).unwrap();
+    Database::connect(&config, Planning::Keys, metrics, &circuits).await.unwrap()
 }

@@ -32,6 +32,7 @@ mod database_clock;
 #[cfg(any(test, feature = "bench"))]
 mod direct;
 mod error;
+mod guards;
 mod health;
 mod inspector;
 mod item_reader;

@@ -19,6 +19,9 @@ use crate::harness::{Program, eventually};
 /// Instances.
 pub(crate) const INSTANCES: usize = 3;
 
+/// Who rebuilds Redis' memory leads for two of these.
+pub(crate) const SHORT_LEASE: (&str, &str) = ("redis.filter_interval", "2s");
+
 /// An instance with its ways to the servers.
 #[derive(Debug)]
 pub(crate) struct Station {
@@ -48,9 +51,9 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    /// Brings everything up.
+    /// Brings everything up. Leases are short, so that a stopped instance outlasts them.
     pub(crate) async fn open() -> Self {
-        Self::with(&[]).await
+        Self::with(&[SHORT_LEASE]).await
     }
 
     /// The same, with other values for configuration keys.
@@ -84,6 +87,13 @@ impl Arena {
     pub(crate) async fn create_sale(&self, options: &[&str]) -> String {
         let created = self.run(&[&["sale", "create"], options].concat()).await.remove(0);
         created["sale_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Whether PostgreSQL is out of everybody's reach.
+    pub(crate) fn part_from_postgres(&self, are_parted: bool) {
+        for station in &self.stations {
+            station.to_postgres.stall(are_parted);
+        }
     }
 
     /// Our own way to the database.

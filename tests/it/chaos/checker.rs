@@ -258,6 +258,7 @@ fn strange(history: &[Event]) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::manner::Manner;
     use super::*;
 
     /// A checkout that was answered, at this second.
@@ -282,8 +283,8 @@ mod tests {
     fn event(at: u64, buyer: &str, asked: Asked, (status, body): (u16, String)) -> Event {
         let (sent_at, ended_at) = (Duration::from_secs(at), Duration::from_secs(at));
         let told = Some(Told { status, body });
-        let buyer = buyer.to_owned();
-        Event { sent_at, ended_at, instance: 0, buyer, asked, told, hung_up: false }
+        let (buyer, manner) = (buyer.to_owned(), Manner::Patient);
+        Event { sent_at, ended_at, instance: 0, buyer, asked, told, manner }
     }
 
     /// Two items with a stock of two, and who owns pieces of them.

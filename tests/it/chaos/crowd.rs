@@ -1,5 +1,5 @@
-//! Buyers with a skewed taste who never give up: they hang up, come back, ask everything three times or at two instances at
-//! once. Each writes down what it asked and what it was told.
+//! Buyers with a skewed taste who never give up: they hang up at any byte, come back, are slow, ask everything three times
+//! or at two instances at once. Each writes down what it asked and what it was told.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::history::{Asked, Event, History, Told};
+use super::manner::Manner;
 use crate::harness::client::{checkout_path, purchase_path};
 use crate::harness::{Client, Dice};
 
@@ -22,6 +23,8 @@ const INSISTS: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(40);
 /// Who hangs up waits for at most so many milliseconds.
 const HANGS_UP_WITHIN: usize = 6;
+/// Requests and answers have about so many bytes: who goes away in the middle has sent or read less, or all.
+const BYTES: usize = 400;
 
 /// Where buyers shop.
 #[derive(Debug, Clone)]
@@ -44,6 +47,7 @@ pub(crate) struct Shop {
 #[derive(Debug)]
 pub(crate) struct Crowd {
     buyers: JoinSet<()>,
+    came: Arc<AtomicUsize>,
     closing: CancellationToken,
 }
 
@@ -65,7 +69,12 @@ impl Crowd {
                 }
             });
         }
-        Self { buyers, closing }
+        Self { buyers, came, closing }
+    }
+
+    /// Visits so far.
+    pub(crate) fn visits(&self) -> usize {
+        self.came.load(Ordering::Relaxed)
     }
 
     /// Nobody comes any more; waits until everybody has their answers.
@@ -113,16 +122,16 @@ impl Visitor<'_> {
 
     /// Asks until there is an answer for good.
     async fn insist(&mut self, asked: Asked) -> Told {
-        if self.one_in(10) {
-            let time = Duration::from_millis(self.dice.below(HANGS_UP_WITHIN) as u64);
+        if self.one_in(8) {
             let at = self.dice.below(self.shop.doors.len());
-            self.shop.ask(&self.name, &asked, at, time).await;
+            let manner = self.bad_manner();
+            self.shop.ask(&self.name, &asked, at, manner).await;
         }
         if self.one_in(8) {
             let [one, other] = [0, 1].map(|more| self.dice.below(self.shop.doors.len()) + more);
             tokio::join!(
-                self.shop.ask(&self.name, &asked, one, ONE_TRY),
-                self.shop.ask(&self.name, &asked, other, ONE_TRY)
+                self.shop.ask(&self.name, &asked, one, Manner::Patient),
+                self.shop.ask(&self.name, &asked, other, Manner::Patient)
             );
         }
         let repeats = if self.one_in(8) { 3 } else { 1 };
@@ -133,11 +142,20 @@ impl Visitor<'_> {
         told
     }
 
+    fn bad_manner(&mut self) -> Manner {
+        match self.dice.below(4) {
+            0 => Manner::Impatient(Duration::from_millis(self.dice.below(HANGS_UP_WITHIN) as u64)),
+            1 => Manner::SendsPart(self.dice.below(BYTES)),
+            2 => Manner::ReadsPart(self.dice.below(BYTES)),
+            _ => Manner::Slow,
+        }
+    }
+
     async fn answer(&mut self, asked: &Asked) -> Told {
         let since = Instant::now();
         while since.elapsed() < INSISTS {
             let at = self.dice.below(self.shop.doors.len());
-            match self.shop.ask(&self.name, asked, at, ONE_TRY).await {
+            match self.shop.ask(&self.name, asked, at, Manner::Patient).await {
                 Some(told) if told.status < 500 && told.code() != "purchase_in_progress" => {
                     return told;
                 }
@@ -155,7 +173,7 @@ impl Shop {
         buyer: &str,
         asked: &Asked,
         instance: usize,
-        timeout: Duration,
+        manner: Manner,
     ) -> Option<Told> {
         let instance = instance % self.doors.len();
         let path = match asked {
@@ -165,8 +183,7 @@ impl Shop {
             Asked::Purchase { code } => purchase_path(code),
         };
         let sent_at = self.history.now();
-        let answer = self.doors[instance].attempt(Method::POST, &path, timeout).await;
-        let told = answer.map(|answer| Told { status: answer.status, body: answer.body });
+        let told = manner.ask(&self.doors[instance], &path, ONE_TRY).await;
         self.history.note(Event {
             sent_at,
             ended_at: self.history.now(),
@@ -174,7 +191,7 @@ impl Shop {
             buyer: buyer.to_owned(),
             asked: asked.clone(),
             told: told.clone(),
-            hung_up: timeout < ONE_TRY,
+            manner,
         });
         told
     }
@@ -198,11 +215,11 @@ impl Shop {
                         (format!("last-{came}"), self.limit.min(pieces - first));
                     sweep.spawn(async move {
                         let wish = Asked::Checkout { item, quantity };
-                        if let Some(told) = shop.ask(&buyer, &wish, came, ONE_TRY).await
+                        if let Some(told) = shop.ask(&buyer, &wish, came, Manner::Patient).await
                             && told.status == 200
                         {
                             let buys = Asked::Purchase { code: told.code() };
-                            shop.ask(&buyer, &buys, came, ONE_TRY).await;
+                            shop.ask(&buyer, &buys, came, Manner::Patient).await;
                         }
                     });
                 }

@@ -115,6 +115,32 @@ impl Fault {
     ];
 }
 
+/// How long faults last, from and to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lengths {
+    /// Most of them.
+    pub(crate) usual: (Duration, Duration),
+    /// Those that have to outlast every lock, every lease and the patience of callers.
+    pub(crate) outlasting: (Duration, Duration),
+}
+
+impl Lengths {
+    fn of(self, fault: Fault) -> (Duration, Duration) {
+        match fault {
+            Fault::InstanceStopped | Fault::PostgresUnreachable | Fault::WayStalled => {
+                self.outlasting
+            }
+            _ => self.usual,
+        }
+    }
+
+    fn draw(self, fault: Fault, dice: &mut Dice) -> Duration {
+        let (from, to) = self.of(fault);
+        let spread = usize::try_from(to.saturating_sub(from).as_millis()).unwrap();
+        from + Duration::from_millis(u64::try_from(dice.below(spread + 1)).unwrap())
+    }
+}
+
 /// A fault with its particulars, as the seed drew them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Strike {
@@ -131,7 +157,7 @@ pub(crate) struct Strike {
 }
 
 /// Every fault once, in an order and with particulars that the seed decides.
-pub(crate) fn schedule(seed: u64, lasts: (Duration, Duration)) -> Vec<Strike> {
+pub(crate) fn schedule(seed: u64, lengths: Lengths) -> Vec<Strike> {
     let mut dice = Dice::new(seed);
     let mut left = Fault::ALL.to_vec();
     if faketime().is_none() {
@@ -141,14 +167,12 @@ pub(crate) fn schedule(seed: u64, lasts: (Duration, Duration)) -> Vec<Strike> {
     let mut strikes = Vec::new();
     while !left.is_empty() {
         let fault = left.swap_remove(dice.below(left.len()));
-        let spread = usize::try_from(lasts.1.saturating_sub(lasts.0).as_millis()).unwrap();
-        let more = u64::try_from(dice.below(spread + 1)).unwrap();
         strikes.push(Strike {
             fault,
             instance: dice.below(INSTANCES),
             is_redis: dice.below(2) == 0,
             is_there: dice.below(2) == 0,
-            lasts: lasts.0 + Duration::from_millis(more),
+            lasts: lengths.draw(fault, &mut dice),
         });
     }
     strikes
@@ -163,6 +187,16 @@ pub(crate) struct Wound {
 }
 
 impl Strike {
+    /// The same without ending the first instance: whoever looks at what it keeps needs it alive.
+    pub(crate) fn sparing_the_first(self) -> Self {
+        match self.fault {
+            Fault::InstanceKilled | Fault::InstanceTerminated | Fault::ClockOff => {
+                Self { instance: self.instance.max(1), ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// It begins.
     pub(crate) async fn begin(self, arena: &mut Arena) -> Wound {
         let mut wound = Wound::default();
@@ -192,11 +226,7 @@ impl Strike {
             }
             Fault::PostgresFull => arena.tell_postgres(&[NO_ROOM]).await,
             Fault::PostgresReadOnly => arena.tell_postgres(&READ_ONLY).await,
-            Fault::PostgresUnreachable => {
-                for station in &arena.stations {
-                    station.to_postgres.stall(true);
-                }
-            }
+            Fault::PostgresUnreachable => arena.part_from_postgres(true),
             Fault::InstanceKilled => arena.stations[self.instance].end(Signal::SIGKILL).await,
             Fault::InstanceStopped => {
                 arena.stations[self.instance].instance.process.signal(Signal::SIGSTOP);
@@ -258,11 +288,7 @@ impl Strike {
             }
             Fault::PostgresFull => arena.tell_postgres(&[ROOM]).await,
             Fault::PostgresReadOnly => arena.tell_postgres(&WRITABLE).await,
-            Fault::PostgresUnreachable => {
-                for station in &arena.stations {
-                    station.to_postgres.stall(false);
-                }
-            }
+            Fault::PostgresUnreachable => arena.part_from_postgres(false),
             Fault::InstanceKilled | Fault::InstanceTerminated => {
                 arena.stations[self.instance].start_again(&[]).await;
             }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::arena::Arena;
+use super::checker::{books, check};
 use super::crowd::{Crowd, Shop};
 use super::history::{Event, History, Verdict};
+use super::manner::Manner;
 use super::shop;
 
 /// What is normal is taken from so long a time.
@@ -17,6 +19,11 @@ const AWAY: Duration = Duration::from_secs(30);
 const BUYERS: usize = 24;
 /// Pieces of each item: nothing sells out.
 const STOCK: usize = 100_000;
+
+/// PostgreSQL is out of reach for so long.
+const PARTED: Duration = Duration::from_secs(10);
+/// After that time it is known that nobody gets through.
+const KNOWN: Duration = Duration::from_secs(6);
 
 /// Buyers without pauses, for whom nothing is sold out.
 async fn rush(arena: &Arena) -> (Shop, Crowd) {
@@ -31,7 +38,9 @@ async fn rush(arena: &Arena) -> (Shop, Crowd) {
 /// Events of patient callers that ended between two times.
 fn between(history: &History, from: Duration, to: Duration) -> Vec<Event> {
     let mut events = history.so_far();
-    events.retain(|event| from <= event.ended_at && event.ended_at < to && !event.hung_up);
+    events.retain(|event| {
+        from <= event.ended_at && event.ended_at < to && event.manner == Manner::Patient
+    });
     events
 }
 
@@ -43,8 +52,12 @@ fn rate(history: &History, from: Duration, to: Duration) -> f64 {
 }
 
 /// Of the good answers.
-fn p99(mut events: Vec<Event>) -> Duration {
+fn p99_of_good(mut events: Vec<Event>) -> Duration {
     events.retain(|event| event.verdict() != Verdict::Failed);
+    p99(&events)
+}
+
+fn p99(events: &[Event]) -> Duration {
     let mut times: Vec<_> =
         events.iter().map(|event| event.ended_at.saturating_sub(event.sent_at)).collect();
     times.sort_unstable();
@@ -104,8 +117,8 @@ async fn a_killed_instance_is_felt_by_its_own_callers_alone() {
         events.retain(|event| event.instance != 0);
         events
     };
-    let normal = p99(others(normal_from, killed_at));
-    let then = p99(others(killed_at + Duration::from_secs(1), end));
+    let normal = p99_of_good(others(normal_from, killed_at));
+    let then = p99_of_good(others(killed_at + Duration::from_secs(1), end));
     let failed: Vec<_> = others(killed_at, end)
         .into_iter()
         .filter(|event| event.verdict() == Verdict::Failed)
@@ -144,5 +157,37 @@ async fn postgresql_sells_again_two_seconds_after_it_takes_connections() {
     crowd.disperse().await;
 
     assert!(longest <= Duration::from_secs(2), "{longest:?}");
+    assert!(!arena.run(&["verify"]).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "looks at times: run by `make chaos`"]
+async fn ten_seconds_without_a_way_to_postgresql_cost_bounded_waits_and_nothing_more() {
+    let arena = Arena::open().await;
+    let (shop, crowd) = rush(&arena).await;
+    let history = &shop.history;
+    let parted_at = history.now();
+    arena.part_from_postgres(true);
+    tokio::time::sleep(PARTED).await;
+    let back_at = history.now();
+    arena.part_from_postgres(false);
+    tokio::time::sleep(NORMAL).await;
+    crowd.disperse().await;
+
+    let mut late = between(history, parted_at + KNOWN, back_at);
+    late.retain(|event| event.told.is_some());
+    let told = p99(&late);
+    let sold = between(history, back_at, Duration::MAX)
+        .into_iter()
+        .filter(|event| event.sent_at >= back_at && event.verdict() == Verdict::Acknowledged);
+    let again = sold.map(|event| event.ended_at).min().unwrap().saturating_sub(back_at);
+    eprintln!(
+        "figure: postgresql out of reach for {PARTED:?}: after {KNOWN:?} {} answers, p99 {told:?}; sells {again:?} after \
+         its return",
+        late.len()
+    );
+    assert!(told <= Duration::from_millis(250) && again <= Duration::from_secs(2));
+    let found = check(&history.so_far(), &books(arena.pool(), &shop.sale).await, shop.limit);
+    assert!(found.are_none(), "{found}");
     assert!(!arena.run(&["verify"]).await.is_empty());
 }

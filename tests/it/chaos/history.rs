@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::manner::Manner;
+
 /// One request with its answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
@@ -21,8 +23,8 @@ pub(crate) struct Event {
     pub(crate) asked: Asked,
     /// What was answered, if anything was.
     pub(crate) told: Option<Told>,
-    /// Whether the caller would not have waited for an answer.
-    pub(crate) hung_up: bool,
+    /// How it was asked.
+    pub(crate) manner: Manner,
 }
 
 /// A request.
@@ -99,6 +101,7 @@ impl Event {
         json!({
             "sent_at": self.sent_at.as_secs_f64(), "ended_at": self.ended_at.as_secs_f64(),
             "instance": self.instance, "buyer": self.buyer, "asked": asked, "told": told,
+            "manner": format!("{:?}", self.manner),
         })
     }
 }

@@ -1,10 +1,11 @@
 //! Chaos: buyers run against three instances while every part dies, one after the other, as a seed says. What the clients
 //! were told is then held against PostgreSQL's tables, without any code of the service.
 //!
-//! - [`fault`]: what can strike. [`arena`]: whom. [`crowd`]: buyers. [`history`]: what they were told.
+//! - [`fault`]: what can strike. [`arena`]: whom. [`crowd`]: buyers, [`manner`]: how they behave. [`history`]: what
+//!   they were told.
 //! - [`checker`]: what must not be. [`report`]: what each fault cost.
 //! - [`rolling`]: a restart that nobody notices.
-//! - [`figures`]: how long a death is felt.
+//! - [`figures`]: how long a death is felt. [`soak`]: what is left behind after ten minutes of it.
 //!
 //! Two seeds belong to every test run; `make chaos` runs more, looks at the times too, and prints the table
 //! (docs/reliability.md).
@@ -15,8 +16,10 @@ mod crowd;
 mod fault;
 mod figures;
 mod history;
+mod manner;
 mod report;
 mod rolling;
+mod soak;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +27,7 @@ use std::time::Duration;
 use arena::{Arena, INSTANCES};
 use checker::{Findings, books, check};
 use crowd::{Crowd, Shop};
-use fault::{Strike, schedule};
+use fault::{Lengths, Strike, schedule};
 use history::History;
 use report::{Report, Round};
 
@@ -48,10 +51,16 @@ const PIECE: Duration = Duration::from_millis(500);
 /// What is left must be sold within this time; a machine that is busy with other tests has some.
 const SELL_OUT: Duration = Duration::from_secs(50);
 
-/// How long faults last: long enough to be noticed, and all of them within a minute or two.
-const SHORT: (Duration, Duration) = (Duration::from_millis(800), Duration::from_millis(1800));
-/// Longer than locks, leases and the circuit's recovery last.
-const LONG: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(10));
+/// Long enough to be noticed, and all of them within a minute or two.
+const SHORT: Lengths = {
+    let short = (Duration::from_millis(800), Duration::from_millis(1800));
+    Lengths { usual: short, outlasting: short }
+};
+/// Longer than the circuits' recovery lasts.
+const LONG: Lengths = Lengths {
+    usual: (Duration::from_secs(2), Duration::from_secs(4)),
+    outlasting: (Duration::from_secs(7), Duration::from_secs(10)),
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_part_dies_in_turn_and_nothing_is_lost() {
@@ -109,11 +118,16 @@ async fn run(seed: u64, strikes: &[Strike]) -> Report {
     report
 }
 
+/// A sale of [`ITEMS`] with so many pieces each, which lasts long.
 async fn shop(arena: &Arena, stock: usize, history: &History) -> Shop {
+    shop_for(arena, stock, "1h", history).await
+}
+
+async fn shop_for(arena: &Arena, stock: usize, lasts: &str, history: &History) -> Shop {
     let (items, limit) = (ITEMS.to_string(), LIMIT.to_string());
     let stock = stock.to_string();
-    let options = ["--items", &items, "--stock", &stock, "--buyer-limit", &limit];
-    let sale = arena.create_sale(&options).await;
+    let pieces = ["--items", &items, "--stock", &stock, "--buyer-limit", &limit];
+    let sale = arena.create_sale(&[&pieces[..], &["--duration", lasts]].concat()).await;
     Shop {
         doors: arena.doors(),
         sale,

@@ -49,6 +49,21 @@ impl Wire {
         Heard::parse(&text(&bytes))
     }
 
+    /// Reads so many bytes of what comes, or all of it if that is less.
+    pub(crate) async fn hear_part(mut self, bytes: usize) {
+        let _ = self.stream.read_exact(&mut vec![0; bytes]).await;
+    }
+
+    /// Reads until the other side hangs up, so many bytes at a time, with a pause after each.
+    pub(crate) async fn hear_slowly(mut self, at_a_time: usize, pause: Duration) -> Heard {
+        let (mut heard, mut sip) = (Vec::new(), vec![0; at_a_time]);
+        while let Ok(count @ 1..) = self.stream.read(&mut sip).await {
+            heard.extend_from_slice(&sip[..count]);
+            tokio::time::sleep(pause).await;
+        }
+        Heard::parse(&text(&heard))
+    }
+
     /// Sends and reads at the same time, until an answer is complete or the other side hangs up: an answer may come
     /// before all was sent.
     pub(crate) async fn send_and_hear(self, bytes: Vec<u8>) -> Heard {

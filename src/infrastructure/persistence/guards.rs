@@ -11,8 +11,11 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::batches::{BatchTransaction, Mode};
 use super::collect_batch::CollectBatch;
+use super::database::Database;
+use super::error::ErrorClass;
 use super::partitions::of_partition;
 use super::place::Place;
+use super::session::Session;
 use super::settle_batch::SettleBatch;
 use super::{collect_sql, settle_sql};
 use crate::application::ports::{Collected, Settled};
@@ -310,4 +313,30 @@ async fn a_checkout_that_locks_reads_what_was_there_when_it_had_the_lock() {
 
     let Collected::Added { standing, .. } = &replies[0] else { panic!("{replies:?}") };
     assert_eq!(standing.lines.len(), 2);
+}
+
+#[tokio::test]
+async fn what_another_instance_collected_since_is_in_the_purchase_or_stops_it() {
+    let shop = world().await;
+    let scene = scene(&shop).await;
+    let (here, there) = (shop.database().await, shop.database().await);
+    let collects = async |database: &Database, item| {
+        let wish = collect(scene.sale, "ann", item, 1);
+        let batch = CollectBatch::new(database.clone());
+        let replies = Session::default().run(database, &batch, scene.sale, &[wish]).await.unwrap();
+        let Collected::Added { attempt, .. } = replies[0] else { panic!("{replies:?}") };
+        attempt
+    };
+    let attempt = collects(&here, 1).await;
+    assert_eq!(collects(&there, 2).await, attempt);
+    let batch = SettleBatch::new(here.clone());
+
+    // On what is remembered here it decides without a look.
+    let mut connection = here.acquire().await.unwrap();
+    let blindly = batch.run(&mut connection, scene.sale, &[attempt], Mode::AtOnce).await;
+    assert_eq!(blindly.unwrap_err().class(), ErrorClass::Transient);
+
+    let replies = batch.run(&mut connection, scene.sale, &[attempt], Mode::AtOnce).await.unwrap();
+    let Settled::Now(decision) = &replies[0] else { panic!("{replies:?}") };
+    assert_eq!(decision.outcome.sold().count(), 2);
 }

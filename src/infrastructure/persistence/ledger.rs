@@ -104,6 +104,7 @@ mod tests {
 
         let bought: Vec<_> = decision.outcome.sold().map(|settled| settled.line.item).collect();
         assert_eq!(bought, [ItemNo(1), ItemNo(2)]);
+        assert_eq!(scene.progress().await.sold, 2);
     }
 
     #[tokio::test]

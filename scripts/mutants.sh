@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# `make mutants`: takes each protection out, one at a time, and sees that the checks that watch it go red.
+#
+#   mutants.sh              all of them
+#   mutants.sh NAME...      tests/mutants/NAME.patch alone
+#   mutants.sh --fit        only whether every patch still fits the code
+#
+# A patch says in its head what it takes out, which promise that keeps, and which tests must fail without it. The code is
+# changed in a copy, below one temporary folder, on servers of its own. First all named tests must pass as the code is: one that
+# cannot pass proves nothing. A protection that nobody misses, and a patch that does not fit, fail the run.
+
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+readonly name=mutants stop_seconds=30
+readonly patches=$PWD/tests/mutants
+# A change may well make a test wait for ever.
+readonly patience=300
+# shellcheck source=scripts/own-servers.sh
+. scripts/own-servers.sh
+
+says() { # PATCH FIELD
+  sed -n "s/^$2: //p" "$patches/$1.patch"
+}
+
+fits() { # PATCH, in the folder whose code it changes
+  git apply --check "$patches/$1.patch" || die "$1.patch does not fit the code any more: make it anew"
+}
+
+# Runs one test; the runner's words are in $folder/output.
+check() { # lib|it TEST
+  local target=(--lib)
+  [ "$1" = lib ] || target=(--test "$1")
+  TMPDIR=$folder/t run timeout "$patience" \
+    cargo test --locked "${target[@]}" -- --exact "$2" >"$folder/output" 2>&1
+}
+
+mutate() { # PATCH
+  local kind test red=() green=()
+  git apply "$patches/$1.patch"
+  if ! run cargo build --locked --quiet --lib --bins >"$folder/output" 2>&1; then
+    cat "$folder/output" >&2
+    die "$1: the changed code cannot be built"
+  fi
+  while read -r kind test; do
+    if check "$kind" "$test"; then
+      green+=("$test")
+    elif grep -q '^running 1 test$' "$folder/output"; then
+      red+=("$test")
+    else
+      cat "$folder/output" >&2
+      die "$1: $test did not run"
+    fi
+  done < <(says "$1" Check)
+  git apply --reverse "$patches/$1.patch"
+  printf '| %s | %s | %s |\n' "$(says "$1" Without)" "$(says "$1" Promise)" "${red[*]:-**nobody**}${green:+, but not ${green[*]}}"
+  [ ${#green[@]} = 0 ]
+}
+
+if [ "${1:-}" = --fit ]; then
+  for patch in "$patches"/*.patch; do fits "$(basename "$patch" .patch)"; done
+  exit
+fi
+
+all=("$@")
+if [ ${#all[@]} = 0 ]; then
+  for patch in "$patches"/*.patch; do all+=("$(basename "$patch" .patch)"); done
+fi
+for one in "${all[@]}"; do
+  [ -e "$patches/$one.patch" ] || die "there is no tests/mutants/$one.patch"
+  fits "$one"
+done
+
+make_folder
+install_servers
+obey
+start_servers_for_tests
+
+# What others have built stays good: only the copy's own code is built in it.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+mkdir "$folder/code"
+tar --exclude=./target --exclude=./.git --exclude=./.local -cf - . | tar -xf - -C "$folder/code"
+code=$PWD
+cd "$folder/code"
+
+say "all named tests, as the code is"
+for one in "${all[@]}"; do says "$one" Check; done | sort -u >"$folder/checks"
+while read -r kind test; do
+  if ! check "$kind" "$test" || ! grep -q '^test result: ok. 1 passed' "$folder/output"; then
+    cat "$folder/output" >&2
+    die "$test does not pass as the code is"
+  fi
+done <"$folder/checks"
+
+missed=0
+printf '| taken out | keeps | goes red |\n|---|---|---|\n'
+for one in "${all[@]}"; do
+  mutate "$one" || missed=$((missed + 1))
+done
+cd "$code"
+[ "$missed" = 0 ] || die "$missed of ${#all[@]} protections can be taken out without every named test going red"
+say "all ${#all[@]} protections are missed when they are gone"

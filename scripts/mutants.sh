@@ -76,10 +76,11 @@ install_servers
 obey
 start_servers_for_tests
 
-# What others have built stays good: only the copy's own code is built in it.
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+# A place of its own for what is built: nobody else may take a changed program for the real one. Files are new to cargo, which
+# looks at their times, so that it does not take the last run's for this one's either.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/mutants
 mkdir "$folder/code"
-tar --exclude=./target --exclude=./.git --exclude=./.local -cf - . | tar -xf - -C "$folder/code"
+tar --exclude=./target --exclude=./.git --exclude=./.local -cf - . | tar -xmf - -C "$folder/code"
 code=$PWD
 cd "$folder/code"
 

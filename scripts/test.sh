@@ -24,6 +24,15 @@ check_scripts() {
   fi
 }
 
+# That they go red takes `make mutants` a while; that they still fit takes a moment.
+check_mutants() {
+  if command -v git >/dev/null; then
+    scripts/mutants.sh --fit
+  else
+    say "git is not here: the patches of tests/mutants are not checked"
+  fi
+}
+
 check_monitoring() {
   if ! command -v promtool >/dev/null; then
     scripts/install-services.sh promtool || true
@@ -62,6 +71,7 @@ make_folder
 install_servers
 install_for_chaos
 check_scripts
+check_mutants
 check_monitoring
 check_compose
 obey

@@ -28,6 +28,10 @@ async fn after_a_drain_the_totals_are_what_clients_were_told() {
     world.at(1).buys(&sold_out, "ann", "1").await;
     world.at(0).checkout_pieces(&open, "regular", "2", 1).await.is(200);
     world.sale_is(&ended, "ended").await;
+    // Nothing is written until the end.
+    let mut hold = world.pool().begin().await.unwrap();
+    let lock = "LOCK TABLE refusal_totals IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(lock).execute(&mut *hold).await.unwrap();
 
     let clients = (0..6).map(|number| {
         let sales = [ended.clone(), open.clone(), sold_out.clone(), upcoming.clone()];
@@ -38,7 +42,20 @@ async fn after_a_drain_the_totals_are_what_clients_were_told() {
     world.at(0).post("/checkout?user_id=&item_id=1").await.is(400);
     world.at(0).checkout("S-ZZZ", "ann", "1").await.is(404);
     world.at(0).purchase("CHK-S-1-nonsense").await.is(404);
-    world.stop().await;
+    for instance in &world.instances {
+        instance.process.signal(Signal::SIGTERM);
+    }
+    for instance in &mut world.instances {
+        until("it tries to write them at the end", async || {
+            assert!(!instance.process.has_ended(), "it ended with refusals in its hands");
+            instance.process.stderr.text().contains("the last refusals are not written yet")
+        })
+        .await;
+    }
+    hold.rollback().await.unwrap();
+    for mut instance in world.instances.drain(..) {
+        assert_eq!(instance.process.exit().await, Some(0));
+    }
 
     assert!(told.iter().all(|told| told.answer.status >= 400));
     assert_eq!(on_record(&world).await, totals(&told));

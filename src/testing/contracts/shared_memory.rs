@@ -63,11 +63,16 @@ pub(crate) async fn setting_the_same_item_again_does_not_count_it_twice(world: &
 pub(crate) async fn an_older_standing_is_ignored(world: &dyn MemoryWorld) {
     let mind = Mind::of(world);
     mind.rebuild(&[]).await;
+    // They may be told together, or one after the other.
     mind.stands("ann", &[(1, 2)], 0, 1_700_000_000_000_002);
     mind.stands("ann", &[(1, 2), (2, 8)], 0, 1_700_000_000_000_001);
+    mind.stands("bob", &[(1, 2)], 0, 1_700_000_000_000_002);
+    mind.has_arrived().await;
+    mind.stands("bob", &[(1, 2), (2, 8)], 0, 1_700_000_000_000_001);
     mind.has_arrived().await;
 
     assert_eq!(mind.believes("ann", 3, 8).await, Belief::Fine);
+    assert_eq!(mind.believes("bob", 3, 8).await, Belief::Fine);
 }
 
 pub(crate) async fn a_repeated_standing_changes_nothing(world: &dyn MemoryWorld) {

@@ -108,13 +108,16 @@ async fn run(seed: u64, strikes: &[Strike]) -> Report {
         report.add(strike.fault, round);
     }
     crowd.disperse().await;
-    shop.sell_out(SELL_OUT).await;
+    let sold_out_in = shop.sell_out(SELL_OUT).await;
     let (events, books) = (history.so_far(), books(arena.pool(), &shop.sale).await);
     let found = check(&events, &books, LIMIT);
     assert!(found.are_none(), "seed {seed}, at the end: {found}");
     assert_eq!(books.left(), 0, "seed {seed}: not everything could be sold");
     assert!(!arena.run(&["verify"]).await.is_empty());
-    eprintln!("chaos: seed {seed}, {} requests\n{report}", events.len());
+    eprintln!(
+        "chaos: seed {seed}, {} requests, the rest sold in {sold_out_in:.1?}\n{report}",
+        events.len()
+    );
     report
 }
 

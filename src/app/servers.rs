@@ -16,7 +16,7 @@ use super::{App, AppError, Instance};
 use crate::config::Config;
 use crate::infrastructure::cache::RedisHealth;
 use crate::infrastructure::http::{
-    Front, HttpMetrics, Observer, RequestLimits, Server, ServerLimits,
+    Front, HttpMetrics, Observer, RequestLimits, Server, ServerLimits, announcement,
 };
 use crate::infrastructure::monitoring::{
     HealthReport, Monitoring, TaskCount, exposition, health_endpoint,
@@ -40,6 +40,7 @@ pub(super) async fn listen(
         config.log.all_requests,
         instance.name.clone(),
         move || readiness.is_draining(),
+        announcement(&config.http.v1),
     );
     let requests = RequestLimits {
         max_head_bytes: config.http.max_head_bytes,

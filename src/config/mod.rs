@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
 use layers::{Environment, Layers};
@@ -68,6 +69,16 @@ pub struct HttpConfig {
     pub request_timeout: Duration,
     pub max_head_bytes: usize,
     pub max_body_bytes: usize,
+    pub v1: SunsetConfig,
+}
+
+/// `http.v1.*`
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "config/default.yaml documents every key")]
+pub struct SunsetConfig {
+    pub deprecated_at: Option<DateTime<Utc>>,
+    pub sunset_at: Option<DateTime<Utc>>,
+    pub link: Option<String>,
 }
 
 /// `monitoring.*`

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
 /// Merged layers, and what is wrong with them.
@@ -75,6 +76,19 @@ impl Reader {
             return *low;
         };
         duration
+    }
+
+    /// A moment, or none where the text is empty.
+    pub(super) fn moment(&mut self, key: &str) -> Option<DateTime<Utc>> {
+        let text = self.text(key);
+        if text.is_empty() {
+            return None;
+        }
+        let moment = DateTime::parse_from_rfc3339(text.trim());
+        if moment.is_err() {
+            self.fault(key, "must be empty or a moment such as 2027-01-31T00:00:00Z");
+        }
+        Some(moment.ok()?.to_utc())
     }
 
     pub(super) fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {

@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::{
     BatchConfig, BoardConfig, CatalogueConfig, CircuitConfig, CircuitMode, CodeKey, DatabaseConfig,
     DatabaseParts, HttpConfig, LogConfig, LogFormat, MonitoringConfig, RedisConfig, RefusalsConfig,
-    ScheduleConfig, ShutdownConfig, SslMode,
+    ScheduleConfig, ShutdownConfig, SslMode, SunsetConfig,
 };
 
 /// Signs codes in development. It is public, so no other profile takes it.
@@ -38,7 +38,28 @@ pub(super) fn http(read: &mut Reader) -> HttpConfig {
         request_timeout: read.duration("http.request_timeout", 100 * MS..=HOUR),
         max_head_bytes: read.number("http.max_head_bytes", 8_192..=1 << 20),
         max_body_bytes: read.number("http.max_body_bytes", 0..=1 << 24),
+        v1: sunset(read, "http.v1"),
     }
+}
+
+fn sunset(read: &mut Reader, section: &str) -> SunsetConfig {
+    let key = |name: &str| format!("{section}.{name}");
+    let deprecated_at = read.moment(&key("deprecated_at"));
+    let sunset_at = read.moment(&key("sunset_at"));
+    if sunset_at.is_some() && deprecated_at.is_none_or(|at| Some(at) > sunset_at) {
+        read.fault(&key("sunset_at"), "must not come before deprecated_at, nor without it");
+    }
+    let link = Some(read.text(&key("link"))).filter(|link| !link.is_empty());
+    if link.as_ref().is_some_and(|link| !is_link(link)) {
+        read.fault(&key("link"), "is not a URL");
+    }
+    SunsetConfig { deprecated_at, sunset_at, link }
+}
+
+/// A link that can stand in a header as it is.
+fn is_link(text: &str) -> bool {
+    let is_absolute = text.starts_with("https://") || text.starts_with("http://");
+    is_absolute && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"".contains(&byte))
 }
 
 pub(super) fn monitoring(read: &mut Reader) -> MonitoringConfig {

@@ -43,3 +43,4 @@ mod shutdown;
 mod silence;
 mod startup;
 mod tasks;
+mod versions;

@@ -10,6 +10,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::problem;
+use super::version::Version;
 use crate::application::ports::{PortError, RefusalReason};
 
 /// Seconds after which a refused client may come again.
@@ -34,6 +36,7 @@ pub(super) enum ApiError {
     CodeNotFound,
     NotPurchased,
     RouteNotFound,
+    UnsupportedVersion,
     MethodNotAllowed,
     PayloadTooLarge,
     UriTooLong,
@@ -51,11 +54,13 @@ pub(super) enum ApiError {
 }
 
 #[derive(Serialize)]
-struct Body {
+struct Body<'e> {
     message: &'static str,
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<Faults>,
+    errors: Option<&'e Faults>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supported: Option<[&'static str; 2]>,
 }
 
 impl ApiError {
@@ -65,7 +70,7 @@ impl ApiError {
     }
 
     /// Status, code and message.
-    fn parts(&self) -> (StatusCode, &'static str, &'static str) {
+    pub(super) fn parts(&self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
             Self::Validation(_) => {
@@ -92,6 +97,11 @@ impl ApiError {
                 (S::NOT_FOUND, "not_purchased", "this code has not been purchased")
             }
             Self::RouteNotFound => (S::NOT_FOUND, "route_not_found", "there is no such path"),
+            Self::UnsupportedVersion => (
+                S::BAD_REQUEST,
+                "unsupported_version",
+                "there is no such version of this interface",
+            ),
             Self::MethodNotAllowed => {
                 (S::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method")
             }
@@ -140,18 +150,20 @@ impl ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let (status, code, message) = self.parts();
+impl ApiError {
+    /// The answer, in the words of a version.
+    pub(super) fn in_version(self, version: Version) -> Response {
         let (asks_to_retry, ends) = (self.asks_to_retry(), self.ends_the_connection());
-        let (errors, cause) = match self {
-            Self::Validation(faults) => (Some(faults), None),
-            Self::Overloaded(cause) | Self::Unavailable(cause) | Self::Internal(cause) => {
-                (None, Some(cause))
-            }
-            _ => (None, None),
+        let mut response = match version {
+            Version::One => self.body().into_response(),
+            Version::Two => problem::response(&self),
         };
-        let mut response = (status, Json(Body { message, code, errors })).into_response();
+        let cause = match self {
+            Self::Overloaded(cause) | Self::Unavailable(cause) | Self::Internal(cause) => {
+                Some(cause)
+            }
+            _ => None,
+        };
         if asks_to_retry {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
@@ -162,6 +174,30 @@ impl IntoResponse for ApiError {
             response.extensions_mut().insert(Cause(cause));
         }
         response
+    }
+
+    fn body(&self) -> (StatusCode, Json<Body<'_>>) {
+        let (status, code, message) = self.parts();
+        let errors = self.faults();
+        let supported = self.supported();
+        (status, Json(Body { message, code, errors, supported }))
+    }
+
+    /// The parameters that are not valid, with what is wrong with each.
+    pub(super) fn faults(&self) -> Option<&Faults> {
+        if let Self::Validation(faults) = self { Some(faults) } else { None }
+    }
+
+    /// The versions that there are, where another one was asked for.
+    pub(super) fn supported(&self) -> Option<[&'static str; 2]> {
+        matches!(self, Self::UnsupportedVersion).then_some(Version::NAMES)
+    }
+}
+
+/// In the words of version 1.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.in_version(Version::One)
     }
 }
 

@@ -14,9 +14,12 @@ use axum::response::Response;
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
+use super::error::ApiError;
 use super::limits::RequestLimits;
+use super::metrics::UNMATCHED;
 use super::observe::Observer;
-use super::{Api, checkout, purchase};
+use super::version::Version;
+use super::{Api, checkout, purchase, version};
 
 /// Answers the requests of all connections.
 #[derive(Clone)]
@@ -56,9 +59,18 @@ impl Front {
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    pub(crate) async fn answer(
+        self,
+        mut request: Request<Incoming>,
+    ) -> Result<Response, Infallible> {
         let Shared { api, router, observer, .. } = &*self.shared;
-        let Some(straight) = self.shared.straight(&request) else {
+        let asked = match version::asked_for(&request) {
+            Ok(asked) => asked,
+            Err(error) => return Ok(self.shared.refuse(&request, error)),
+        };
+        let straight = self.shared.straight(&request).filter(|_| asked.version == Version::One);
+        let Some(straight) = straight else {
+            version::lead(asked, &mut request);
             return router.clone().oneshot(request.map(Body::new)).await;
         };
         let observed = observer.begin(&request);
@@ -67,12 +79,21 @@ impl Front {
             Straight::Checkout => checkout::collect(api, query).await,
             Straight::Purchase => purchase::buy(api, query).await,
         };
-        observer.end(observed, straight.route(), &mut response);
+        observer.end(observed, (Version::One, straight.route()), &mut response);
         Ok(response)
     }
 }
 
 impl Shared {
+    /// Answers a request that is for no version that exists.
+    fn refuse(&self, request: &Request<Incoming>, error: ApiError) -> Response {
+        let observed = self.observer.begin(request);
+        let version = Version::default();
+        let mut response = error.in_version(version);
+        self.observer.end(observed, (version, UNMATCHED), &mut response);
+        response
+    }
+
     fn straight(&self, request: &Request<Incoming>) -> Option<Straight> {
         let straight = match request.uri().path() {
             "/checkout" | "/v1/checkout" => Straight::Checkout,

@@ -5,10 +5,11 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http_body_util::BodyExt;
 
 use super::error::ApiError;
+use super::version::Version;
 
 /// A client that sends too much is read on this far, so that it sees its answer instead of a broken connection.
 const LINGER_BYTES: usize = 32 << 20;
@@ -61,7 +62,7 @@ pub(super) async fn bounded_head(
 ) -> Response {
     match limits.head(&request) {
         Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+        Err(error) => error.in_version(Version::of(&request)),
     }
 }
 
@@ -74,13 +75,14 @@ pub(super) async fn bounded_body(
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
+    let version = Version::of(&request);
     let (head, body) = request.into_parts();
     let read =
         tokio::time::timeout(limits.body_timeout, discard(body, limits.max_body_bytes)).await;
     match read {
         Ok(Read::Whole) => next.run(Request::from_parts(head, Body::empty())).await,
-        Ok(Read::TooLarge) => ApiError::PayloadTooLarge.into_response(),
-        Ok(Read::Broken) | Err(_) => ApiError::BodyTooSlow.into_response(),
+        Ok(Read::TooLarge) => ApiError::PayloadTooLarge.in_version(version),
+        Ok(Read::Broken) | Err(_) => ApiError::BodyTooSlow.in_version(version),
     }
 }
 

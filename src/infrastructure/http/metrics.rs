@@ -8,8 +8,12 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
 
+use super::version::Version;
+
+/// The route of what is at no path that exists.
+pub(super) const UNMATCHED: &str = "unmatched";
 /// Templates of all routes; the last one stands for everything else.
-const ROUTES: [&str; 10] = [
+const ROUTES: [&str; 13] = [
     "/checkout",
     "/purchase",
     "/sales/active",
@@ -17,9 +21,12 @@ const ROUTES: [&str; 10] = [
     "/sales/{sale_id}/items",
     "/purchases/{code}",
     "/users/{user_id}/purchases",
+    "/buyers/{buyer_id}/purchases",
+    "/problems/",
+    "/problems/{code}",
     "/health",
     "/metrics",
-    "unmatched",
+    UNMATCHED,
 ];
 /// Methods; the last one stands for everything else.
 const METHODS: [&str; 8] = ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"];
@@ -40,7 +47,7 @@ impl HttpMetrics {
     pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
         let total = IntCounterVec::new(
             Opts::new("http_requests_total", "Requests answered."),
-            &["method", "route", "status"],
+            &["method", "route", "status", "version"],
         )?;
         let buckets = vec![
             0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
@@ -49,11 +56,11 @@ impl HttpMetrics {
         let duration = HistogramVec::new(
             HistogramOpts::new("http_request_duration_seconds", "Time until the answer.")
                 .buckets(buckets),
-            &["method", "route"],
+            &["method", "route", "version"],
         )?;
         registry.register(Box::new(total.clone()))?;
         registry.register(Box::new(duration.clone()))?;
-        let pairs = ROUTES.len() * METHODS.len();
+        let pairs = Version::NAMES.len() * ROUTES.len() * METHODS.len();
         Ok(Self {
             total,
             duration,
@@ -63,18 +70,25 @@ impl HttpMetrics {
     }
 
     /// Takes in one answered request.
-    pub(super) fn answered(&self, method: &Method, route: &str, status: u16, took: Duration) {
+    pub(super) fn answered(
+        &self,
+        method: &Method,
+        (version, route): (Version, &str),
+        status: u16,
+        took: Duration,
+    ) {
         let route = place(&ROUTES, route);
         let method = place(&METHODS, method.as_str());
         let mut buffer = [0; 3];
         let status = place(&STATUSES, digits(status, &mut buffer));
-        let pair = route * METHODS.len() + method;
+        let pair = (version as usize * ROUTES.len() + route) * METHODS.len() + method;
+        let version = version.as_str();
         let (method, route, status_name) = (METHODS[method], ROUTES[route], STATUSES[status]);
         self.totals[pair * STATUSES.len() + status]
-            .get_or_init(|| self.total.with_label_values(&[method, route, status_name]))
+            .get_or_init(|| self.total.with_label_values(&[method, route, status_name, version]))
             .inc();
         self.durations[pair]
-            .get_or_init(|| self.duration.with_label_values(&[method, route]))
+            .get_or_init(|| self.duration.with_label_values(&[method, route, version]))
             .observe(took.as_secs_f64());
     }
 }
@@ -92,9 +106,10 @@ fn digits(status: u16, buffer: &mut [u8; 3]) -> &str {
     std::str::from_utf8(buffer).unwrap_or("")
 }
 
-/// A route's template without its version: a path without one is version 1.
+/// A route's template without its version, which is a label of its own.
 pub(super) fn route_of(matched: Option<&str>) -> &str {
-    matched.map_or("unmatched", |path| path.strip_prefix("/v1").unwrap_or(path))
+    let bare = |path| ["/v1", "/v2"].iter().find_map(|version| str::strip_prefix(path, *version));
+    matched.map_or(UNMATCHED, |path| bare(path).unwrap_or(path))
 }
 
 #[cfg(test)]
@@ -107,18 +122,17 @@ mod tests {
         let metrics = HttpMetrics::register(&registry).unwrap();
         let method = Method::from_bytes(b"BREW").unwrap();
 
-        metrics.answered(&method, "/etc/passwd", 299, Duration::ZERO);
+        metrics.answered(&method, (Version::One, "/etc/passwd"), 299, Duration::ZERO);
 
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
-        assert!(
-            text.contains(
-                r#"http_requests_total{method="OTHER",route="unmatched",status="other"} 1"#
-            )
-        );
+        assert!(text.contains(
+            r#"http_requests_total{method="OTHER",route="unmatched",status="other",version="1"} 1"#
+        ));
     }
 
     #[test]
-    fn both_spellings_of_version_one_are_one_route() {
+    fn all_spellings_of_a_route_are_one() {
+        assert_eq!(route_of(Some("/v2/sales/active")), "/sales/active");
         assert_eq!(route_of(Some("/v1/checkout")), "/checkout");
         assert_eq!(route_of(Some("/checkout")), "/checkout");
         assert_eq!(route_of(None), "unmatched");

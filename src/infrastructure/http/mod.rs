@@ -1,6 +1,8 @@
 //! HTTP, as front ends see it. Every route stands on this page; [`error`] alone knows which error is which status.
 //!
-//! - one file an endpoint: [`checkout`], [`purchase`], [`sales`], [`purchases`], [`users`].
+//! - one file an endpoint: [`checkout`], [`purchase`], [`sales`], [`purchases`], [`users`], which are version 1; [`v2`] has its own.
+//! - [`version`]: which of them a request is for. [`problem`]: errors as version 2 tells them. [`sunset`]: how a version's end
+//!   is announced.
 //! - on the way in: [`server`] (connections), [`front`] (the straight line and the router), [`observe`] (request ids, metrics, log), [`limits`] (its bounds), [`params`] (the
 //!   query, parsed strictly).
 
@@ -14,12 +16,16 @@ mod metrics;
 mod observe;
 mod paging;
 mod params;
+mod problem;
 mod purchase;
 mod purchases;
 mod sales;
 mod server;
+mod sunset;
 mod unstopped;
 mod users;
+mod v2;
+mod version;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +52,7 @@ pub(crate) use observe::Observer;
 #[cfg(feature = "bench")]
 pub(crate) use purchase::respond as purchase_response;
 pub(crate) use server::{Server, ServerLimits};
+pub(crate) use sunset::announcement;
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -72,7 +79,10 @@ impl Api {
         Router::new()
             .nest("/v1", v1.clone())
             .merge(v1)
+            .nest("/v2", v2::router())
             .with_state(self)
+            .route(problem::PAGES, get(problem::all))
+            .route("/problems/{code}", get(problem::one))
             .merge(extra)
             .fallback(async || ApiError::RouteNotFound)
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)

@@ -12,6 +12,7 @@ use axum::response::Response;
 use super::error::Cause;
 use super::log_budget::{Line, LogBudget};
 use super::metrics::{HttpMetrics, route_of};
+use super::version::{API_VERSION, Asked, VARIES_BY, Version};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from a client.
@@ -31,6 +32,8 @@ struct Shared {
     id_prefix: String,
     next_id: AtomicU64,
     is_draining: Box<dyn Fn() -> bool + Send + Sync>,
+    /// What every answer of version 1 tells of its end; nothing as long as none is planned.
+    end_of_version_1: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Observer {
@@ -40,6 +43,7 @@ impl Observer {
         log_all: bool,
         id_prefix: String,
         is_draining: impl Fn() -> bool + Send + Sync + 'static,
+        end_of_version_1: Vec<(HeaderName, HeaderValue)>,
     ) -> Self {
         let shared = Shared {
             metrics,
@@ -48,6 +52,7 @@ impl Observer {
             id_prefix,
             next_id: AtomicU64::new(1),
             is_draining: Box::new(is_draining),
+            end_of_version_1,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -85,12 +90,17 @@ impl Observer {
     }
 
     /// Counts, logs and marks the answer.
-    pub(super) fn end(&self, observed: Observed, route: &str, response: &mut Response) {
+    pub(super) fn end(
+        &self,
+        observed: Observed,
+        (version, route): (Version, &str),
+        response: &mut Response,
+    ) {
         let Observed { since, id, method } = observed;
         let shared = &self.shared;
         let took = since.elapsed();
         let status = response.status().as_u16();
-        shared.metrics.answered(&method, route, status, took);
+        shared.metrics.answered(&method, (version, route), status, took);
         let elapsed_ms = took.as_secs_f64() * 1_000.0;
         let request_id = id.to_str().unwrap_or_default();
         if status >= 500 {
@@ -112,6 +122,10 @@ impl Observer {
         }
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
+        headers.insert(API_VERSION, version.header());
+        if version == Version::One {
+            headers.extend(shared.end_of_version_1.iter().cloned());
+        }
         if (shared.is_draining)() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -125,10 +139,15 @@ pub(super) async fn observe(
     next: Next,
 ) -> Response {
     let begun = observer.begin(&request);
+    let asked = Asked::by(&request);
+    let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
     let route = route_of(matched.as_ref().map(MatchedPath::as_str));
-    observer.end(begun, route, &mut response);
+    observer.end(begun, (asked.version, route), &mut response);
+    if is_read && !asked.by_path {
+        response.headers_mut().append(header::VARY, VARIES_BY);
+    }
     response
 }
 

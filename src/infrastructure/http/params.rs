@@ -101,6 +101,15 @@ impl<'a> Params<'a> {
         })
     }
 
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
+        self.optional(name, |text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("must be true or false"),
+        })
+    }
+
     /// A sale's public number. A text that cannot be one names a sale that does not exist, which is told only after
     /// all faults.
     pub(super) fn sale_id(&mut self) -> Option<Result<SaleId, ApiError>> {

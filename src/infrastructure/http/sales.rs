@@ -92,11 +92,7 @@ pub(super) async fn items(
 ) -> Result<Json<PageBody<ItemBody>>, ApiError> {
     let mut params = Params::parse(query.as_deref());
     let page = page_request(&mut params);
-    let available = params.optional("available", |text| match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("must be true or false"),
-    });
+    let available = params.flag("available");
     params.finish()?;
     let read = api.browse.items(named(sale_id)?, available.unwrap_or(false), page);
     let items = api.read(read).await?.ok_or(ApiError::SaleNotFound)?;
@@ -105,7 +101,7 @@ pub(super) async fn items(
 }
 
 /// A text that cannot be a sale's number is a sale that does not exist.
-fn named(sale_id: Result<Path<String>, PathRejection>) -> Result<SaleId, ApiError> {
+pub(super) fn named(sale_id: Result<Path<String>, PathRejection>) -> Result<SaleId, ApiError> {
     let text = sale_id.map_err(|_| ApiError::SaleNotFound)?;
     SaleId::parse(&text).ok_or(ApiError::SaleNotFound)
 }

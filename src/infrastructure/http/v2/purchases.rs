@@ -1,0 +1,73 @@
+//! `GET /v2/purchases/{code}`: what became of a code.
+
+use std::collections::HashMap;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use serde::Serialize;
+
+use super::super::json::rfc3339;
+use super::{Api, ApiError, Problem};
+use crate::application::browse::{PurchaseLookup, PurchaseView};
+use crate::application::catalogue::Item;
+use crate::domain::code::CodeClaim;
+use crate::domain::ids::ItemNo;
+
+/// A purchase, with its items by number.
+#[derive(Serialize)]
+pub(in super::super) struct Purchase {
+    code: String,
+    sale_id: String,
+    buyer_id: String,
+    purchased_at: String,
+    pieces_bought: i32,
+    items: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    id: String,
+    name: String,
+    image_url: String,
+    quantity: i32,
+    outcome: &'static str,
+}
+
+impl From<PurchaseView> for Purchase {
+    fn from(view: PurchaseView) -> Self {
+        let PurchaseView { code, sale, outcome, items } = view;
+        let items: HashMap<ItemNo, Item> = items.into_iter().map(|item| (item.no, item)).collect();
+        let lines = outcome.lines.iter().filter_map(|settled| {
+            let item = items.get(&settled.line.item)?;
+            Some(Line {
+                id: item.id.as_str().to_owned(),
+                name: item.name.clone(),
+                image_url: item.image_url.clone(),
+                quantity: settled.line.quantity.get(),
+                outcome: settled.fate.as_str(),
+            })
+        });
+        Self {
+            code: code.to_string(),
+            sale_id: sale.to_string(),
+            buyer_id: outcome.buyer.as_str().to_owned(),
+            purchased_at: rfc3339(outcome.purchased_at),
+            pieces_bought: outcome.total_purchased(),
+            items: lines.collect(),
+        }
+    }
+}
+
+pub(super) async fn one(
+    State(api): State<Api>,
+    code: Result<Path<String>, PathRejection>,
+) -> Result<Json<Purchase>, Problem> {
+    let code = code.map_err(|_| ApiError::CodeNotFound)?;
+    let claim = CodeClaim::parse(&code).ok_or(ApiError::CodeNotFound)?;
+    match api.read(api.browse.purchase(claim)).await? {
+        PurchaseLookup::Found(view) => Ok(Json(view.into())),
+        PurchaseLookup::NotPurchased => Err(ApiError::NotPurchased.into()),
+        PurchaseLookup::UnknownCode => Err(ApiError::CodeNotFound.into()),
+    }
+}

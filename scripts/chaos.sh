@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `make chaos`: buyers run against three instances while every part dies in turn, as seeds say; then what they were told is
-# held against PostgreSQL's tables. SEED is the first seed (1), ROUNDS how many follow (20), each about five minutes.
+# held against PostgreSQL's tables. SEED is the first seed (1), ROUNDS how many follow (20), each two to three minutes; then figures and a soak.
 #
 # On servers of its own, below one temporary folder, gone at the end. The table is on standard error; docs/reliability.md
 # tells how to read it. The history of a run that broke a promise is kept in CHAOS_HISTORY, a folder, if that is set.

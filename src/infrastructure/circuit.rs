@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 use tower_resilience_circuitbreaker::{
@@ -37,10 +37,12 @@ pub(crate) struct Circuit {
     handle: CircuitBreakerHandle,
     /// Between two probes.
     pace: Duration,
-    /// The same while it is not closed.
-    pace_of_recovery: Duration,
+    /// How long the dependency is left alone once it is open.
+    recovery_time: Duration,
     /// The next probe is due now.
     doubts: Arc<Notify>,
+    /// Whether callers may go through, for those who wait.
+    closed: watch::Sender<bool>,
 }
 
 /// The states of all circuits, for Prometheus.
@@ -93,14 +95,18 @@ impl Circuit {
         metrics: &CircuitMetrics,
     ) -> Result<Self, InvalidCircuit> {
         let gauges = metrics.of(dependency);
-        gauges.show(forced(config.mode).unwrap_or(CircuitState::Closed));
+        let first = forced(config.mode).unwrap_or(CircuitState::Closed);
+        gauges.show(first);
+        let closed = watch::Sender::new(first == CircuitState::Closed);
+        let (changes, recovery_time) = (closed.clone(), jittered(config.recovery_time));
         let (layer, handle) = CircuitBreakerLayer::builder()
             .name(dependency)
             .consecutive_failures(config.failures)
             .permitted_calls_in_half_open(config.probes)
-            .wait_duration_in_open(jittered(config.recovery_time))
+            .wait_duration_in_open(recovery_time)
             .on_state_transition(move |from, to| {
                 gauges.show(to);
+                changes.send_replace(to == CircuitState::Closed);
                 tell(dependency, from, to);
             })
             .build_with_handle()
@@ -110,14 +116,21 @@ impl Circuit {
             breaker: layer.layer_fn(Run),
             handle,
             pace: config.probe_interval,
-            pace_of_recovery: config.probe_interval.min(config.recovery_time),
+            recovery_time,
             doubts: Arc::default(),
+            closed,
         })
     }
 
     /// Whether callers may go through. One look at an atomic: it stands in every request's way.
     pub(crate) fn is_closed(&self) -> bool {
         self.state() == CircuitState::Closed
+    }
+
+    /// Comes back as soon as callers may not go through any more.
+    pub(crate) async fn opened(&self) {
+        // The sender lives as long as this does.
+        let _ = self.closed.subscribe().wait_for(|closed| !closed).await;
     }
 
     /// The state's name.
@@ -150,12 +163,17 @@ impl Circuit {
     {
         loop {
             self.run(probe()).await;
-            let is_closed = self.is_closed();
-            let pace = if is_closed { self.pace } else { self.pace_of_recovery };
+            let state = self.state();
+            let pause = match (self.mode, state) {
+                (CircuitMode::Auto, CircuitState::Open) => self.recovery_time,
+                // One good probe: the others come at once.
+                (CircuitMode::Auto, CircuitState::HalfOpen) => Duration::ZERO,
+                _ => self.pace,
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.doubts.notified(), if is_closed => {}
-                () = tokio::time::sleep(pace) => {}
+                () = self.doubts.notified(), if state == CircuitState::Closed => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -347,6 +365,39 @@ mod tests {
         probes(&circuit, true).await;
         probes(&circuit, true).await;
         assert!(circuit.is_closed());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told_when_it_opens() {
+        let (circuit, _) = circuit(CircuitMode::Auto, FOREVER);
+        let mut waits = Box::pin(circuit.opened());
+        fails(&circuit, 2).await;
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        fails(&circuit, 1).await;
+        waits.await;
+
+        let (forced, _) = self::circuit(CircuitMode::Open, FOREVER);
+        forced.opened().await;
+    }
+
+    #[tokio::test]
+    async fn while_it_recovers_the_watch_rests_and_then_it_probes_as_often_as_it_takes() {
+        let (circuit, _) = circuit(CircuitMode::Auto, Duration::from_millis(200));
+        fails(&circuit, 3).await;
+        let (stop, rounds) = (CancellationToken::new(), AtomicUsize::new(0));
+        let watching = circuit.watch(stop.clone(), || {
+            rounds.fetch_add(1, Ordering::Relaxed);
+            if circuit.is_closed() {
+                stop.cancel();
+            }
+            async { true }
+        });
+
+        watching.await;
+
+        // One while it is left alone, two that close it, one that sees it.
+        let rounds = rounds.load(Ordering::Relaxed);
+        assert!((3..=5).contains(&rounds), "{rounds}");
     }
 
     #[tokio::test]

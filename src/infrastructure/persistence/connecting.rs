@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -49,12 +49,16 @@ pub(super) fn silent_peer() -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::TimedOut, "the connection does not answer")
 }
 
-/// Connects within a time, to see whether that is possible.
+/// Connects within a time, to see whether that is possible; how long it took.
 pub(super) async fn connect_once(
     options: &PgConnectOptions,
     limit: Duration,
-) -> Result<(), sqlx::Error> {
-    connect(options, limit).await?.close().await
+) -> Result<Duration, sqlx::Error> {
+    let since = Instant::now();
+    let connection = connect(options, limit).await?;
+    let took = since.elapsed();
+    connection.close().await?;
+    Ok(took)
 }
 
 /// Connects within a time.

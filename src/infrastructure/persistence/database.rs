@@ -106,7 +106,7 @@ impl Database {
             .with_max_times(config.retries)
             .with_jitter();
         // Not through the pool, which would hide why.
-        (|| connect_once(&options, config.connect_timeout))
+        let connecting = (|| connect_once(&options, config.connect_timeout))
             .retry(backoff)
             .notify(|error, pause| {
                 tracing::warn!(
@@ -122,11 +122,11 @@ impl Database {
         let database = Self {
             pool,
             metrics: Arc::new(metrics),
-            suspicion,
+            suspicion: Arc::clone(&suspicion),
             company: Arc::default(),
             own_writes: Arc::default(),
             readers: Arc::new(Semaphore::new(readers)),
-            pulse: Arc::new(Pulse::new(circuit, options)),
+            pulse: Arc::new(Pulse::new(circuit, options, suspicion, connecting)),
             patience: config.statement_timeout + PATIENCE_MARGIN,
         };
         database.warn_about_pool_size(config.max_connections).await;
@@ -153,8 +153,22 @@ impl Database {
         if self.pulse.is_felt() { Ok(()) } else { Err(self.note(DatabaseError::Away)) }
     }
 
+    /// Runs what changes nothing, as long as PostgreSQL is not known to be away: nobody who waits for a connection or reads waits
+    /// on then.
+    async fn unless_lost<T>(
+        &self,
+        run: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, DatabaseError> {
+        self.reach()?;
+        tokio::select! {
+            biased;
+            result = run => result.map_err(|error| self.note(error.into())),
+            () = self.pulse.is_lost() => Err(self.note(DatabaseError::Away)),
+        }
+    }
+
     /// Whether it is there, as far as is known.
-    pub(super) fn pulse(&self) -> &Pulse {
+    pub(super) fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
     }
 
@@ -165,20 +179,18 @@ impl Database {
 
     /// A connection from the pool.
     pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, DatabaseError> {
-        self.reach()?;
         let since = Instant::now();
-        let connection = self.pool.acquire().await;
+        let connection = self.unless_lost(Box::pin(self.pool.acquire())).await;
         self.metrics.acquired(since.elapsed());
-        connection.map_err(|error| self.note(error.into()))
+        connection
     }
 
     /// Begins a transaction on a connection from the pool.
     pub(super) async fn begin(&self, statement: &'static str) -> Result<Tx, DatabaseError> {
-        self.reach()?;
         let since = Instant::now();
-        let transaction = self.pool.begin_with(statement).await;
+        let transaction = self.unless_lost(Box::pin(self.pool.begin_with(statement))).await;
         self.metrics.acquired(since.elapsed());
-        transaction.map_err(|error| self.note(error.into()))
+        transaction
     }
 
     /// Times a statement.
@@ -219,13 +231,15 @@ impl Database {
         let mut tries = 0;
         loop {
             let turn_and_answer = async {
-                self.reach()?;
                 let _turn = match statement {
                     // What the board lives on does not queue behind front ends that look.
                     Statement::LiveSales | Statement::Catalogue => None,
                     _ => self.readers.acquire().await.ok(),
                 };
-                self.time(statement, Box::pin(read())).await
+                let since = Instant::now();
+                let answer = self.unless_lost(Box::pin(read())).await;
+                self.metrics.queried(statement, since.elapsed());
+                answer
             };
             match self.within(self.patience, turn_and_answer).await {
                 Err(error) if error.class() == ErrorClass::Connection && tries < READ_RETRIES => {

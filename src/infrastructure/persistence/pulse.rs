@@ -12,10 +12,13 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::connecting::{answers, connect};
+use super::suspicion::Suspicion;
 use crate::infrastructure::circuit::Circuit;
 
 /// A look takes at most so long: it waits for no lock and no disk, so a server that takes longer serves nobody.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Unless connecting takes long here: then it may take so many times what the first connection took.
+const SLOWER_THAN_THE_FIRST: u32 = 3;
 
 /// `admin_shutdown`, `crash_shutdown`, `cannot_connect_now`: it is about to end, or not there yet.
 const COMES_OR_GOES: [&str; 3] = ["57P01", "57P02", "57P03"];
@@ -25,18 +28,32 @@ const COMES_OR_GOES: [&str; 3] = ["57P01", "57P02", "57P03"];
 pub(super) struct Pulse {
     circuit: Circuit,
     options: PgConnectOptions,
+    suspicion: Arc<Suspicion>,
+    look_timeout: Duration,
     /// Kept between looks.
     connection: Mutex<Option<PgConnection>>,
 }
 
 impl Pulse {
-    pub(super) fn new(circuit: Circuit, options: PgConnectOptions) -> Self {
-        Self { circuit, options, connection: Mutex::default() }
+    /// `connecting` is how long the first connection took.
+    pub(super) fn new(
+        circuit: Circuit,
+        options: PgConnectOptions,
+        suspicion: Arc<Suspicion>,
+        connecting: Duration,
+    ) -> Self {
+        let look_timeout = LOOK_TIMEOUT.max(connecting * SLOWER_THAN_THE_FIRST);
+        Self { circuit, options, suspicion, look_timeout, connection: Mutex::default() }
     }
 
     /// Whether callers may ask.
     pub(super) fn is_felt(&self) -> bool {
         self.circuit.is_closed()
+    }
+
+    /// Comes back as soon as nobody may ask any more.
+    pub(super) async fn is_lost(&self) {
+        self.circuit.opened().await;
     }
 
     /// The circuit's state, in a word.
@@ -71,7 +88,7 @@ impl Pulse {
             }
             let connection = match kept {
                 Some(kept) => Ok(kept),
-                None => connect(&self.options, LOOK_TIMEOUT).await,
+                None => connect(&self.options, self.look_timeout).await,
             };
             let is_there = match &connection {
                 Ok(_) => true,
@@ -83,7 +100,12 @@ impl Pulse {
             *held = connection.ok();
             is_there
         };
-        tokio::time::timeout(LOOK_TIMEOUT, look).await.unwrap_or(false)
+        let is_there = tokio::time::timeout(self.look_timeout, look).await.unwrap_or(false);
+        if !is_there {
+            // However long it lasts: when it is over, what was connected before it is asked before it is used.
+            self.suspicion.raise();
+        }
+        is_there
     }
 }
 
@@ -92,5 +114,89 @@ fn is_answer(error: &sqlx::Error) -> bool {
     match error.as_database_error() {
         Some(refusal) => !refusal.code().is_some_and(|code| COMES_OR_GOES.contains(&&*code)),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+
+    use super::super::error::{DatabaseError, ErrorClass};
+    use super::super::transaction::{Options, Tx};
+    use super::*;
+    use crate::application::ports::PortError;
+    use crate::config::{CircuitConfig, CircuitMode};
+    use crate::infrastructure::circuit::CircuitMetrics;
+    use crate::testing::servers::PostgresShop;
+
+    fn is_away<T>(result: Result<T, DatabaseError>) -> bool {
+        result.is_err_and(|error| error.class() == ErrorClass::Away)
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_connection_or_reads_is_let_go_when_postgresql_is_away() {
+        let shop = PostgresShop::open().await;
+        let (narrow, wide) = (shop.narrow_database().await, shop.database().await);
+        let _the_only_one = narrow.acquire().await.unwrap();
+        let sleeps =
+            || sqlx::query_scalar::<_, String>("SELECT pg_sleep(600)::text").fetch_one(wide.pool());
+        let waits = async {
+            tokio::join!(narrow.acquire(), narrow.begin("BEGIN"), wide.read("sleep", sleeps))
+        };
+
+        let ((connection, transaction, read), ()) = tokio::join!(waits, async {
+            for database in [&narrow, &wide] {
+                for _ in 0..3 {
+                    database.pulse().circuit.failed().await;
+                }
+            }
+        });
+
+        assert!(is_away(connection) && is_away(transaction));
+        assert!(matches!(read, Err(PortError::Unavailable { .. })), "{read:?}");
+    }
+
+    #[tokio::test]
+    async fn while_it_is_away_nothing_begins_and_after_a_good_look_all_goes_on() {
+        let shop = PostgresShop::open().await;
+        let database = shop.database().await;
+        for _ in 0..3 {
+            database.pulse().circuit.failed().await;
+        }
+        let nothing = |tx: Tx| async move { Ok((tx, ())) };
+        assert!(is_away(database.transaction(Options::WRITE, nothing).await));
+        assert!(is_away(database.acquire().await));
+
+        let ends = CancellationToken::new();
+        let closes = async {
+            while !database.pulse().is_felt() {
+                tokio::task::yield_now().await;
+            }
+            ends.cancel();
+        };
+        tokio::join!(database.pulse().watch(ends.clone()), closes);
+
+        database.transaction(Options::WRITE, nothing).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_look_that_finds_nobody_casts_suspicion_on_all_that_was_connected() {
+        let config = CircuitConfig {
+            mode: CircuitMode::Auto,
+            failures: 1,
+            recovery_time: Duration::from_hours(1),
+            probes: 1,
+            probe_interval: Duration::from_hours(1),
+        };
+        let metrics = CircuitMetrics::register(&Registry::new()).unwrap();
+        let circuit = Circuit::new("nobody", &config, &metrics).unwrap();
+        let suspicion = Arc::new(Suspicion::default());
+        let nobody = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(1);
+        let pulse = Arc::new(Pulse::new(circuit, nobody, Arc::clone(&suspicion), Duration::ZERO));
+        assert!(!suspicion.falls_on(Duration::from_hours(1)));
+
+        assert!(!pulse.is_there().await);
+
+        assert!(suspicion.falls_on(Duration::from_hours(1)));
     }
 }

@@ -9,9 +9,10 @@ use flash_sale::application::board::{Board, KnownSale};
 use flash_sale::application::catalogue::{Catalogue, CatalogueBuilder, Item};
 use flash_sale::application::checkout::{Checkout, CheckoutPorts};
 use flash_sale::application::ports::{
-    Belief, CheckoutBook, Clock, Collect, Collected, FilterResult, ItemReader, Knock,
+    After, Belief, CheckoutBook, Clock, Collect, Collected, FilterResult, ItemReader, Knock,
     KnownStanding, Meter, Page, PageRequest, PortError, PurchaseAnswer, RefusalFlush,
-    RefusalReason, RefusalStore, SaleBook, SharedMemory, StockFacts, StockSnapshot, StockedItem,
+    RefusalReason, RefusalStore, SaleBook, SaleFilter, SaleKey, SharedMemory, StockFacts,
+    StockSnapshot, StockedItem, Stretch,
 };
 use flash_sale::application::refusals::{Refusals, Room};
 use flash_sale::bench::signer;
@@ -83,7 +84,7 @@ impl SaleBook for World {
         }])
     }
 
-    async fn newest(&self, _: u32) -> Result<Vec<Sale>, PortError> {
+    async fn list(&self, _: SaleFilter, _: After<SaleKey>) -> Result<Stretch<Sale>, PortError> {
         away()
     }
 }
@@ -110,6 +111,15 @@ impl ItemReader for World {
         _: bool,
         _: PageRequest,
     ) -> Result<Page<StockedItem>, PortError> {
+        away()
+    }
+
+    async fn list(
+        &self,
+        _: SaleId,
+        _: bool,
+        _: After<ItemNo>,
+    ) -> Result<Stretch<StockedItem>, PortError> {
         away()
     }
 

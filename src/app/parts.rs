@@ -27,7 +27,7 @@ use crate::infrastructure::persistence::{
     Database, DatabaseClock, PostgresItemReader, PostgresPurchaseHistory, PostgresRefusalStore,
     PostgresSaleBook,
 };
-use crate::infrastructure::signing::HmacSigner;
+use crate::infrastructure::signing::{HmacCursorSigner, HmacSigner};
 
 /// What the rest of the service is made of.
 pub(super) struct Parts {
@@ -71,6 +71,7 @@ impl Parts {
             checkout: Arc::new(shared.checkout()),
             purchase: Arc::new(shared.purchase()),
             browse: Arc::new(shared.browse()),
+            cursors: Arc::new(HmacCursorSigner::new(&config.code_keys)),
             tasks: app.requests.clone(),
             request_timeout: config.http.request_timeout,
         };

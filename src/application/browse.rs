@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use super::board::Board;
 use super::catalogue::Item;
 use super::ports::{
-    CodeSigner, ItemReader, Ledger, Page, PageRequest, PastPurchase, PortError, PurchaseHistory,
-    SaleBook, StockedItem,
+    After, CodeSigner, ItemReader, Ledger, Page, PageRequest, PastPurchase, PortError,
+    PurchaseHistory, PurchaseKey, SaleBook, SaleFilter, SaleKey, StockedItem, Stretch,
 };
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{BuyerId, ItemNo, SaleId};
@@ -28,6 +28,15 @@ pub struct SaleView {
     pub server_time: DateTime<Utc>,
     /// How much is gone.
     pub progress: Progress,
+}
+
+/// A sale in a list.
+#[derive(Debug, Clone)]
+pub struct ListedSale {
+    /// The sale.
+    pub sale: Sale,
+    /// Its state now.
+    pub state: SaleState,
 }
 
 /// A purchase with the items it names.
@@ -129,6 +138,34 @@ impl Browse {
         self.ports.items.page(sale, available, page).await.map(Some)
     }
 
+    /// A sale's items behind one of them; `None` if there is no such sale.
+    pub async fn items_after(
+        &self,
+        sale: SaleId,
+        available: bool,
+        after: After<ItemNo>,
+    ) -> Result<Option<Stretch<StockedItem>>, PortError> {
+        if self.ports.board.find(sale).await?.is_none() {
+            return Ok(None);
+        }
+        self.ports.items.list(sale, available, after).await.map(Some)
+    }
+
+    /// Sales by start, newest first. What each has sold would have to be added up, so it is not told here.
+    pub async fn sales(
+        &self,
+        wanted: SaleFilter,
+        after: After<SaleKey>,
+    ) -> Result<Stretch<ListedSale>, PortError> {
+        let Stretch { entries, more } = self.ports.sales.list(wanted, after).await?;
+        let now = self.now()?;
+        let entries = entries.into_iter().map(|sale| {
+            let state = sale.window.state_at(now);
+            ListedSale { sale, state }
+        });
+        Ok(Stretch { entries: entries.collect(), more })
+    }
+
     /// What became of a code.
     pub async fn purchase(&self, claim: CodeClaim) -> Result<PurchaseLookup, PortError> {
         if !self.ports.signer.is_genuine(&claim) {
@@ -150,13 +187,28 @@ impl Browse {
         page: PageRequest,
     ) -> Result<Page<PurchaseView>, PortError> {
         let past = self.ports.history.of_buyer(buyer, sale, page).await?;
-        let mut entries = Vec::with_capacity(past.entries.len());
-        for PastPurchase { sale, attempt, outcome } in past.entries {
+        Ok(Page { entries: self.purchases(past.entries).await?, total: past.total })
+    }
+
+    /// What a buyer bought before one of their purchases, newest first; of one sale if given.
+    pub async fn history_after(
+        &self,
+        buyer: &BuyerId,
+        sale: Option<SaleId>,
+        after: After<PurchaseKey>,
+    ) -> Result<Stretch<PurchaseView>, PortError> {
+        let past = self.ports.history.list(buyer, sale, after).await?;
+        Ok(Stretch { entries: self.purchases(past.entries).await?, more: past.more })
+    }
+
+    async fn purchases(&self, past: Vec<PastPurchase>) -> Result<Vec<PurchaseView>, PortError> {
+        let mut views = Vec::with_capacity(past.len());
+        for PastPurchase { sale, attempt, outcome } in past {
             let items = self.ports.items.named(sale, &numbers(&outcome)).await?;
             let code = self.ports.signer.sign(sale, attempt);
-            entries.push(PurchaseView { code, sale, outcome, items });
+            views.push(PurchaseView { code, sale, outcome, items });
         }
-        Ok(Page { entries, total: past.total })
+        Ok(views)
     }
 
     /// Adds up the whole sale's stock, once for all who ask meanwhile: front ends that poll must not slow the sale down. What
@@ -185,12 +237,18 @@ impl Browse {
 
     async fn view(&self, sale: Sale) -> Result<SaleView, PortError> {
         let progress = self.progress(sale.id).await?;
+        let server_time = self.now()?;
+        let state = sale.window.state_at(server_time);
+        Ok(SaleView { sale, state, server_time, progress })
+    }
+
+    /// The database's clock.
+    fn now(&self) -> Result<DateTime<Utc>, PortError> {
         let reading = self.ports.board.clock().database().ok_or(PortError::Unavailable {
             what: "the database's clock",
             source: "it was not measured yet".into(),
         })?;
-        let state = sale.window.state_at(reading.at);
-        Ok(SaleView { sale, state, server_time: reading.at, progress })
+        Ok(reading.at)
     }
 }
 

@@ -10,6 +10,7 @@ use super::output::{self, Format};
 use super::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::app::Offline;
 use crate::application::create_sale::CreateSaleError;
+use crate::application::ports::{After, SaleFilter};
 use crate::config::Config;
 use crate::domain::sale::{
     MAX_BUYER_LIMIT, MAX_ITEMS, MAX_STOCK, NewSale, Sale, SaleState, SaleWindow,
@@ -149,7 +150,8 @@ async fn list(args: &ListArgs, offline: &Offline, format: Format) -> Result<(), 
     let failed = |error| Failure::new(FAILED, error);
     let now = database_now(offline).await?;
     let mut rows = Vec::new();
-    for sale in offline.sales.newest(args.limit).await.map_err(failed)? {
+    let newest = offline.sales.list(SaleFilter::default(), After::beginning(args.limit));
+    for sale in newest.await.map_err(failed)?.entries {
         let progress = offline.items.progress(sale.id).await.map_err(failed)?;
         rows.push(row(&sale, now, progress.sold, progress.remaining));
     }

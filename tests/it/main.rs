@@ -24,6 +24,7 @@ mod crash;
 mod disconnects;
 mod injection;
 mod limits;
+mod lists;
 mod monitoring;
 mod overload;
 mod postgres_loss;

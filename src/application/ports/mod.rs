@@ -2,6 +2,7 @@
 //! doubles and contract suites in `testing`.
 
 mod audit;
+mod lists;
 mod memory;
 mod records;
 mod sales;
@@ -9,6 +10,7 @@ mod selling;
 mod system;
 
 pub use audit::*;
+pub use lists::*;
 pub use memory::*;
 pub use records::*;
 pub use sales::*;

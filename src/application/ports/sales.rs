@@ -3,12 +3,13 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use super::lists::{After, Page, PageRequest, Stretch};
 use super::selling::StockFacts;
 use super::system::PortError;
 use crate::application::catalogue::{Catalogue, Item};
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
-use crate::domain::sale::{NewSale, Progress, Sale};
+use crate::domain::sale::{NewSale, Progress, Sale, SaleState};
 
 /// Keeps the sales.
 #[cfg_attr(test, mockall::automock)]
@@ -26,8 +27,38 @@ pub trait SaleBook: Send + Sync {
     /// Sales that are open or about to be, the earliest start first; also measures the database's clock.
     async fn live(&self) -> Result<Vec<Sale>, PortError>;
 
-    /// Sales by start, newest first, at most `limit`.
-    async fn newest(&self, limit: u32) -> Result<Vec<Sale>, PortError>;
+    /// Sales by start, newest first.
+    async fn list(
+        &self,
+        wanted: SaleFilter,
+        after: After<SaleKey>,
+    ) -> Result<Stretch<Sale>, PortError>;
+}
+
+/// Which sales are wanted; all by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SaleFilter {
+    /// Only those in this state, by the database's clock.
+    pub state: Option<SaleState>,
+    /// Only those that start at this time or later.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// A sale's place among all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SaleKey {
+    /// Its start.
+    pub starts_at: DateTime<Utc>,
+    /// Its number.
+    pub sale: SaleId,
+}
+
+impl SaleKey {
+    /// The place of this sale.
+    #[must_use]
+    pub fn of(sale: &Sale) -> Self {
+        Self { starts_at: sale.window.starts_at(), sale: sale.id }
+    }
 }
 
 /// An item with what is left of it.
@@ -39,32 +70,6 @@ pub struct StockedItem {
     pub stock: i32,
     /// Pieces left.
     pub remaining: i32,
-}
-
-/// Which part of a list is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageRequest {
-    /// From 1.
-    pub page: u32,
-    /// Entries a page.
-    pub limit: u32,
-}
-
-impl PageRequest {
-    /// Entries before the page.
-    #[must_use]
-    pub fn offset(self) -> i64 {
-        i64::from(self.page.saturating_sub(1)) * i64::from(self.limit)
-    }
-}
-
-/// Part of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T> {
-    /// The entries.
-    pub entries: Vec<T>,
-    /// Entries of the whole list.
-    pub total: i64,
 }
 
 /// Reads what a sale sells.
@@ -84,6 +89,14 @@ pub trait ItemReader: Send + Sync {
         available: bool,
         page: PageRequest,
     ) -> Result<Page<StockedItem>, PortError>;
+
+    /// Items by number, with their stock; only those with a piece left if `available`.
+    async fn list(
+        &self,
+        sale: SaleId,
+        available: bool,
+        after: After<ItemNo>,
+    ) -> Result<Stretch<StockedItem>, PortError>;
 
     /// Pieces sold and left in a sale.
     async fn progress(&self, sale: SaleId) -> Result<Progress, PortError>;
@@ -123,6 +136,31 @@ pub trait PurchaseHistory: Send + Sync {
         sale: Option<SaleId>,
         page: PageRequest,
     ) -> Result<Page<PastPurchase>, PortError>;
+
+    /// A buyer's purchases, newest first; of one sale if given.
+    async fn list(
+        &self,
+        buyer: &BuyerId,
+        sale: Option<SaleId>,
+        after: After<PurchaseKey>,
+    ) -> Result<Stretch<PastPurchase>, PortError>;
+}
+
+/// A purchase's place in its buyer's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PurchaseKey {
+    /// When it was decided.
+    pub purchased_at: DateTime<Utc>,
+    /// The attempt.
+    pub attempt: AttemptId,
+}
+
+impl PurchaseKey {
+    /// The place of this purchase.
+    #[must_use]
+    pub fn of(past: &PastPurchase) -> Self {
+        Self { purchased_at: past.outcome.purchased_at, attempt: past.attempt }
+    }
 }
 
 /// Says when scheduled sales start.

@@ -55,6 +55,20 @@ pub trait CodeSigner: Send + Sync {
     fn is_genuine(&self, claim: &CodeClaim) -> bool;
 }
 
+/// Bytes of a cursor's MAC.
+pub const CURSOR_MAC_BYTES: usize = 8;
+/// What tells a cursor that was changed, or is of another list.
+pub type CursorMac = [u8; CURSOR_MAC_BYTES];
+
+/// Signs the places at which lists go on.
+pub trait CursorSigner: Send + Sync {
+    /// For a place in a list.
+    fn sign(&self, list: &str, place: &str) -> CursorMac;
+
+    /// Whether it was signed for this place in this list, by a key that is configured. MUST compare in constant time.
+    fn is_genuine(&self, list: &str, place: &str, mac: &CursorMac) -> bool;
+}
+
 /// State of something that the service needs or likes to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {

@@ -13,9 +13,10 @@ use super::version::Version;
 /// The route of what is at no path that exists.
 pub(super) const UNMATCHED: &str = "unmatched";
 /// Templates of all routes; the last one stands for everything else.
-const ROUTES: [&str; 13] = [
+const ROUTES: [&str; 14] = [
     "/checkout",
     "/purchase",
+    "/sales",
     "/sales/active",
     "/sales/{sale_id}",
     "/sales/{sale_id}/items",
@@ -31,8 +32,10 @@ const ROUTES: [&str; 13] = [
 /// Methods; the last one stands for everything else.
 const METHODS: [&str; 8] = ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"];
 /// Statuses that are answered; the last one stands for everything else.
-const STATUSES: [&str; 13] =
-    ["200", "400", "404", "405", "409", "410", "413", "414", "429", "431", "500", "503", "other"];
+const STATUSES: [&str; 14] = [
+    "200", "304", "400", "404", "405", "409", "410", "413", "414", "429", "431", "500", "503",
+    "other",
+];
 
 /// Counts and times requests.
 pub(crate) struct HttpMetrics {

@@ -37,7 +37,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::application::browse::Browse;
 use crate::application::checkout::Checkout;
-use crate::application::ports::PortError;
+use crate::application::ports::{CursorSigner, PortError};
 use crate::application::purchase::Purchase;
 
 use error::ApiError;
@@ -60,6 +60,7 @@ pub(crate) struct Api {
     pub(crate) checkout: Arc<Checkout>,
     pub(crate) purchase: Arc<Purchase>,
     pub(crate) browse: Arc<Browse>,
+    pub(crate) cursors: Arc<dyn CursorSigner>,
     /// Work with effects runs here, so that a client that hangs up stops nothing half-way.
     pub(crate) tasks: TaskTracker,
     pub(crate) request_timeout: Duration,

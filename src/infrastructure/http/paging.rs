@@ -10,10 +10,12 @@ const MAX_LIMIT: u32 = 100;
 
 /// Reads `page` and `limit`.
 pub(super) fn page_request(params: &mut Params<'_>) -> PageRequest {
-    PageRequest {
-        page: params.number("page", 1, u32::MAX).unwrap_or(1),
-        limit: params.number("limit", 1, MAX_LIMIT).unwrap_or(DEFAULT_LIMIT),
-    }
+    PageRequest { page: params.number("page", 1, u32::MAX).unwrap_or(1), limit: limit_of(params) }
+}
+
+/// Reads `limit`.
+pub(super) fn limit_of(params: &mut Params<'_>) -> u32 {
+    params.number("limit", 1, MAX_LIMIT).unwrap_or(DEFAULT_LIMIT)
 }
 
 /// A page, as it is answered.

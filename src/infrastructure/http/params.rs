@@ -101,6 +101,18 @@ impl<'a> Params<'a> {
         })
     }
 
+    /// Whether a parameter is there, good or bad.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
+    /// A parameter that must not be there.
+    pub(super) fn refuse_if_given(&mut self, name: &'static str, fault: &str) {
+        if self.has(name) {
+            self.faults.insert(name, fault.to_owned());
+        }
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
         self.optional(name, |text| match text {

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 use super::database::Database;
 use super::metrics::Statement;
 use super::transaction::Options;
 use crate::application::catalogue::{Catalogue, CatalogueBuilder, Item};
 use crate::application::ports::{
-    ItemReader, Page, PageRequest, PortError, StockFacts, StockSnapshot, StockedItem,
+    After, ItemReader, Page, PageRequest, PortError, StockFacts, StockSnapshot, StockedItem,
+    Stretch,
 };
 use crate::domain::ids::{ItemId, ItemNo, SaleId};
 use crate::domain::sale::Progress;
@@ -46,6 +47,18 @@ const PAGE: &str = r"
     ORDER BY s.item_no
     LIMIT $3 OFFSET $4
 ";
+
+// The entries, in one round trip; the rest of the statement is put together by what is wanted.
+const LIST: &str = r"
+    SELECT i.item_no, i.item_id, i.name, i.image_url, s.stock, s.stock - s.sold AS remaining
+    FROM (
+        SELECT item_no, stock, sold FROM item_stock
+        WHERE sale_id = ";
+const NAMED_OF_LIST: &str = r"
+    ) AS s
+    CROSS JOIN LATERAL (
+        SELECT item_no, item_id, name, image_url FROM items
+        WHERE sale_id = ";
 
 const COUNT: &str = r"
     SELECT count(*) FROM item_stock WHERE sale_id = $1 AND (NOT $2 OR sold < stock)
@@ -82,6 +95,14 @@ struct ItemRow {
     item_id: String,
     name: String,
     image_url: String,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct StockedRow {
+    #[sqlx(flatten)]
+    item: ItemRow,
+    stock: i32,
+    remaining: i32,
 }
 
 impl PostgresItemReader {
@@ -176,6 +197,25 @@ impl ItemReader for PostgresItemReader {
             .map_err(|error| error.into_port_error("the items"))
     }
 
+    async fn list(
+        &self,
+        sale: SaleId,
+        available: bool,
+        after: After<ItemNo>,
+    ) -> Result<Stretch<StockedItem>, PortError> {
+        let what = "the items";
+        let read = || async {
+            let mut query = list(sale, available, after);
+            query.build_query_as().fetch_all(self.database.pool()).await
+        };
+        let rows: Vec<StockedRow> = self.database.read(what, read).await?;
+        let entries = rows.into_iter().filter_map(|row| {
+            let StockedRow { item, stock, remaining } = row;
+            Some(StockedItem { item: item_of(item)?, stock, remaining })
+        });
+        Ok(Stretch::cut(entries.collect(), after.limit))
+    }
+
     async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {
         let query = || sqlx::query_as(PROGRESS).bind(sale.get()).fetch_one(self.database.pool());
         let (sold, remaining) = self.database.read("the sale's progress", query).await?;
@@ -193,6 +233,22 @@ impl ItemReader for PostgresItemReader {
             .await
             .map_err(|error| error.into_port_error("the stock"))
     }
+}
+
+/// One more than is wanted.
+fn list(sale: SaleId, available: bool, after: After<ItemNo>) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(LIST);
+    query.push_bind(sale.get());
+    if let Some(ItemNo(last)) = after.entry {
+        query.push(" AND item_no > ").push_bind(last);
+    }
+    if available {
+        query.push(" AND sold < stock");
+    }
+    query.push(" ORDER BY item_no LIMIT ").push_bind(i64::from(after.limit) + 1);
+    query.push(NAMED_OF_LIST).push_bind(sale.get());
+    query.push(" AND item_no = s.item_no OFFSET 0) AS i ORDER BY i.item_no");
+    query
 }
 
 async fn stock_of(

@@ -1,13 +1,15 @@
 //! What buyers bought, read from PostgreSQL.
 
 use async_trait::async_trait;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 use super::database::Database;
 use super::metrics::Statement;
 use super::outcomes::{OutcomeRow, gathered};
 use super::transaction::Options;
-use crate::application::ports::{Page, PageRequest, PastPurchase, PortError, PurchaseHistory};
+use crate::application::ports::{
+    After, Page, PageRequest, PastPurchase, PortError, PurchaseHistory, PurchaseKey, Stretch,
+};
 use crate::domain::ids::{BuyerId, SaleId};
 
 const PAGE: &str = r"
@@ -17,6 +19,22 @@ const PAGE: &str = r"
         WHERE user_id = $1 AND ($2::bigint IS NULL OR sale_id = $2)
         ORDER BY purchased_at DESC, attempt_id DESC
         LIMIT $3 OFFSET $4
+    ) AS p
+    CROSS JOIN LATERAL (
+        SELECT item_no, quantity, outcome FROM purchase_items
+        WHERE sale_id = p.sale_id AND attempt_id = p.attempt_id
+        OFFSET 0
+    ) AS l
+    ORDER BY p.purchased_at DESC, p.attempt_id DESC, l.item_no
+";
+
+// The rest of the inner statement is put together by what is wanted.
+const LIST: &str = r"
+    SELECT p.sale_id, p.attempt_id, p.user_id, p.purchased_at, l.item_no, l.quantity, l.outcome
+    FROM (
+        SELECT sale_id, attempt_id, user_id, purchased_at FROM purchases
+        WHERE user_id = ";
+const LINES_OF_LIST: &str = r"
     ) AS p
     CROSS JOIN LATERAL (
         SELECT item_no, quantity, outcome FROM purchase_items
@@ -60,14 +78,53 @@ impl PurchaseHistory for PostgresPurchaseHistory {
             })
             .await
             .map_err(|error| error.into_port_error(what))?;
-        let stored = gathered(rows).map_err(|error| error.into_port_error(what))?;
-        let entries = stored.into_iter().map(|stored| PastPurchase {
-            sale: stored.sale,
-            attempt: stored.attempt,
-            outcome: stored.outcome,
-        });
-        Ok(Page { entries: entries.collect(), total })
+        Ok(Page { entries: past(rows, what)?, total })
     }
+
+    async fn list(
+        &self,
+        buyer: &BuyerId,
+        sale: Option<SaleId>,
+        after: After<PurchaseKey>,
+    ) -> Result<Stretch<PastPurchase>, PortError> {
+        let what = "the buyer's purchases";
+        let read = || async {
+            let mut query = list(buyer, sale, after);
+            query.build_query_as().fetch_all(self.database.pool()).await
+        };
+        let rows = self.database.read(what, read).await?;
+        Ok(Stretch::cut(past(rows, what)?, after.limit))
+    }
+}
+
+fn past(rows: Vec<OutcomeRow>, what: &'static str) -> Result<Vec<PastPurchase>, PortError> {
+    let stored = gathered(rows).map_err(|error| error.into_port_error(what))?;
+    let past = stored.into_iter().map(|stored| PastPurchase {
+        sale: stored.sale,
+        attempt: stored.attempt,
+        outcome: stored.outcome,
+    });
+    Ok(past.collect())
+}
+
+/// One more than is wanted.
+fn list(
+    buyer: &BuyerId,
+    sale: Option<SaleId>,
+    after: After<PurchaseKey>,
+) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(LIST);
+    query.push_bind(buyer.as_str().to_owned());
+    if let Some(sale) = sale {
+        query.push(" AND sale_id = ").push_bind(sale.get());
+    }
+    if let Some(PurchaseKey { purchased_at, attempt }) = after.entry {
+        query.push(" AND (purchased_at, attempt_id) < (").push_bind(purchased_at);
+        query.push(", ").push_bind(attempt.get()).push(")");
+    }
+    query.push(" ORDER BY purchased_at DESC, attempt_id DESC LIMIT ");
+    query.push_bind(i64::from(after.limit) + 1).push(LINES_OF_LIST);
+    query
 }
 
 async fn read(

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 use super::database::Database;
 use super::database_clock::DatabaseClock;
 use super::error::DatabaseError;
 use super::metrics::Statement;
 use super::transaction::Options;
-use crate::application::ports::{Clock, PortError, SaleBook};
+use crate::application::ports::{After, Clock, PortError, SaleBook, SaleFilter, SaleKey, Stretch};
 use crate::config::CatalogueConfig;
 use crate::domain::ids::SaleId;
-use crate::domain::sale::{NewSale, Sale, SaleWindow};
+use crate::domain::sale::{NewSale, Sale, SaleState, SaleWindow};
 
 /// The schedule's name in `sales.schedule`. There is one; its cron expression may change without opening an hour twice.
 const SCHEDULE: &str = "scheduled";
@@ -56,11 +56,10 @@ const LIVE: &str = r"
     ORDER BY starts_at, id
 ";
 
-const NEWEST: &str = r"
+const LIST: &str = r"
     SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
     FROM sales
-    ORDER BY starts_at DESC, id DESC
-    LIMIT $1
+    WHERE true
 ";
 
 const INSERT_SALE: &str = r"
@@ -212,12 +211,42 @@ impl SaleBook for PostgresSaleBook {
         sales_of(rows, what)
     }
 
-    async fn newest(&self, limit: u32) -> Result<Vec<Sale>, PortError> {
+    async fn list(
+        &self,
+        wanted: SaleFilter,
+        after: After<SaleKey>,
+    ) -> Result<Stretch<Sale>, PortError> {
         let what = "the sales";
-        let limit = i64::from(limit);
-        let query = || sqlx::query_as(NEWEST).bind(limit).fetch_all(self.database.pool());
-        sales_of(self.database.read(what, query).await?, what)
+        let read = || async {
+            let mut query = list(wanted, after);
+            query.build_query_as().fetch_all(self.database.pool()).await
+        };
+        let sales = sales_of(self.database.read(what, read).await?, what)?;
+        Ok(Stretch::cut(sales, after.limit))
     }
+}
+
+/// One more than is wanted.
+fn list(wanted: SaleFilter, after: After<SaleKey>) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(LIST);
+    if let Some(since) = wanted.since {
+        query.push(" AND starts_at >= ").push_bind(since);
+    }
+    if let Some(state) = wanted.state {
+        query.push(match state {
+            SaleState::Upcoming => " AND starts_at > statement_timestamp()",
+            SaleState::Open => {
+                " AND starts_at <= statement_timestamp() AND ends_at > statement_timestamp()"
+            }
+            SaleState::Ended => " AND ends_at <= statement_timestamp()",
+        });
+    }
+    if let Some(SaleKey { starts_at, sale }) = after.entry {
+        query.push(" AND (starts_at, id) < (").push_bind(starts_at);
+        query.push(", ").push_bind(sale.get()).push(")");
+    }
+    query.push(" ORDER BY starts_at DESC, id DESC LIMIT ").push_bind(i64::from(after.limit) + 1);
+    query
 }
 
 fn sales_of(rows: Vec<SaleRow>, what: &'static str) -> Result<Vec<Sale>, PortError> {

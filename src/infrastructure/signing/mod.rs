@@ -1,5 +1,7 @@
 //! The MAC of checkout codes: HMAC-SHA-256 (RFC 2104), truncated to 80 bits, compared in constant time.
 
+mod cursor;
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -8,6 +10,8 @@ use crate::application::ports::CodeSigner;
 use crate::config::CodeKey;
 use crate::domain::code::{CodeClaim, KeyTag, MAC_BYTES};
 use crate::domain::ids::{AttemptId, SaleId};
+
+pub(crate) use cursor::HmacCursorSigner;
 
 /// Keeps the MACs of this service apart from others that may be made with the same key.
 const CONTEXT: &[u8] = b"flash-sale checkout code v1";

@@ -1,7 +1,7 @@
 //! What every [`ItemReader`](crate::application::ports::ItemReader) keeps.
 
 use super::{Scene, ShopWorld, Terms};
-use crate::application::ports::{PageRequest, StockedItem};
+use crate::application::ports::{After, PageRequest, StockedItem};
 use crate::domain::ids::ItemNo;
 use crate::testing::builders::item_id;
 
@@ -13,6 +13,7 @@ macro_rules! item_reader_contract {
             pages_go_by_number_and_count_the_whole_list
             a_page_past_the_end_is_empty
             available_items_are_those_with_a_piece_left
+            stretches_go_by_number_and_tell_whether_there_is_more
             progress_counts_pieces
             the_stock_tells_what_is_sold_out
             a_change_of_the_sale_is_a_new_generation_of_its_stock
@@ -77,6 +78,27 @@ pub(crate) async fn available_items_are_those_with_a_piece_left(world: &dyn Shop
     let scene = half_sold(world).await;
 
     assert_eq!(page(&scene, true, 1, 3).await, (vec![2, 3, 4], 4));
+}
+
+pub(crate) async fn stretches_go_by_number_and_tell_whether_there_is_more(world: &dyn ShopWorld) {
+    let scene = half_sold(world).await;
+    let list = async |available, entry: Option<i32>, limit| {
+        let after = After { entry: entry.map(ItemNo), limit };
+        let stretch = scene.instance.items.list(scene.sale, available, after).await.unwrap();
+        let numbers: Vec<_> = stretch.entries.iter().map(|entry| entry.item.no.0).collect();
+        (numbers, stretch.more)
+    };
+
+    assert_eq!(list(false, None, 2).await, (vec![1, 2], true));
+    assert_eq!(list(false, Some(2), 3).await, (vec![3, 4, 5], false));
+    assert_eq!(list(false, Some(5), 3).await, (vec![], false));
+    assert_eq!(list(true, None, 2).await, (vec![2, 3], true));
+    // The entry need not be in the list any more.
+    assert_eq!(list(true, Some(1), 9).await, (vec![2, 3, 4, 5], false));
+    let after = After { entry: Some(ItemNo(1)), limit: 1 };
+    let whole = scene.instance.items.list(scene.sale, false, after).await.unwrap();
+    assert_eq!((whole.entries[0].stock, whole.entries[0].remaining), (2, 1));
+    assert_eq!(whole.entries[0].item.id, item_id("2"));
 }
 
 pub(crate) async fn progress_counts_pieces(world: &dyn ShopWorld) {

@@ -1,7 +1,7 @@
 //! What every [`PurchaseHistory`](crate::application::ports::PurchaseHistory) keeps.
 
 use super::{Scene, ShopWorld, Terms};
-use crate::application::ports::{Page, PageRequest, PastPurchase};
+use crate::application::ports::{After, Page, PageRequest, PastPurchase, PurchaseKey, Stretch};
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::testing::builders::{buyer, line};
 
@@ -11,6 +11,7 @@ macro_rules! purchase_history_contract {
             a_purchase_is_told_as_it_was_decided
             the_newest_purchase_comes_first
             a_page_is_part_of_the_whole_history
+            stretches_of_a_history_follow_each_other
             one_sale_may_be_asked_for
             who_bought_nothing_has_no_history
             an_open_checkout_is_no_purchase
@@ -69,6 +70,30 @@ pub(crate) async fn a_page_is_part_of_the_whole_history(world: &dyn ShopWorld) {
     let past = history(&scene, None, PageRequest { page: 2, limit: 2 }).await;
 
     assert_eq!((attempts(&past), past.total), (vec![made[0]], 3));
+}
+
+pub(crate) async fn stretches_of_a_history_follow_each_other(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::stocked(3, 5)).await;
+    let elsewhere = Scene::open(world, Terms::stocked(3, 5)).await;
+    let mut made = bought(&scene, "ann", &[1, 2]).await;
+    made.extend(bought(&elsewhere, "ann", &[1]).await);
+    bought(&scene, "bob", &[1]).await;
+    made.reverse();
+    let list = async |sale, entry, limit| {
+        let history = &scene.instance.history;
+        history.list(&buyer("ann"), sale, After { entry, limit }).await.unwrap()
+    };
+
+    let first = list(None, None, 2).await;
+    let second = list(None, first.entries.last().map(PurchaseKey::of), 2).await;
+    let of_one = list(Some(scene.sale), None, 9).await;
+
+    let told = |stretch: &Stretch<PastPurchase>| {
+        stretch.entries.iter().map(|past| past.attempt).collect::<Vec<_>>()
+    };
+    assert_eq!((told(&first), first.more), (made[..2].to_vec(), true));
+    assert_eq!((told(&second), second.more), (made[2..].to_vec(), false));
+    assert_eq!(told(&of_one), made[1..]);
 }
 
 pub(crate) async fn one_sale_may_be_asked_for(world: &dyn ShopWorld) {

@@ -1,10 +1,13 @@
 //! What every [`SaleBook`](crate::application::ports::SaleBook) keeps.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 
 use super::ShopWorld;
+use crate::application::ports::{After, SaleBook, SaleFilter, SaleKey, Stretch};
 use crate::domain::ids::{ItemNo, SaleId};
-use crate::domain::sale::{NewSale, SaleWindow};
+use crate::domain::sale::{NewSale, Sale, SaleState, SaleWindow};
 use crate::testing::builders::{a_new_sale, item_id, sale_id};
 
 macro_rules! sale_book_contract {
@@ -17,7 +20,8 @@ macro_rules! sale_book_contract {
             a_start_of_the_schedule_has_one_sale_however_many_create_it
             sales_beside_the_schedule_may_share_a_start
             live_sales_are_open_or_about_to_be_and_the_earliest_start_comes_first
-            the_newest_sales_come_by_start_and_no_more_than_wanted
+            the_newest_sales_come_by_start_stretch_by_stretch
+            sales_of_a_state_or_since_a_time_may_be_asked_for
         }
     };
 }
@@ -83,7 +87,7 @@ pub(crate) async fn a_start_of_the_schedule_has_one_sale_however_many_create_it(
     let created = join_all(callers.map(|book| book.create(&new, "schedule"))).await;
 
     let made: Vec<_> = created.into_iter().filter_map(Result::unwrap).collect();
-    assert_eq!(books[0].newest(10).await.unwrap(), made);
+    assert_eq!(listed(&books[0], SaleFilter::default(), After::beginning(10)).await.entries, made);
     assert_eq!(made.len(), 1);
 }
 
@@ -94,7 +98,7 @@ pub(crate) async fn sales_beside_the_schedule_may_share_a_start(world: &dyn Shop
     created(world, &new).await;
     created(world, &NewSale { scheduled: true, ..new }).await;
 
-    assert_eq!(book.newest(10).await.unwrap().len(), 3);
+    assert_eq!(listed(&book, SaleFilter::default(), After::beginning(10)).await.entries.len(), 3);
 }
 
 pub(crate) async fn live_sales_are_open_or_about_to_be_and_the_earliest_start_comes_first(
@@ -112,16 +116,56 @@ pub(crate) async fn live_sales_are_open_or_about_to_be_and_the_earliest_start_co
     assert_eq!(live, [sales[1], sales[3], sales[0], sales[2]]);
 }
 
-pub(crate) async fn the_newest_sales_come_by_start_and_no_more_than_wanted(world: &dyn ShopWorld) {
+async fn listed(
+    book: &Arc<dyn SaleBook>,
+    wanted: SaleFilter,
+    after: After<SaleKey>,
+) -> Stretch<Sale> {
+    book.list(wanted, after).await.unwrap()
+}
+
+fn ids(stretch: &Stretch<Sale>) -> Vec<SaleId> {
+    stretch.entries.iter().map(|sale| sale.id).collect()
+}
+
+pub(crate) async fn the_newest_sales_come_by_start_stretch_by_stretch(world: &dyn ShopWorld) {
     let book = world.instance().await.sales;
     let mut sales = Vec::new();
-    for hours in [1, -9, 3, 0] {
+    // Two share a start.
+    let same = new_sale(world, 3).await;
+    for hours in [1, -9, 0] {
         sales.push(created(world, &new_sale(world, hours).await).await);
     }
+    sales.push(created(world, &same).await);
+    sales.push(created(world, &same).await);
 
-    let newest: Vec<_> = book.newest(3).await.unwrap().iter().map(|sale| sale.id).collect();
+    let first = listed(&book, SaleFilter::default(), After::beginning(2)).await;
+    let last = first.entries.last().map(SaleKey::of);
+    let second = listed(&book, SaleFilter::default(), After { entry: last, limit: 3 }).await;
+    let last = second.entries.last().map(SaleKey::of);
+    let third = listed(&book, SaleFilter::default(), After { entry: last, limit: 3 }).await;
 
-    assert_eq!(newest, [sales[2], sales[0], sales[3]]);
+    assert_eq!((ids(&first), first.more), (vec![sales[4], sales[3]], true));
+    assert_eq!((ids(&second), second.more), (vec![sales[0], sales[2], sales[1]], false));
+    assert_eq!((ids(&third), third.more), (vec![], false));
+}
+
+pub(crate) async fn sales_of_a_state_or_since_a_time_may_be_asked_for(world: &dyn ShopWorld) {
+    let book = world.instance().await.sales;
+    let mut sales = Vec::new();
+    for hours in [5, -1, -9] {
+        sales.push(created(world, &new_sale(world, hours).await).await);
+    }
+    let wanted = [SaleState::Upcoming, SaleState::Open, SaleState::Ended]
+        .map(|state| SaleFilter { state: Some(state), since: None });
+
+    for (wanted, sale) in wanted.into_iter().zip(&sales) {
+        let found = listed(&book, wanted, After::beginning(9)).await;
+        assert_eq!(ids(&found), [*sale], "{wanted:?}");
+    }
+    let since = Some(world.now().await - chrono::Duration::hours(2));
+    let found = listed(&book, SaleFilter { state: None, since }, After::beginning(9)).await;
+    assert_eq!(ids(&found), sales[..2]);
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::shop::FakeShop;
-use crate::application::ports::{PortError, SaleBook};
+use crate::application::ports::{After, PortError, SaleBook, SaleFilter, SaleKey, Stretch};
 use crate::domain::ids::SaleId;
 use crate::domain::sale::{NewSale, Sale};
 
@@ -55,7 +55,11 @@ impl SaleBook for SlowSaleBook {
         self.shop.live().await
     }
 
-    async fn newest(&self, limit: u32) -> Result<Vec<Sale>, PortError> {
-        self.shop.newest(limit).await
+    async fn list(
+        &self,
+        wanted: SaleFilter,
+        after: After<SaleKey>,
+    ) -> Result<Stretch<Sale>, PortError> {
+        SaleBook::list(&*self.shop, wanted, after).await
     }
 }

@@ -2,32 +2,57 @@
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{OriginalUri, Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 
-use super::super::paging::{PageBody, page_request};
+use super::super::paging::PageBody;
 use super::super::params::Params;
+use super::listing::{Listing, Part, pair};
 use super::purchases::Purchase;
 use super::{Api, ApiError, Problem};
-use crate::domain::ids::BuyerId;
+use crate::application::browse::PurchaseView;
+use crate::application::ports::PurchaseKey;
+use crate::domain::ids::{AttemptId, BuyerId};
 
 pub(super) async fn purchases(
     State(api): State<Api>,
+    OriginalUri(uri): OriginalUri,
     buyer_id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<Json<PageBody<Purchase>>, Problem> {
+) -> Result<Response, Problem> {
     let mut params = Params::parse(query.as_deref());
-    let page = page_request(&mut params);
     let sale = params.sale_id();
     let buyer = match buyer_id {
         Ok(Path(buyer_id)) => params.path("buyer_id", BuyerId::parse(&buyer_id)),
         Err(_) => params.path("buyer_id", Err("is not valid percent-encoded UTF-8")),
     };
+    let filter = sale.as_ref().and_then(|sale| sale.as_ref().ok());
+    let filters = filter.map_or_else(String::new, |sale| format!("sale_id={sale}&"));
+    let listing = Listing { signer: &*api.cursors, path: uri.path(), filters };
+    let part = listing.part(&mut params, |place| {
+        let (micros, attempt) = pair(place)?;
+        let purchased_at = DateTime::<Utc>::from_timestamp_micros(micros)?;
+        Some(PurchaseKey { purchased_at, attempt: AttemptId::new(attempt)? })
+    });
     params.finish()?;
     let Some(buyer) = buyer else {
         return Err(ApiError::invalid("buyer_id", "is required").into());
     };
     let sale = sale.transpose()?;
-    let history = api.read(api.browse.history(&buyer, sale, page)).await?;
-    let data = history.entries.into_iter().map(Purchase::from).collect();
-    Ok(Json(PageBody::new(data, history.total, page)))
+    Ok(match part {
+        Part::Page(page) => {
+            let history = api.read(api.browse.history(&buyer, sale, page)).await?;
+            let data: Vec<Purchase> = history.entries.into_iter().map(Purchase::from).collect();
+            Json(PageBody::new(data, history.total, page)).into_response()
+        }
+        Part::After(after) => {
+            let history = api.read(api.browse.history_after(&buyer, sale, after)).await?;
+            let place = |view: &PurchaseView| {
+                let micros = view.outcome.purchased_at.timestamp_micros();
+                format!("{micros}.{}", view.code.attempt.get())
+            };
+            listing.answer::<_, Purchase>(history, after.limit, place)
+        }
+    })
 }

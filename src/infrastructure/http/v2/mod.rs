@@ -1,6 +1,8 @@
 //! Version 2 of the interface: JSON, problem details, one resource a file.
 
 mod buyers;
+mod etag;
+mod listing;
 mod purchases;
 mod sales;
 
@@ -37,6 +39,7 @@ impl From<PortError> for Problem {
 /// Its routes, below `/v2`.
 pub(super) fn router() -> Router<Api> {
     Router::new()
+        .route("/sales", get(sales::all))
         .route("/sales/active", get(sales::active))
         .route("/sales/{sale_id}", get(sales::one))
         .route("/sales/{sale_id}/items", get(sales::items))

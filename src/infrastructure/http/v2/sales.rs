@@ -1,29 +1,45 @@
-//! `GET /v2/sales/…`: which sales there are, and what they sell.
+//! `GET /v2/sales…`: which sales there are, and what they sell.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{OriginalUri, Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::super::json::rfc3339;
-use super::super::paging::{PageBody, page_request};
+use super::super::paging::PageBody;
 use super::super::params::Params;
 use super::super::sales::named;
+use super::etag::validated;
+use super::listing::{Listing, Part, pair};
 use super::{Api, ApiError, Problem};
-use crate::application::browse::SaleView;
-use crate::application::ports::StockedItem;
+use crate::application::browse::{ListedSale, SaleView};
+use crate::application::ports::{SaleFilter, SaleKey, StockedItem};
+use crate::domain::ids::{ItemNo, SaleId};
+use crate::domain::sale::SaleState;
+
+/// The database's clock: it changes with each answer, so it is not in the body, which may stay as it is.
+const SERVER_TIME: HeaderName = HeaderName::from_static("server-time");
 
 #[derive(Serialize)]
-pub(in super::super) struct Sale {
+struct Sale {
+    #[serde(flatten)]
+    listed: Listed,
+    pieces: Pieces,
+}
+
+/// A sale without what it has sold.
+#[derive(Serialize)]
+struct Listed {
     id: String,
     name: String,
     state: &'static str,
     starts_at: String,
     ends_at: String,
-    server_time: String,
     buyer_limit: i32,
     items: i32,
-    pieces: Pieces,
 }
 
 #[derive(Serialize)]
@@ -33,7 +49,7 @@ struct Pieces {
 }
 
 #[derive(Serialize)]
-pub(in super::super) struct Item {
+struct Item {
     id: String,
     name: String,
     image_url: String,
@@ -47,24 +63,30 @@ struct ItemPieces {
 }
 
 #[derive(Serialize)]
-pub(in super::super) struct List<T> {
-    data: Vec<T>,
+struct Active {
+    data: Vec<Sale>,
 }
 
-impl From<SaleView> for Sale {
-    fn from(view: SaleView) -> Self {
-        let SaleView { sale, state, server_time, progress } = view;
+impl From<ListedSale> for Listed {
+    fn from(listed: ListedSale) -> Self {
+        let ListedSale { sale, state } = listed;
         Self {
             id: sale.id.to_string(),
             name: sale.name,
             state: state.as_str(),
             starts_at: rfc3339(sale.window.starts_at()),
             ends_at: rfc3339(sale.window.ends_at()),
-            server_time: rfc3339(server_time),
             buyer_limit: sale.buyer_limit,
             items: sale.items,
-            pieces: Pieces { sold: progress.sold, remaining: progress.remaining },
         }
+    }
+}
+
+impl From<SaleView> for Sale {
+    fn from(view: SaleView) -> Self {
+        let SaleView { sale, state, progress, .. } = view;
+        let pieces = Pieces { sold: progress.sold, remaining: progress.remaining };
+        Self { listed: ListedSale { sale, state }.into(), pieces }
     }
 }
 
@@ -80,30 +102,106 @@ impl From<StockedItem> for Item {
     }
 }
 
-pub(super) async fn active(State(api): State<Api>) -> Result<Json<List<Sale>>, Problem> {
+/// `GET /v2/sales?state=&since=&cursor=&limit=`
+pub(super) async fn all(
+    State(api): State<Api>,
+    OriginalUri(uri): OriginalUri,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let mut params = Params::parse(query.as_deref());
+    let state = params.optional("state", |text| {
+        let states = [SaleState::Upcoming, SaleState::Open, SaleState::Ended];
+        let named = states.into_iter().find(|state| state.as_str() == text);
+        named.ok_or("must be upcoming, open or ended")
+    });
+    let since = params.optional("since", |text| {
+        let moment = DateTime::parse_from_rfc3339(text).map(|moment| moment.to_utc());
+        moment.map_err(|_| "must be a moment such as 2027-01-31T00:00:00Z")
+    });
+    let filters = [
+        state.map(|state| format!("state={}&", state.as_str())),
+        since.map(|since| format!("since={}&", rfc3339(since))),
+    ];
+    let filters = filters.into_iter().flatten().collect::<Vec<_>>().concat();
+    let listing = Listing { signer: &*api.cursors, path: uri.path(), filters };
+    params.refuse_if_given("page", "this list has no pages: follow next_cursor");
+    let after = listing.after(&mut params, |place| {
+        let (micros, sale) = pair(place)?;
+        let starts_at = DateTime::<Utc>::from_timestamp_micros(micros)?;
+        Some(SaleKey { starts_at, sale: SaleId::new(sale)? })
+    });
+    params.finish()?;
+    let sales = api.read(api.browse.sales(SaleFilter { state, since }, after)).await?;
+    let place = |listed: &ListedSale| {
+        let SaleKey { starts_at, sale } = SaleKey::of(&listed.sale);
+        format!("{}.{}", starts_at.timestamp_micros(), sale.get())
+    };
+    let response = listing.answer::<_, Listed>(sales, after.limit, place);
+    Ok(validated(&headers, response).await)
+}
+
+pub(super) async fn active(
+    State(api): State<Api>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let sales = api.read(api.browse.active()).await?;
-    Ok(Json(List { data: sales.into_iter().map(Sale::from).collect() }))
+    let now = sales.first().map(|view| view.server_time);
+    let body = Json(Active { data: sales.into_iter().map(Sale::from).collect() });
+    let response = validated(&headers, body.into_response()).await;
+    Ok(match now {
+        Some(now) => as_of(response, now),
+        None => response,
+    })
 }
 
 pub(super) async fn one(
     State(api): State<Api>,
     sale_id: Result<Path<String>, PathRejection>,
-) -> Result<Json<Sale>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let sale = api.read(api.browse.sale(named(sale_id)?)).await?;
-    Ok(Json(sale.ok_or(ApiError::SaleNotFound)?.into()))
+    let view = sale.ok_or(ApiError::SaleNotFound)?;
+    let now = view.server_time;
+    let body = Json(Sale::from(view)).into_response();
+    Ok(as_of(validated(&headers, body).await, now))
 }
 
 pub(super) async fn items(
     State(api): State<Api>,
+    OriginalUri(uri): OriginalUri,
     sale_id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<Json<PageBody<Item>>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let mut params = Params::parse(query.as_deref());
-    let page = page_request(&mut params);
     let available = params.flag("available");
+    let filters = available.map_or_else(String::new, |flag| format!("available={flag}&"));
+    let listing = Listing { signer: &*api.cursors, path: uri.path(), filters };
+    let part = listing.part(&mut params, |place| place.parse().ok().map(ItemNo));
     params.finish()?;
-    let read = api.browse.items(named(sale_id)?, available.unwrap_or(false), page);
-    let items = api.read(read).await?.ok_or(ApiError::SaleNotFound)?;
-    let data = items.entries.into_iter().map(Item::from).collect();
-    Ok(Json(PageBody::new(data, items.total, page)))
+    let (sale, available) = (named(sale_id)?, available.unwrap_or(false));
+    let response = match part {
+        Part::Page(page) => {
+            let items = api.read(api.browse.items(sale, available, page)).await?;
+            let items = items.ok_or(ApiError::SaleNotFound)?;
+            let data: Vec<Item> = items.entries.into_iter().map(Item::from).collect();
+            Json(PageBody::new(data, items.total, page)).into_response()
+        }
+        Part::After(after) => {
+            let items = api.read(api.browse.items_after(sale, available, after)).await?;
+            let items = items.ok_or(ApiError::SaleNotFound)?;
+            let place = |entry: &StockedItem| entry.item.no.0.to_string();
+            listing.answer::<_, Item>(items, after.limit, place)
+        }
+    };
+    Ok(validated(&headers, response).await)
+}
+
+/// Tells the time that an answer is of.
+fn as_of(mut response: Response, now: DateTime<Utc>) -> Response {
+    if let Ok(now) = HeaderValue::try_from(rfc3339(now)) {
+        response.headers_mut().insert(SERVER_TIME, now);
+    }
+    response
 }

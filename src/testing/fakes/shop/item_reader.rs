@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use super::{FakeShop, Shelves};
 use crate::application::catalogue::{Catalogue, CatalogueBuilder, Item};
 use crate::application::ports::{
-    ItemReader, Page, PageRequest, PortError, StockFacts, StockSnapshot, StockedItem,
+    After, ItemReader, Page, PageRequest, PortError, StockFacts, StockSnapshot, StockedItem,
+    Stretch,
 };
 use crate::domain::ids::{ItemId, ItemNo, SaleId};
 use crate::domain::sale::Progress;
@@ -47,6 +48,18 @@ impl ItemReader for FakeShop {
         });
         let total = i64::try_from(wanted.len()).unwrap();
         Ok(Page { entries: entries.collect(), total })
+    }
+
+    async fn list(
+        &self,
+        sale: SaleId,
+        available: bool,
+        after: After<ItemNo>,
+    ) -> Result<Stretch<StockedItem>, PortError> {
+        let all = PageRequest { page: 1, limit: u32::MAX };
+        let mut entries = self.page(sale, available, all).await?.entries;
+        entries.retain(|entry| after.entry.is_none_or(|last| entry.item.no > last));
+        Ok(Stretch::cut(entries, after.limit))
     }
 
     async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {

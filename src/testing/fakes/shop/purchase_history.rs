@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::FakeShop;
 use crate::application::ports::{
-    Page, PageRequest, PastPurchase, PortError, PurchaseHistory, StandingReader,
+    After, Page, PageRequest, PastPurchase, PortError, PurchaseHistory, PurchaseKey,
+    StandingReader, Stretch,
 };
 use crate::domain::ids::{BuyerId, SaleId};
 
@@ -34,6 +35,18 @@ impl PurchaseHistory for FakeShop {
         let skipped = usize::try_from(page.offset()).unwrap();
         let limit = usize::try_from(page.limit).unwrap();
         Ok(Page { entries: past.into_iter().skip(skipped).take(limit).collect(), total })
+    }
+
+    async fn list(
+        &self,
+        buyer: &BuyerId,
+        sale: Option<SaleId>,
+        after: After<PurchaseKey>,
+    ) -> Result<Stretch<PastPurchase>, PortError> {
+        let all = PageRequest { page: 1, limit: u32::MAX };
+        let mut past = self.of_buyer(buyer, sale, all).await?.entries;
+        past.retain(|past| after.entry.is_none_or(|last| PurchaseKey::of(past) < last));
+        Ok(Stretch::cut(past, after.limit))
     }
 }
 

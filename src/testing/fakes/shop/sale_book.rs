@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use async_trait::async_trait;
 
 use super::FakeShop;
-use crate::application::ports::{PortError, SaleBook};
+use crate::application::ports::{After, PortError, SaleBook, SaleFilter, SaleKey, Stretch};
 use crate::domain::ids::SaleId;
 use crate::domain::sale::{NewSale, Sale, SaleState};
 
@@ -49,11 +49,17 @@ impl SaleBook for FakeShop {
         Ok(live)
     }
 
-    async fn newest(&self, limit: u32) -> Result<Vec<Sale>, PortError> {
-        let state = self.state.lock().unwrap();
-        let mut sales: Vec<_> = state.sales.values().map(|shelves| shelves.sale.clone()).collect();
-        sales.sort_by_key(|sale| Reverse((sale.window.starts_at(), sale.id)));
-        sales.truncate(usize::try_from(limit).unwrap());
-        Ok(sales)
+    async fn list(
+        &self,
+        wanted: SaleFilter,
+        after: After<SaleKey>,
+    ) -> Result<Stretch<Sale>, PortError> {
+        let sales = self.state.lock().unwrap();
+        let mut sales: Vec<_> = sales.sales.values().map(|shelves| shelves.sale.clone()).collect();
+        sales.retain(|sale| wanted.state.is_none_or(|state| state == self.state_of(sale)));
+        sales.retain(|sale| wanted.since.is_none_or(|since| sale.window.starts_at() >= since));
+        sales.retain(|sale| after.entry.is_none_or(|entry| SaleKey::of(sale) < entry));
+        sales.sort_by_key(|sale| Reverse(SaleKey::of(sale)));
+        Ok(Stretch::cut(sales, after.limit))
     }
 }

@@ -84,7 +84,11 @@ impl SaleBook for World {
         }])
     }
 
-    async fn list(&self, _: SaleFilter, _: After<SaleKey>) -> Result<Stretch<Sale>, PortError> {
+    async fn list(
+        &self,
+        _: SaleFilter,
+        _: After<SaleKey>,
+    ) -> Result<Stretch<Sale, SaleKey>, PortError> {
         away()
     }
 }
@@ -119,7 +123,7 @@ impl ItemReader for World {
         _: SaleId,
         _: bool,
         _: After<ItemNo>,
-    ) -> Result<Stretch<StockedItem>, PortError> {
+    ) -> Result<Stretch<StockedItem, ItemNo>, PortError> {
         away()
     }
 

@@ -144,7 +144,7 @@ impl Browse {
         sale: SaleId,
         available: bool,
         after: After<ItemNo>,
-    ) -> Result<Option<Stretch<StockedItem>>, PortError> {
+    ) -> Result<Option<Stretch<StockedItem, ItemNo>>, PortError> {
         if self.ports.board.find(sale).await?.is_none() {
             return Ok(None);
         }
@@ -156,14 +156,15 @@ impl Browse {
         &self,
         wanted: SaleFilter,
         after: After<SaleKey>,
-    ) -> Result<Stretch<ListedSale>, PortError> {
-        let Stretch { entries, more } = self.ports.sales.list(wanted, after).await?;
+    ) -> Result<Stretch<ListedSale, SaleKey>, PortError> {
+        let Stretch { entries, next } = self.ports.sales.list(wanted, after).await?;
         let now = self.now()?;
         let entries = entries.into_iter().map(|sale| {
-            let state = sale.window.state_at(now);
+            // At an edge the clock as it is known here may differ from the one that filtered.
+            let state = wanted.state.unwrap_or_else(|| sale.window.state_at(now));
             ListedSale { sale, state }
         });
-        Ok(Stretch { entries: entries.collect(), more })
+        Ok(Stretch { entries: entries.collect(), next })
     }
 
     /// What became of a code.
@@ -196,9 +197,9 @@ impl Browse {
         buyer: &BuyerId,
         sale: Option<SaleId>,
         after: After<PurchaseKey>,
-    ) -> Result<Stretch<PurchaseView>, PortError> {
+    ) -> Result<Stretch<PurchaseView, PurchaseKey>, PortError> {
         let past = self.ports.history.list(buyer, sale, after).await?;
-        Ok(Stretch { entries: self.purchases(past.entries).await?, more: past.more })
+        Ok(Stretch { entries: self.purchases(past.entries).await?, next: past.next })
     }
 
     async fn purchases(&self, past: Vec<PastPurchase>) -> Result<Vec<PurchaseView>, PortError> {

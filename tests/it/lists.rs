@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::harness::{Answer, Client, World};
+use crate::harness::{Answer, Client, Wire, World};
 
 /// Where an answer says that its list goes on.
 fn next(answer: &Answer) -> Option<String> {
@@ -57,6 +57,21 @@ async fn a_list_of_items_is_walked_from_any_instance_and_nothing_comes_twice() {
     world.at(0).buys(&sale, "quick", "1").await;
     let second = world.at(1).get(&format!("{first}&cursor={cursor}")).await.is(200);
     assert_eq!(second.at("/data/0/id"), "3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_sale_that_is_nearly_sold_out_stretches_may_be_empty_and_nothing_is_left_out() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 2110").await;
+    let sold = "UPDATE item_stock SET sold = stock WHERE item_no <= 2050";
+    sqlx::query(sold).execute(world.pool()).await.unwrap();
+
+    let path = format!("/v2/sales/{sale}/items?available=true&limit=50");
+    let first = world.at(0).get(&path).await.is(200);
+    assert_eq!(first.at("/data"), serde_json::json!([]));
+    let (left, answers) = walk(world.at(0), &path).await;
+    assert_eq!((left.len(), answers), (60, 3));
+    assert_eq!((ids(&left)[0], ids(&left)[59]), ("2051", "2110"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,6 +166,20 @@ async fn who_has_an_answer_already_is_told_so_until_it_changes() {
             "{path}"
         );
         again(&path, "\"other\"").await.is(200);
+        for method in ["GET", "HEAD"] {
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nIf-None-Match: {tag}\r\n\r\n"
+            );
+            let mut wire = Wire::connect(world.at(0).address).await.unwrap();
+            assert!(wire.send(request.as_bytes()).await);
+            let heard = wire.hear().await;
+            assert_eq!((heard.status, heard.body.as_str()), (Some(304), ""), "{method} {path}");
+            assert!(
+                !heard.head.to_lowercase().contains("content-length"),
+                "{method}: {}",
+                heard.head
+            );
+        }
     }
     let path = format!("/v2/sales/{sale}");
     let before = world.at(0).get(&path).await.is(200);

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Answer, Client, World};
+use crate::harness::{Answer, Client, Wire, World};
 
 const NUMBERS: [&str; 2] = ["1", "2"];
 
@@ -73,6 +73,36 @@ async fn a_version_that_does_not_exist_is_refused_with_those_that_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bounds_hold_for_versions_that_do_not_exist_too() {
+    let world = World::of(1).await;
+    let client = world.at(0);
+    let long = format!("/v3/{}", "x".repeat(20_000));
+    get(client, &long, &[]).await.refuses(414, "uri_too_long");
+    for body in [1_000, 200_000] {
+        let mut bytes =
+            format!("POST /v3/checkout HTTP/1.1\r\nHost: shop\r\nContent-Length: {body}\r\n\r\n")
+                .into_bytes();
+        bytes.extend(vec![b'x'; body]);
+        let heard = Wire::connect(client.address).await.unwrap().send_and_hear(bytes).await;
+        let expected = if body > 65_536 { 413 } else { 400 };
+        assert_eq!(heard.status, Some(expected), "{}", heard.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_version_is_the_same_whatever_is_asked_for() {
+    let world = World::plan(1).set("http.v1.deprecated_at", "2027-01-01T00:00:00Z").start().await;
+    let media_type = ("accept", "application/vnd.flash-sale.v2+json");
+    for path in ["/health", "/problems/", "/problems/sale_not_found"] {
+        for header in [("api-version", "2"), ("api-version", "9"), media_type] {
+            let answer = get(world.at(0), path, &[header]).await.is(200);
+            assert!(answer.header("deprecation").is_none(), "{path} {header:?}");
+            assert!(answer.header("vary").is_none(), "{path} {header:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn errors_of_version_two_are_problems_whose_types_are_pages() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 3").await;
@@ -81,6 +111,8 @@ async fn errors_of_version_two_are_problems_whose_types_are_pages() {
 
     let asked = [
         (Method::GET, "/v2/nothing".to_owned(), 404, "route_not_found"),
+        (Method::GET, "/v2/".to_owned(), 404, "route_not_found"),
+        (Method::GET, "/v2".to_owned(), 404, "route_not_found"),
         (Method::POST, "/v2/sales/active".to_owned(), 405, "method_not_allowed"),
         (Method::GET, "/v2/sales/S-ZZZ".to_owned(), 404, "sale_not_found"),
         (Method::GET, "/v2/purchases/CHK-nonsense".to_owned(), 404, "code_not_found"),

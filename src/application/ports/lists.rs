@@ -45,20 +45,21 @@ impl<K> After<K> {
 
 /// Some entries of a list that nobody counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stretch<T> {
-    /// The entries.
+pub struct Stretch<T, K> {
+    /// The entries; perhaps fewer than were wanted, or none, although there are others.
     pub entries: Vec<T>,
-    /// Whether there are others behind them.
-    pub more: bool,
+    /// Behind which entry the list goes on, if it does.
+    pub next: Option<K>,
 }
 
-impl<T> Stretch<T> {
-    /// Of entries of which one more was asked for than are wanted.
+impl<T, K> Stretch<T, K> {
+    /// Of entries of which one more was asked for than are wanted; `key` is an entry's place.
     #[must_use]
-    pub fn cut(mut entries: Vec<T>, limit: u32) -> Self {
+    pub fn cut(mut entries: Vec<T>, limit: u32, key: impl FnOnce(&T) -> K) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = entries.len() > limit;
         entries.truncate(limit);
-        Self { entries, more }
+        let next = entries.last().filter(|_| more).map(key);
+        Self { entries, next }
     }
 }

@@ -32,7 +32,7 @@ pub trait SaleBook: Send + Sync {
         &self,
         wanted: SaleFilter,
         after: After<SaleKey>,
-    ) -> Result<Stretch<Sale>, PortError>;
+    ) -> Result<Stretch<Sale, SaleKey>, PortError>;
 }
 
 /// Which sales are wanted; all by default.
@@ -90,13 +90,14 @@ pub trait ItemReader: Send + Sync {
         page: PageRequest,
     ) -> Result<Page<StockedItem>, PortError>;
 
-    /// Items by number, with their stock; only those with a piece left if `available`.
+    /// Items by number, with their stock; only those with a piece left if `available`. MUST look at a bounded number of items,
+    /// so that of a sale that is nearly sold out fewer may come than were wanted.
     async fn list(
         &self,
         sale: SaleId,
         available: bool,
         after: After<ItemNo>,
-    ) -> Result<Stretch<StockedItem>, PortError>;
+    ) -> Result<Stretch<StockedItem, ItemNo>, PortError>;
 
     /// Pieces sold and left in a sale.
     async fn progress(&self, sale: SaleId) -> Result<Progress, PortError>;
@@ -143,7 +144,7 @@ pub trait PurchaseHistory: Send + Sync {
         buyer: &BuyerId,
         sale: Option<SaleId>,
         after: After<PurchaseKey>,
-    ) -> Result<Stretch<PastPurchase>, PortError>;
+    ) -> Result<Stretch<PastPurchase, PurchaseKey>, PortError>;
 }
 
 /// A purchase's place in its buyer's history.

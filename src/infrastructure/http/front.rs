@@ -9,16 +9,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
-use axum::http::{Method, Request};
+use axum::http::{Method, Request, StatusCode, header};
 use axum::response::Response;
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
-use super::error::ApiError;
 use super::limits::RequestLimits;
-use super::metrics::UNMATCHED;
 use super::observe::Observer;
-use super::version::Version;
+use super::version::{Asked, Version};
 use super::{Api, checkout, purchase, version};
 
 /// Answers the requests of all connections.
@@ -64,14 +62,16 @@ impl Front {
         mut request: Request<Incoming>,
     ) -> Result<Response, Infallible> {
         let Shared { api, router, observer, .. } = &*self.shared;
-        let asked = match version::asked_for(&request) {
-            Ok(asked) => asked,
-            Err(error) => return Ok(self.shared.refuse(&request, error)),
-        };
-        let straight = self.shared.straight(&request).filter(|_| asked.version == Version::One);
-        let Some(straight) = straight else {
+        let asked = version::asked_for(&request);
+        let is_first = asked.is_ok_and(|asked| asked.version == Version::One);
+        let Some(straight) = self.shared.straight(&request).filter(|_| is_first) else {
             version::lead(asked, &mut request);
-            return router.clone().oneshot(request.map(Body::new)).await;
+            let mut response = router.clone().oneshot(request.map(Body::new)).await?;
+            if response.status() == StatusCode::NOT_MODIFIED {
+                // The router has counted the empty body; what is not sent has another length (RFC 9110, section 8.6).
+                response.headers_mut().remove(header::CONTENT_LENGTH);
+            }
+            return Ok(response);
         };
         let observed = observer.begin(&request);
         let query = request.uri().query();
@@ -79,21 +79,12 @@ impl Front {
             Straight::Checkout => checkout::collect(api, query).await,
             Straight::Purchase => purchase::buy(api, query).await,
         };
-        observer.end(observed, (Version::One, straight.route()), &mut response);
+        observer.end(observed, (Asked::default(), straight.route()), &mut response);
         Ok(response)
     }
 }
 
 impl Shared {
-    /// Answers a request that is for no version that exists.
-    fn refuse(&self, request: &Request<Incoming>, error: ApiError) -> Response {
-        let observed = self.observer.begin(request);
-        let version = Version::default();
-        let mut response = error.in_version(version);
-        self.observer.end(observed, (version, UNMATCHED), &mut response);
-        response
-    }
-
     fn straight(&self, request: &Request<Incoming>) -> Option<Straight> {
         let straight = match request.uri().path() {
             "/checkout" | "/v1/checkout" => Straight::Checkout,

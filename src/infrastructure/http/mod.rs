@@ -31,7 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::extract::Request;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +43,7 @@ use crate::application::purchase::Purchase;
 
 use error::ApiError;
 use unstopped::Unstopped;
+use version::Version;
 
 #[cfg(feature = "bench")]
 pub(crate) use checkout::response as checkout_response;
@@ -85,8 +87,11 @@ impl Api {
             .route(problem::PAGES, get(problem::all))
             .route("/problems/{code}", get(problem::one))
             .merge(extra)
-            .fallback(async || ApiError::RouteNotFound)
+            .fallback(async |request: Request| {
+                ApiError::RouteNotFound.in_version(Version::of(&request))
+            })
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+            .layer(from_fn(version::existing))
             .layer(from_fn_with_state(limits, limits::bounded_body))
             .layer(from_fn_with_state(limits, limits::bounded_head))
             .layer(from_fn_with_state(observer, observe::observe))

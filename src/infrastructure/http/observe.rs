@@ -12,7 +12,7 @@ use axum::response::Response;
 use super::error::Cause;
 use super::log_budget::{Line, LogBudget};
 use super::metrics::{HttpMetrics, route_of};
-use super::version::{API_VERSION, Asked, VARIES_BY, Version};
+use super::version::{API_VERSION, Asked, SaidBy, VARIES_BY, Version};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from a client.
@@ -93,14 +93,14 @@ impl Observer {
     pub(super) fn end(
         &self,
         observed: Observed,
-        (version, route): (Version, &str),
+        (asked, route): (Asked, &str),
         response: &mut Response,
     ) {
         let Observed { since, id, method } = observed;
         let shared = &self.shared;
         let took = since.elapsed();
         let status = response.status().as_u16();
-        shared.metrics.answered(&method, (version, route), status, took);
+        shared.metrics.answered(&method, (asked.version, route), status, took);
         let elapsed_ms = took.as_secs_f64() * 1_000.0;
         let request_id = id.to_str().unwrap_or_default();
         if status >= 500 {
@@ -122,8 +122,8 @@ impl Observer {
         }
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
-        headers.insert(API_VERSION, version.header());
-        if version == Version::One {
+        headers.insert(API_VERSION, asked.version.header());
+        if asked.version == Version::One && asked.said_by != SaidBy::Nothing {
             headers.extend(shared.end_of_version_1.iter().cloned());
         }
         if (shared.is_draining)() {
@@ -144,8 +144,8 @@ pub(super) async fn observe(
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let mut response = next.run(request).await;
     let route = route_of(matched.as_ref().map(MatchedPath::as_str));
-    observer.end(begun, (asked.version, route), &mut response);
-    if is_read && !asked.by_path {
+    observer.end(begun, (asked, route), &mut response);
+    if is_read && asked.said_by == SaidBy::Headers {
         response.headers_mut().append(header::VARY, VARIES_BY);
     }
     response

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, Postgres, QueryBuilder};
+use sqlx::PgConnection;
 
 use super::database::Database;
 use super::metrics::Statement;
@@ -48,17 +48,23 @@ const PAGE: &str = r"
     LIMIT $3 OFFSET $4
 ";
 
-// The entries, in one round trip; the rest of the statement is put together by what is wanted.
+/// Items that one stretch of a list looks at, if not all of them are wanted. No index may know what is left of an item: each
+/// purchase would have to write it.
+const LOOKED_AT: u32 = 2_000;
+
+// One row of arrays; the last number is that of the last item that was looked at.
 const LIST: &str = r"
-    SELECT i.item_no, i.item_id, i.name, i.image_url, s.stock, s.stock - s.sold AS remaining
+    SELECT coalesce(array_agg(item_no ORDER BY item_no) FILTER (WHERE NOT $4 OR sold < stock), '{}'),
+           coalesce(array_agg(stock ORDER BY item_no) FILTER (WHERE NOT $4 OR sold < stock), '{}'),
+           coalesce(array_agg(stock - sold ORDER BY item_no) FILTER (WHERE NOT $4 OR sold < stock), '{}'),
+           count(*), max(item_no)
     FROM (
         SELECT item_no, stock, sold FROM item_stock
-        WHERE sale_id = ";
-const NAMED_OF_LIST: &str = r"
+        WHERE sale_id = $1 AND item_no > $2
+        ORDER BY item_no
+        LIMIT $3
     ) AS s
-    CROSS JOIN LATERAL (
-        SELECT item_no, item_id, name, image_url FROM items
-        WHERE sale_id = ";
+";
 
 const COUNT: &str = r"
     SELECT count(*) FROM item_stock WHERE sale_id = $1 AND (NOT $2 OR sold < stock)
@@ -97,13 +103,8 @@ struct ItemRow {
     image_url: String,
 }
 
-#[derive(Debug, sqlx::FromRow)]
-struct StockedRow {
-    #[sqlx(flatten)]
-    item: ItemRow,
-    stock: i32,
-    remaining: i32,
-}
+/// Numbers, stock and what is left, item by item; how many were looked at, and the last of them.
+type Found = (Vec<i32>, Vec<i32>, Vec<i32>, i64, Option<i32>);
 
 impl PostgresItemReader {
     pub(crate) fn new(database: Database) -> Self {
@@ -202,18 +203,36 @@ impl ItemReader for PostgresItemReader {
         sale: SaleId,
         available: bool,
         after: After<ItemNo>,
-    ) -> Result<Stretch<StockedItem>, PortError> {
-        let what = "the items";
-        let read = || async {
-            let mut query = list(sale, available, after);
-            query.build_query_as().fetch_all(self.database.pool()).await
+    ) -> Result<Stretch<StockedItem, ItemNo>, PortError> {
+        // One more than is wanted tells whether there is more.
+        let looked_at = if available { LOOKED_AT } else { after.limit.saturating_add(1) };
+        let last = after.entry.map_or(0, |item| item.0);
+        let query = || {
+            sqlx::query_as(LIST)
+                .bind(sale.get())
+                .bind(last)
+                .bind(i64::from(looked_at))
+                .bind(available)
+                .fetch_one(self.database.pool())
         };
-        let rows: Vec<StockedRow> = self.database.read(what, read).await?;
-        let entries = rows.into_iter().filter_map(|row| {
-            let StockedRow { item, stock, remaining } = row;
-            Some(StockedItem { item: item_of(item)?, stock, remaining })
+        let found: Found = self.database.read("the items", query).await?;
+        let (mut numbers, stock, remaining, count, last) = found;
+        let limit = usize::try_from(after.limit).unwrap_or(usize::MAX);
+        let next = if numbers.len() > limit {
+            numbers.truncate(limit);
+            numbers.last().copied().map(ItemNo)
+        } else {
+            last.filter(|_| count >= i64::from(looked_at)).map(ItemNo)
+        };
+        let wanted: Vec<ItemNo> = numbers.iter().copied().map(ItemNo).collect();
+        let items = self.named(sale, &wanted).await?;
+        let mut items: HashMap<i32, Item> =
+            items.into_iter().map(|item| (item.no.0, item)).collect();
+        let pieces = stock.into_iter().zip(remaining);
+        let entries = numbers.into_iter().zip(pieces).filter_map(|(number, (stock, remaining))| {
+            Some(StockedItem { item: items.remove(&number)?, stock, remaining })
         });
-        Ok(Stretch::cut(entries.collect(), after.limit))
+        Ok(Stretch { entries: entries.collect(), next })
     }
 
     async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {
@@ -233,22 +252,6 @@ impl ItemReader for PostgresItemReader {
             .await
             .map_err(|error| error.into_port_error("the stock"))
     }
-}
-
-/// One more than is wanted.
-fn list(sale: SaleId, available: bool, after: After<ItemNo>) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new(LIST);
-    query.push_bind(sale.get());
-    if let Some(ItemNo(last)) = after.entry {
-        query.push(" AND item_no > ").push_bind(last);
-    }
-    if available {
-        query.push(" AND sold < stock");
-    }
-    query.push(" ORDER BY item_no LIMIT ").push_bind(i64::from(after.limit) + 1);
-    query.push(NAMED_OF_LIST).push_bind(sale.get());
-    query.push(" AND item_no = s.item_no OFFSET 0) AS i ORDER BY i.item_no");
-    query
 }
 
 async fn stock_of(

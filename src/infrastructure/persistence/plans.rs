@@ -20,9 +20,12 @@ use super::ledger::stored_outcome;
 use super::sale_book::PostgresSaleBook;
 use super::session::Session;
 use super::settle_batch::SettleBatch;
-use crate::application::ports::{Collect, Collected, ItemReader, SaleBook, Settled};
+use crate::application::ports::{
+    After, Collect, Collected, ItemReader, SaleBook, SaleFilter, Settled,
+};
 use crate::config::CatalogueConfig;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
+use crate::domain::sale::SaleState;
 use crate::testing::builders::{attempt_id, buyer, line};
 use crate::testing::contracts::{Scene, Terms, eventually};
 use crate::testing::servers::PostgresShop;
@@ -254,6 +257,10 @@ impl Readers {
             self.items.stock(sale).await.unwrap();
             self.items.named(sale, &[ItemNo(1), ItemNo(2)]).await.unwrap();
             stored_outcome(&self.database, sale, attempt_id(1)).await.unwrap();
+            for state in [None, Some(SaleState::Open), Some(SaleState::Upcoming)] {
+                let wanted = SaleFilter { state, since: None };
+                self.sales.list(wanted, After::beginning(2)).await.unwrap();
+            }
         }
     }
 
@@ -262,6 +269,9 @@ impl Readers {
         let (last, count) = [ROWS / 2, BATCH].map(|number| i32::try_from(number).unwrap()).into();
         let chunk = sqlx::query(CHUNK_OF_ITEMS).bind(sale.get()).bind(last).bind(count);
         let items = chunk.fetch_all(self.database.pool()).await.unwrap();
+        assert_eq!(i64::try_from(items.len()), Ok(BATCH));
+        let after = After { entry: Some(ItemNo(last)), limit: count.unsigned_abs() };
+        let items = self.items.list(sale, false, after).await.unwrap().entries;
         assert_eq!(i64::try_from(items.len()), Ok(BATCH));
     }
 }

@@ -86,14 +86,14 @@ impl PurchaseHistory for PostgresPurchaseHistory {
         buyer: &BuyerId,
         sale: Option<SaleId>,
         after: After<PurchaseKey>,
-    ) -> Result<Stretch<PastPurchase>, PortError> {
+    ) -> Result<Stretch<PastPurchase, PurchaseKey>, PortError> {
         let what = "the buyer's purchases";
         let read = || async {
             let mut query = list(buyer, sale, after);
             query.build_query_as().fetch_all(self.database.pool()).await
         };
         let rows = self.database.read(what, read).await?;
-        Ok(Stretch::cut(past(rows, what)?, after.limit))
+        Ok(Stretch::cut(past(rows, what)?, after.limit, PurchaseKey::of))
     }
 }
 

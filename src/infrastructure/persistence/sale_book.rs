@@ -58,9 +58,11 @@ const LIVE: &str = r"
 
 const LIST: &str = r"
     SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
-    FROM sales
-    WHERE true
-";
+    FROM ";
+const ALL: &str = "sales WHERE true";
+/// Fenced: a walk by start would pass all old ones to find the few that have not ended.
+const NOT_ENDED: &str =
+    "(SELECT * FROM sales WHERE ends_at > statement_timestamp() OFFSET 0) AS s WHERE true";
 
 const INSERT_SALE: &str = r"
     INSERT INTO sales (id, public_id, name, schedule, starts_at, ends_at, buyer_limit, items)
@@ -215,29 +217,31 @@ impl SaleBook for PostgresSaleBook {
         &self,
         wanted: SaleFilter,
         after: After<SaleKey>,
-    ) -> Result<Stretch<Sale>, PortError> {
+    ) -> Result<Stretch<Sale, SaleKey>, PortError> {
         let what = "the sales";
         let read = || async {
             let mut query = list(wanted, after);
             query.build_query_as().fetch_all(self.database.pool()).await
         };
         let sales = sales_of(self.database.read(what, read).await?, what)?;
-        Ok(Stretch::cut(sales, after.limit))
+        Ok(Stretch::cut(sales, after.limit, SaleKey::of))
     }
 }
 
 /// One more than is wanted.
 fn list(wanted: SaleFilter, after: After<SaleKey>) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(LIST);
+    query.push(match wanted.state {
+        Some(SaleState::Upcoming | SaleState::Open) => NOT_ENDED,
+        Some(SaleState::Ended) | None => ALL,
+    });
     if let Some(since) = wanted.since {
         query.push(" AND starts_at >= ").push_bind(since);
     }
     if let Some(state) = wanted.state {
         query.push(match state {
             SaleState::Upcoming => " AND starts_at > statement_timestamp()",
-            SaleState::Open => {
-                " AND starts_at <= statement_timestamp() AND ends_at > statement_timestamp()"
-            }
+            SaleState::Open => " AND starts_at <= statement_timestamp()",
             SaleState::Ended => " AND ends_at <= statement_timestamp()",
         });
     }

@@ -86,7 +86,7 @@ pub(crate) async fn stretches_go_by_number_and_tell_whether_there_is_more(world:
         let after = After { entry: entry.map(ItemNo), limit };
         let stretch = scene.instance.items.list(scene.sale, available, after).await.unwrap();
         let numbers: Vec<_> = stretch.entries.iter().map(|entry| entry.item.no.0).collect();
-        (numbers, stretch.more)
+        (numbers, stretch.next.is_some())
     };
 
     assert_eq!(list(false, None, 2).await, (vec![1, 2], true));

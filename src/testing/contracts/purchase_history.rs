@@ -88,11 +88,11 @@ pub(crate) async fn stretches_of_a_history_follow_each_other(world: &dyn ShopWor
     let second = list(None, first.entries.last().map(PurchaseKey::of), 2).await;
     let of_one = list(Some(scene.sale), None, 9).await;
 
-    let told = |stretch: &Stretch<PastPurchase>| {
+    let told = |stretch: &Stretch<PastPurchase, PurchaseKey>| {
         stretch.entries.iter().map(|past| past.attempt).collect::<Vec<_>>()
     };
-    assert_eq!((told(&first), first.more), (made[..2].to_vec(), true));
-    assert_eq!((told(&second), second.more), (made[2..].to_vec(), false));
+    assert_eq!((told(&first), first.next.is_some()), (made[..2].to_vec(), true));
+    assert_eq!((told(&second), second.next.is_some()), (made[2..].to_vec(), false));
     assert_eq!(told(&of_one), made[1..]);
 }
 

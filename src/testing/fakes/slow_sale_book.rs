@@ -59,7 +59,7 @@ impl SaleBook for SlowSaleBook {
         &self,
         wanted: SaleFilter,
         after: After<SaleKey>,
-    ) -> Result<Stretch<Sale>, PortError> {
+    ) -> Result<Stretch<Sale, SaleKey>, PortError> {
         SaleBook::list(&*self.shop, wanted, after).await
     }
 }

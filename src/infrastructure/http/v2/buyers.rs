@@ -11,7 +11,6 @@ use super::super::params::Params;
 use super::listing::{Listing, Part, pair};
 use super::purchases::Purchase;
 use super::{Api, ApiError, Problem};
-use crate::application::browse::PurchaseView;
 use crate::application::ports::PurchaseKey;
 use crate::domain::ids::{AttemptId, BuyerId};
 
@@ -48,11 +47,10 @@ pub(super) async fn purchases(
         }
         Part::After(after) => {
             let history = api.read(api.browse.history_after(&buyer, sale, after)).await?;
-            let place = |view: &PurchaseView| {
-                let micros = view.outcome.purchased_at.timestamp_micros();
-                format!("{micros}.{}", view.code.attempt.get())
+            let place = |next: &PurchaseKey| {
+                format!("{}.{}", next.purchased_at.timestamp_micros(), next.attempt.get())
             };
-            listing.answer::<_, Purchase>(history, after.limit, place)
+            listing.answer::<_, _, Purchase>(history, after.limit, place)
         }
     })
 }

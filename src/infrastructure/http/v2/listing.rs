@@ -67,15 +67,14 @@ impl Listing<'_> {
         After { entry, limit: limit_of(params) }
     }
 
-    /// Answers a stretch; `place` writes the place of its last entry.
-    pub(super) fn answer<T, B: Serialize + From<T>>(
+    /// Answers a stretch; `place` writes where it goes on.
+    pub(super) fn answer<T, K, B: Serialize + From<T>>(
         &self,
-        stretch: Stretch<T>,
+        stretch: Stretch<T, K>,
         limit: u32,
-        place: impl Fn(&T) -> String,
+        place: impl Fn(&K) -> String,
     ) -> Response {
-        let last = stretch.entries.last().filter(|_| stretch.more);
-        let next_cursor = last.map(|entry| self.cursor(&place(entry)));
+        let next_cursor = stretch.next.map(|next| self.cursor(&place(&next)));
         let link = next_cursor.as_ref().and_then(|cursor| {
             let Self { path, filters, .. } = self;
             let link = format!("<{path}?{filters}limit={limit}&cursor={cursor}>; rel=\"next\"");

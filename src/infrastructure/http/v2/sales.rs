@@ -5,7 +5,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{OriginalUri, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::Serialize;
 
 use super::super::json::rfc3339;
@@ -116,8 +116,9 @@ pub(super) async fn all(
         named.ok_or("must be upcoming, open or ended")
     });
     let since = params.optional("since", |text| {
-        let moment = DateTime::parse_from_rfc3339(text).map(|moment| moment.to_utc());
-        moment.map_err(|_| "must be a moment such as 2027-01-31T00:00:00Z")
+        let moment = DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc());
+        let moment = moment.filter(|moment| (0..=9_999).contains(&moment.year()));
+        moment.ok_or("must be a moment such as 2027-01-31T00:00:00Z")
     });
     let filters = [
         state.map(|state| format!("state={}&", state.as_str())),
@@ -133,11 +134,9 @@ pub(super) async fn all(
     });
     params.finish()?;
     let sales = api.read(api.browse.sales(SaleFilter { state, since }, after)).await?;
-    let place = |listed: &ListedSale| {
-        let SaleKey { starts_at, sale } = SaleKey::of(&listed.sale);
-        format!("{}.{}", starts_at.timestamp_micros(), sale.get())
-    };
-    let response = listing.answer::<_, Listed>(sales, after.limit, place);
+    let place =
+        |next: &SaleKey| format!("{}.{}", next.starts_at.timestamp_micros(), next.sale.get());
+    let response = listing.answer::<_, _, Listed>(sales, after.limit, place);
     Ok(validated(&headers, response).await)
 }
 
@@ -191,8 +190,8 @@ pub(super) async fn items(
         Part::After(after) => {
             let items = api.read(api.browse.items_after(sale, available, after)).await?;
             let items = items.ok_or(ApiError::SaleNotFound)?;
-            let place = |entry: &StockedItem| entry.item.no.0.to_string();
-            listing.answer::<_, Item>(items, after.limit, place)
+            let place = |next: &ItemNo| next.0.to_string();
+            listing.answer::<_, _, Item>(items, after.limit, place)
         }
     };
     Ok(validated(&headers, response).await)

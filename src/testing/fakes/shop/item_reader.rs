@@ -55,11 +55,11 @@ impl ItemReader for FakeShop {
         sale: SaleId,
         available: bool,
         after: After<ItemNo>,
-    ) -> Result<Stretch<StockedItem>, PortError> {
+    ) -> Result<Stretch<StockedItem, ItemNo>, PortError> {
         let all = PageRequest { page: 1, limit: u32::MAX };
         let mut entries = self.page(sale, available, all).await?.entries;
         entries.retain(|entry| after.entry.is_none_or(|last| entry.item.no > last));
-        Ok(Stretch::cut(entries, after.limit))
+        Ok(Stretch::cut(entries, after.limit, |entry| entry.item.no))
     }
 
     async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {

@@ -42,11 +42,11 @@ impl PurchaseHistory for FakeShop {
         buyer: &BuyerId,
         sale: Option<SaleId>,
         after: After<PurchaseKey>,
-    ) -> Result<Stretch<PastPurchase>, PortError> {
+    ) -> Result<Stretch<PastPurchase, PurchaseKey>, PortError> {
         let all = PageRequest { page: 1, limit: u32::MAX };
         let mut past = self.of_buyer(buyer, sale, all).await?.entries;
         past.retain(|past| after.entry.is_none_or(|last| PurchaseKey::of(past) < last));
-        Ok(Stretch::cut(past, after.limit))
+        Ok(Stretch::cut(past, after.limit, PurchaseKey::of))
     }
 }
 

@@ -53,13 +53,13 @@ impl SaleBook for FakeShop {
         &self,
         wanted: SaleFilter,
         after: After<SaleKey>,
-    ) -> Result<Stretch<Sale>, PortError> {
+    ) -> Result<Stretch<Sale, SaleKey>, PortError> {
         let sales = self.state.lock().unwrap();
         let mut sales: Vec<_> = sales.sales.values().map(|shelves| shelves.sale.clone()).collect();
         sales.retain(|sale| wanted.state.is_none_or(|state| state == self.state_of(sale)));
         sales.retain(|sale| wanted.since.is_none_or(|since| sale.window.starts_at() >= since));
         sales.retain(|sale| after.entry.is_none_or(|entry| SaleKey::of(sale) < entry));
         sales.sort_by_key(|sale| Reverse(SaleKey::of(sale)));
-        Ok(Stretch::cut(sales, after.limit))
+        Ok(Stretch::cut(sales, after.limit, SaleKey::of))
     }
 }

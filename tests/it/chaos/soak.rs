@@ -100,7 +100,7 @@ async fn ten_minutes_of_faults_at_half_load_leave_nothing_behind() {
     let begin = Kept::by(&arena).await;
     eprintln!("| sale | requests | MiB | descriptors | connections | tasks | keys |");
     eprintln!("|---|---|---|---|---|---|---|");
-    eprintln!("| before | | {begin}");
+    eprintln!("| before | {begin}");
     let mut strikes = (1..).flat_map(|seed| schedule(seed, LONG)).map(Strike::sparing_the_first);
     let mut first = None;
     for sale in 1..=SALES {

@@ -12,29 +12,13 @@ use crate::application::ports::{
 };
 use crate::domain::ids::{BuyerId, SaleId};
 
-const PAGE: &str = r"
-    SELECT p.sale_id, p.attempt_id, p.user_id, p.purchased_at, l.item_no, l.quantity, l.outcome
-    FROM (
-        SELECT sale_id, attempt_id, user_id, purchased_at FROM purchases
-        WHERE user_id = $1 AND ($2::bigint IS NULL OR sale_id = $2)
-        ORDER BY purchased_at DESC, attempt_id DESC
-        LIMIT $3 OFFSET $4
-    ) AS p
-    CROSS JOIN LATERAL (
-        SELECT item_no, quantity, outcome FROM purchase_items
-        WHERE sale_id = p.sale_id AND attempt_id = p.attempt_id
-        OFFSET 0
-    ) AS l
-    ORDER BY p.purchased_at DESC, p.attempt_id DESC, l.item_no
-";
-
-// The rest of the inner statement is put together by what is wanted.
-const LIST: &str = r"
+// Between the two stands what is wanted of a buyer's purchases.
+const OF_BUYER: &str = r"
     SELECT p.sale_id, p.attempt_id, p.user_id, p.purchased_at, l.item_no, l.quantity, l.outcome
     FROM (
         SELECT sale_id, attempt_id, user_id, purchased_at FROM purchases
         WHERE user_id = ";
-const LINES_OF_LIST: &str = r"
+const WITH_LINES: &str = r"
     ) AS p
     CROSS JOIN LATERAL (
         SELECT item_no, quantity, outcome FROM purchase_items
@@ -43,6 +27,7 @@ const LINES_OF_LIST: &str = r"
     ) AS l
     ORDER BY p.purchased_at DESC, p.attempt_id DESC, l.item_no
 ";
+const NEWEST_FIRST: &str = " ORDER BY purchased_at DESC, attempt_id DESC LIMIT ";
 
 const COUNT: &str = r"
     SELECT count(*) FROM purchases
@@ -107,23 +92,34 @@ fn past(rows: Vec<OutcomeRow>, what: &'static str) -> Result<Vec<PastPurchase>, 
     Ok(past.collect())
 }
 
+fn of_buyer(buyer: &BuyerId, sale: Option<SaleId>) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(OF_BUYER);
+    query.push_bind(buyer.as_str().to_owned());
+    if let Some(sale) = sale {
+        query.push(" AND sale_id = ").push_bind(sale.get());
+    }
+    query
+}
+
 /// One more than is wanted.
 fn list(
     buyer: &BuyerId,
     sale: Option<SaleId>,
     after: After<PurchaseKey>,
 ) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new(LIST);
-    query.push_bind(buyer.as_str().to_owned());
-    if let Some(sale) = sale {
-        query.push(" AND sale_id = ").push_bind(sale.get());
-    }
+    let mut query = of_buyer(buyer, sale);
     if let Some(PurchaseKey { purchased_at, attempt }) = after.entry {
         query.push(" AND (purchased_at, attempt_id) < (").push_bind(purchased_at);
         query.push(", ").push_bind(attempt.get()).push(")");
     }
-    query.push(" ORDER BY purchased_at DESC, attempt_id DESC LIMIT ");
-    query.push_bind(i64::from(after.limit) + 1).push(LINES_OF_LIST);
+    query.push(NEWEST_FIRST).push_bind(i64::from(after.limit) + 1).push(WITH_LINES);
+    query
+}
+
+fn page_of(buyer: &BuyerId, sale: Option<SaleId>, page: PageRequest) -> QueryBuilder<Postgres> {
+    let mut query = of_buyer(buyer, sale);
+    query.push(NEWEST_FIRST).push_bind(i64::from(page.limit));
+    query.push(" OFFSET ").push_bind(page.offset()).push(WITH_LINES);
     query
 }
 
@@ -133,19 +129,12 @@ async fn read(
     sale: Option<SaleId>,
     page: PageRequest,
 ) -> Result<(i64, Vec<OutcomeRow>), sqlx::Error> {
-    let sale = sale.map(SaleId::get);
     let total = sqlx::query_scalar(COUNT)
         .bind(buyer.as_str())
-        .bind(sale)
+        .bind(sale.map(SaleId::get))
         .fetch_one(&mut *connection)
         .await?;
-    let rows = sqlx::query_as(PAGE)
-        .bind(buyer.as_str())
-        .bind(sale)
-        .bind(i64::from(page.limit))
-        .bind(page.offset())
-        .fetch_all(connection)
-        .await?;
+    let rows = page_of(buyer, sale, page).build_query_as().fetch_all(connection).await?;
     Ok((total, rows))
 }
 

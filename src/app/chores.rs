@@ -33,6 +33,7 @@ pub(super) async fn start(
     }
     read_sales(parts, config, chores);
     write_refusals(parts, config, chores);
+    prune_keys(parts, config, chores);
     rebuild_filter(parts, &config.redis, chores, instance);
 }
 
@@ -63,6 +64,14 @@ fn write_refusals(parts: &Parts, config: &Config, chores: &Services) {
     chores.every("write refusals", config.refusals.flush_interval, move || {
         let refusals = Arc::clone(&refusals);
         async move { refusals.flush().await }
+    });
+}
+
+fn prune_keys(parts: &Parts, config: &Config, chores: &Services) {
+    let keys = Arc::clone(&parts.keys);
+    chores.every("prune keys", config.idempotency.prune_interval, move || {
+        let keys = Arc::clone(&keys);
+        async move { keys.prune().await.map(drop) }
     });
 }
 

@@ -8,24 +8,25 @@ use super::{App, AppError, Instance};
 use crate::application::board::Board;
 use crate::application::browse::{Browse, BrowsePorts};
 use crate::application::checkout::{Checkout, CheckoutPorts};
+use crate::application::once::{DoOnce, OncePorts};
 use crate::application::ports::{
-    CheckoutBook, CodeLock, CodeSigner, ItemReader, Leadership, Ledger, Meter, SaleBook,
-    SharedMemory,
+    CheckoutBook, CodeLock, CodeSigner, ItemReader, KeyBook, KeyGate, Leadership, Ledger, Meter,
+    SaleBook, SharedMemory,
 };
 use crate::application::purchase::{Purchase, PurchasePorts};
 use crate::application::refusals::{Refusals, Room};
 use crate::config::{BatchConfig, Config, RefusalsConfig};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::cache::{
-    Courier, LockTimes, Redis, RedisCodeLock, RedisLeadership, RedisMetrics, RedisNews,
-    RedisSharedMemory,
+    Courier, LockTimes, Redis, RedisCodeLock, RedisKeyGate, RedisLeadership, RedisMetrics,
+    RedisNews, RedisSharedMemory,
 };
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::http::Api;
 use crate::infrastructure::monitoring::PrometheusMeter;
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, PostgresItemReader, PostgresPurchaseHistory, PostgresRefusalStore,
-    PostgresSaleBook,
+    Database, DatabaseClock, PostgresItemReader, PostgresKeyBook, PostgresPurchaseHistory,
+    PostgresRefusalStore, PostgresSaleBook,
 };
 use crate::infrastructure::signing::{HmacCursorSigner, HmacSigner};
 
@@ -36,6 +37,7 @@ pub(super) struct Parts {
     pub(super) sales: Arc<dyn SaleBook>,
     pub(super) items: Arc<dyn ItemReader>,
     pub(super) leadership: Arc<dyn Leadership>,
+    pub(super) keys: Arc<dyn KeyBook>,
     pub(super) refusals: Arc<Refusals>,
     pub(super) redis: Redis,
     pub(super) database: Database,
@@ -49,6 +51,8 @@ struct Shared {
     book: Arc<dyn CheckoutBook>,
     ledger: Arc<dyn Ledger>,
     lock: Arc<dyn CodeLock>,
+    keys: Arc<dyn KeyBook>,
+    gate: Arc<dyn KeyGate>,
     memory: Arc<dyn SharedMemory>,
     courier: Courier,
     signer: Arc<dyn CodeSigner>,
@@ -67,10 +71,13 @@ impl Parts {
         instance: &Instance,
     ) -> Result<Self, AppError> {
         let shared = Shared::build(config, metrics, app)?;
+        let checkout = Arc::new(shared.checkout());
+        let purchase = Arc::new(shared.purchase());
         let api = Api {
-            checkout: Arc::new(shared.checkout()),
-            purchase: Arc::new(shared.purchase()),
+            checkout: Arc::clone(&checkout),
+            purchase: Arc::clone(&purchase),
             browse: Arc::new(shared.browse()),
+            once: Arc::new(shared.once((&checkout, &purchase))),
             cursors: Arc::new(HmacCursorSigner::new(&config.code_keys)),
             tasks: app.requests.clone(),
             request_timeout: config.http.request_timeout,
@@ -82,6 +89,7 @@ impl Parts {
             sales: shared.sales,
             items: shared.items,
             leadership: Arc::new(leadership),
+            keys: shared.keys,
             refusals: shared.refusals,
             redis: shared.redis,
             database: shared.database,
@@ -118,6 +126,14 @@ impl Shared {
             &batches,
             app.writers.scope(),
         );
+        let keys = PostgresKeyBook::new(
+            database.clone(),
+            config.idempotency.keep,
+            limits(batch, batch.checkout_size, 1),
+            &batches,
+            app.writers.scope(),
+        );
+        let gate = RedisKeyGate::new(redis.clone(), courier.clone(), config.redis.lock_ttl);
         let memory = RedisSharedMemory::new(
             redis.clone(),
             courier.clone(),
@@ -132,6 +148,8 @@ impl Shared {
             book: selling.book,
             ledger: selling.ledger,
             lock: Arc::new(lock),
+            keys: Arc::new(keys),
+            gate: Arc::new(gate),
             memory: Arc::new(memory),
             courier,
             signer: Arc::new(HmacSigner::new(&config.code_keys)?),
@@ -158,12 +176,23 @@ impl Shared {
             board: Arc::clone(&self.board),
             ledger: Arc::clone(&self.ledger),
             lock: Arc::clone(&self.lock),
-            items: Arc::clone(&self.items),
             memory: Arc::clone(&self.memory),
             news: Arc::new(RedisNews::new(self.courier.clone())),
             signer: Arc::clone(&self.signer),
             refusals: Arc::clone(&self.refusals),
             meter: Arc::clone(&self.meter),
+        })
+    }
+
+    fn once(&self, (checkout, purchase): (&Arc<Checkout>, &Arc<Purchase>)) -> DoOnce {
+        DoOnce::new(OncePorts {
+            checkout: Arc::clone(checkout),
+            purchase: Arc::clone(purchase),
+            board: Arc::clone(&self.board),
+            book: Arc::clone(&self.book),
+            keys: Arc::clone(&self.keys),
+            gate: Arc::clone(&self.gate),
+            signer: Arc::clone(&self.signer),
         })
     }
 

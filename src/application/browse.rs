@@ -264,7 +264,7 @@ mod tests {
         MockCodeSigner, MockItemReader, MockLedger, MockPurchaseHistory, MockSaleBook,
     };
     use crate::domain::sale::{NewSale, SaleWindow};
-    use crate::testing::builders::{attempt_id, away, buyer, sale_id};
+    use crate::testing::builders::{attempt_id, away, buyer, sale_id, settle_of};
     use crate::testing::fakes::FakeSigner;
     use crate::testing::house::House;
 
@@ -339,7 +339,7 @@ mod tests {
         let browse = Browse::new(ports(&house));
 
         let before = browse.purchase(house.code(&sale, attempt)).await.unwrap();
-        house.shop.settle(sale.id, attempt).await.unwrap();
+        house.shop.settle(settle_of(sale.id, attempt)).await.unwrap();
         let after = browse.purchase(house.code(&sale, attempt)).await.unwrap();
 
         assert!(matches!(before, PurchaseLookup::NotPurchased));
@@ -366,7 +366,7 @@ mod tests {
         let house = House::open();
         let sale = house.sale(3, 1).await;
         let attempt = house.attempt(&sale, "ann", &[2]).await;
-        house.shop.settle(sale.id, attempt).await.unwrap();
+        house.shop.settle(settle_of(sale.id, attempt)).await.unwrap();
 
         let past = Browse::new(ports(&house)).history(&buyer("ann"), None, ALL).await.unwrap();
 
@@ -378,7 +378,7 @@ mod tests {
         let house = House::open();
         let sale = house.sale(3, 1).await;
         let attempt = house.attempt(&sale, "ann", &[2]).await;
-        house.shop.settle(sale.id, attempt).await.unwrap();
+        house.shop.settle(settle_of(sale.id, attempt)).await.unwrap();
         let mut sales = MockSaleBook::new();
         sales.expect_live().returning(|| Err(away()));
         let mut ledger = MockLedger::new();

@@ -3,6 +3,7 @@
 //!
 //! - [`checkout`]: collect an item, answer a code.
 //! - [`purchase`]: turn a code into sold items, once.
+//! - [`once`]: both of them with idempotency keys, and changes of a checkout by its code.
 //! - [`browse`]: read sales, items, purchases.
 //! - [`create_sale`]: an operator adds a sale. [`open_sales`]: the schedule does.
 //! - [`board`]: what this instance knows about sales, in memory. [`catalogue`]: their items.
@@ -15,6 +16,7 @@ pub mod browse;
 pub mod catalogue;
 pub mod checkout;
 pub mod create_sale;
+pub mod once;
 pub mod open_sales;
 pub mod ports;
 pub mod purchase;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::board::Board;
 use super::catalogue::Item;
 use super::ports::{
-    CodeLock, CodeSigner, Decision, ItemReader, KnownStanding, Ledger, Meter, News, Operation,
-    PortError, PurchaseAnswer, Refusal, RefusalReason, Settled, SharedMemory,
+    Caller, CodeLock, CodeSigner, Decision, KeyUse, KnownStanding, Ledger, Meter, News, Operation,
+    PortError, PurchaseAnswer, Refusal, RefusalReason, Settle, Settled, SharedMemory,
 };
 use super::refusals::Refusals;
 use crate::domain::checkout::Standing;
@@ -18,10 +18,25 @@ use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::purchase::{Outcome, Verdict};
 
 /// What the buyer asks for: the checkout behind a code that this service has signed. [`Purchase::admit`] makes it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PurchaseCommand {
     sale: SaleId,
     attempt: AttemptId,
+    key: Option<KeyUse>,
+}
+
+impl PurchaseCommand {
+    /// The same, once for this key.
+    #[must_use]
+    pub fn keyed(self, key: KeyUse) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// Whose checkout it is.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller::HolderOf(self.sale, self.attempt)
+    }
 }
 
 /// The answer to a purchase.
@@ -40,6 +55,8 @@ pub enum Purchased {
     UnknownCode,
     /// The sale refuses it; this is not stored.
     Refused(RefusalReason),
+    /// The key has been used.
+    KeyUsed,
 }
 
 /// Sells.
@@ -55,8 +72,6 @@ pub struct PurchasePorts {
     pub ledger: Arc<dyn Ledger>,
     /// Keeps repeats away.
     pub lock: Arc<dyn CodeLock>,
-    /// Names the items.
-    pub items: Arc<dyn ItemReader>,
     /// Remembers totals.
     pub memory: Arc<dyn SharedMemory>,
     /// Tells the other instances.
@@ -83,19 +98,19 @@ impl Purchase {
             self.ports.meter.purchase(PurchaseAnswer::UnknownCode);
             return None;
         }
-        Some(PurchaseCommand { sale: claim.sale, attempt: claim.attempt })
+        Some(PurchaseCommand { sale: claim.sale, attempt: claim.attempt, key: None })
     }
 
     /// Settles the checkout behind the code, or tells what was settled before. Durable before it answers.
     pub async fn execute(&self, command: PurchaseCommand) -> Result<Purchased, PortError> {
-        let PurchaseCommand { sale, attempt } = command;
+        let PurchaseCommand { sale, attempt, key } = command;
         let lease = match self.ports.lock.acquire(sale, attempt).await {
             Ok(Some(lease)) => Some(lease),
             Ok(None) => return self.told_by_the_first(sale, attempt).await,
             // Correctness does not rest on the lock: without Redis the ledger alone keeps a code to one outcome.
             Err(_) => None,
         };
-        let settled = self.ports.ledger.settle(sale, attempt).await;
+        let settled = self.ports.ledger.settle(Settle { sale, attempt, key }).await;
         if let Some(lease) = lease {
             self.ports.lock.release(lease);
         }
@@ -143,6 +158,8 @@ impl Purchase {
             }
             Settled::Ended => Ok(self.refuse(sale, attempt, RefusalReason::Ended)),
             Settled::NotStarted => Ok(self.refuse(sale, attempt, RefusalReason::NotStarted)),
+            Settled::Empty => Ok(self.refuse(sale, attempt, RefusalReason::Empty)),
+            Settled::KeyUsed => Ok(Purchased::KeyUsed),
         }
     }
 
@@ -174,13 +191,22 @@ impl Purchase {
         }
     }
 
+    /// What was decided for a code before.
+    pub async fn replay(&self, sale: SaleId, attempt: AttemptId) -> Result<Purchased, PortError> {
+        match self.ports.ledger.outcome(sale, attempt).await? {
+            Some(outcome) => self.settled(sale, Arc::new(outcome), true).await,
+            None => Ok(Purchased::UnknownCode),
+        }
+    }
+
     async fn settled(
         &self,
         sale: SaleId,
         outcome: Arc<Outcome>,
         replayed: bool,
     ) -> Result<Purchased, PortError> {
-        let items = self.items(sale, &outcome).await?;
+        let numbers: Vec<ItemNo> = outcome.lines.iter().map(|line| line.line.item).collect();
+        let items = self.ports.board.named(sale, &numbers).await?;
         self.ports.meter.purchase(match outcome.verdict() {
             _ if replayed => PurchaseAnswer::Replayed,
             Verdict::Bought => PurchaseAnswer::Bought,
@@ -188,17 +214,6 @@ impl Purchase {
             Verdict::LimitReached => PurchaseAnswer::BuyerLimit,
         });
         Ok(Purchased::Settled { outcome, items, replayed })
-    }
-
-    /// Names from memory where the catalogue is there, which it is wherever the sale was sold lately.
-    async fn items(&self, sale: SaleId, outcome: &Outcome) -> Result<Vec<Item>, PortError> {
-        let numbers: Vec<ItemNo> = outcome.lines.iter().map(|line| line.line.item).collect();
-        if let Some(known) = self.ports.board.find(sale).await?
-            && let Some(catalogue) = known.loaded()
-        {
-            return Ok(numbers.into_iter().filter_map(|no| catalogue.item(no)).collect());
-        }
-        self.ports.items.named(sale, &numbers).await
     }
 
     fn refuse(&self, sale: SaleId, attempt: AttemptId, reason: RefusalReason) -> Purchased {
@@ -219,8 +234,10 @@ impl Purchase {
             RefusalReason::NotStarted => PurchaseAnswer::NotStarted,
             RefusalReason::InProgress => PurchaseAnswer::InProgress,
             RefusalReason::BuyerLimit => PurchaseAnswer::BuyerLimit,
+            RefusalReason::Empty => PurchaseAnswer::Empty,
             RefusalReason::ItemSoldOut
             | RefusalReason::SaleSoldOut
+            | RefusalReason::Closed
             | RefusalReason::ItemNotFound => PurchaseAnswer::SoldOut,
             RefusalReason::Unavailable => PurchaseAnswer::Unavailable,
         });
@@ -359,7 +376,6 @@ mod tests {
         let ports = PurchasePorts {
             ledger: Arc::new(MockLedger::new()),
             lock: Arc::new(MockCodeLock::new()),
-            items: Arc::new(MockItemReader::new()),
             signer: Arc::new(signer),
             ..house.purchase_ports()
         };
@@ -421,10 +437,11 @@ mod tests {
         let (house, sale, attempt) = ann_wants_three().await;
         let lock = lock_that_says(|| Err(away()));
         let storm = Arc::new(Purchase::new(PurchasePorts { lock, ..house.purchase_ports() }));
-        let command = storm.admit(house.code(&sale, attempt)).expect("a genuine code");
+        let claim = house.code(&sale, attempt);
         let mut race = tokio::task::JoinSet::new();
         for _ in 0..8 {
             let storm = Arc::clone(&storm);
+            let command = storm.admit(claim).expect("a genuine code");
             race.spawn(async move { storm.execute(command).await.unwrap() });
         }
 
@@ -466,7 +483,7 @@ mod tests {
     async fn the_lock_is_given_back_also_after_an_error() {
         let (house, sale, attempt) = ann_wants_three().await;
         let mut ledger = MockLedger::new();
-        ledger.expect_settle().returning(|_, _| Err(away()));
+        ledger.expect_settle().returning(|_| Err(away()));
         let ports = PurchasePorts { ledger: Arc::new(ledger), ..house.purchase_ports() };
 
         let claim = house.code(&sale, attempt);
@@ -480,7 +497,7 @@ mod tests {
     async fn a_ledger_that_is_away_is_an_error_and_a_refusal_on_record() {
         let (house, sale, attempt) = ann_wants_three().await;
         let mut ledger = MockLedger::new();
-        ledger.expect_settle().returning(|_, _| Err(away()));
+        ledger.expect_settle().returning(|_| Err(away()));
         let ports = PurchasePorts { ledger: Arc::new(ledger), ..house.purchase_ports() };
 
         let claim = house.code(&sale, attempt);
@@ -511,7 +528,8 @@ mod tests {
         let (house, sale, attempt) = ann_wants_three().await;
         let mut items = MockItemReader::new();
         items.expect_named().returning(|_, _| Err(away()));
-        let ports = PurchasePorts { items: Arc::new(items), ..house.purchase_ports() };
+        let board = Board::new(house.shop(), Arc::new(items), house.clock(), 10);
+        let ports = PurchasePorts { board: Arc::new(board), ..house.purchase_ports() };
 
         let claim = house.code(&sale, attempt);
         execute(ports, claim).await.unwrap_err();

@@ -12,8 +12,8 @@ use tracing_subscriber::EnvFilter;
 use super::reader::Reader;
 use super::{
     BatchConfig, BoardConfig, CatalogueConfig, CircuitConfig, CircuitMode, CodeKey, DatabaseConfig,
-    DatabaseParts, HttpConfig, LogConfig, LogFormat, MonitoringConfig, RedisConfig, RefusalsConfig,
-    ScheduleConfig, ShutdownConfig, SslMode, SunsetConfig,
+    DatabaseParts, IdempotencyConfig, LogConfig, LogFormat, MonitoringConfig, RedisConfig,
+    RefusalsConfig, ScheduleConfig, ShutdownConfig, SslMode,
 };
 
 /// Signs codes in development. It is public, so no other profile takes it.
@@ -21,46 +21,11 @@ const DEVELOPMENT_KEY: &[u8] = b"flash-sale development key!!";
 /// Shortest key that signs codes, in bytes.
 const MIN_KEY_BYTES: usize = 16;
 
-const MS: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
+pub(super) const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-
-pub(super) fn http(read: &mut Reader) -> HttpConfig {
-    HttpConfig {
-        host: read.filled("http.host"),
-        port: read.number("http.port", 0..=u16::MAX),
-        max_connections: read.number("http.max_connections", 1..=1_000_000),
-        header_read_timeout: read.duration("http.header_read_timeout", 100 * MS..=HOUR),
-        body_read_timeout: read.duration("http.body_read_timeout", 100 * MS..=HOUR),
-        write_timeout: read.duration("http.write_timeout", 100 * MS..=HOUR),
-        request_timeout: read.duration("http.request_timeout", 100 * MS..=HOUR),
-        max_head_bytes: read.number("http.max_head_bytes", 8_192..=1 << 20),
-        max_body_bytes: read.number("http.max_body_bytes", 0..=1 << 24),
-        v1: sunset(read, "http.v1"),
-    }
-}
-
-fn sunset(read: &mut Reader, section: &str) -> SunsetConfig {
-    let key = |name: &str| format!("{section}.{name}");
-    let deprecated_at = read.moment(&key("deprecated_at"));
-    let sunset_at = read.moment(&key("sunset_at"));
-    if sunset_at.is_some() && deprecated_at.is_none_or(|at| Some(at) > sunset_at) {
-        read.fault(&key("sunset_at"), "must not come before deprecated_at, nor without it");
-    }
-    let link = Some(read.text(&key("link"))).filter(|link| !link.is_empty());
-    if link.as_ref().is_some_and(|link| !is_link(link)) {
-        read.fault(&key("link"), "is not a URL");
-    }
-    SunsetConfig { deprecated_at, sunset_at, link }
-}
-
-/// A link that can stand in a header as it is.
-fn is_link(text: &str) -> bool {
-    let is_absolute = text.starts_with("https://") || text.starts_with("http://");
-    is_absolute && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"".contains(&byte))
-}
 
 pub(super) fn monitoring(read: &mut Reader) -> MonitoringConfig {
     MonitoringConfig {
@@ -294,5 +259,12 @@ pub(super) fn shutdown(read: &mut Reader) -> ShutdownConfig {
     ShutdownConfig {
         grace: read.duration("shutdown.grace", Duration::ZERO..=HOUR),
         drain: read.duration("shutdown.drain", SECOND..=HOUR),
+    }
+}
+
+pub(super) fn idempotency(read: &mut Reader) -> IdempotencyConfig {
+    IdempotencyConfig {
+        keep: read.duration("idempotency.keep", HOUR..=365 * DAY),
+        prune_interval: read.duration("idempotency.prune_interval", 10 * MS..=DAY),
     }
 }

@@ -23,9 +23,9 @@ pub struct Standing {
 /// What collecting did to the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// There is one line more.
+    /// There are more lines, and those that were there are as they were.
     Added,
-    /// The item's line has this quantity now, which may be smaller than before.
+    /// A line has another quantity now, which may be smaller than before, or is gone.
     Replaced,
 }
 
@@ -34,26 +34,39 @@ pub enum Change {
 pub struct OverLimit;
 
 impl Standing {
-    /// Sets the quantity of one item: asking again replaces, so that a retry changes nothing.
+    /// Sets the quantities of these items, each named once: asking again replaces, so that a retry changes nothing.
     ///
     /// Refuses, and leaves everything as it was, when collected and bought pieces together would pass `limit`.
-    pub fn collect(&mut self, wanted: Line, limit: i32) -> Result<Change, OverLimit> {
-        let others: i64 = self
-            .lines
-            .iter()
-            .filter(|line| line.item != wanted.item)
-            .map(|line| i64::from(line.quantity.get()))
-            .sum();
-        let total = others + i64::from(wanted.quantity.get()) + i64::from(self.bought);
-        if total > i64::from(limit) {
+    pub fn collect(&mut self, wanted: &[Line], limit: i32) -> Result<Change, OverLimit> {
+        if !self.fits(wanted, limit) {
             return Err(OverLimit);
         }
+        let replaced = wanted.iter().filter(|line| self.put(**line) == Change::Replaced).count();
+        Ok(if replaced == 0 { Change::Added } else { Change::Replaced })
+    }
+
+    /// Whether these lines, in place of those of the same items, leave the buyer within the limit.
+    #[must_use]
+    pub fn fits(&self, wanted: &[Line], limit: i32) -> bool {
+        let others =
+            self.lines.iter().filter(|line| wanted.iter().all(|other| other.item != line.item));
+        let pieces = others.chain(wanted).map(|line| i64::from(line.quantity.get()));
+        pieces.sum::<i64>() + i64::from(self.bought) <= i64::from(limit)
+    }
+
+    /// Sets one line, whatever the limit.
+    pub fn put(&mut self, wanted: Line) -> Change {
         if let Some(line) = self.lines.iter_mut().find(|line| line.item == wanted.item) {
             line.quantity = wanted.quantity;
-            return Ok(Change::Replaced);
+            return Change::Replaced;
         }
         self.lines.push(wanted);
-        Ok(Change::Added)
+        Change::Added
+    }
+
+    /// Takes an item out, if it is there.
+    pub fn remove(&mut self, item: ItemNo) {
+        self.lines.retain(|line| line.item != item);
     }
 
     /// Whether it is so far up the way to the limit that somebody should remember it: half of it.
@@ -83,9 +96,9 @@ mod tests {
     fn asking_again_sets_the_quantity_and_a_retry_changes_nothing() {
         let mut standing = Standing::default();
 
-        standing.collect(line(1, 4), 10).unwrap();
-        standing.collect(line(1, 6), 10).unwrap();
-        standing.collect(line(1, 6), 10).unwrap();
+        standing.collect(&[line(1, 4)], 10).unwrap();
+        standing.collect(&[line(1, 6)], 10).unwrap();
+        standing.collect(&[line(1, 6)], 10).unwrap();
 
         assert_eq!(standing.lines, vec![line(1, 6)]);
     }
@@ -95,7 +108,7 @@ mod tests {
         let mut standing = Standing { lines: vec![line(1, 4)], bought: 5 };
         let before = standing.clone();
 
-        assert_eq!(standing.collect(line(2, 2), 10), Err(OverLimit));
+        assert_eq!(standing.collect(&[line(2, 2)], 10), Err(OverLimit));
 
         assert_eq!(standing, before);
     }
@@ -104,9 +117,31 @@ mod tests {
     fn a_line_can_be_made_smaller_at_the_limit() {
         let mut standing = Standing { lines: vec![line(1, 10)], bought: 0 };
 
-        assert_eq!(standing.collect(line(1, 3), 10), Ok(Change::Replaced));
+        assert_eq!(standing.collect(&[line(1, 3)], 10), Ok(Change::Replaced));
 
         assert_eq!(standing.collected(), 3);
+    }
+
+    #[test]
+    fn several_lines_fit_together_or_none_is_taken() {
+        let mut standing = Standing { lines: vec![line(1, 4), line(2, 4)], bought: 0 };
+        let before = standing.clone();
+
+        assert_eq!(standing.collect(&[line(1, 5), line(3, 2)], 10), Err(OverLimit));
+        assert_eq!(standing, before);
+        assert_eq!(standing.collect(&[line(1, 3), line(3, 3)], 10), Ok(Change::Replaced));
+
+        assert_eq!(standing.lines, [line(1, 3), line(2, 4), line(3, 3)]);
+    }
+
+    #[test]
+    fn what_is_taken_out_is_gone_and_what_is_not_there_changes_nothing() {
+        let mut standing = Standing { lines: vec![line(1, 4), line(2, 4)], bought: 0 };
+
+        standing.remove(ItemNo(1));
+        standing.remove(ItemNo(7));
+
+        assert_eq!(standing.lines, [line(2, 4)]);
     }
 
     #[test]
@@ -123,7 +158,7 @@ mod tests {
         ) {
             let mut standing = Standing { lines: vec![], bought };
             for (item, pieces) in wishes {
-                let _ = standing.collect(line(item, pieces), 10);
+                let _ = standing.collect(&[line(item, pieces)], 10);
                 prop_assert!(standing.collected() + bought <= 10);
             }
         }

@@ -111,6 +111,72 @@ impl BuyerId {
     }
 }
 
+/// Longest idempotency key, in characters.
+pub const MAX_KEY_CHARS: usize = 255;
+
+/// What a client tells its requests apart by: 1 to 255 printable ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IdempotencyKey(Arc<str>);
+
+/// Why a header's value is not an idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKey {
+    /// Nothing is in it.
+    #[error("must not be empty")]
+    Empty,
+    /// Longer than a key may be.
+    #[error("must be at most {MAX_KEY_CHARS} characters long")]
+    TooLong,
+    /// Neither a string as RFC 8941, section 3.3.3, has it, nor the same without its quotes.
+    #[error(
+        "must be a string of printable ASCII characters, such as \"8e03978e-40d5-43dd-bc93-6894a57f9324\""
+    )]
+    Malformed,
+}
+
+impl IdempotencyKey {
+    /// Parses a header's value: a quoted string (RFC 8941, section 3.3.3), or, as many clients send it, visible characters
+    /// without the quotes, which is the same key.
+    pub fn parse(value: &str) -> Result<Self, InvalidKey> {
+        let value = value.trim_matches(' ');
+        let key = match value.strip_prefix('"') {
+            Some(rest) => unquoted(rest).ok_or(InvalidKey::Malformed)?,
+            None if value
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b',') =>
+            {
+                value.to_owned()
+            }
+            None => return Err(InvalidKey::Malformed),
+        };
+        match key.len() {
+            0 => Err(InvalidKey::Empty),
+            1..=MAX_KEY_CHARS => Ok(Self(key.into())),
+            _ => Err(InvalidKey::TooLong),
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What stands before the closing quote, which must end the text.
+fn unquoted(rest: &str) -> Option<String> {
+    let mut key = String::new();
+    let mut letters = rest.chars();
+    loop {
+        match letters.next()? {
+            '"' => return letters.next().is_none().then_some(key),
+            '\\' => key.push(letters.next().filter(|letter| matches!(letter, '"' | '\\'))?),
+            letter if letter == ' ' || letter.is_ascii_graphic() => key.push(letter),
+            _ => return None,
+        }
+    }
+}
+
 /// An item's id within its sale: 1 to 64 characters without controls.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ItemId(Arc<str>);
@@ -188,6 +254,35 @@ mod tests {
         assert!(ItemId::parse(&"é".repeat(MAX_ITEM_ID_CHARS)).is_ok());
         assert_eq!(ItemId::parse(&"é".repeat(65)), Err(InvalidId::ItemTooLong));
         assert_eq!(ItemId::parse("a\0b"), Err(InvalidId::Control));
+    }
+
+    #[test]
+    fn a_key_is_the_same_with_and_without_its_quotes() {
+        let key = |value| IdempotencyKey::parse(value).map(|key| key.as_str().to_owned());
+        let own = |text: &str| Ok(text.to_owned());
+
+        assert_eq!(key("8e03-40d5"), own("8e03-40d5"));
+        assert_eq!(key("\"8e03-40d5\""), own("8e03-40d5"));
+        assert_eq!(key("\"a b\\\"c\\\\d\""), own("a b\"c\\d"));
+    }
+
+    #[test]
+    fn what_is_no_string_is_no_key() {
+        let long = "x".repeat(MAX_KEY_CHARS + 1);
+        for (value, fault) in [
+            ("", InvalidKey::Empty),
+            ("\"\"", InvalidKey::Empty),
+            (long.as_str(), InvalidKey::TooLong),
+            ("a b", InvalidKey::Malformed),
+            ("a,b", InvalidKey::Malformed),
+            ("a\"", InvalidKey::Malformed),
+            ("\"a", InvalidKey::Malformed),
+            ("\"a\"b", InvalidKey::Malformed),
+            ("\"a\\n\"", InvalidKey::Malformed),
+            ("\"\u{e9}\"", InvalidKey::Malformed),
+        ] {
+            assert_eq!(IdempotencyKey::parse(value), Err(fault), "{value}");
+        }
     }
 
     #[test]

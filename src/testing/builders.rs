@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::application::ports::{Collect, PortError, StockFacts};
+use crate::application::ports::{Collect, Edit, KeyUse, PortError, Settle, StockFacts};
 use crate::domain::checkout::Line;
-use crate::domain::ids::{AttemptId, BuyerId, ItemId, ItemNo, Quantity, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, IdempotencyKey, ItemId, ItemNo, Quantity, SaleId};
 use crate::domain::sale::{NewSale, Sale, SaleWindow};
 
 /// When [`a_sale`] starts.
@@ -70,7 +70,18 @@ pub(crate) fn line(item: i32, count: i32) -> Line {
 
 /// So many pieces of an item for a buyer's checkout.
 pub(crate) fn collect(sale: SaleId, who: &str, item: i32, count: i32) -> Collect {
-    Collect { sale, buyer: buyer(who), line: line(item, count) }
+    let edit = Edit::Set(vec![line(item, count)]);
+    Collect { sale, buyer: buyer(who), attempt: None, edit, key: None }
+}
+
+/// A purchase of this checkout, without a key.
+pub(crate) fn settle_of(sale: SaleId, attempt: AttemptId) -> Settle {
+    Settle { sale, attempt, key: None }
+}
+
+/// A key for a request with this content.
+pub(crate) fn key_use(key: &str, content: &str) -> KeyUse {
+    KeyUse { key: IdempotencyKey::parse(key).unwrap(), content: content.into() }
 }
 
 /// These items are sold out.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::builders::{a_new_sale, at, collect};
+use super::builders::{a_new_sale, at, collect, settle_of};
 use super::fakes::{
     FakeClock, FakeCodeLocks, FakeMeter, FakeNews, FakeRefusals, FakeSharedMemory, FakeShop,
     FakeSigner,
@@ -108,7 +108,7 @@ impl House {
     /// A buyer bought one piece of each of these items, elsewhere.
     pub(crate) async fn bought(&self, sale: &Sale, who: &str, items: &[i32]) -> Settled {
         let attempt = self.attempt(sale, who, items).await;
-        self.shop.settle(sale.id, attempt).await.unwrap()
+        self.shop.settle(settle_of(sale.id, attempt)).await.unwrap()
     }
 
     pub(crate) fn code(&self, sale: &Sale, attempt: AttemptId) -> CodeClaim {
@@ -138,7 +138,6 @@ impl House {
             board: self.board.clone(),
             ledger: self.shop.clone(),
             lock: self.locks.instance(1, LOCK_TTL),
-            items: self.shop.clone(),
             memory: self.memory.clone(),
             news: self.news.clone(),
             signer: self.signer.clone(),

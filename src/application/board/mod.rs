@@ -16,9 +16,9 @@ pub use known_sale::KnownSale;
 use known_sale::micros;
 use look::{LastLook, OneAtATime};
 
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, Item};
 use super::ports::{Clock, ItemReader, PortError, SaleBook, StockFacts};
-use crate::domain::ids::SaleId;
+use crate::domain::ids::{ItemNo, SaleId};
 use crate::domain::sale::{ClockReading, Sale, SaleState};
 
 /// A fact older than this refuses nobody (promise I2).
@@ -129,6 +129,16 @@ impl Board {
     pub async fn catalogue(&self, known: &KnownSale) -> Result<Arc<Catalogue>, PortError> {
         let load = || async { self.items.catalogue(known.sale.id).await.map(Arc::new) };
         known.catalogue.get_or_try_init(load).await.cloned()
+    }
+
+    /// Items by their numbers: from memory where the catalogue is there, which it is wherever the sale was sold lately.
+    pub async fn named(&self, sale: SaleId, numbers: &[ItemNo]) -> Result<Vec<Item>, PortError> {
+        if let Some(known) = self.find(sale).await?
+            && let Some(catalogue) = known.loaded()
+        {
+            return Ok(numbers.iter().filter_map(|no| catalogue.item(*no)).collect());
+        }
+        self.items.named(sale, numbers).await
     }
 
     /// Loads what requests for the open and the next sales will want: catalogues, and what is sold out already.

@@ -2,6 +2,7 @@
 //! doubles and contract suites in `testing`.
 
 mod audit;
+mod idempotency;
 mod lists;
 mod memory;
 mod records;
@@ -10,6 +11,7 @@ mod selling;
 mod system;
 
 pub use audit::*;
+pub use idempotency::*;
 pub use lists::*;
 pub use memory::*;
 pub use records::*;

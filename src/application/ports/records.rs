@@ -43,13 +43,17 @@ pub enum RefusalReason {
     Ended,
     /// The same code is being purchased right now.
     InProgress,
+    /// The checkout has been purchased: it cannot be changed any more.
+    Closed,
+    /// Nothing is in the checkout.
+    Empty,
     /// The service could not take it on.
     Unavailable,
 }
 
 impl RefusalReason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::ItemSoldOut,
         Self::SaleSoldOut,
         Self::ItemNotFound,
@@ -57,6 +61,8 @@ impl RefusalReason {
         Self::NotStarted,
         Self::Ended,
         Self::InProgress,
+        Self::Closed,
+        Self::Empty,
         Self::Unavailable,
     ];
 
@@ -71,6 +77,8 @@ impl RefusalReason {
             Self::NotStarted => "sale_not_started",
             Self::Ended => "sale_ended",
             Self::InProgress => "purchase_in_progress",
+            Self::Closed => "checkout_closed",
+            Self::Empty => "checkout_empty",
             Self::Unavailable => "unavailable",
         }
     }
@@ -180,6 +188,8 @@ pub enum PurchaseAnswer {
     NotStarted,
     /// The first of two was still running.
     InProgress,
+    /// Nothing was in the checkout.
+    Empty,
     /// The service could not take it on.
     Unavailable,
 }

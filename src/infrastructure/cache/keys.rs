@@ -4,8 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::ids::{AttemptId, BuyerId, SaleId};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use sha2::{Digest, Sha256};
+
+use crate::domain::ids::{AttemptId, BuyerId, IdempotencyKey, SaleId};
 use crate::domain::sale::Sale;
+
+/// Bytes of the hash that a gate's key shows: two gates never share it.
+const GATE_HASH_BYTES: usize = 16;
 
 /// Makes keys.
 #[derive(Debug, Clone)]
@@ -34,6 +41,18 @@ impl Keys {
     /// string: the owner of the lock on a code. Expires after `redis.lock_ttl`.
     pub(super) fn lock(&self, sale: SaleId, attempt: AttemptId) -> String {
         self.of_sale(sale, &format!("lock:{}", attempt.get()))
+    }
+
+    /// string: the owner of the gate for a buyer's idempotency key, both behind a hash, because they may be long. All gates
+    /// share a hash tag: one call opens several. Expires after `redis.lock_ttl`.
+    pub(super) fn gate(&self, buyer: &BuyerId, key: &IdempotencyKey) -> String {
+        let mut hash = Sha256::new();
+        hash.update(buyer.as_str());
+        // No id contains it.
+        hash.update([0]);
+        hash.update(key.as_str());
+        let hash = BASE64.encode(&hash.finalize()[..GATE_HASH_BYTES]);
+        format!("{}{{gates}}:{hash}", self.prefix)
     }
 
     /// string: the buyer's standing, as `standing.rs` writes it. Expires after the sale.
@@ -116,6 +135,18 @@ mod tests {
 
         assert_eq!(keys().standing(sale, &buyer), "shop[1]:{sale:7}:buyer:ann");
         assert_eq!(keys().lock(sale, attempt), "shop[1]:{sale:7}:lock:3");
+    }
+
+    #[test]
+    fn every_buyer_has_gates_of_their_own() {
+        let gate = |buyer: &str, key: &str| {
+            let buyer = BuyerId::parse(buyer).unwrap();
+            keys().gate(&buyer, &IdempotencyKey::parse(key).unwrap())
+        };
+
+        assert!(gate("ann", "bc").starts_with("shop[1]:{gates}:"));
+        assert_ne!(gate("ann", "bc"), gate("annb", "c"));
+        assert_eq!(gate("ann", "bc"), gate("ann", "\"bc\""));
     }
 
     #[test]

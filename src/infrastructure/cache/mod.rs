@@ -4,7 +4,7 @@
 //! - [`connection`]: connections, behind a circuit that keeps callers away while Redis is gone.
 //! - [`shared_memory`]: limits and the sold-out filter at the checkout's door; [`standing`]: how a buyer is kept. [`filter_builder`]: its rebuild.
 //! - [`courier`]: what is told to Redis after a commit, in the background.
-//! - [`code_lock`], [`leadership`], [`news`]: one adapter each. [`inspector`]: what `verify` reads.
+//! - [`code_lock`], [`key_gate`], [`leadership`], [`news`]: one adapter each. [`inspector`]: what `verify` reads.
 
 mod code_lock;
 mod connection;
@@ -12,6 +12,7 @@ mod courier;
 mod filter_builder;
 mod health;
 mod inspector;
+mod key_gate;
 mod keys;
 mod leadership;
 mod metrics;
@@ -26,6 +27,7 @@ pub(crate) use courier::Courier;
 pub(crate) use filter_builder::RedisFilterBuilder;
 pub(crate) use health::RedisHealth;
 pub(crate) use inspector::RedisMemoryReader;
+pub(crate) use key_gate::RedisKeyGate;
 pub(crate) use leadership::RedisLeadership;
 pub(crate) use metrics::RedisMetrics;
 pub(crate) use news::{NewsListener, RedisNews};

@@ -11,7 +11,9 @@ use super::Api;
 use super::error::ApiError;
 use super::json::rfc3339;
 use super::params::Params;
-use crate::application::checkout::{CheckoutAnswer, CheckoutCommand};
+use crate::application::checkout::{
+    CheckoutAnswer, CheckoutCommand, CheckoutRefusal, Wanted, Wish,
+};
 use crate::domain::ids::{BuyerId, ItemId, Quantity};
 
 #[derive(Serialize)]
@@ -48,21 +50,23 @@ pub(crate) fn response(answer: CheckoutAnswer) -> Response {
 
 fn respond(answer: CheckoutAnswer) -> Result<Response, ApiError> {
     match answer {
-        CheckoutAnswer::Accepted { code, lines, sale } => Ok(Json(CheckoutBody {
+        CheckoutAnswer::Accepted { code, lines, sale, .. } => Ok(Json(CheckoutBody {
             code: code.to_string(),
-            items_count: lines,
+            items_count: lines.len(),
             sale_id: sale.id.to_string(),
             sale_ends_at: rfc3339(sale.window.ends_at()),
         })
         .into_response()),
-        CheckoutAnswer::Refused(reason) => Err(reason.into()),
-        CheckoutAnswer::QuantityBeyondLimit(limit) => {
-            Err(ApiError::invalid("quantity", format!("must be a whole number from 1 to {limit}")))
+        CheckoutAnswer::Refused(CheckoutRefusal::QuantityBeyondLimit(limit)) => {
+            Err(ApiError::invalid("quantity", beyond(limit)))
         }
-        CheckoutAnswer::SaleNotFound => Err(ApiError::SaleNotFound),
-        CheckoutAnswer::NoActiveSale => Err(ApiError::NoActiveSale),
-        CheckoutAnswer::SaleIdRequired => Err(ApiError::SaleIdRequired),
+        CheckoutAnswer::Refused(why) => Err(why.into()),
     }
+}
+
+/// What is wrong with a quantity.
+pub(super) fn beyond(limit: i32) -> String {
+    format!("must be a whole number from 1 to {limit}")
 }
 
 fn command(query: Option<&str>) -> Result<CheckoutCommand, ApiError> {
@@ -80,5 +84,6 @@ fn command(query: Option<&str>) -> Result<CheckoutCommand, ApiError> {
         return Err(ApiError::Validation(super::error::Faults::new()));
     };
     let sale = sale.transpose()?;
-    Ok(CheckoutCommand { buyer, item, quantity, sale })
+    let wish = Wish::Set(vec![Wanted { item, quantity }]);
+    Ok(CheckoutCommand { buyer, wish, sale, attempt: None, key: None })
 }

@@ -1,6 +1,7 @@
 //! The boundary for errors: which error is which status, and what the outside is told. What is inside stays there; the log has
 //! it under the request's id.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
@@ -10,15 +11,16 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::problem;
+use super::problem::{self, Details};
 use super::version::Version;
+use crate::application::checkout::CheckoutRefusal;
 use crate::application::ports::{PortError, RefusalReason};
 
 /// Seconds after which a refused client may come again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// Faults by parameter.
-pub(super) type Faults = BTreeMap<&'static str, String>;
+/// Faults by parameter, or by place in a body (RFC 6901, section 6: `#/items/0/quantity`).
+pub(super) type Faults = BTreeMap<Cow<'static, str>, String>;
 
 /// Why an error was answered, for the log.
 #[derive(Clone)]
@@ -44,7 +46,14 @@ pub(super) enum ApiError {
     BodyTooSlow,
     ItemSoldOut,
     SaleSoldOut,
+    ItemsAlreadySold,
     PurchaseInProgress,
+    CheckoutClosed,
+    CheckoutEmpty,
+    KeyMissing,
+    KeyInUse,
+    KeyReused,
+    MediaTypeUnsupported,
     SaleNotStarted,
     SaleEnded,
     Overloaded(Arc<dyn Error + Send + Sync>),
@@ -65,8 +74,11 @@ struct Body<'e> {
 
 impl ApiError {
     /// One fault in one parameter.
-    pub(super) fn invalid(parameter: &'static str, fault: impl Into<String>) -> Self {
-        Self::Validation(Faults::from([(parameter, fault.into())]))
+    pub(super) fn invalid(
+        parameter: impl Into<Cow<'static, str>>,
+        fault: impl Into<String>,
+    ) -> Self {
+        Self::Validation(Faults::from([(parameter.into(), fault.into())]))
     }
 
     /// Status, code and message.
@@ -114,10 +126,37 @@ impl ApiError {
             Self::UriTooLong => (S::URI_TOO_LONG, "uri_too_long", "the request line is too long"),
             Self::ItemSoldOut => (S::CONFLICT, "item_sold_out", "the item is sold out"),
             Self::SaleSoldOut => (S::CONFLICT, "sale_sold_out", "the sale is sold out"),
+            Self::ItemsAlreadySold => {
+                (S::CONFLICT, "items_already_sold", "none of the items is left")
+            }
             Self::PurchaseInProgress => (
                 S::CONFLICT,
                 "purchase_in_progress",
                 "this code is being purchased right now: ask again",
+            ),
+            Self::CheckoutClosed => {
+                (S::CONFLICT, "checkout_closed", "the checkout has been purchased")
+            }
+            Self::CheckoutEmpty => (S::CONFLICT, "checkout_empty", "nothing is in the checkout"),
+            Self::KeyMissing => (
+                S::BAD_REQUEST,
+                "idempotency_key_missing",
+                "this request needs the header Idempotency-Key",
+            ),
+            Self::KeyInUse => (
+                S::CONFLICT,
+                "idempotency_key_in_use",
+                "a request with this Idempotency-Key is running: ask again",
+            ),
+            Self::KeyReused => (
+                S::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "this Idempotency-Key was used for another request",
+            ),
+            Self::MediaTypeUnsupported => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the body must be application/json",
             ),
             Self::SaleNotStarted => (S::CONFLICT, "sale_not_started", "the sale has not started"),
             Self::SaleEnded => (S::GONE, "sale_ended", "the sale has ended"),
@@ -140,7 +179,11 @@ impl ApiError {
     fn asks_to_retry(&self) -> bool {
         matches!(
             self,
-            Self::PurchaseInProgress | Self::Overloaded(_) | Self::Unavailable(_) | Self::TimedOut
+            Self::PurchaseInProgress
+                | Self::KeyInUse
+                | Self::Overloaded(_)
+                | Self::Unavailable(_)
+                | Self::TimedOut
         )
     }
 
@@ -153,11 +196,23 @@ impl ApiError {
 impl ApiError {
     /// The answer, in the words of a version.
     pub(super) fn in_version(self, version: Version) -> Response {
+        match version {
+            Version::One => {
+                let response = self.body().into_response();
+                self.mark(response)
+            }
+            Version::Two => self.as_problem(Details::default()),
+        }
+    }
+
+    /// The answer as problem details, with what else there is to say.
+    pub(super) fn as_problem(self, details: Details) -> Response {
+        let response = problem::response(&self, details);
+        self.mark(response)
+    }
+
+    fn mark(self, mut response: Response) -> Response {
         let (asks_to_retry, ends) = (self.asks_to_retry(), self.ends_the_connection());
-        let mut response = match version {
-            Version::One => self.body().into_response(),
-            Version::Two => problem::response(&self),
-        };
         let cause = match self {
             Self::Overloaded(cause) | Self::Unavailable(cause) | Self::Internal(cause) => {
                 Some(cause)
@@ -212,6 +267,19 @@ impl From<PortError> for ApiError {
     }
 }
 
+impl From<CheckoutRefusal> for ApiError {
+    fn from(why: CheckoutRefusal) -> Self {
+        match why {
+            CheckoutRefusal::BySale { reason, .. } => reason.into(),
+            CheckoutRefusal::QuantityBeyondLimit(_) => Self::UserLimitExceeded,
+            CheckoutRefusal::SaleNotFound => Self::SaleNotFound,
+            CheckoutRefusal::NoActiveSale => Self::NoActiveSale,
+            CheckoutRefusal::SaleIdRequired => Self::SaleIdRequired,
+            CheckoutRefusal::KeyUsed => Self::KeyInUse,
+        }
+    }
+}
+
 impl From<RefusalReason> for ApiError {
     fn from(reason: RefusalReason) -> Self {
         match reason {
@@ -222,6 +290,8 @@ impl From<RefusalReason> for ApiError {
             RefusalReason::NotStarted => Self::SaleNotStarted,
             RefusalReason::Ended => Self::SaleEnded,
             RefusalReason::InProgress => Self::PurchaseInProgress,
+            RefusalReason::Closed => Self::CheckoutClosed,
+            RefusalReason::Empty => Self::CheckoutEmpty,
             RefusalReason::Unavailable => Self::TimedOut,
         }
     }

@@ -1,11 +1,12 @@
-//! Bounds of a request. No request needs a body, so what comes is read within bounds and thrown away.
+//! Bounds of a request. A body is read whole, within bounds, before anything is done; version 1 has no use for it.
 
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use bytes::BytesMut;
 use http_body_util::BodyExt;
 
 use super::error::ApiError;
@@ -31,7 +32,8 @@ pub(crate) struct RequestLimits {
 }
 
 enum Read {
-    Whole,
+    /// With what is kept of it.
+    Whole(Bytes),
     TooLarge,
     Broken,
 }
@@ -66,7 +68,7 @@ pub(super) async fn bounded_head(
     }
 }
 
-/// Reads and drops the body before the request goes on without it.
+/// Reads the body before the request goes on, in version 1 without it.
 pub(super) async fn bounded_body(
     State(limits): State<RequestLimits>,
     request: Request,
@@ -77,25 +79,32 @@ pub(super) async fn bounded_body(
     }
     let version = Version::of(&request);
     let (head, body) = request.into_parts();
-    let read =
-        tokio::time::timeout(limits.body_timeout, discard(body, limits.max_body_bytes)).await;
-    match read {
-        Ok(Read::Whole) => next.run(Request::from_parts(head, Body::empty())).await,
+    let keeps = version == Version::Two;
+    let read = read_body(body, limits.max_body_bytes, keeps);
+    match tokio::time::timeout(limits.body_timeout, read).await {
+        Ok(Read::Whole(body)) => next.run(Request::from_parts(head, Body::from(body))).await,
         Ok(Read::TooLarge) => ApiError::PayloadTooLarge.in_version(version),
         Ok(Read::Broken) | Err(_) => ApiError::BodyTooSlow.in_version(version),
     }
 }
 
-async fn discard(mut body: Body, max_bytes: usize) -> Read {
+async fn read_body(mut body: Body, max_bytes: usize, keeps: bool) -> Read {
+    let mut kept = BytesMut::new();
     let mut bytes = 0_usize;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             return Read::Broken;
         };
-        bytes += frame.data_ref().map_or(0, axum::body::Bytes::len);
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        bytes += data.len();
         if bytes > max_bytes.max(LINGER_BYTES) {
             break;
         }
+        if keeps && bytes <= max_bytes {
+            kept.extend_from_slice(data);
+        }
     }
-    if bytes > max_bytes { Read::TooLarge } else { Read::Whole }
+    if bytes > max_bytes { Read::TooLarge } else { Read::Whole(kept.freeze()) }
 }

@@ -4,12 +4,13 @@
 //! - [`version`]: which of them a request is for. [`problem`]: errors as version 2 tells them. [`sunset`]: how a version's end
 //!   is announced.
 //! - on the way in: [`server`] (connections), [`front`] (the straight line and the router), [`observe`] (request ids, metrics, log), [`limits`] (its bounds), [`params`] (the
-//!   query, parsed strictly).
+//!   query, parsed strictly), [`json_body`] (bodies).
 
 mod checkout;
 mod error;
 mod front;
 mod json;
+mod json_body;
 mod limits;
 mod log_budget;
 mod metrics;
@@ -38,6 +39,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::application::browse::Browse;
 use crate::application::checkout::Checkout;
+use crate::application::once::DoOnce;
 use crate::application::ports::{CursorSigner, PortError};
 use crate::application::purchase::Purchase;
 
@@ -62,6 +64,7 @@ pub(crate) struct Api {
     pub(crate) checkout: Arc<Checkout>,
     pub(crate) purchase: Arc<Purchase>,
     pub(crate) browse: Arc<Browse>,
+    pub(crate) once: Arc<DoOnce>,
     pub(crate) cursors: Arc<dyn CursorSigner>,
     /// Work with effects runs here, so that a client that hangs up stops nothing half-way.
     pub(crate) tasks: TaskTracker,

@@ -34,7 +34,7 @@ impl<'a> Params<'a> {
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let Some(name) = decode(name) else {
-                params.faults.insert("query", "has a name that is not valid".to_owned());
+                params.faults.insert("query".into(), "has a name that is not valid".to_owned());
                 continue;
             };
             let given = decode(value).map_or(Given::Broken, Given::Once);
@@ -50,7 +50,7 @@ impl<'a> Params<'a> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         if !self.given.contains_key(name) {
-            self.faults.insert(name, "is required".to_owned());
+            self.faults.insert(name.into(), "is required".to_owned());
             return None;
         }
         self.optional(name, parse)
@@ -71,7 +71,7 @@ impl<'a> Params<'a> {
                 Err(fault) => fault.to_string(),
             },
         };
-        self.faults.insert(name, fault);
+        self.faults.insert(name.into(), fault);
         None
     }
 
@@ -84,7 +84,8 @@ impl<'a> Params<'a> {
     ) -> Option<T> {
         match (self.given.contains_key(name), self.given.contains_key(alias)) {
             (true, true) => {
-                self.faults.insert(name, format!("must be given once, as {name} or as {alias}"));
+                self.faults
+                    .insert(name.into(), format!("must be given once, as {name} or as {alias}"));
                 None
             }
             (false, true) => self.required(alias, parse),
@@ -109,7 +110,7 @@ impl<'a> Params<'a> {
     /// A parameter that must not be there.
     pub(super) fn refuse_if_given(&mut self, name: &'static str, fault: &str) {
         if self.has(name) {
-            self.faults.insert(name, fault.to_owned());
+            self.faults.insert(name.into(), fault.to_owned());
         }
     }
 
@@ -125,15 +126,7 @@ impl<'a> Params<'a> {
     /// A sale's public number. A text that cannot be one names a sale that does not exist, which is told only after
     /// all faults.
     pub(super) fn sale_id(&mut self) -> Option<Result<SaleId, ApiError>> {
-        self.optional("sale_id", |text| {
-            let is_plain =
-                text.len() <= MAX_SALE_ID_CHARS && text.bytes().all(|byte| byte.is_ascii_graphic());
-            if is_plain {
-                Ok(SaleId::parse(text).ok_or(ApiError::SaleNotFound))
-            } else {
-                Err("is not the number of a sale")
-            }
-        })
+        self.optional("sale_id", sale_id)
     }
 
     /// Takes in a part of the path that was parsed elsewhere.
@@ -142,12 +135,23 @@ impl<'a> Params<'a> {
         name: &'static str,
         parsed: Result<T, E>,
     ) -> Option<T> {
-        parsed.map_err(|fault| self.faults.insert(name, fault.to_string())).ok()
+        parsed.map_err(|fault| self.faults.insert(name.into(), fault.to_string())).ok()
     }
 
     /// Ends the parsing: all faults, or none.
     pub(super) fn finish(self) -> Result<(), ApiError> {
         if self.faults.is_empty() { Ok(()) } else { Err(ApiError::Validation(self.faults)) }
+    }
+}
+
+/// A sale's public number. A text that cannot be one names a sale that does not exist.
+pub(super) fn sale_id(text: &str) -> Result<Result<SaleId, ApiError>, &'static str> {
+    let is_plain = (1..=MAX_SALE_ID_CHARS).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_plain {
+        Ok(SaleId::parse(text).ok_or(ApiError::SaleNotFound))
+    } else {
+        Err("is not the number of a sale")
     }
 }
 
@@ -210,7 +214,7 @@ mod tests {
     fn every_bad_parameter_is_named_at_once() {
         let faults = faults("user_id=&item_id=%ff&quantity=1.5&sale_id=a%20b");
 
-        let names: Vec<_> = faults.keys().copied().collect();
+        let names: Vec<_> = faults.keys().map(AsRef::as_ref).collect();
         assert_eq!(names, ["item_id", "quantity", "sale_id", "user_id"]);
     }
 

@@ -1,5 +1,6 @@
 //! Errors as version 2 tells them: problem details (RFC 9457), and the page behind each type's link.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use axum::Json;
@@ -10,6 +11,7 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 
 use super::error::ApiError;
+use super::v2::Purchase;
 
 /// `application/problem+json`
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -26,25 +28,50 @@ struct Problem<'e> {
     errors: Vec<Fault<'e>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     supported: Option<[&'static str; 2]>,
+    #[serde(flatten)]
+    details: Details,
 }
 
+/// What a problem says besides, where there is something to say.
+#[derive(Default, Serialize)]
+pub(super) struct Details {
+    /// Ids of the items that it is about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) items: Vec<String>,
+    /// The purchase, which is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) purchase: Option<Purchase>,
+}
+
+/// A parameter or a place in the body, and what is wrong with it.
 #[derive(Serialize)]
 struct Fault<'e> {
-    parameter: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<&'e str>,
     detail: &'e str,
 }
 
+impl<'e> Fault<'e> {
+    fn of((place, detail): (&'e Cow<'static, str>, &'e String)) -> Self {
+        let (parameter, pointer) =
+            if place.starts_with('#') { (None, Some(&**place)) } else { (Some(&**place), None) };
+        Self { parameter, pointer, detail }
+    }
+}
+
 /// An error's answer.
-pub(super) fn response(error: &ApiError) -> Response {
+pub(super) fn response(error: &ApiError, details: Details) -> Response {
     let (status, code, title) = error.parts();
-    let faults = error.faults().into_iter().flatten();
     let problem = Problem {
         r#type: format!("{PAGES}{code}"),
         title,
         status: status.as_u16(),
         code,
-        errors: faults.map(|(parameter, detail)| Fault { parameter, detail }).collect(),
+        errors: error.faults().into_iter().flatten().map(Fault::of).collect(),
         supported: error.supported(),
+        details,
     };
     let mut response = (status, Json(problem)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
@@ -71,7 +98,7 @@ const fn page(
 }
 
 /// Every code that an error may have.
-const ALL: [Page; 21] = {
+const ALL: [Page; 28] = {
     use StatusCode as S;
     [
         page(
@@ -98,6 +125,12 @@ const ALL: [Page; 21] = {
             S::BAD_REQUEST,
             "The path, the header Api-Version or Accept names a version of the interface that does not exist.",
             "Ask for one of those in the member supported.",
+        ),
+        page(
+            "idempotency_key_missing",
+            S::BAD_REQUEST,
+            "The request changes something, and lacks the header that keeps a repeat from changing it again.",
+            "Make up a new key for every new request, such as a UUID, and send the same one when you repeat it.",
         ),
         page(
             "item_not_found",
@@ -172,10 +205,46 @@ const ALL: [Page; 21] = {
             "Wait for the next sale.",
         ),
         page(
+            "items_already_sold",
+            S::CONFLICT,
+            "None of the items in the checkout is left. This is what the purchase came to, and every repeat is told the same.",
+            "Collect other items: that opens a new checkout with a new code.",
+        ),
+        page(
             "purchase_in_progress",
             S::CONFLICT,
             "The same code is being purchased right now, by another request.",
             "Ask again after the seconds in Retry-After: the answer will be the one that the other request gets.",
+        ),
+        page(
+            "checkout_closed",
+            S::CONFLICT,
+            "The checkout behind the code has been purchased, so nothing can be changed in it.",
+            "Collect again: that opens a new checkout with a new code.",
+        ),
+        page(
+            "checkout_empty",
+            S::CONFLICT,
+            "Everything was taken out of the checkout, so there is nothing to buy. This is not stored.",
+            "Collect something, then purchase with the same code.",
+        ),
+        page(
+            "idempotency_key_in_use",
+            S::CONFLICT,
+            "A request with the same key is running right now.",
+            "Ask again after the seconds in Retry-After: the answer will be the one that the other request gets.",
+        ),
+        page(
+            "idempotency_key_reused",
+            S::UNPROCESSABLE_ENTITY,
+            "The key was used before, for a request with another content. Nothing was done.",
+            "Make up a new key for every new request. Keys are kept for a day.",
+        ),
+        page(
+            "unsupported_media_type",
+            S::UNSUPPORTED_MEDIA_TYPE,
+            "The body is not said to be JSON, or is encoded.",
+            "Send JSON with the header Content-Type: application/json.",
         ),
         page(
             "sale_not_started",
@@ -269,6 +338,11 @@ mod tests {
             ApiError::NotPurchased,
             ApiError::RouteNotFound,
             ApiError::MethodNotAllowed,
+            ApiError::ItemsAlreadySold,
+            ApiError::KeyMissing,
+            ApiError::KeyInUse,
+            ApiError::KeyReused,
+            ApiError::MediaTypeUnsupported,
             ApiError::PayloadTooLarge,
             ApiError::UriTooLong,
             ApiError::HeadTooLarge,

@@ -17,7 +17,7 @@ use crate::application::purchase::Purchased;
 use crate::domain::code::CodeClaim;
 use crate::domain::purchase::{Outcome, Verdict};
 
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 #[derive(Serialize)]
 struct PurchaseBody {
@@ -54,6 +54,7 @@ async fn answer(api: &Api, query: Option<&str>) -> Result<Response, ApiError> {
         }
         Purchased::UnknownCode => Err(ApiError::CodeNotFound),
         Purchased::Refused(reason) => Err(reason.into()),
+        Purchased::KeyUsed => Err(ApiError::KeyInUse),
     }
 }
 

@@ -4,7 +4,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use crate::application::ports::{FilterResult, Meter, PurchaseAnswer, RefusalReason};
 
-const ANSWERS: [(PurchaseAnswer, &str); 9] = [
+const ANSWERS: [(PurchaseAnswer, &str); 10] = [
     (PurchaseAnswer::Bought, "bought"),
     (PurchaseAnswer::SoldOut, "sold_out"),
     (PurchaseAnswer::BuyerLimit, "buyer_limit"),
@@ -13,6 +13,7 @@ const ANSWERS: [(PurchaseAnswer, &str); 9] = [
     (PurchaseAnswer::Ended, "sale_ended"),
     (PurchaseAnswer::NotStarted, "sale_not_started"),
     (PurchaseAnswer::InProgress, "in_progress"),
+    (PurchaseAnswer::Empty, "checkout_empty"),
     (PurchaseAnswer::Unavailable, "unavailable"),
 ];
 const FILTER_RESULTS: [(FilterResult, &str); 4] = [

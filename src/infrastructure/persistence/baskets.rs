@@ -1,9 +1,14 @@
-//! Lines of open checkouts, as statements answer them: column by column.
+//! Lines of checkouts, as statements answer them: column by column.
 
 use std::collections::HashMap;
 
 use crate::domain::checkout::Line;
 use crate::domain::ids::{ItemNo, Quantity};
+
+/// A line; a CHECK keeps quantities positive.
+pub(super) fn line(item: i32, quantity: i32) -> Option<Line> {
+    Some(Line { item: ItemNo(item), quantity: Quantity::new(quantity)? })
+}
 
 /// Lines by attempt, in the order in which they come.
 pub(super) fn lines_by_attempt(
@@ -13,11 +18,9 @@ pub(super) fn lines_by_attempt(
 ) -> HashMap<i64, Vec<Line>> {
     let mut baskets: HashMap<i64, Vec<Line>> = HashMap::new();
     for ((attempt, item), pieces) in attempts.iter().zip(items).zip(quantities) {
-        // A CHECK keeps quantities positive.
-        let Some(quantity) = Quantity::new(*pieces) else {
-            continue;
-        };
-        baskets.entry(*attempt).or_default().push(Line { item: ItemNo(*item), quantity });
+        if let Some(line) = line(*item, *pieces) {
+            baskets.entry(*attempt).or_default().push(line);
+        }
     }
     baskets
 }

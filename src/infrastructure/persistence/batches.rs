@@ -24,8 +24,11 @@ pub(super) trait BatchTransaction: Send + Sync + 'static {
     /// What the application calls it.
     const WHAT: &'static str;
 
-    /// Runs once. MUST answer one reply for each request, in order. MUST write by one statement, which fails unless all
-    /// that the decision was made on still holds. MUST be safe to repeat when its outcome is unknown: it looks for what
+    /// Whether it takes more than one statement to write what is asked: then it is done in [`Mode::Locked`] at once.
+    fn needs_transaction(request: &Self::Request) -> bool;
+
+    /// Runs once. MUST answer one reply for each request, in order. MUST write what needs no transaction by one statement,
+    /// which fails unless all that the decision was made on still holds. MUST be safe to repeat when its outcome is unknown: it looks for what
     /// an earlier try has done, or fails where that is not over yet.
     async fn run(
         &self,

@@ -4,14 +4,18 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::baskets::line;
 use super::batches::{BatchTransaction, Splitting, not_served};
 use super::collect_batch::CollectBatch;
 use super::database::Database;
-use crate::application::ports::{CheckoutBook, Collect, Collected, PortError};
+use super::error::DatabaseError;
+use crate::application::ports::{CheckoutBook, Collect, Collected, FoundCheckout, PortError};
+use crate::domain::ids::{AttemptId, BuyerId, SaleId};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
 
 /// Collects in batches.
 pub(crate) struct PostgresCheckoutBook {
+    database: Database,
     batcher: Batcher<Splitting<CollectBatch>>,
 }
 
@@ -24,8 +28,8 @@ impl PostgresCheckoutBook {
         scope: (TaskTracker, CancellationToken),
     ) -> Self {
         let transaction = CollectBatch::new(database.clone());
-        let work = Splitting { database, transaction, retries };
-        Self { batcher: Batcher::new("checkout", work, limits, metrics, scope) }
+        let work = Splitting { database: database.clone(), transaction, retries };
+        Self { database, batcher: Batcher::new("checkout", work, limits, metrics, scope) }
     }
 }
 
@@ -37,6 +41,57 @@ impl CheckoutBook for PostgresCheckoutBook {
             Err(reason) => Err(not_served(CollectBatch::WHAT, reason)),
         }
     }
+
+    async fn find(
+        &self,
+        sale: SaleId,
+        attempt: AttemptId,
+    ) -> Result<Option<FoundCheckout>, PortError> {
+        found_checkout(&self.database, sale, attempt).await
+    }
+}
+
+/// An attempt with its lines, in one row.
+#[derive(Debug, sqlx::FromRow)]
+struct FoundRow {
+    user_id: String,
+    purchased: bool,
+    items: Vec<i32>,
+    quantities: Vec<i32>,
+}
+
+const FIND: &str = r"
+    SELECT a.user_id, l.items, l.quantities,
+           EXISTS (SELECT FROM purchases WHERE sale_id = $1 AND attempt_id = $2) AS purchased
+    FROM checkout_attempts AS a
+    CROSS JOIN (
+        SELECT coalesce(array_agg(item_no ORDER BY added_at, item_no), '{}') AS items,
+               coalesce(array_agg(quantity ORDER BY added_at, item_no), '{}') AS quantities
+        FROM checkout_items
+        WHERE sale_id = $1 AND attempt_id = $2
+    ) AS l
+    WHERE a.sale_id = $1 AND a.id = $2
+";
+
+/// The checkout behind an attempt.
+pub(super) async fn found_checkout(
+    database: &Database,
+    sale: SaleId,
+    attempt: AttemptId,
+) -> Result<Option<FoundCheckout>, PortError> {
+    let read = || async {
+        let query = sqlx::query_as(FIND).bind(sale.get()).bind(attempt.get());
+        query.fetch_optional(database.pool()).await
+    };
+    let found: Option<FoundRow> = database.read(CollectBatch::WHAT, read).await?;
+    let Some(FoundRow { user_id, purchased, items, quantities }) = found else {
+        return Ok(None);
+    };
+    let lines = items.into_iter().zip(quantities).filter_map(|(item, pieces)| line(item, pieces));
+    let buyer =
+        BuyerId::parse(&user_id).map_err(|_| DatabaseError::Unreadable("checkout_attempts"));
+    let buyer = buyer.map_err(|error| error.into_port_error(CollectBatch::WHAT))?;
+    Ok(Some(FoundCheckout { buyer, lines: lines.collect(), purchased }))
 }
 
 #[cfg(test)]

@@ -7,55 +7,37 @@
 //! 3. Write. Every buyer's row with its version as it was read: another version means that somebody was faster, and the
 //!    statement fails as a whole. So it does for a buyer who had no row and whom somebody else has given one.
 //!
+//! What has an idempotency key, or takes lines away, is written by more than one statement, and so in [`Mode::Locked`].
+//!
 //! A buyer who is alone is taken for somebody new, who has nothing that could be read: that is one statement.
 //!
 //! What was written is remembered ([`own_writes`](super::own_writes)), so that the purchase need not read it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::attempt_ids::AttemptIds;
-use super::baskets::lines_by_attempt;
 use super::batches::{BatchTransaction, Mode};
+use super::collect_rows::{Basket, Baskets, Columns, SaleRow, decide};
 use super::collect_sql;
 use super::database::Database;
 use super::error::DatabaseError;
+use super::key_rows::{self, KeyRow};
 use super::metrics::Statement;
 use super::own_writes::OpenCheckout;
 use super::partitions::{Partitions, Statements, sql};
-use super::place::Place;
-use crate::application::ports::{Collect, Collected, StockFacts};
+use crate::application::ports::{Collect, Collected, Edit, Effect};
 use crate::domain::checkout::{Change, Line, Standing};
-use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
+use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::{SaleState, SaleWindow};
 
 /// Collects lines, many in a transaction.
 pub(super) struct CollectBatch {
     database: Database,
     ids: AttemptIds,
-    partitions: Partitions<4>,
-}
-
-/// The sale as of now, the buyers that have a row, and the lines of their open attempts, column by column.
-#[derive(Debug, sqlx::FromRow)]
-struct SaleRow {
-    starts_at: DateTime<Utc>,
-    ends_at: DateTime<Utc>,
-    buyer_limit: i32,
-    generation: i64,
-    now: DateTime<Utc>,
-    sold_out: Vec<i32>,
-    users: Vec<String>,
-    places: Vec<Place>,
-    versions: Vec<i64>,
-    open: Vec<Option<i64>>,
-    bought: Vec<i32>,
-    attempts: Vec<i64>,
-    items: Vec<i32>,
-    quantities: Vec<i32>,
+    partitions: Partitions<5>,
 }
 
 /// The first checkout of a buyer, as it was written.
@@ -66,36 +48,15 @@ struct FirstRow {
     version: i64,
 }
 
-/// What a buyer has, and what this batch makes of it.
-#[derive(Debug)]
-struct Basket<'a> {
-    buyer: &'a BuyerId,
-    /// Where the buyer's row lies and which version it has, if there is one.
-    row: Option<(Place, i64)>,
-    open: Option<AttemptId>,
-    /// The attempt that this batch opens.
-    opened: Option<AttemptId>,
-    standing: Standing,
-    /// What this batch sets, by item.
-    set: BTreeMap<i32, SetLine>,
-}
-
-/// A line that a batch sets.
-#[derive(Debug, Clone, Copy)]
-struct SetLine {
-    quantity: i32,
-    /// Whether the attempt has a row for the item already.
-    is_there: bool,
-}
-
-/// The buyers of a batch, by the bytes of their ids.
-type Baskets<'a> = BTreeMap<&'a str, Basket<'a>>;
-
 #[async_trait]
 impl BatchTransaction for CollectBatch {
     type Request = Collect;
     type Reply = Collected;
     const WHAT: &'static str = "the checkout";
+
+    fn needs_transaction(request: &Collect) -> bool {
+        request.key.is_some() || matches!(request.edit, Edit::Remove(_))
+    }
 
     async fn run(
         &self,
@@ -109,7 +70,8 @@ impl BatchTransaction for CollectBatch {
         let batch = Batch { database: &self.database, statements: &statements, sale_id };
         if mode == Mode::AtOnce
             && let [only] = requests
-            && let Some(collected) = self.collect_first(connection, &batch, only).await?
+            && let Some(line) = only_line(only)
+            && let Some(collected) = self.collect_first(connection, &batch, (only, line)).await?
         {
             return Ok(vec![collected]);
         }
@@ -120,20 +82,27 @@ impl BatchTransaction for CollectBatch {
             batch.lock_buyers(connection, &baskets).await?;
         }
         let sale = batch.read(connection, requests, &mut baskets).await?;
+        let keys = requests.iter().map(|wanted| Some((&wanted.buyer, wanted.key.as_ref()?)));
+        let used = key_rows::used(&self.database, connection, keys).await?;
         let window = SaleWindow::new(sale.starts_at, sale.ends_at)
             .ok_or(DatabaseError::Unreadable("sales"))?;
         match window.state_at(sale.now) {
             SaleState::Open => {}
-            SaleState::Upcoming => return Ok(vec![Collected::NotStarted; requests.len()]),
-            SaleState::Ended => return Ok(vec![Collected::Ended; requests.len()]),
+            SaleState::Upcoming => return Ok(closed(requests, &used, &Collected::NotStarted)),
+            SaleState::Ended => return Ok(closed(requests, &used, &Collected::Ended)),
         }
-        let closed = baskets.values().filter(|basket| basket.open.is_none()).count();
-        let ids = self.ids.take(closed, connection, self.database.company()).await;
+        let without = baskets.values().filter(|basket| basket.open.is_none()).count();
+        let ids = self.ids.take(without, connection, self.database.company()).await;
         let ids = ids.map_err(|error| self.database.note(error))?;
-        let replies = decide(requests, &sale, &mut baskets, ids);
+        let replies = decide(requests, &sale, &mut baskets, ids, &used);
         batch.write(connection, &sale, &baskets).await?;
-        // In a transaction it is not committed yet.
-        if mode != Mode::Locked {
+        if mode == Mode::Locked {
+            // It is not committed yet, and what is remembered may not be so any more.
+            let open = baskets.values().filter_map(Basket::attempt);
+            self.database.own_writes().forget(open);
+            let keys = key_rows_of(sale_id, requests, &replies);
+            key_rows::insert(&self.database, connection, keys).await?;
+        } else {
             batch.remember(&sale, baskets);
         }
         Ok(replies)
@@ -156,7 +125,7 @@ impl CollectBatch {
         &self,
         connection: &mut PgConnection,
         batch: &Batch<'_>,
-        wanted: &Collect,
+        (wanted, line): (&Collect, Line),
     ) -> Result<Option<Collected>, DatabaseError> {
         if self.database.own_writes().knows(batch.sale_id, &wanted.buyer) {
             return Ok(None);
@@ -166,10 +135,10 @@ impl CollectBatch {
         let Some(attempt) = ids.first() else {
             return Ok(None);
         };
-        let Some(first) = batch.write_first(connection, wanted, *attempt).await? else {
+        let Some(first) = batch.write_first(connection, (wanted, line), *attempt).await? else {
             return Ok(None);
         };
-        let standing = Standing { lines: vec![wanted.line], bought: 0 };
+        let standing = Standing { lines: vec![line], bought: 0 };
         let own_writes = self.database.own_writes();
         own_writes.learn(batch.sale_id, first.generation, []);
         own_writes.remember([OpenCheckout {
@@ -182,14 +151,14 @@ impl CollectBatch {
             lines: standing.lines.clone(),
         }]);
         let (change, version) = (Change::Added, first.version);
-        Ok(Some(Collected::Added { attempt: *attempt, standing, change, version }))
+        Ok(Some(Collected::Added { attempt: *attempt, created: true, standing, change, version }))
     }
 }
 
 /// The statements of one batch.
 struct Batch<'s> {
     database: &'s Database,
-    statements: &'s Statements<4>,
+    statements: &'s Statements<5>,
     sale_id: SaleId,
 }
 
@@ -215,7 +184,8 @@ impl Batch<'_> {
         baskets: &mut Baskets<'_>,
     ) -> Result<SaleRow, DatabaseError> {
         let users: Vec<&str> = baskets.keys().copied().collect();
-        let wanted: BTreeSet<i32> = requests.iter().map(|request| request.line.item.0).collect();
+        let wanted = requests.iter().flat_map(|request| request.edit.lines());
+        let wanted: BTreeSet<i32> = wanted.map(|line| line.item.0).collect();
         let wanted: Vec<i32> = wanted.into_iter().collect();
         let query = sqlx::query_as(sql(&self.statements[collect_sql::READ_AT]))
             .bind(self.sale_id.get())
@@ -223,34 +193,22 @@ impl Batch<'_> {
             .bind(wanted);
         let sale: SaleRow =
             self.database.time(Statement::ReadCheckouts, query.fetch_one(connection)).await?;
-        let mut lines = lines_by_attempt(&sale.attempts, &sale.items, &sale.quantities);
-        let rows = sale.places.iter().zip(&sale.versions).zip(sale.open.iter().zip(&sale.bought));
-        for (user, ((place, version), (open, bought))) in sale.users.iter().zip(rows) {
-            let Some(basket) = baskets.get_mut(user.as_str()) else {
-                continue;
-            };
-            basket.row = Some((*place, *version));
-            basket.open = open.and_then(AttemptId::new);
-            basket.standing.bought = *bought;
-            if let Some(open) = basket.open {
-                basket.standing.lines = lines.remove(&open.get()).unwrap_or_default();
-            }
-        }
+        sale.fill(baskets);
         Ok(sale)
     }
 
     async fn write_first(
         &self,
         connection: &mut PgConnection,
-        wanted: &Collect,
+        (wanted, line): (&Collect, Line),
         attempt: AttemptId,
     ) -> Result<Option<FirstRow>, DatabaseError> {
         let query = sqlx::query_as(sql(&self.statements[collect_sql::WRITE_FIRST_AT]))
             .bind(self.sale_id.get())
             .bind(wanted.buyer.as_str())
             .bind(attempt.get())
-            .bind(wanted.line.item.0)
-            .bind(wanted.line.quantity.get());
+            .bind(line.item.0)
+            .bind(line.quantity.get());
         self.database.time(Statement::WriteCheckouts, query.fetch_optional(connection)).await
     }
 
@@ -261,7 +219,7 @@ impl Batch<'_> {
         baskets: &Baskets<'_>,
     ) -> Result<(), DatabaseError> {
         let columns = Columns::of(baskets);
-        if columns.new_lines.attempts.is_empty() && columns.old_lines.attempts.is_empty() {
+        if columns.attempts.is_empty() && columns.old_attempts.is_empty() {
             return Ok(());
         }
         let query = sqlx::query_scalar::<_, bool>(sql(&self.statements[collect_sql::WRITE_AT]))
@@ -283,7 +241,16 @@ impl Batch<'_> {
             .bind(&columns.old_lines.items)
             .bind(&columns.old_lines.quantities)
             .bind(sale.version());
-        self.database.time(Statement::WriteCheckouts, query.fetch_one(connection)).await?;
+        let written = query.fetch_one(&mut *connection);
+        self.database.time(Statement::WriteCheckouts, written).await?;
+        if columns.gone_items.is_empty() {
+            return Ok(());
+        }
+        let query = sqlx::query(sql(&self.statements[collect_sql::REMOVE_LINES_AT]))
+            .bind(self.sale_id.get())
+            .bind(&columns.gone_attempts)
+            .bind(&columns.gone_items);
+        self.database.time(Statement::RemoveLines, query.execute(connection)).await?;
         Ok(())
     }
 
@@ -292,11 +259,11 @@ impl Batch<'_> {
         own_writes.learn(self.sale_id, sale.generation, sale.sold_out.iter().copied().map(ItemNo));
         let known = baskets.values().filter(|basket| basket.row.is_some());
         own_writes.meet(self.sale_id, known.map(|basket| basket.buyer));
-        let written = baskets.into_values().filter(|basket| !basket.set.is_empty());
+        let written = baskets.into_values().filter(Basket::is_changed);
         own_writes.remember(written.filter_map(|basket| {
             Some(OpenCheckout {
                 sale: self.sale_id,
-                attempt: basket.opened.or(basket.open)?,
+                attempt: basket.attempt()?,
                 buyer: basket.buyer.clone(),
                 version: sale.version(),
                 bought: basket.standing.bought,
@@ -307,143 +274,34 @@ impl Batch<'_> {
     }
 }
 
-impl SaleRow {
-    /// What a buyer's row that is written now gets as its version.
-    fn version(&self) -> i64 {
-        self.now.timestamp_micros()
+/// The line, where a request is for one line in whichever checkout is open.
+fn only_line(wanted: &Collect) -> Option<Line> {
+    match wanted.edit.lines() {
+        [line] if wanted.attempt.is_none() => Some(*line),
+        _ => None,
     }
 }
 
-/// What is written, column by column; buyers in the order of their bytes.
-#[derive(Default)]
-struct Columns<'a> {
-    new_users: Vec<&'a str>,
-    new_attempts: Vec<i64>,
-    old_places: Vec<Place>,
-    old_users: Vec<&'a str>,
-    old_versions: Vec<i64>,
-    old_attempts: Vec<i64>,
-    attempts: Vec<i64>,
-    attempt_users: Vec<&'a str>,
-    new_lines: LineColumns,
-    old_lines: LineColumns,
+/// What everybody is told outside the window, but for those whose key was used.
+fn closed(requests: &[Collect], used: &HashSet<usize>, reply: &Collected) -> Vec<Collected> {
+    let reply = |place| if used.contains(&place) { Collected::KeyUsed } else { reply.clone() };
+    (0..requests.len()).map(reply).collect()
 }
 
-#[derive(Default)]
-struct LineColumns {
-    attempts: Vec<i64>,
-    items: Vec<i32>,
-    quantities: Vec<i32>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(baskets: &'a Baskets<'_>) -> Self {
-        let mut columns = Self::default();
-        for (user, basket) in baskets {
-            let Some(attempt) = basket.opened.or(basket.open).filter(|_| !basket.set.is_empty())
-            else {
-                continue;
-            };
-            match basket.row {
-                None => {
-                    columns.new_users.push(user);
-                    columns.new_attempts.push(attempt.get());
-                }
-                // Also where the attempt stays: the version tells others that its lines have changed.
-                Some((place, version)) => {
-                    columns.old_places.push(place);
-                    columns.old_users.push(user);
-                    columns.old_versions.push(version);
-                    columns.old_attempts.push(attempt.get());
-                }
-            }
-            if basket.opened.is_some() {
-                columns.attempts.push(attempt.get());
-                columns.attempt_users.push(user);
-            }
-            for (item, line) in &basket.set {
-                let lines =
-                    if line.is_there { &mut columns.old_lines } else { &mut columns.new_lines };
-                lines.push(attempt, *item, line.quantity);
-            }
-        }
-        columns
-    }
-}
-
-impl LineColumns {
-    fn push(&mut self, attempt: AttemptId, item: i32, quantity: i32) {
-        self.attempts.push(attempt.get());
-        self.items.push(item);
-        self.quantities.push(quantity);
-    }
-}
-
-/// Decides every request in arrival order. `ids` holds a number for each buyer without an open attempt.
-fn decide(
-    requests: &[Collect],
-    sale: &SaleRow,
-    baskets: &mut Baskets<'_>,
-    mut ids: Vec<AttemptId>,
-) -> Vec<Collected> {
-    let gone: HashSet<i32> = sale.sold_out.iter().copied().collect();
-    requests
-        .iter()
-        .map(|request| {
-            let item = request.line.item;
-            if gone.contains(&item.0) {
-                return sold_out(sale.generation, item);
-            }
-            let Some(basket) = baskets.get_mut(request.buyer.as_str()) else {
-                return Collected::OverLimit;
-            };
-            let Ok(change) = basket.standing.collect(request.line, sale.buyer_limit) else {
-                return Collected::OverLimit;
-            };
-            let Some(attempt) = basket.attempt(&mut ids) else {
-                return Collected::OverLimit;
-            };
-            basket.set(request.line, change);
-            Collected::Added {
-                attempt,
-                standing: basket.standing.clone(),
-                change,
-                version: sale.version(),
-            }
-        })
-        .collect()
-}
-
-impl<'a> Basket<'a> {
-    fn of(buyer: &'a BuyerId) -> Self {
-        Self {
-            buyer,
-            row: None,
-            open: None,
-            opened: None,
-            standing: Standing::default(),
-            set: BTreeMap::new(),
-        }
-    }
-
-    fn set(&mut self, line: Line, change: Change) {
-        let quantity = line.quantity.get();
-        self.set
-            .entry(line.item.0)
-            .and_modify(|set| set.quantity = quantity)
-            .or_insert(SetLine { quantity, is_there: change == Change::Replaced });
-    }
-
-    fn attempt(&mut self, ids: &mut Vec<AttemptId>) -> Option<AttemptId> {
-        if self.open.is_none() && self.opened.is_none() {
-            self.opened = ids.pop();
-        }
-        self.open.or(self.opened)
-    }
-}
-
-fn sold_out(generation: i64, item: ItemNo) -> Collected {
-    Collected::SoldOut(StockFacts { generation, sold_out: vec![item], sold: Vec::new() })
+/// Keys are kept of what was done; what was refused may be asked again.
+fn key_rows_of<'a>(
+    sale: SaleId,
+    requests: &'a [Collect],
+    replies: &'a [Collected],
+) -> impl Iterator<Item = KeyRow<'a>> {
+    requests.iter().zip(replies).filter_map(move |(request, reply)| {
+        let key = request.key.as_ref()?;
+        let Collected::Added { attempt, created, standing, .. } = reply else {
+            return None;
+        };
+        let effect = Effect::Changed { created: *created, lines: standing.lines.clone() };
+        Some(KeyRow { buyer: &request.buyer, key, sale, attempt: *attempt, effect })
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The statements of a batch of checkouts, which `collect_batch` runs: one locks, one reads, one writes; and one for a buyer who
-//! comes alone, for the first time.
+//! The statements of a batch of checkouts, which `collect_batch` runs: one locks, one reads, one writes; one for a buyer who
+//! comes alone, for the first time; one takes lines away.
 
 const LOCK_BUYERS: &str = r"
     SELECT count(*)
@@ -132,9 +132,17 @@ const WRITE_FIRST: &str = r"
     FROM sale AS s CROSS JOIN buyer AS b
 ";
 
+/// Lines that go. Their buyers are locked.
+const REMOVE_LINES: &str = r"
+    DELETE FROM checkout_items{of_sale} AS i
+    USING unnest($2::bigint[], $3::int[]) AS t(attempt_id, item_no)
+    WHERE i.sale_id = $1 AND i.attempt_id = t.attempt_id AND i.item_no = t.item_no
+";
+
 /// All of them, for [`Partitions`](super::partitions::Partitions), at these places.
-pub(super) const STATEMENTS: [&str; 4] = [LOCK_BUYERS, READ, WRITE, WRITE_FIRST];
+pub(super) const STATEMENTS: [&str; 5] = [LOCK_BUYERS, READ, WRITE, WRITE_FIRST, REMOVE_LINES];
 pub(super) const LOCK_BUYERS_AT: usize = 0;
 pub(super) const READ_AT: usize = 1;
 pub(super) const WRITE_AT: usize = 2;
 pub(super) const WRITE_FIRST_AT: usize = 3;
+pub(super) const REMOVE_LINES_AT: usize = 4;

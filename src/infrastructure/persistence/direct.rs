@@ -3,12 +3,15 @@
 use async_trait::async_trait;
 
 use super::batches::{BatchTransaction, Splitting};
+use super::checkout_book::found_checkout;
 use super::collect_batch::CollectBatch;
 use super::database::Database;
 use super::ledger::stored_outcome;
 use super::session::Session;
 use super::settle_batch::SettleBatch;
-use crate::application::ports::{CheckoutBook, Collect, Collected, Ledger, PortError, Settled};
+use crate::application::ports::{
+    CheckoutBook, Collect, Collected, FoundCheckout, Ledger, PortError, Settle, Settled,
+};
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::infrastructure::batching::BatchWork;
@@ -52,12 +55,20 @@ impl CheckoutBook for PostgresDirect {
     async fn collect(&self, wanted: Collect) -> Result<Collected, PortError> {
         alone(&self.collecting, wanted.sale, wanted).await
     }
+
+    async fn find(
+        &self,
+        sale: SaleId,
+        attempt: AttemptId,
+    ) -> Result<Option<FoundCheckout>, PortError> {
+        found_checkout(&self.database, sale, attempt).await
+    }
 }
 
 #[async_trait]
 impl Ledger for PostgresDirect {
-    async fn settle(&self, sale: SaleId, attempt: AttemptId) -> Result<Settled, PortError> {
-        alone(&self.settling, sale, attempt).await
+    async fn settle(&self, wanted: Settle) -> Result<Settled, PortError> {
+        alone(&self.settling, wanted.sale, wanted).await
     }
 
     async fn outcome(

@@ -61,8 +61,13 @@ impl ErrorClass {
 const READ_ONLY: &str = "25006";
 
 /// Constraints that say: somebody else was faster. Deciding again finds what they did.
-const RACES: [&str; 4] =
-    ["purchases_pkey", "buyers_pkey", "items_sold_within_stock", "buyers_bought_within_limit"];
+const RACES: [&str; 5] = [
+    "purchases_pkey",
+    "buyers_pkey",
+    "idempotency_keys_pkey",
+    "items_sold_within_stock",
+    "buyers_bought_within_limit",
+];
 
 /// An error of PostgreSQL.
 #[derive(Debug, thiserror::Error)]

@@ -20,7 +20,7 @@ use super::settle_batch::SettleBatch;
 use super::{collect_sql, settle_sql};
 use crate::application::ports::{Collected, Settled};
 use crate::domain::ids::{AttemptId, SaleId};
-use crate::testing::builders::collect;
+use crate::testing::builders::{collect, settle_of};
 use crate::testing::contracts::{Scene, Terms};
 use crate::testing::servers::PostgresShop;
 
@@ -295,7 +295,7 @@ async fn a_purchase_that_locks_reads_what_was_there_when_it_had_the_lock() {
     let attempt: AttemptId = scene.attempt("ann", &[(1, 1)]).await;
     let batch = SettleBatch::new(shop.database().await);
 
-    let replies = beside_a_change(&shop, batch, scene.sale, attempt).await;
+    let replies = beside_a_change(&shop, batch, scene.sale, settle_of(scene.sale, attempt)).await;
 
     let Settled::Now(decision) = &replies[0] else { panic!("{replies:?}") };
     assert_eq!(decision.outcome.sold().count(), 2);
@@ -333,10 +333,15 @@ async fn what_another_instance_collected_since_is_in_the_purchase_or_stops_it() 
 
     // On what is remembered here it decides without a look.
     let mut connection = here.acquire().await.unwrap();
-    let blindly = batch.run(&mut connection, scene.sale, &[attempt], Mode::AtOnce).await;
+    let blindly = batch
+        .run(&mut connection, scene.sale, &[settle_of(scene.sale, attempt)], Mode::AtOnce)
+        .await;
     assert_eq!(blindly.unwrap_err().class(), ErrorClass::Transient);
 
-    let replies = batch.run(&mut connection, scene.sale, &[attempt], Mode::AtOnce).await.unwrap();
+    let replies = batch
+        .run(&mut connection, scene.sale, &[settle_of(scene.sale, attempt)], Mode::AtOnce)
+        .await
+        .unwrap();
     let Settled::Now(decision) = &replies[0] else { panic!("{replies:?}") };
     assert_eq!(decision.outcome.sold().count(), 2);
 }

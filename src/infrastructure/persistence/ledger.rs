@@ -8,7 +8,7 @@ use super::batches::{BatchTransaction, Splitting, not_served};
 use super::database::Database;
 use super::outcomes;
 use super::settle_batch::SettleBatch;
-use crate::application::ports::{Ledger, PortError, Settled};
+use crate::application::ports::{Ledger, PortError, Settle, Settled};
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
@@ -36,8 +36,8 @@ impl PostgresLedger {
 
 #[async_trait]
 impl Ledger for PostgresLedger {
-    async fn settle(&self, sale: SaleId, attempt: AttemptId) -> Result<Settled, PortError> {
-        match self.batcher.submit(sale, attempt).await {
+    async fn settle(&self, wanted: Settle) -> Result<Settled, PortError> {
+        match self.batcher.submit(wanted.sale, wanted).await {
             Ok(reply) => reply,
             Err(reason) => Err(not_served(SettleBatch::WHAT, reason)),
         }
@@ -75,6 +75,7 @@ mod tests {
 
     use crate::application::ports::{PortError, Settled};
     use crate::domain::ids::ItemNo;
+    use crate::testing::builders::settle_of;
     use crate::testing::contracts::ledger::ledger_contract;
     use crate::testing::contracts::{Scene, Terms, eventually};
     use crate::testing::servers::PostgresShop;
@@ -138,7 +139,8 @@ mod tests {
         sqlx::query(sql).bind(scene.sale.get()).execute(&mut *holder).await.unwrap();
         let ledger = &scene.instance.ledger;
 
-        let settled = join_all(attempts.iter().map(|a| ledger.settle(scene.sale, *a))).await;
+        let settled =
+            join_all(attempts.iter().map(|a| ledger.settle(settle_of(scene.sale, *a)))).await;
 
         let fine: Vec<_> = settled.iter().map(Result::is_ok).collect();
         assert_eq!(fine, [true, false, true, true]);
@@ -177,7 +179,8 @@ mod tests {
         .await;
         let ledger = &scene.instance.ledger;
 
-        let settled = join_all(attempts.iter().map(|a| ledger.settle(scene.sale, *a))).await;
+        let settled =
+            join_all(attempts.iter().map(|a| ledger.settle(settle_of(scene.sale, *a)))).await;
 
         let fine: Vec<_> = settled.iter().map(Result::is_ok).collect();
         assert_eq!(fine, [true, true, false, true]);

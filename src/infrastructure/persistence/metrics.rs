@@ -16,10 +16,13 @@ pub(crate) enum Statement {
     LockBuyers,
     ReadCheckouts,
     WriteCheckouts,
+    RemoveLines,
     ReadPurchases,
     ReadOutcomes,
     LockItems,
     WritePurchases,
+    ReadKeys,
+    WriteKeys,
     Commit,
     Rollback,
     LiveSales,
@@ -27,18 +30,22 @@ pub(crate) enum Statement {
     Read,
     CreateSale,
     FlushRefusals,
+    PruneKeys,
 }
 
 impl Statement {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 19] = [
         Self::Begin,
         Self::LockBuyers,
         Self::ReadCheckouts,
         Self::WriteCheckouts,
+        Self::RemoveLines,
         Self::ReadPurchases,
         Self::ReadOutcomes,
         Self::LockItems,
         Self::WritePurchases,
+        Self::ReadKeys,
+        Self::WriteKeys,
         Self::Commit,
         Self::Rollback,
         Self::LiveSales,
@@ -46,6 +53,7 @@ impl Statement {
         Self::Read,
         Self::CreateSale,
         Self::FlushRefusals,
+        Self::PruneKeys,
     ];
 
     fn as_str(self) -> &'static str {
@@ -54,10 +62,13 @@ impl Statement {
             Self::LockBuyers => "lock_buyers",
             Self::ReadCheckouts => "read_checkouts",
             Self::WriteCheckouts => "write_checkouts",
+            Self::RemoveLines => "remove_lines",
             Self::ReadPurchases => "read_purchases",
             Self::ReadOutcomes => "read_outcomes",
             Self::LockItems => "lock_items",
             Self::WritePurchases => "write_purchases",
+            Self::ReadKeys => "read_keys",
+            Self::WriteKeys => "write_keys",
             Self::Commit => "commit",
             Self::Rollback => "rollback",
             Self::LiveSales => "live_sales",
@@ -65,6 +76,7 @@ impl Statement {
             Self::Read => "read",
             Self::CreateSale => "create_sale",
             Self::FlushRefusals => "flush_refusals",
+            Self::PruneKeys => "prune_keys",
         }
     }
 }

@@ -16,6 +16,7 @@
 //! - [`database`]: the pool. [`connecting`], [`error`]: what its sessions are set to, and what can go wrong. [`pulse`]: whether
 //!   PostgreSQL is there, [`suspicion`]: which connections may be of no use. [`transaction`]: the one way to run a transaction.
 //! - [`batches`]: group commit with split and retry, on a [`session`] each writer keeps, used by [`checkout_book`] and [`ledger`].
+//! - [`key_book`]: idempotency keys, which [`key_rows`] writes within the batches' transactions.
 //! - one file an adapter: [`sale_book`], [`item_reader`], [`purchase_history`], [`refusal_store`], [`inspector`], [`health`].
 //! - [`database_clock`]: the database's clock as measured from here. [`attempt_ids`]: numbers in blocks.
 
@@ -24,6 +25,7 @@ mod baskets;
 mod batches;
 mod checkout_book;
 mod collect_batch;
+mod collect_rows;
 mod collect_sql;
 mod company;
 mod connecting;
@@ -36,6 +38,8 @@ mod guards;
 mod health;
 mod inspector;
 mod item_reader;
+mod key_book;
+mod key_rows;
 mod last_time;
 mod ledger;
 mod metrics;
@@ -68,6 +72,7 @@ pub(crate) use direct::PostgresDirect;
 pub(crate) use health::PostgresHealth;
 pub(crate) use inspector::PostgresInspector;
 pub(crate) use item_reader::PostgresItemReader;
+pub(crate) use key_book::PostgresKeyBook;
 pub(crate) use ledger::PostgresLedger;
 pub(crate) use metrics::DatabaseMetrics;
 pub(crate) use migrate::{SchemaError, check_schema, migrate};

@@ -75,6 +75,14 @@ impl OwnWrites {
         }
     }
 
+    /// These checkouts are being written by a transaction whose end nobody waits for here.
+    pub(super) fn forget(&self, written: impl IntoIterator<Item = AttemptId>) {
+        let mut checkouts = self.checkouts();
+        for attempt in written {
+            checkouts.pop(&attempt);
+        }
+    }
+
     /// These buyers have rows.
     pub(super) fn meet<'b>(&self, sale: SaleId, met: impl IntoIterator<Item = &'b BuyerId>) {
         let mut buyers = self.buyers();

@@ -26,7 +26,7 @@ use crate::application::ports::{
 use crate::config::CatalogueConfig;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::SaleState;
-use crate::testing::builders::{attempt_id, buyer, line};
+use crate::testing::builders::{attempt_id, buyer, collect, settle_of};
 use crate::testing::contracts::{Scene, Terms, eventually};
 use crate::testing::servers::PostgresShop;
 
@@ -126,15 +126,20 @@ impl<T: BatchTransaction> BatchTransaction for Watched<T> {
     type Reply = T::Reply;
     const WHAT: &'static str = T::WHAT;
 
+    fn needs_transaction(request: &T::Request) -> bool {
+        T::needs_transaction(request)
+    }
+
     async fn run(
         &self,
         connection: &mut PgConnection,
         sale: SaleId,
         requests: &[T::Request],
-        _: Mode,
+        mode: Mode,
     ) -> Result<Vec<T::Reply>, DatabaseError> {
+        let mode = if requests.iter().any(T::needs_transaction) { mode } else { self.mode };
         let before = work_so_far(&mut *connection).await?;
-        let replies = self.transaction.run(connection, sale, requests, self.mode).await?;
+        let replies = self.transaction.run(connection, sale, requests, mode).await?;
         let after = work_so_far(connection).await?;
         *self.work.lock().unwrap() = between(&before, &after);
         Ok(replies)
@@ -177,12 +182,13 @@ impl Writers {
     }
 
     async fn settle(&mut self, sale: SaleId, attempts: &[AttemptId]) -> Vec<Settled> {
-        self.settles.run(&self.database, &self.settling, sale, attempts).await.unwrap()
+        let wanted: Vec<_> = attempts.iter().map(|attempt| settle_of(sale, *attempt)).collect();
+        self.settles.run(&self.database, &self.settling, sale, &wanted).await.unwrap()
     }
 
     /// Every statement, once, for a sale of which there is next to nothing.
     async fn trade_a_little(&mut self, sale: SaleId) {
-        let wish = |item| Collect { sale, buyer: buyer("ann"), line: line(item, 1) };
+        let wish = |item| collect(sale, "ann", item, 1);
         self.collect(sale, &[wish(1)]).await;
         let added = self.collect(sale, &[wish(2)]).await;
         for _ in 0..2 {
@@ -200,7 +206,7 @@ impl Writers {
                 1 => grown_buyer(row),
                 _ => grown_buyer(row + 1),
             };
-            Collect { sale, buyer: buyer(&who), line: line(i32::try_from(row).unwrap(), 1) }
+            collect(sale, &who, i32::try_from(row).unwrap(), 1)
         });
         let wishes: Vec<_> = wishes.collect();
         let added = self.collect(sale, &wishes).await;

@@ -19,7 +19,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Runs a batch, all or nothing: in one writing statement where nobody is in the way, else in a transaction that locks.
+    /// Runs a batch, all or nothing: in one writing statement where that is enough and nobody is in the way, else in a
+    /// transaction that locks.
     ///
     /// When the connection breaks, the error's class is `Connection` and whether it was committed is unknown.
     pub(super) async fn run<T: BatchTransaction>(
@@ -59,6 +60,9 @@ struct Batch<'a, T: BatchTransaction> {
 
 impl<T: BatchTransaction> Batch<'_, T> {
     async fn run(&self, connection: &mut PgConnection) -> Result<Vec<T::Reply>, DatabaseError> {
+        if self.requests.iter().any(T::needs_transaction) {
+            return self.run_locked(connection).await;
+        }
         let company = self.database.company();
         let mode = if company.is_in_the_way() { Mode::Among } else { Mode::AtOnce };
         match self.transaction.run(connection, self.sale, self.requests, mode).await {

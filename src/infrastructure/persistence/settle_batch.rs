@@ -19,12 +19,13 @@ use sqlx::PgConnection;
 use super::batches::{BatchTransaction, Mode};
 use super::database::Database;
 use super::error::DatabaseError;
+use super::key_rows::{self, KeyRow};
 use super::metrics::Statement;
 use super::outcomes;
 use super::partitions::{Partitions, Statements, sql};
 use super::settle_rows::{Basis, Decided, KnownBuyer, SaleRow, Time, Written};
 use super::settle_sql;
-use crate::application::ports::{Decision, Settled, StockFacts};
+use crate::application::ports::{Decision, Effect, Settle, Settled, StockFacts};
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::purchase::Outcome;
@@ -39,44 +40,59 @@ pub(super) struct SettleBatch {
 
 #[async_trait]
 impl BatchTransaction for SettleBatch {
-    type Request = AttemptId;
+    type Request = Settle;
     type Reply = Settled;
     const WHAT: &'static str = "the purchase";
+
+    fn needs_transaction(request: &Settle) -> bool {
+        request.key.is_some()
+    }
 
     async fn run(
         &self,
         connection: &mut PgConnection,
         sale: SaleId,
-        attempts: &[AttemptId],
+        requests: &[Settle],
         mode: Mode,
     ) -> Result<Vec<Settled>, DatabaseError> {
         let statements = self.partitions.statements(connection, sale).await;
         let statements = statements.map_err(|error| self.database.note(error.into()))?;
         let batch = Batch { database: &self.database, statements: &statements, sale, mode };
+        let attempts: Vec<AttemptId> = requests.iter().map(|request| request.attempt).collect();
         if mode == Mode::AtOnce
-            && let Some(remembered) = self.database.own_writes().take(sale, attempts)
+            && let Some(remembered) = self.database.own_writes().take(sale, &attempts)
         {
             let (basis, buyers) = Basis::remembered(remembered);
             let buyers: Vec<&KnownBuyer> = buyers.iter().collect();
             let mut replies = batch.settle(connection, basis, &buyers).await?;
             return Ok(attempts.iter().map(|attempt| reply_to(*attempt, &mut replies)).collect());
         }
-        let Some(read) = batch.read(connection, attempts).await? else {
+        let Some(read) = batch.read(connection, &attempts).await? else {
             // The sale was dropped, and with it all that its codes stood for.
             return Ok(vec![Settled::Unknown; attempts.len()]);
         };
         let buyers = read.buyers()?;
+        let keys = requests
+            .iter()
+            .map(|wanted| Some((&buyers.get(&wanted.attempt)?.user, wanted.key.as_ref()?)));
+        let used = key_rows::used(&self.database, connection, keys).await?;
         let mut replies = batch.stored(connection, &buyers).await?;
         let mut seen = BTreeSet::new();
-        let undecided: Vec<&KnownBuyer> = attempts
-            .iter()
+        let places = attempts.iter().enumerate().filter(|(place, _)| !used.contains(place));
+        let undecided: Vec<&KnownBuyer> = places
+            .map(|(_, attempt)| attempt)
             .filter(|attempt| !replies.contains_key(attempt) && seen.insert(**attempt))
             .filter_map(|attempt| buyers.get(attempt))
             .collect();
         if !undecided.is_empty() {
             replies.extend(batch.decide(connection, &read, &undecided).await?);
         }
-        Ok(attempts.iter().map(|attempt| reply_to(*attempt, &mut replies)).collect())
+        let told = attempts.iter().enumerate().map(|(place, attempt)| {
+            if used.contains(&place) { Settled::KeyUsed } else { reply_to(*attempt, &mut replies) }
+        });
+        let told: Vec<Settled> = told.collect();
+        key_rows::insert(&self.database, connection, key_rows_of(requests, &told)).await?;
+        Ok(told)
     }
 
     fn forget(&self, sale: SaleId) {
@@ -162,7 +178,15 @@ impl Batch<'_> {
             return Ok(buyers.iter().map(|buyer| (buyer.attempt, closed.clone())).collect());
         }
 
-        self.settle(connection, read.basis(), buyers).await
+        let basis = read.basis();
+        let (full, empty): (Vec<&KnownBuyer>, Vec<&KnownBuyer>) =
+            buyers.iter().partition(|buyer| basis.lines.contains_key(&buyer.attempt.get()));
+        let mut replies = match full[..] {
+            [] => HashMap::new(),
+            _ => self.settle(connection, basis, &full).await?,
+        };
+        replies.extend(empty.iter().map(|buyer| (buyer.attempt, Settled::Empty)));
+        Ok(replies)
     }
 
     async fn settle(
@@ -280,6 +304,22 @@ fn replies(decided: &Decided<'_>, written: &Written) -> HashMap<AttemptId, Settl
     replies
 }
 
+/// Keys are kept of what was decided now; a repeat finds the outcome without one.
+fn key_rows_of<'a>(
+    requests: &'a [Settle],
+    told: &'a [Settled],
+) -> impl Iterator<Item = KeyRow<'a>> {
+    requests.iter().zip(told).filter_map(|(request, told)| {
+        let Settled::Now(decision) = told else {
+            return None;
+        };
+        let Settle { sale, attempt, key } = request;
+        let (key, buyer) = (key.as_ref()?, &decision.outcome.buyer);
+        let effect = Effect::Purchased;
+        Some(KeyRow { buyer, key, sale: *sale, attempt: *attempt, effect })
+    })
+}
+
 /// The first caller of an attempt gets the decision, others in the same batch the stored outcome.
 fn reply_to(attempt: AttemptId, replies: &mut HashMap<AttemptId, Settled>) -> Settled {
     let Some(reply) = replies.get_mut(&attempt) else {
@@ -302,7 +342,7 @@ mod tests {
     use super::super::session::Session;
     use super::*;
     use crate::domain::purchase::Fate;
-    use crate::testing::builders::line;
+    use crate::testing::builders::{line, settle_of};
     use crate::testing::contracts::{Scene, Terms};
     use crate::testing::servers::PostgresShop;
 
@@ -314,7 +354,8 @@ mod tests {
     ) -> Vec<(bool, Vec<Fate>)> {
         let database = shop.database().await;
         let batch = SettleBatch::new(database.clone());
-        let replies = Session::default().run(&database, &batch, sale, attempts).await.unwrap();
+        let wanted: Vec<_> = attempts.iter().map(|attempt| settle_of(sale, *attempt)).collect();
+        let replies = Session::default().run(&database, &batch, sale, &wanted).await.unwrap();
         let told = replies.into_iter().map(|reply| match reply {
             Settled::Now(decision) => (true, decision.outcome),
             Settled::Before(outcome) => (false, outcome),
@@ -359,7 +400,7 @@ mod tests {
     async fn beside_a_sale(stock: i32, mode: Mode) -> (bool, i64) {
         let shop = PostgresShop::with_lock_timeout(Duration::from_secs(20)).await;
         let scene = Scene::open(&shop, Terms::stocked(1, stock)).await;
-        let attempts = [scene.attempt("ann", &[(1, 1)]).await];
+        let wanted = [settle_of(scene.sale, scene.attempt("ann", &[(1, 1)]).await)];
         let database = shop.database().await;
         let batch = SettleBatch::new(database.clone());
         let mut connection = database.acquire().await.unwrap();
@@ -368,7 +409,7 @@ mod tests {
         sqlx::query(sells).bind(scene.sale.get()).execute(&mut *other).await.unwrap();
 
         let (result, ()) =
-            tokio::join!(batch.run(&mut connection, scene.sale, &attempts, mode), async {
+            tokio::join!(batch.run(&mut connection, scene.sale, &wanted, mode), async {
                 shop.somebody_waits().await;
                 other.commit().await.unwrap();
             });

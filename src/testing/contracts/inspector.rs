@@ -2,7 +2,7 @@
 
 use super::{Scene, ShopWorld, Terms};
 use crate::application::ports::Inspector;
-use crate::testing::builders::sale_id;
+use crate::testing::builders::{sale_id, settle_of};
 
 /// What breaks each check is a sabotage of its own: see [`crate::testing::sabotage`].
 async fn a_sale_that_was_sold_by_the_rules_is_sound(
@@ -11,7 +11,7 @@ async fn a_sale_that_was_sold_by_the_rules_is_sound(
 ) {
     let scene = Scene::open(world, Terms::unique(3)).await;
     let bought = scene.added("ann", 1, 1).await.attempt;
-    scene.instance.ledger.settle(scene.sale, bought).await.unwrap();
+    scene.instance.ledger.settle(settle_of(scene.sale, bought)).await.unwrap();
     scene.added("bob", 2, 1).await;
 
     for sale in [None, Some(scene.sale)] {

@@ -12,6 +12,8 @@ mod code_signer;
 mod health_check;
 mod inspector;
 pub(crate) mod item_reader;
+pub(crate) mod key_book;
+pub(crate) mod key_gate;
 pub(crate) mod leadership;
 pub(crate) mod ledger;
 mod meter;

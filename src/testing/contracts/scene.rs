@@ -11,7 +11,7 @@ use crate::domain::checkout::{Line, Standing};
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::purchase::{Fate, Outcome};
 use crate::domain::sale::{NewSale, Progress, SaleWindow};
-use crate::testing::builders::{buyer, collect};
+use crate::testing::builders::{buyer, collect, settle_of};
 
 /// How far the ends of a window that is open, past or to come are from now.
 const WHILE: chrono::Duration = chrono::Duration::hours(1);
@@ -88,7 +88,7 @@ impl<'w> Scene<'w> {
     }
 
     pub(crate) async fn settle(&self, attempt: AttemptId) -> Settled {
-        self.instance.ledger.settle(self.sale, attempt).await.unwrap()
+        self.instance.ledger.settle(settle_of(self.sale, attempt)).await.unwrap()
     }
 
     /// What was decided now; it must not have been decided before.

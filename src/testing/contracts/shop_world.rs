@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::application::ports::{
-    CheckoutBook, Inspector, ItemReader, Ledger, PurchaseHistory, SaleBook, StandingReader,
+    CheckoutBook, Inspector, ItemReader, KeyBook, Ledger, PurchaseHistory, SaleBook, StandingReader,
 };
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
@@ -44,6 +44,7 @@ pub(crate) struct Instance {
     pub(crate) sales: Arc<dyn SaleBook>,
     pub(crate) items: Arc<dyn ItemReader>,
     pub(crate) history: Arc<dyn PurchaseHistory>,
+    pub(crate) keys: Arc<dyn KeyBook>,
 }
 
 /// What a sale sells.
@@ -98,6 +99,7 @@ impl ShopWorld for FakeShopWorld {
             sales: self.shop.clone(),
             items: self.shop.clone(),
             history: self.shop.clone(),
+            keys: self.shop.clone(),
         }
     }
 

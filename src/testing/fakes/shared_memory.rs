@@ -45,7 +45,7 @@ impl Memory {
     /// The version of the standing that is in the way.
     fn over_limit(&self, knock: &Knock) -> Option<i64> {
         let known = self.standings.get(&knock.buyer)?;
-        let over = known.standing.clone().collect(knock.line, knock.sale.buyer_limit).is_err();
+        let over = known.standing.clone().collect(&[knock.line], knock.sale.buyer_limit).is_err();
         over.then_some(known.version)
     }
 }

@@ -25,8 +25,8 @@ use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, Planning, PostgresCheckoutBook, PostgresDirect,
-    PostgresItemReader, PostgresLedger, PostgresPurchaseHistory, PostgresRefusalStore,
-    PostgresSaleBook, migrate,
+    PostgresItemReader, PostgresKeyBook, PostgresLedger, PostgresPurchaseHistory,
+    PostgresRefusalStore, PostgresSaleBook, migrate,
 };
 use crate::testing::builders::{attempt_id, buyer, item_id};
 use crate::testing::contracts::refusal_store::RefusalWorld;
@@ -34,6 +34,8 @@ use crate::testing::contracts::{Instance, Scene, ShopWorld, Terms};
 
 /// Batches are run again this often.
 const RETRIES: u32 = 5;
+/// Idempotency keys are kept so long.
+const KEEP: Duration = Duration::from_hours(24);
 /// Something that is waited for happens within this time, or the test fails.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -161,6 +163,7 @@ impl ShopWorld for PostgresShop {
             sales: Arc::new(PostgresSaleBook::new(db(), clock, texts)),
             items: Arc::new(PostgresItemReader::new(db())),
             history: Arc::new(PostgresPurchaseHistory::new(db())),
+            keys: Arc::new(PostgresKeyBook::new(db(), KEEP, limits, &metrics, scope())),
         }
     }
 

@@ -11,15 +11,16 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::setting;
-use crate::application::ports::{CodeLock, Leadership, News};
+use crate::application::ports::{CodeLock, KeyGate, Leadership, News};
 use crate::config::{CircuitConfig, CircuitMode, RedisConfig};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::cache::{
-    Courier, LockTimes, NewsListener, Redis, RedisCodeLock, RedisFilterBuilder, RedisLeadership,
-    RedisMemoryReader, RedisMetrics, RedisNews, RedisSharedMemory,
+    Courier, LockTimes, NewsListener, Redis, RedisCodeLock, RedisFilterBuilder, RedisKeyGate,
+    RedisLeadership, RedisMemoryReader, RedisMetrics, RedisNews, RedisSharedMemory,
 };
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::testing::contracts::code_lock::LockWorld;
+use crate::testing::contracts::key_gate::GateWorld;
 use crate::testing::contracts::leadership::TermWorld;
 use crate::testing::contracts::news::{Listener, NewsWorld};
 use crate::testing::contracts::{MemoryInstance, MemoryWorld};
@@ -108,6 +109,12 @@ impl RedisWorld {
         RedisCodeLock::new(self.connect(), times, LIMITS, &metrics, self.scope())
     }
 
+    /// The gate of one more instance.
+    pub(crate) fn gate(&self, ttl: Duration) -> RedisKeyGate {
+        let (redis, courier) = self.connect();
+        RedisKeyGate::new(redis, courier, ttl)
+    }
+
     fn scope(&self) -> (TaskTracker, CancellationToken) {
         (self.tasks.clone(), self.stop.clone())
     }
@@ -146,6 +153,14 @@ impl MemoryWorld for RedisWorld {
         let mut connection = self.connection().await;
         let () = redis::cmd("DEL").arg(keys).query_async(&mut connection).await.unwrap();
     }
+}
+
+impl GateWorld for RedisWorld {
+    fn instance(&self, ttl: Duration) -> Arc<dyn KeyGate> {
+        Arc::new(self.gate(ttl))
+    }
+
+    fn pass(&self, _: Duration) {}
 }
 
 impl LockWorld for RedisWorld {

@@ -1,38 +1,61 @@
 //! Version 2 of the interface: JSON, problem details, one resource a file.
 
 mod buyers;
+mod checkouts;
 mod etag;
+mod idempotency;
 mod listing;
 mod purchases;
 mod sales;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post, put};
 
 use super::Api;
 use super::error::ApiError;
-use super::version::Version;
+use super::problem::Details;
 use crate::application::ports::PortError;
+use crate::domain::ids::ItemId;
+
+pub(super) use purchases::Purchase;
 
 /// An error, as problem details.
-pub(super) struct Problem(ApiError);
+pub(super) struct Problem {
+    error: ApiError,
+    details: Details,
+}
+
+impl Problem {
+    /// About these items.
+    fn about(error: ApiError, items: &[ItemId]) -> Self {
+        let items = items.iter().map(|item| item.as_str().to_owned()).collect();
+        Self { error, details: Details { items, purchase: None } }
+    }
+}
+
+impl Problem {
+    /// About what a purchase came to.
+    fn with(error: ApiError, purchase: Purchase) -> Self {
+        Self { error, details: Details { items: Vec::new(), purchase: Some(purchase) } }
+    }
+}
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        self.0.in_version(Version::Two)
+        self.error.as_problem(self.details)
     }
 }
 
 impl From<ApiError> for Problem {
     fn from(error: ApiError) -> Self {
-        Self(error)
+        Self { error, details: Details::default() }
     }
 }
 
 impl From<PortError> for Problem {
     fn from(error: PortError) -> Self {
-        Self(error.into())
+        ApiError::from(error).into()
     }
 }
 
@@ -43,8 +66,12 @@ pub(super) fn router() -> Router<Api> {
         .route("/sales/active", get(sales::active))
         .route("/sales/{sale_id}", get(sales::one))
         .route("/sales/{sale_id}/items", get(sales::items))
+        .route("/checkouts", post(checkouts::post))
+        .route("/checkouts/{code}", get(checkouts::one))
+        .route("/checkouts/{code}/items/{item_id}", put(checkouts::put).delete(checkouts::delete))
+        .route("/checkouts/{code}/purchase", post(checkouts::purchase))
         .route("/purchases/{code}", get(purchases::one))
         .route("/buyers/{buyer_id}/purchases", get(buyers::purchases))
-        .fallback(async || Problem(ApiError::RouteNotFound))
-        .method_not_allowed_fallback(async || Problem(ApiError::MethodNotAllowed))
+        .fallback(async || Problem::from(ApiError::RouteNotFound))
+        .method_not_allowed_fallback(async || Problem::from(ApiError::MethodNotAllowed))
 }

@@ -13,6 +13,7 @@ use crate::application::browse::{PurchaseLookup, PurchaseView};
 use crate::application::catalogue::Item;
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::ItemNo;
+use crate::domain::purchase::Outcome;
 
 /// A purchase, with its items by number.
 #[derive(Serialize)]
@@ -36,7 +37,13 @@ struct Line {
 
 impl From<PurchaseView> for Purchase {
     fn from(view: PurchaseView) -> Self {
-        let PurchaseView { code, sale, outcome, items } = view;
+        Self::new(view.code, &view.outcome, view.items)
+    }
+}
+
+impl Purchase {
+    /// What a code came to, with the items that it names.
+    pub(super) fn new(code: CodeClaim, outcome: &Outcome, items: Vec<Item>) -> Self {
         let items: HashMap<ItemNo, Item> = items.into_iter().map(|item| (item.no, item)).collect();
         let lines = outcome.lines.iter().filter_map(|settled| {
             let item = items.get(&settled.line.item)?;
@@ -50,7 +57,7 @@ impl From<PurchaseView> for Purchase {
         });
         Self {
             code: code.to_string(),
-            sale_id: sale.to_string(),
+            sale_id: code.sale.to_string(),
             buyer_id: outcome.buyer.as_str().to_owned(),
             purchased_at: rfc3339(outcome.purchased_at),
             pieces_bought: outcome.total_purchased(),

@@ -5,17 +5,23 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{FakeShop, Shelves};
-use crate::application::ports::{Decision, Ledger, PortError, Settled, StockFacts};
-use crate::domain::ids::{AttemptId, SaleId};
+use super::{FakeShop, Shelves, State};
+use crate::application::ports::{
+    Decision, Done, Effect, Ledger, PortError, Settle, Settled, StockFacts,
+};
+use crate::domain::ids::{AttemptId, BuyerId, SaleId};
 use crate::domain::purchase::{Outcome, SettledLine};
 use crate::domain::sale::SaleState;
 use crate::domain::settlement::{Allowance, Request, settle};
 
 #[async_trait]
 impl Ledger for FakeShop {
-    async fn settle(&self, sale: SaleId, attempt: AttemptId) -> Result<Settled, PortError> {
+    async fn settle(&self, wanted: Settle) -> Result<Settled, PortError> {
+        let Settle { sale, attempt, key } = wanted;
         let mut state = self.state.lock().unwrap();
+        if state.holder(sale, attempt).is_some_and(|buyer| state.has_used(&buyer, key.as_ref())) {
+            return Ok(Settled::KeyUsed);
+        }
         let version = state.next_version(self.now());
         let Some(shelves) = state.sales.get_mut(&sale) else {
             return Ok(Settled::Unknown);
@@ -31,12 +37,18 @@ impl Ledger for FakeShop {
             SaleState::Ended => return Ok(Settled::Ended),
             SaleState::Open => {}
         }
+        if request.lines.is_empty() {
+            return Ok(Settled::Empty);
+        }
         let buyer = request.buyer.clone();
         let lines = shelves.decide(request);
         let outcome = Arc::new(Outcome { buyer, purchased_at: self.now(), lines });
         shelves.outcomes.insert(attempt, Arc::clone(&outcome));
         let bought = shelves.buyers[&outcome.buyer].bought;
         let facts = shelves.facts(&outcome);
+        let buyer = outcome.buyer.clone();
+        let done = Done { buyer, sale, attempt, effect: Effect::Purchased };
+        state.use_key(key, done, self.now());
         Ok(Settled::Now(Decision { outcome, facts, version, bought }))
     }
 
@@ -48,6 +60,12 @@ impl Ledger for FakeShop {
         let state = self.state.lock().unwrap();
         let outcome = state.sales.get(&sale).and_then(|shelves| shelves.outcomes.get(&attempt));
         Ok(outcome.map(|outcome| Outcome::clone(outcome)))
+    }
+}
+
+impl State {
+    fn holder(&self, sale: SaleId, attempt: AttemptId) -> Option<BuyerId> {
+        Some(self.sales.get(&sale)?.attempts.get(&attempt)?.buyer.clone())
     }
 }
 

@@ -3,6 +3,7 @@
 mod checkout_book;
 mod inspector;
 mod item_reader;
+mod key_book;
 mod ledger;
 mod purchase_history;
 mod sale_book;
@@ -13,9 +14,9 @@ use std::sync::{Arc, Mutex};
 use chrono::{DateTime, Utc};
 
 use super::clock::FakeClock;
-use crate::application::ports::PortError;
+use crate::application::ports::{Done, KeyUse, PortError};
 use crate::domain::checkout::Line;
-use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, IdempotencyKey, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::domain::sale::{NewSale, Sale, SaleState, SaleWindow};
 
@@ -30,6 +31,14 @@ struct State {
     sales: BTreeMap<SaleId, Shelves>,
     last_attempt: i64,
     last_version: i64,
+    keys: HashMap<(BuyerId, IdempotencyKey), UsedKey>,
+}
+
+/// What a key was used for, and when.
+struct UsedKey {
+    content: Arc<str>,
+    done: Done,
+    at: DateTime<Utc>,
 }
 
 /// A sale with everything that happened in it.
@@ -146,6 +155,16 @@ impl State {
     fn next_version(&mut self, now: DateTime<Utc>) -> i64 {
         self.last_version = now.timestamp_micros().max(self.last_version + 1);
         self.last_version
+    }
+
+    fn has_used(&self, buyer: &BuyerId, key: Option<&KeyUse>) -> bool {
+        key.is_some_and(|used| self.keys.contains_key(&(buyer.clone(), used.key.clone())))
+    }
+
+    fn use_key(&mut self, key: Option<KeyUse>, done: Done, at: DateTime<Utc>) {
+        if let Some(KeyUse { key, content }) = key {
+            self.keys.insert((done.buyer.clone(), key), UsedKey { content, done, at });
+        }
     }
 
     fn shelves(&mut self, sale: SaleId) -> Result<&mut Shelves, PortError> {

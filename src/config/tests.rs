@@ -1,0 +1,120 @@
+//! What a configuration may say, and what it is told that it may not.
+
+use super::*;
+
+fn load(environment: &[(&str, &str)]) -> Result<Config, InvalidConfig> {
+    let environment =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Config::from_environment(&environment, None)
+}
+
+fn faults(environment: &[(&str, &str)]) -> String {
+    load(environment).unwrap_err().to_string()
+}
+
+#[test]
+fn the_development_profile_needs_nothing() {
+    let config = load(&[]).unwrap();
+
+    assert_eq!(config.profile, "development");
+    assert_eq!(config.database.max_connections, 10);
+    assert_eq!(config.warnings.len(), 1);
+}
+
+#[test]
+fn profiles_differ_in_their_pools() {
+    let key = ("FLASH_SALE__CHECKOUT__CODE_KEYS", "a:MDEyMzQ1Njc4OWFiY2RlZg==");
+    let config = load(&[("FLASH_SALE_ENV", "production"), key]).unwrap();
+
+    assert_eq!(config.database.max_connections, 50);
+    assert_eq!(config.database.idle_timeout, Duration::from_mins(5));
+    assert_eq!(config.database.max_lifetime, Duration::from_mins(30));
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let faults = faults(&[
+        ("FLASH_SALE__HTTP__PORT", "99999"),
+        ("FLASH_SALE__HTTP__COLOUR", "red"),
+        ("FLASH_SALE__SHUTDOWN__DRAIN", "soon"),
+        ("FLASH_SALE__DATABASE__SSL_MODE", "maybe"),
+        ("FLASH_SALE__SCHEDULE__CRON", "whenever"),
+        ("FLASH_SALE__SCHEDULE__TIME_ZONE", "Mars"),
+        ("FLASH_SALE__LOG__LEVEL", "a=b=c"),
+        ("FLASH_SALE__REDIS__KEY_PREFIX", "{shop}"),
+    ]);
+
+    for key in [
+        "http.port",
+        "http.colour",
+        "shutdown.drain",
+        "database.ssl_mode",
+        "schedule.cron",
+        "schedule.time_zone",
+        "log.level",
+        "redis.key_prefix",
+    ] {
+        assert!(faults.contains(key), "{key} is missing in: {faults}");
+    }
+}
+
+#[test]
+fn a_schedule_that_never_starts_is_a_fault() {
+    assert!(faults(&[("FLASH_SALE__SCHEDULE__CRON", "0 0 0 30 2 *")]).contains("schedule.cron"));
+}
+
+#[test]
+fn an_unknown_profile_is_an_error() {
+    assert!(faults(&[("FLASH_SALE_ENV", "staging")]).contains("FLASH_SALE_ENV"));
+}
+
+#[test]
+fn production_refuses_the_development_key_and_no_key() {
+    let development =
+        ("FLASH_SALE__CHECKOUT__CODE_KEYS", "x:Zmxhc2gtc2FsZSBkZXZlbG9wbWVudCBrZXkhIQ==");
+
+    assert!(faults(&[("FLASH_SALE_ENV", "production"), development]).contains("development key"));
+    assert!(faults(&[("FLASH_SALE_ENV", "production")]).contains("at least one key"));
+}
+
+#[test]
+fn the_longer_name_wins_over_the_short_one() {
+    let config = load(&[
+        ("DATABASE_URL", "postgres://short"),
+        ("FLASH_SALE__DATABASE__URL", "postgres://long"),
+        ("REDIS_URL", "redis://short"),
+    ])
+    .unwrap();
+
+    assert_eq!(config.database.url.expose_secret(), "postgres://long");
+    assert_eq!(config.redis.url.expose_secret(), "redis://short");
+}
+
+#[test]
+fn a_part_that_the_environment_names_wins_over_the_url() {
+    let config =
+        load(&[("DATABASE_URL", "postgres://short"), ("FLASH_SALE__DATABASE__HOST", "elsewhere")])
+            .unwrap();
+
+    assert_eq!(config.database.parts.host.as_deref(), Some("elsewhere"));
+    assert_eq!(config.database.parts.port, None);
+}
+
+#[test]
+fn a_secret_can_come_from_a_file_and_is_never_shown() {
+    let file = std::env::temp_dir().join(format!("flash-sale-secret-{}", std::process::id()));
+    std::fs::write(&file, "hunter2\n").unwrap();
+    let config = load(&[("FLASH_SALE__DATABASE__PASSWORD_FILE", file.to_str().unwrap())]).unwrap();
+    std::fs::remove_file(&file).unwrap();
+
+    let password = config.database.parts.password.as_ref().unwrap();
+    assert_eq!(password.expose_secret(), "hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn faults_never_tell_values() {
+    let faults = faults(&[("FLASH_SALE__CHECKOUT__CODE_KEYS", "hunter2:hunter2")]);
+
+    assert!(!faults.contains("hunter2"), "{faults}");
+}

@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput};
 use flash_sale::application::catalogue::Item;
-use flash_sale::application::checkout::{CheckoutAnswer, CheckoutCommand};
+use flash_sale::application::checkout::{
+    CheckoutAnswer, CheckoutCommand, CheckoutRefusal, Wanted, Wish,
+};
 use flash_sale::application::ports::RefusalReason;
 use flash_sale::bench::{checkout_response, purchase_response, signer};
 use flash_sale::config::CodeKey;
@@ -116,9 +118,13 @@ fn board(criterion: &mut Criterion, items: i32) {
     group.bench_function("refuse a checkout", |bencher| {
         let command = || CheckoutCommand {
             buyer: buyer(7),
-            item: ItemId::parse(&(next() / 2 * 2 + 2).min(items).to_string()).unwrap(),
-            quantity: Quantity::ONE,
+            wish: Wish::Set(vec![Wanted {
+                item: ItemId::parse(&(next() / 2 * 2 + 2).min(items).to_string()).unwrap(),
+                quantity: Quantity::ONE,
+            }]),
             sale: Some(shop.known.sale.id),
+            attempt: None,
+            key: None,
         };
         let mut refuse = |command: &mut CheckoutCommand| shop.checkout.glance(command).unwrap();
         bencher.iter_batched_ref(command, &mut refuse, BatchSize::SmallInput);
@@ -141,12 +147,20 @@ fn responses(criterion: &mut Criterion) {
     let items: Vec<Item> = named.collect();
     let mut group = criterion.benchmark_group("response");
     group.bench_function("refusal", |bencher| {
-        let answer = || CheckoutAnswer::Refused(black_box(RefusalReason::ItemSoldOut));
+        let answer = || {
+            let (reason, items) = (black_box(RefusalReason::ItemSoldOut), Vec::new());
+            CheckoutAnswer::Refused(CheckoutRefusal::BySale { reason, items })
+        };
         bencher.iter(|| checkout_response(answer()));
     });
     group.bench_function("accepted checkout", |bencher| {
         let sale = &shop.known.sale;
-        let answer = || CheckoutAnswer::Accepted { code, lines: 3, sale: Arc::clone(sale) };
+        let answer = || CheckoutAnswer::Accepted {
+            code,
+            lines: vec![line(1), line(2), line(3)],
+            created: false,
+            sale: Arc::clone(sale),
+        };
         bencher.iter_batched(answer, checkout_response, BatchSize::SmallInput);
     });
     group.bench_function("purchase", |bencher| {

@@ -9,15 +9,15 @@ use flash_sale::application::board::{Board, KnownSale};
 use flash_sale::application::catalogue::{Catalogue, CatalogueBuilder, Item};
 use flash_sale::application::checkout::{Checkout, CheckoutPorts};
 use flash_sale::application::ports::{
-    After, Belief, CheckoutBook, Clock, Collect, Collected, FilterResult, ItemReader, Knock,
-    KnownStanding, Meter, Page, PageRequest, PortError, PurchaseAnswer, RefusalFlush,
-    RefusalReason, RefusalStore, SaleBook, SaleFilter, SaleKey, SharedMemory, StockFacts,
-    StockSnapshot, StockedItem, Stretch,
+    After, Belief, CheckoutBook, Clock, Collect, Collected, FilterResult, FoundCheckout,
+    ItemReader, Knock, KnownStanding, Meter, Page, PageRequest, PortError, PurchaseAnswer,
+    RefusalFlush, RefusalReason, RefusalStore, SaleBook, SaleFilter, SaleKey, SharedMemory,
+    StockFacts, StockSnapshot, StockedItem, Stretch,
 };
 use flash_sale::application::refusals::{Refusals, Room};
 use flash_sale::bench::signer;
 use flash_sale::config::CodeKey;
-use flash_sale::domain::ids::{ItemNo, SaleId};
+use flash_sale::domain::ids::{AttemptId, ItemNo, SaleId};
 use flash_sale::domain::sale::{ClockReading, NewSale, Progress, Sale, SaleWindow};
 
 /// Unix time at which the sale starts; it is a minute later.
@@ -152,6 +152,10 @@ impl Clock for World {
 #[async_trait]
 impl CheckoutBook for World {
     async fn collect(&self, _: Collect) -> Result<Collected, PortError> {
+        away()
+    }
+
+    async fn find(&self, _: SaleId, _: AttemptId) -> Result<Option<FoundCheckout>, PortError> {
         away()
     }
 }

@@ -179,8 +179,8 @@ impl DoOnce {
         };
         let known = self.ports.board.find(claim.sale).await?;
         let now = self.ports.board.clock().database();
-        let state = known.zip(now).map(|(known, now)| known.sale.window.state_at(now.at));
-        let stage = match state {
+        let window = known.zip(now).map(|(known, now)| known.sale.window.state_at(now.at));
+        let stage = match window {
             _ if found.purchased => Stage::Purchased,
             Some(SaleState::Open) => Stage::Open,
             Some(SaleState::Upcoming | SaleState::Ended) | None => Stage::Closed,

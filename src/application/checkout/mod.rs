@@ -428,7 +428,11 @@ fn edit(wish: &Wish, find: impl Fn(&ItemId) -> Option<ItemNo>) -> Result<Edit, C
             let line = |wanted: &Wanted| {
                 Some(Line { item: find(&wanted.item)?, quantity: wanted.quantity })
             };
-            wanted.iter().map(line).collect::<Option<_>>().map(Edit::Set)
+            wanted.iter().map(line).collect::<Option<Vec<Line>>>().map(|mut lines| {
+                // What comes at the same time is kept by number.
+                lines.sort_by_key(|line| line.item);
+                Edit::Set(lines)
+            })
         }
         Wish::Remove(item) => find(item).map(Edit::Remove),
     };

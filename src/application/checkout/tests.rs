@@ -35,7 +35,7 @@ fn reason(answer: &CheckoutAnswer) -> Option<RefusalReason> {
     match answer {
         CheckoutAnswer::Refused(CheckoutRefusal::BySale { reason, .. }) => Some(*reason),
         CheckoutAnswer::Accepted { .. } => None,
-        other => panic!("{other:?}"),
+        CheckoutAnswer::Refused(other) => panic!("{other:?}"),
     }
 }
 
@@ -326,7 +326,7 @@ async fn without_a_number_the_scheduled_sale_is_meant_then_the_only_one() {
     let wanted = command(None, "1", 1);
     let sale_of = |answer: &CheckoutAnswer| match answer {
         CheckoutAnswer::Accepted { sale, .. } => Some(sale.id),
-        _ => None,
+        CheckoutAnswer::Refused(_) => None,
     };
 
     let none = checkout(house.checkout_ports(), &wanted).await;

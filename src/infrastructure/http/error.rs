@@ -83,96 +83,113 @@ impl ApiError {
 
     /// Status, code and message.
     pub(super) fn parts(&self) -> (StatusCode, &'static str, &'static str) {
-        use StatusCode as S;
+        (self.status(), self.code(), self.message())
+    }
+
+    fn status(&self) -> StatusCode {
         match self {
-            Self::Validation(_) => {
-                (S::BAD_REQUEST, "validation_failed", "the request is not valid")
+            Self::Validation(_)
+            | Self::BodyTooSlow
+            | Self::SaleIdRequired
+            | Self::UserLimitExceeded
+            | Self::UnsupportedVersion
+            | Self::KeyMissing => StatusCode::BAD_REQUEST,
+            Self::ItemNotFound
+            | Self::SaleNotFound
+            | Self::NoActiveSale
+            | Self::CodeNotFound
+            | Self::NotPurchased
+            | Self::RouteNotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::ItemSoldOut
+            | Self::SaleSoldOut
+            | Self::ItemsAlreadySold
+            | Self::PurchaseInProgress
+            | Self::CheckoutClosed
+            | Self::CheckoutEmpty
+            | Self::KeyInUse
+            | Self::SaleNotStarted => StatusCode::CONFLICT,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::MediaTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::SaleEnded => StatusCode::GONE,
+            Self::Overloaded(_) | Self::Unavailable(_) | Self::TimedOut => {
+                StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::BodyTooSlow => {
-                (S::BAD_REQUEST, "validation_failed", "the body did not arrive in time")
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Validation(_) | Self::BodyTooSlow => "validation_failed",
+            Self::SaleIdRequired => "sale_id_required",
+            Self::UserLimitExceeded => "user_limit_exceeded",
+            Self::ItemNotFound => "item_not_found",
+            Self::SaleNotFound => "sale_not_found",
+            Self::NoActiveSale => "no_active_sale",
+            Self::CodeNotFound => "code_not_found",
+            Self::NotPurchased => "not_purchased",
+            Self::RouteNotFound => "route_not_found",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::HeadTooLarge => "head_too_large",
+            Self::UriTooLong => "uri_too_long",
+            Self::ItemSoldOut => "item_sold_out",
+            Self::SaleSoldOut => "sale_sold_out",
+            Self::ItemsAlreadySold => "items_already_sold",
+            Self::PurchaseInProgress => "purchase_in_progress",
+            Self::CheckoutClosed => "checkout_closed",
+            Self::CheckoutEmpty => "checkout_empty",
+            Self::KeyMissing => "idempotency_key_missing",
+            Self::KeyInUse => "idempotency_key_in_use",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::MediaTypeUnsupported => "unsupported_media_type",
+            Self::SaleNotStarted => "sale_not_started",
+            Self::SaleEnded => "sale_ended",
+            Self::Overloaded(_) => "overloaded",
+            Self::Unavailable(_) | Self::TimedOut => "unavailable",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    fn message(&self) -> &'static str {
+        match self {
+            Self::Validation(_) => "the request is not valid",
+            Self::BodyTooSlow => "the body did not arrive in time",
+            Self::SaleIdRequired => "several sales are open: say which with sale_id",
+            Self::UserLimitExceeded => "this would be more than a buyer may have in this sale",
+            Self::ItemNotFound => "the sale has no such item",
+            Self::SaleNotFound => "there is no such sale",
+            Self::NoActiveSale => "no sale is open",
+            Self::CodeNotFound => "there is no such code",
+            Self::NotPurchased => "this code has not been purchased",
+            Self::RouteNotFound => "there is no such path",
+            Self::UnsupportedVersion => "there is no such version of this interface",
+            Self::MethodNotAllowed => "this path does not take this method",
+            Self::PayloadTooLarge => "the body is too large",
+            Self::HeadTooLarge => "the headers are too long",
+            Self::UriTooLong => "the request line is too long",
+            Self::ItemSoldOut => "the item is sold out",
+            Self::SaleSoldOut => "the sale is sold out",
+            Self::ItemsAlreadySold => "none of the items is left",
+            Self::PurchaseInProgress => "this code is being purchased right now: ask again",
+            Self::CheckoutClosed => "the checkout has been purchased",
+            Self::CheckoutEmpty => "nothing is in the checkout",
+            Self::KeyMissing => "this request needs the header Idempotency-Key",
+            Self::KeyInUse => "a request with this Idempotency-Key is running: ask again",
+            Self::KeyReused => "this Idempotency-Key was used for another request",
+            Self::MediaTypeUnsupported => "the body must be application/json",
+            Self::SaleNotStarted => "the sale has not started",
+            Self::SaleEnded => "the sale has ended",
+            Self::Overloaded(_) => "too many requests at once: nothing was done, ask again",
+            Self::Unavailable(_) | Self::TimedOut => {
+                "the service cannot answer right now: ask again, a repeat is safe"
             }
-            Self::SaleIdRequired => (
-                S::BAD_REQUEST,
-                "sale_id_required",
-                "several sales are open: say which with sale_id",
-            ),
-            Self::UserLimitExceeded => (
-                S::BAD_REQUEST,
-                "user_limit_exceeded",
-                "this would be more than a buyer may have in this sale",
-            ),
-            Self::ItemNotFound => (S::NOT_FOUND, "item_not_found", "the sale has no such item"),
-            Self::SaleNotFound => (S::NOT_FOUND, "sale_not_found", "there is no such sale"),
-            Self::NoActiveSale => (S::NOT_FOUND, "no_active_sale", "no sale is open"),
-            Self::CodeNotFound => (S::NOT_FOUND, "code_not_found", "there is no such code"),
-            Self::NotPurchased => {
-                (S::NOT_FOUND, "not_purchased", "this code has not been purchased")
-            }
-            Self::RouteNotFound => (S::NOT_FOUND, "route_not_found", "there is no such path"),
-            Self::UnsupportedVersion => (
-                S::BAD_REQUEST,
-                "unsupported_version",
-                "there is no such version of this interface",
-            ),
-            Self::MethodNotAllowed => {
-                (S::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method")
-            }
-            Self::PayloadTooLarge => {
-                (S::PAYLOAD_TOO_LARGE, "payload_too_large", "the body is too large")
-            }
-            Self::HeadTooLarge => {
-                (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "the headers are too long")
-            }
-            Self::UriTooLong => (S::URI_TOO_LONG, "uri_too_long", "the request line is too long"),
-            Self::ItemSoldOut => (S::CONFLICT, "item_sold_out", "the item is sold out"),
-            Self::SaleSoldOut => (S::CONFLICT, "sale_sold_out", "the sale is sold out"),
-            Self::ItemsAlreadySold => {
-                (S::CONFLICT, "items_already_sold", "none of the items is left")
-            }
-            Self::PurchaseInProgress => (
-                S::CONFLICT,
-                "purchase_in_progress",
-                "this code is being purchased right now: ask again",
-            ),
-            Self::CheckoutClosed => {
-                (S::CONFLICT, "checkout_closed", "the checkout has been purchased")
-            }
-            Self::CheckoutEmpty => (S::CONFLICT, "checkout_empty", "nothing is in the checkout"),
-            Self::KeyMissing => (
-                S::BAD_REQUEST,
-                "idempotency_key_missing",
-                "this request needs the header Idempotency-Key",
-            ),
-            Self::KeyInUse => (
-                S::CONFLICT,
-                "idempotency_key_in_use",
-                "a request with this Idempotency-Key is running: ask again",
-            ),
-            Self::KeyReused => (
-                S::UNPROCESSABLE_ENTITY,
-                "idempotency_key_reused",
-                "this Idempotency-Key was used for another request",
-            ),
-            Self::MediaTypeUnsupported => (
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "the body must be application/json",
-            ),
-            Self::SaleNotStarted => (S::CONFLICT, "sale_not_started", "the sale has not started"),
-            Self::SaleEnded => (S::GONE, "sale_ended", "the sale has ended"),
-            Self::Overloaded(_) => (
-                S::SERVICE_UNAVAILABLE,
-                "overloaded",
-                "too many requests at once: nothing was done, ask again",
-            ),
-            Self::Unavailable(_) | Self::TimedOut => (
-                S::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "the service cannot answer right now: ask again, a repeat is safe",
-            ),
-            Self::Internal(_) => {
-                (S::INTERNAL_SERVER_ERROR, "internal", "something went wrong on our side")
-            }
+            Self::Internal(_) => "something went wrong on our side",
         }
     }
 
@@ -201,12 +218,12 @@ impl ApiError {
                 let response = self.body().into_response();
                 self.mark(response)
             }
-            Version::Two => self.as_problem(Details::default()),
+            Version::Two => self.into_problem(Details::default()),
         }
     }
 
     /// The answer as problem details, with what else there is to say.
-    pub(super) fn as_problem(self, details: Details) -> Response {
+    pub(super) fn into_problem(self, details: Details) -> Response {
         let response = problem::response(&self, details);
         self.mark(response)
     }

@@ -40,7 +40,7 @@ pub(super) struct Details {
     pub(super) items: Vec<String>,
     /// The purchase, which is stored.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) purchase: Option<Purchase>,
+    pub(super) purchase: Option<Box<Purchase>>,
 }
 
 /// A parameter or a place in the body, and what is wrong with it.

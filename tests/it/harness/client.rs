@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::HeaderMap;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Longest wait for an answer: longer than the service's own `http.request_timeout`.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,8 +59,19 @@ impl Client {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Answer {
+        self.send_with(method, path, headers, String::new()).await
+    }
+
+    /// Any request with a body, which must be answered.
+    pub(crate) async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
         let url = format!("http://{}{path}", self.address);
-        let mut request = self.http.request(method, &url);
+        let mut request = self.http.request(method, &url).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -68,6 +79,37 @@ impl Client {
             Ok(response) => Answer::read(response).await.unwrap(),
             Err(error) => panic!("no answer to {path}: {error:?}"),
         }
+    }
+
+    /// A write of version 2: JSON, with an idempotency key.
+    pub(crate) async fn write(
+        &self,
+        method: Method,
+        path: &str,
+        key: &str,
+        body: &Value,
+    ) -> Answer {
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        self.send_with(method, path, &headers, body.to_string()).await
+    }
+
+    /// Version 2: these items, one piece each, into a buyer's checkout.
+    pub(crate) async fn collect(
+        &self,
+        sale: &str,
+        buyer: &str,
+        items: &[&str],
+        key: &str,
+    ) -> Answer {
+        let items: Vec<Value> = items.iter().map(|item| json!({ "id": item })).collect();
+        let body = json!({ "buyer_id": buyer, "sale_id": sale, "items": items });
+        self.write(Method::POST, "/v2/checkouts", key, &body).await
+    }
+
+    /// Version 2: buys what a code stands for.
+    pub(crate) async fn buy(&self, code: &str, key: &str) -> Answer {
+        let path = format!("/v2/checkouts/{code}/purchase");
+        self.send(Method::POST, &path, &[("idempotency-key", key)]).await
     }
 
     /// A request that may find nobody, or somebody who does not answer in time.
@@ -173,6 +215,15 @@ impl Answer {
     pub(crate) fn refuses(self, status: u16, code: &str) -> Self {
         assert_eq!(self.told(), (status, code.to_owned()), "{}", self.body);
         assert!(self.at("/message").as_str().is_some_and(|text| !text.is_empty()), "{}", self.body);
+        self
+    }
+
+    /// Passes with these problem details only.
+    #[track_caller]
+    pub(crate) fn tells_problem(self, status: u16, code: &str) -> Self {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.body);
+        assert_eq!(self.told(), (status, code.to_owned()), "{}", self.body);
+        assert_eq!(self.at("/status"), status, "{}", self.body);
         self
     }
 

@@ -37,13 +37,13 @@ impl Problem {
 impl Problem {
     /// About what a purchase came to.
     fn with(error: ApiError, purchase: Purchase) -> Self {
-        Self { error, details: Details { items: Vec::new(), purchase: Some(purchase) } }
+        Self { error, details: Details { items: Vec::new(), purchase: Some(Box::new(purchase)) } }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        self.error.as_problem(self.details)
+        self.error.into_problem(self.details)
     }
 }
 

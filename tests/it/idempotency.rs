@@ -1,0 +1,269 @@
+//! A write with an idempotency key happens once, however often and wherever it is asked for.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use nix::sys::signal::Signal;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{Answer, World, until};
+
+fn replayed(answer: &Answer) -> bool {
+    answer.header("idempotent-replayed") == Some("true")
+}
+
+fn code_of(answer: &Answer) -> String {
+    answer.at("/code").as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_gets_the_first_answer_from_any_instance_whatever_has_happened_since() {
+    let mut world = World::of(2).await;
+    let sale = world.create_sale("--items 3").await;
+    let collect = async |world: &World, at: usize| {
+        world.at(at).collect(&sale, "ann", &["1", "2"], "first").await
+    };
+    let first = collect(&world, 0).await.is(201);
+    let code = code_of(&first);
+    let line = format!("/v2/checkouts/{code}/items/3");
+    let two = json!({ "quantity": 1 });
+    let put = world.at(0).write(Method::PUT, &line, "put", &two).await.is(201);
+    let deleted =
+        world.at(0).send(Method::DELETE, &line, &[("idempotency-key", "delete")]).await.is(200);
+    let bought = world.at(0).buy(&code, "buy").await.is(200);
+    assert!(![&first, &put, &deleted, &bought].into_iter().any(replayed));
+
+    let mut killed = world.instances.remove(0);
+    killed.process.signal(Signal::SIGKILL);
+    assert_eq!(killed.process.exit().await, None);
+    // Somebody else has what is left: no board would let it pass.
+    world.at(0).buys(&sale, "bob", "3").await;
+
+    for _ in 0..2 {
+        let again = collect(&world, 0).await;
+        assert_eq!(
+            (again.content(), again.header("location")),
+            (first.content(), first.header("location"))
+        );
+        let put_again = world.at(0).write(Method::PUT, &line, "put", &two).await;
+        assert_eq!(put_again.content(), put.content());
+        let headers = [("idempotency-key", "delete")];
+        let deleted_again = world.at(0).send(Method::DELETE, &line, &headers).await;
+        assert_eq!(deleted_again.content(), deleted.content());
+        let bought_again = world.at(0).buy(&code, "buy").await;
+        assert_eq!(bought_again.content(), bought.content());
+        assert!([&again, &put_again, &deleted_again, &bought_again].into_iter().all(replayed));
+    }
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_for_another_request_is_refused_and_nothing_is_done() {
+    let world = World::of(2).await;
+    let sale = world.create_sale("--items 9 --stock 9").await;
+    let shop = world.at(0);
+    let code = code_of(&shop.collect(&sale, "ann", &["1"], "k").await.is(201));
+    let other = code_of(&shop.collect(&sale, "bob", &["1"], "k").await.is(201));
+    assert_ne!(code, other, "keys belong to their callers");
+    let line = format!("/v2/checkouts/{code}/items/2");
+
+    let refused = [
+        world.at(1).collect(&sale, "ann", &["2"], "k").await,
+        world.at(1).write(Method::PUT, &line, "k", &json!({ "quantity": 1 })).await,
+        world.at(1).send(Method::DELETE, &line, &[("idempotency-key", "\"k\"")]).await,
+        world.at(1).buy(&code, "k").await,
+    ];
+
+    for answer in refused {
+        answer.tells_problem(422, "idempotency_key_reused");
+    }
+    assert_eq!(shop.get(&format!("/v2/checkouts/{code}")).await.at("/pieces"), 1);
+    // The same in other words: a key with and without quotes, a body with other spaces.
+    let body =
+        format!(r#" {{ "items" : [ {{"id":"1"}} ], "sale_id":"{sale}", "buyer_id":"ann" }} "#);
+    let headers =
+        [("content-type", "application/json; charset=utf-8"), ("idempotency-key", "\"k\"")];
+    let again = shop.send_with(Method::POST, "/v2/checkouts", &headers, body).await.is(201);
+    assert!(replayed(&again));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_may_be_asked_again_with_the_same_key() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 2").await;
+    world.at(0).buys(&sale, "bob", "1").await;
+    world.at(0).collect(&sale, "ann", &["1"], "k").await.tells_problem(409, "item_sold_out");
+
+    let restock = "WITH more AS (UPDATE item_stock SET stock = 2 WHERE item_no = 1)
+                   UPDATE sales SET generation = generation + 1";
+    sqlx::query(restock).execute(world.pool()).await.unwrap();
+
+    until("the item is collected", async || {
+        let answer = world.at(0).collect(&sale, "ann", &["1"], "k").await;
+        answer.status == 201 || answer.told() != (409, "item_sold_out".to_owned())
+    })
+    .await;
+    assert!(replayed(&world.at(0).collect(&sale, "ann", &["1"], "k").await.is(201)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_first_runs_a_repeat_is_told_so_and_afterwards_gets_its_answer() {
+    let world = World::plan(2)
+        .set("database.lock_timeout", "10s")
+        .set("database.statement_timeout", "20s")
+        .set("redis.lock_ttl", "20s")
+        .start()
+        .await;
+    let sale = world.create_sale("--items 9 --stock 9").await;
+    world.at(0).collect(&sale, "ann", &["1"], "before").await.is(201);
+    let mut holder = world.pool().begin().await.unwrap();
+    let hold = "SELECT FROM buyers WHERE user_id = 'ann' FOR NO KEY UPDATE";
+    sqlx::query(hold).execute(&mut *holder).await.unwrap();
+    let collect = async |at: usize| world.at(at).collect(&sale, "ann", &["2", "3"], "k").await;
+
+    let (first, ()) = tokio::join!(collect(0), async {
+        until("the first one waits", async || {
+            let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity
+                         WHERE datname = current_database() AND wait_event_type = 'Lock')";
+            sqlx::query_scalar::<_, bool>(waits).fetch_one(world.pool()).await.unwrap()
+        })
+        .await;
+        for at in [0, 1] {
+            let told = collect(at).await.tells_problem(409, "idempotency_key_in_use");
+            assert_eq!(told.header("retry-after"), Some("1"));
+        }
+        holder.rollback().await.unwrap();
+    });
+
+    let first = first.is(200);
+    until("the first one's answer is told again", async || {
+        let again = collect(1).await;
+        again.content() == first.content() && replayed(&again)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_one_request_happens_once_with_and_without_redis() {
+    for plan in [World::plan(3), World::plan(3).set("redis.circuit.mode", "open")] {
+        let world = plan.start().await;
+        let sale = world.create_sale("--items 9 --stock 99").await;
+        let storm = (0..60).map(|n| async move { n % 3 });
+        let answers = join_all(storm.map(|at| async {
+            let at = at.await;
+            loop {
+                let answer = world.at(at).collect(&sale, "ann", &["1", "2"], "k").await;
+                if answer.status < 400 {
+                    return answer;
+                }
+                assert!([409, 503].contains(&answer.status), "{}", answer.body);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }))
+        .await;
+
+        let first: Vec<_> = answers.iter().filter(|answer| !replayed(answer)).collect();
+        assert_eq!(first.len(), 1);
+        assert!(answers.iter().all(|answer| answer.content() == first[0].content()));
+        let code = code_of(first[0]);
+        let bought = join_all((0..30).map(|n| {
+            let code = &code;
+            let world = &world;
+            async move {
+                loop {
+                    let answer = world.at(n % 3).buy(code, "buy").await;
+                    if answer.status == 200 {
+                        return answer;
+                    }
+                    assert!([409, 503].contains(&answer.status), "{}", answer.body);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }))
+        .await;
+        assert_eq!(bought.iter().filter(|answer| !replayed(answer)).count(), 1);
+        world.verify().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_and_its_effect_are_both_there_or_neither() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 9 --stock 9").await;
+    let forbid =
+        "ALTER TABLE idempotency_keys ADD CONSTRAINT no_mallory CHECK (user_id <> 'mallory')";
+    sqlx::query(forbid).execute(world.pool()).await.unwrap();
+
+    world.at(0).collect(&sale, "mallory", &["1"], "k").await.tells_problem(500, "internal");
+
+    let count = async |table: &str| {
+        let sql = format!("SELECT count(*) FROM {table} WHERE user_id = 'mallory'");
+        let query = sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql));
+        query.fetch_one(world.pool()).await.unwrap()
+    };
+    assert_eq!((count("buyers").await, count("checkout_attempts").await), (0, 0));
+    let drop_it = "ALTER TABLE idempotency_keys DROP CONSTRAINT no_mallory";
+    sqlx::query(drop_it).execute(world.pool()).await.unwrap();
+    world.at(0).collect(&sale, "mallory", &["1"], "k").await.is(201);
+    let keyless = "ALTER TABLE purchases ADD CONSTRAINT no_mallory CHECK (user_id <> 'mallory')";
+    sqlx::query(keyless).execute(world.pool()).await.unwrap();
+    let code = code_of(&world.at(0).collect(&sale, "mallory", &["1"], "k").await.is(201));
+    world.at(0).buy(&code, "buy").await.tells_problem(500, "internal");
+    assert_eq!(count("idempotency_keys").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_kept_for_a_day_and_then_go() {
+    let world = World::plan(1).set("idempotency.prune_interval", "50ms").start().await;
+    let sale = world.create_sale("--items 9 --stock 9").await;
+    for key in ["old", "young"] {
+        world.at(0).collect(&sale, "ann", &["1"], key).await;
+    }
+    let age = "UPDATE idempotency_keys SET created_at = created_at - CASE key
+                   WHEN 'old' THEN interval '24 hours 1 minute' ELSE interval '23 hours 59 minutes' END";
+    sqlx::query(age).execute(world.pool()).await.unwrap();
+
+    let left = "SELECT array_agg(key) FROM idempotency_keys";
+    until("the old key is gone", async || {
+        let left: Vec<String> = sqlx::query_scalar(left).fetch_one(world.pool()).await.unwrap();
+        left == ["young"]
+    })
+    .await;
+
+    assert!(replayed(&world.at(0).collect(&sale, "ann", &["1"], "young").await));
+    assert!(!replayed(&world.at(0).collect(&sale, "ann", &["1"], "old").await.is(200)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_key_is_needed_it_must_be_there_and_be_one() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 9").await;
+    let shop = world.at(0);
+    let code = shop.collects(&sale, "ann", "1").await;
+    let body = json!({ "buyer_id": "bob", "sale_id": sale, "items": [{ "id": "1" }] }).to_string();
+    let collect = async |headers: &[(&str, &str)]| {
+        let mut all = vec![("content-type", "application/json")];
+        all.extend(headers);
+        shop.send_with(Method::POST, "/v2/checkouts", &all, body.clone()).await
+    };
+    let purchase = format!("/v2/checkouts/{code}/purchase");
+
+    collect(&[]).await.tells_problem(400, "idempotency_key_missing");
+    shop.send(Method::POST, &purchase, &[]).await.tells_problem(400, "idempotency_key_missing");
+    let long = "x".repeat(256);
+    for key in ["", "\"\"", &long, "a b", "\"a", "a,b", "caf\u{e9}"] {
+        let told = collect(&[("idempotency-key", key)]).await.tells_problem(400, "validation_failed");
+        assert_eq!(told.at("/errors/0/parameter"), "Idempotency-Key", "{key}");
+        let told = shop.send(Method::POST, &purchase, &[("idempotency-key", key)]).await;
+        told.tells_problem(400, "validation_failed");
+        let line = format!("/v2/checkouts/{code}/items/1");
+        let told = shop.send(Method::DELETE, &line, &[("idempotency-key", key)]).await;
+        told.tells_problem(400, "validation_failed");
+    }
+    let twice = collect(&[("idempotency-key", "a"), ("idempotency-key", "b")]).await;
+    twice.tells_problem(400, "validation_failed");
+    let widest = "x".repeat(255);
+    collect(&[("idempotency-key", &widest)]).await.is(201);
+    assert_eq!(shop.get(&format!("/v2/checkouts/{code}")).await.at("/state"), "open");
+}

@@ -33,6 +33,7 @@ use crate::infrastructure::signing::TagClash;
 use parts::Parts;
 use services::Services;
 
+pub(crate) use crate::infrastructure::http::openapi_document as openapi;
 pub(crate) use offline::{Offline, migrate_schema};
 pub(crate) use selling::MakeSelling;
 #[cfg(feature = "bench")]

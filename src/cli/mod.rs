@@ -56,6 +56,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Asks the running service whether it lives: exit 0 or 1.
     Health,
+    /// Prints the interface as an OpenAPI document.
+    Openapi,
 }
 
 /// Why a command ends without success.
@@ -89,6 +91,10 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<(), Failure> {
+    // It needs no configuration.
+    if matches!(cli.command, Command::Openapi) {
+        return output::text(&app::openapi());
+    }
     // What `verify` cannot look at is not a broken promise.
     let code = if matches!(cli.command, Command::Verify(_)) { BAD_ARGUMENTS } else { FAILED };
     let config = Config::load(cli.common.config.as_deref())
@@ -109,6 +115,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
             Command::Sale(command) => sale::run(command, &config, format).await,
             Command::Verify(args) => verify::run(&args, &config, format).await,
             Command::Health => health::run(&config).await,
+            Command::Openapi => Ok(()),
         }
     })
 }

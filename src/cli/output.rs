@@ -30,6 +30,11 @@ pub(super) fn json(value: &Value) -> Result<(), Failure> {
     line(&value.to_string())
 }
 
+/// Writes a text that is complete.
+pub(super) fn text(text: &str) -> Result<(), Failure> {
+    line(text)
+}
+
 /// Writes rows of JSON objects with these columns as a table.
 pub(super) fn table(columns: &[&str], rows: &[Value]) -> Result<(), Failure> {
     let mut table = Table::new();

@@ -253,7 +253,8 @@ async fn where_a_key_is_needed_it_must_be_there_and_be_one() {
     shop.send(Method::POST, &purchase, &[]).await.tells_problem(400, "idempotency_key_missing");
     let long = "x".repeat(256);
     for key in ["", "\"\"", &long, "a b", "\"a", "a,b", "caf\u{e9}"] {
-        let told = collect(&[("idempotency-key", key)]).await.tells_problem(400, "validation_failed");
+        let told =
+            collect(&[("idempotency-key", key)]).await.tells_problem(400, "validation_failed");
         assert_eq!(told.at("/errors/0/parameter"), "Idempotency-Key", "{key}");
         let told = shop.send(Method::POST, &purchase, &[("idempotency-key", key)]).await;
         told.tells_problem(400, "validation_failed");

@@ -6,24 +6,48 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Api;
 use super::error::ApiError;
 use super::json::rfc3339;
+use super::openapi::problems::V1Checkout;
+use super::openapi::schema;
 use super::params::Params;
 use crate::application::checkout::{
     CheckoutAnswer, CheckoutCommand, CheckoutRefusal, Wanted, Wish,
 };
 use crate::domain::ids::{BuyerId, ItemId, Quantity};
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct CheckoutBody {
+    #[schema(value_type = schema::Code)]
     code: String,
+    /// Lines in the checkout.
     items_count: usize,
+    #[schema(value_type = schema::SaleId)]
     sale_id: String,
+    #[schema(format = DateTime, example = "2027-01-31T16:00:00Z")]
     sale_ends_at: String,
 }
 
+/// Collect an item
+///
+/// Sets the quantity of one item in the buyer's open checkout, and opens one if there is none. Asking for the same item
+/// again replaces its quantity. Without `sale_id` the sale that the schedule has opened is meant, else the only one.
+#[utoipa::path(
+    post,
+    path = "/v1/checkout",
+    operation_id = "v1_checkout",
+    tag = "version 1",
+    params(
+        ("user_id" = schema::BuyerId, Query, description = "The buyer."),
+        ("item_id" = schema::ItemId, Query, description = "The item; `id` is the same."),
+        ("quantity" = Option<schema::Quantity>, Query, description = "Pieces; 1 if not said."),
+        ("sale_id" = Option<schema::SaleId>, Query, description = "The sale."),
+    ),
+    responses((status = 200, description = "The item is in the checkout.", body = CheckoutBody), V1Checkout),
+)]
 pub(super) async fn post(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
     collect(&api, query.as_deref()).await
 }

@@ -10,6 +10,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::problem::{self, Details};
 use super::version::Version;
@@ -62,13 +63,21 @@ pub(super) enum ApiError {
     Internal(Arc<dyn Error + Send + Sync>),
 }
 
-#[derive(Serialize)]
-struct Body<'e> {
+/// An error of version 1.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct Body<'e> {
+    /// For people.
     message: &'static str,
+    /// For machines; it stays the same.
     code: &'static str,
+    /// What is wrong with each parameter that is not valid.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = HashMap<String, String>, required = false)]
     errors: Option<&'e Faults>,
+    /// The versions that there are, where another one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<String>, required = false)]
     supported: Option<[&'static str; 2]>,
 }
 

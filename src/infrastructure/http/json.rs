@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::openapi::schema;
 use crate::application::catalogue::Item;
 use crate::domain::ids::ItemNo;
 use crate::domain::purchase::Outcome;
@@ -15,8 +17,9 @@ pub(super) fn rfc3339(moment: DateTime<Utc>) -> String {
 }
 
 /// A line that was bought.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct BoughtLine {
+    #[schema(value_type = schema::ItemId)]
     id: String,
     name: String,
     image_url: String,
@@ -24,19 +27,24 @@ pub(super) struct BoughtLine {
 }
 
 /// A line that was not.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct FailedLine {
+    #[schema(value_type = schema::ItemId)]
     id: String,
     quantity: i32,
+    #[schema(value_type = schema::FailureReason)]
     reason: &'static str,
 }
 
 /// What a purchase came to.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct OutcomeBody {
+    /// Whether at least one line was bought.
     success: bool,
     purchased_items: Vec<BoughtLine>,
+    /// Pieces that were bought.
     total_purchased: i32,
+    /// Lines that were not.
     failed_count: usize,
     failed_items: Vec<FailedLine>,
 }

@@ -15,6 +15,7 @@ mod limits;
 mod log_budget;
 mod metrics;
 mod observe;
+mod openapi;
 mod paging;
 mod params;
 mod problem;
@@ -53,6 +54,7 @@ pub(crate) use front::Front;
 pub(crate) use limits::RequestLimits;
 pub(crate) use metrics::HttpMetrics;
 pub(crate) use observe::Observer;
+pub(crate) use openapi::document as openapi_document;
 #[cfg(feature = "bench")]
 pub(crate) use purchase::respond as purchase_response;
 pub(crate) use server::{Server, ServerLimits};
@@ -89,6 +91,7 @@ impl Api {
             .with_state(self)
             .route(problem::PAGES, get(problem::all))
             .route("/problems/{code}", get(problem::one))
+            .merge(openapi::router())
             .merge(extra)
             .fallback(async |request: Request| {
                 ApiError::RouteNotFound.in_version(Version::of(&request))

@@ -1,6 +1,7 @@
 //! Pages of lists.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::params::Params;
 use crate::application::ports::PageRequest;
@@ -19,16 +20,17 @@ pub(super) fn limit_of(params: &mut Params<'_>) -> u32 {
 }
 
 /// A page, as it is answered.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct PageBody<T> {
     data: Vec<T>,
     pagination: Pagination,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Pagination {
     page: u32,
     limit: u32,
+    /// Entries of the whole list.
     total_items: i64,
     total_pages: i64,
     has_next: bool,

@@ -9,6 +9,7 @@ use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::v2::Purchase;
@@ -18,37 +19,52 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+js
 /// Where the pages are; a type's link is the code behind it.
 pub(super) const PAGES: &str = "/problems/";
 
-#[derive(Serialize)]
-struct Problem<'e> {
+/// Problem details (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub(super) struct Problem<'e> {
+    /// Link to a page about this kind of problem; it stays the same.
+    #[schema(format = "uri-reference")]
     r#type: String,
+    /// For people.
     title: &'static str,
     status: u16,
+    /// The last part of `type`.
     code: &'static str,
+    /// Everything that is wrong with a request that is not valid.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     errors: Vec<Fault<'e>>,
+    /// The versions that there are, where another one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<String>, required = false)]
     supported: Option<[&'static str; 2]>,
     #[serde(flatten)]
     details: Details,
 }
 
 /// What a problem says besides, where there is something to say.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
 pub(super) struct Details {
     /// Ids of the items that it is about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub(super) items: Vec<String>,
     /// The purchase, which is stored.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Purchase, required = false)]
     pub(super) purchase: Option<Box<Purchase>>,
 }
 
 /// A parameter or a place in the body, and what is wrong with it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Fault<'e> {
+    /// A parameter or header.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     parameter: Option<&'e str>,
+    /// A place in the body (RFC 6901, section 6).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     pointer: Option<&'e str>,
     detail: &'e str,
 }
@@ -280,6 +296,11 @@ const INTERNAL: Page = page(
     "Something went wrong inside the service.",
     "Ask again; if it stays, tell the operator the answer's X-Request-Id.",
 );
+
+/// A code's status, and what it means.
+pub(super) fn meaning(code: &str) -> Option<(StatusCode, &'static str)> {
+    pages().find(|page| page.code == code).map(|page| (page.status, page.means))
+}
 
 fn pages() -> impl Iterator<Item = &'static Page> {
     ALL.iter().chain([&INTERNAL])

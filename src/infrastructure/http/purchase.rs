@@ -7,10 +7,13 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Api;
-use super::error::ApiError;
+use super::error::{ApiError, Body};
 use super::json::OutcomeBody;
+use super::openapi::problems::V1Purchase;
+use super::openapi::schema;
 use super::params::Params;
 use crate::application::catalogue::Item;
 use crate::application::purchase::Purchased;
@@ -19,15 +22,48 @@ use crate::domain::purchase::{Outcome, Verdict};
 
 pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct PurchaseBody {
     #[serde(flatten)]
     outcome: OutcomeBody,
+    /// For people, where nothing was bought.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     message: Option<&'static str>,
+    /// For machines, where nothing was bought.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     code: Option<&'static str>,
 }
+
+/// Nothing was bought, or nothing was tried.
+#[derive(ToSchema)]
+#[schema(as = PurchaseBodyOrError)]
+#[expect(dead_code, reason = "it describes what one status may have for a body")]
+#[serde(untagged)]
+enum Refused {
+    Purchase(PurchaseBody),
+    Error(Body<'static>),
+}
+
+/// Buy what a code stands for
+///
+/// Buys as many lines as are still there, in one transaction. The answers 200, 409 `items_already_sold` and 400
+/// `user_limit_exceeded` are stored: every repeat gets the same, with `Idempotent-Replayed: true`.
+#[utoipa::path(
+    post,
+    path = "/v1/purchase",
+    operation_id = "v1_purchase",
+    tag = "version 1",
+    params(("code" = schema::Code, Query, description = "The checkout's code.")),
+    responses(
+        V1Purchase,
+        (status = 200, description = "At least one line was bought.", body = PurchaseBody,
+         headers(("Idempotent-Replayed" = String, description = "`true` where it is the first answer again."))),
+        (status = 400, description = "- [`validation_failed`](/problems/validation_failed)\n- [`user_limit_exceeded`](/problems/user_limit_exceeded): stored", body = Refused),
+        (status = 409, description = "- [`items_already_sold`](/problems/items_already_sold): stored\n- [`purchase_in_progress`](/problems/purchase_in_progress)\n- [`sale_not_started`](/problems/sale_not_started)\n- [`checkout_empty`](/problems/checkout_empty)", body = Refused),
+    ),
+)]
 
 pub(super) async fn post(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
     buy(&api, query.as_deref()).await

@@ -4,18 +4,24 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Api;
 use super::error::ApiError;
 use super::json::{OutcomeBody, rfc3339};
+use super::openapi::problems::V1OfCode;
+use super::openapi::schema;
 use crate::application::browse::{PurchaseLookup, PurchaseView};
 use crate::domain::code::CodeClaim;
 
 /// A purchase, as histories show it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct PastPurchaseBody {
+    #[schema(value_type = schema::Code)]
     code: String,
+    #[schema(value_type = schema::SaleId)]
     sale_id: String,
+    #[schema(format = DateTime)]
     purchased_at: String,
     #[serde(flatten)]
     outcome: OutcomeBody,
@@ -32,6 +38,15 @@ impl From<PurchaseView> for PastPurchaseBody {
     }
 }
 
+/// What became of a code
+#[utoipa::path(
+    get,
+    path = "/v1/purchases/{code}",
+    operation_id = "v1_purchase_of_code",
+    tag = "version 1",
+    params(("code" = schema::Code, Path, description = "The checkout's code.")),
+    responses((status = 200, description = "The stored outcome, whatever it was.", body = PastPurchaseBody), V1OfCode),
+)]
 pub(super) async fn one(
     State(api): State<Api>,
     code: Result<Path<String>, PathRejection>,

@@ -4,37 +4,51 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Api;
 use super::error::ApiError;
 use super::json::rfc3339;
+use super::openapi::problems::{V1OfSale, V1Read};
+use super::openapi::schema;
 use super::paging::{PageBody, page_request};
 use super::params::Params;
 use crate::application::browse::SaleView;
 use crate::application::ports::StockedItem;
 use crate::domain::ids::SaleId;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct SaleBody {
+    #[schema(value_type = schema::SaleId)]
     sale_id: String,
     name: String,
+    #[schema(value_type = schema::SaleState)]
     state: &'static str,
+    #[schema(format = DateTime)]
     starts_at: String,
+    /// It is open before this moment.
+    #[schema(format = DateTime)]
     ends_at: String,
+    /// The clock that decides.
+    #[schema(format = DateTime)]
     server_time: String,
+    /// Most pieces a buyer may have.
     buyer_limit: i32,
     items: i32,
+    /// Pieces that are sold.
     sold: i64,
+    /// Pieces that are left.
     remaining: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct SalesBody {
     data: Vec<SaleBody>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ItemBody {
+    #[schema(value_type = schema::ItemId)]
     id: String,
     name: String,
     image_url: String,
@@ -72,11 +86,30 @@ impl From<StockedItem> for ItemBody {
     }
 }
 
+/// Sales that are open
+///
+/// The one that the schedule has opened comes first.
+#[utoipa::path(
+    get,
+    path = "/v1/sales/active",
+    operation_id = "v1_active_sales",
+    tag = "version 1",
+    responses((status = 200, description = "All of them.", body = SalesBody), V1Read),
+)]
 pub(super) async fn active(State(api): State<Api>) -> Result<Json<SalesBody>, ApiError> {
     let sales = api.read(api.browse.active()).await?;
     Ok(Json(SalesBody { data: sales.into_iter().map(SaleBody::from).collect() }))
 }
 
+/// One sale
+#[utoipa::path(
+    get,
+    path = "/v1/sales/{sale_id}",
+    operation_id = "v1_sale",
+    tag = "version 1",
+    params(("sale_id" = schema::SaleId, Path, description = "The sale.")),
+    responses((status = 200, description = "The sale as it is now.", body = SaleBody), V1OfSale),
+)]
 pub(super) async fn one(
     State(api): State<Api>,
     sale_id: Result<Path<String>, PathRejection>,
@@ -85,6 +118,20 @@ pub(super) async fn one(
     Ok(Json(sale.ok_or(ApiError::SaleNotFound)?.into()))
 }
 
+/// Items of a sale, by number
+#[utoipa::path(
+    get,
+    path = "/v1/sales/{sale_id}/items",
+    operation_id = "v1_items",
+    tag = "version 1",
+    params(
+        ("sale_id" = schema::SaleId, Path, description = "The sale."),
+        ("available" = Option<bool>, Query, description = "Only items that are not sold out."),
+        ("page" = Option<schema::PageNumber>, Query, description = "Which page; a page past the end is empty."),
+        ("limit" = Option<schema::Limit>, Query, description = "Most entries of a page."),
+    ),
+    responses((status = 200, description = "One page.", body = PageBody<ItemBody>), V1OfSale),
+)]
 pub(super) async fn items(
     State(api): State<Api>,
     sale_id: Result<Path<String>, PathRejection>,

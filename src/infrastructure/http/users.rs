@@ -6,11 +6,27 @@ use axum::extract::{Path, RawQuery, State};
 
 use super::Api;
 use super::error::ApiError;
+use super::openapi::problems::V1OfSale;
+use super::openapi::schema;
 use super::paging::{PageBody, page_request};
 use super::params::Params;
 use super::purchases::PastPurchaseBody;
 use crate::domain::ids::BuyerId;
 
+/// What a buyer bought, newest first
+#[utoipa::path(
+    get,
+    path = "/v1/users/{user_id}/purchases",
+    operation_id = "v1_purchases_of_user",
+    tag = "version 1",
+    params(
+        ("user_id" = schema::BuyerId, Path, description = "The buyer."),
+        ("sale_id" = Option<schema::SaleId>, Query, description = "Of this sale only."),
+        ("page" = Option<schema::PageNumber>, Query, description = "Which page; a page past the end is empty."),
+        ("limit" = Option<schema::Limit>, Query, description = "Most entries of a page."),
+    ),
+    responses((status = 200, description = "One page.", body = PageBody<PastPurchaseBody>), V1OfSale),
+)]
 pub(super) async fn purchases(
     State(api): State<Api>,
     user_id: Result<Path<String>, PathRejection>,

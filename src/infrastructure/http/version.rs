@@ -8,14 +8,15 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::error::ApiError;
-use super::problem;
+use super::{openapi, problem};
 
 /// Names a request's version, and every answer's.
 pub(super) const API_VERSION: HeaderName = HeaderName::from_static("api-version");
 /// What answers to paths without a version depend on.
 pub(super) const VARIES_BY: HeaderValue = HeaderValue::from_static("api-version, accept");
-/// What has no version; so have the pages of problems.
-const WITHOUT_VERSION: [&str; 2] = ["/health", "/metrics"];
+/// What has no version; so have the pages of problems and of the documentation.
+const WITHOUT_VERSION: [&str; 3] = ["/health", "/metrics", openapi::DOCUMENT];
+const PAGES: [&str; 2] = [problem::PAGES, openapi::PAGE];
 /// Media types of this API are between these.
 const MEDIA_TYPE: (&str, &str) = ("application/vnd.flash-sale.v", "+json");
 
@@ -107,7 +108,7 @@ pub(super) fn asked_for<B>(request: &Request<B>) -> Result<Asked, Fault> {
     if let Some(number) = number_in(path) {
         return Ok(Asked { version: Version::numbered(number)?, said_by: SaidBy::Path });
     }
-    if WITHOUT_VERSION.contains(&path) || path.starts_with(problem::PAGES) {
+    if WITHOUT_VERSION.contains(&path) || PAGES.iter().any(|pages| path.starts_with(pages)) {
         return Ok(Asked { version: Version::default(), said_by: SaidBy::Nothing });
     }
     let by_header = match by_header(request.headers())? {

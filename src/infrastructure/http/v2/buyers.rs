@@ -6,14 +6,31 @@ use axum::extract::{OriginalUri, Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 
+use super::super::openapi::problems::OfSale;
+use super::super::openapi::schema;
 use super::super::paging::PageBody;
 use super::super::params::Params;
-use super::listing::{Listing, Part, pair};
+use super::listing::{ListBody, Listing, Part, pair};
 use super::purchases::Purchase;
 use super::{Api, ApiError, Problem};
 use crate::application::ports::PurchaseKey;
 use crate::domain::ids::{AttemptId, BuyerId};
 
+/// What a buyer bought, newest first
+#[utoipa::path(
+    get,
+    path = "/v2/buyers/{buyer_id}/purchases",
+    operation_id = "purchases_of_buyer",
+    tag = "purchases",
+    params(
+        ("buyer_id" = schema::BuyerId, Path, description = "The buyer."),
+        ("sale_id" = Option<schema::SaleId>, Query, description = "Of this sale only."),
+        ("page" = Option<schema::PageNumber>, Query, description = "Which page; not with `cursor`."),
+        ("cursor" = Option<schema::Cursor>, Query, description = "Where the list goes on."),
+        ("limit" = Option<schema::Limit>, Query, description = "Most entries of one answer."),
+    ),
+    responses((status = 200, description = "Part of the list.", body = ListBody<Purchase>), OfSale),
+)]
 pub(super) async fn purchases(
     State(api): State<Api>,
     OriginalUri(uri): OriginalUri,

@@ -9,10 +9,13 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::checkout::beyond;
 use super::super::error::Faults;
 use super::super::json_body::{Json as Given, Members, object};
+use super::super::openapi::problems::{Buy, Change, Collect, OfCode, Remove};
+use super::super::openapi::schema;
 use super::super::params::sale_id;
 use super::idempotency::{answer, optional, required, used_for};
 use super::purchases::Purchase;
@@ -28,18 +31,36 @@ use crate::domain::purchase::Verdict;
 const MAX_ITEMS: usize = 100;
 
 /// A checkout, with its items in the order in which they were collected.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Checkout {
+    #[schema(value_type = schema::Code)]
     code: String,
+    #[schema(value_type = schema::SaleId)]
     sale_id: String,
+    #[schema(value_type = schema::BuyerId)]
     buyer_id: String,
-    state: &'static str,
+    state: CheckoutState,
+    /// Pieces of all items.
     pieces: i32,
     items: Vec<Line>,
 }
 
-#[derive(Serialize)]
+/// What can be done with a checkout.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum CheckoutState {
+    /// It can be changed and purchased.
+    Open,
+    /// It has been purchased, whatever that came to.
+    Purchased,
+    /// Nothing: its sale is not open.
+    Closed,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = CollectedItem)]
 struct Line {
+    #[schema(value_type = schema::ItemId)]
     id: String,
     name: String,
     image_url: String,
@@ -61,9 +82,9 @@ impl From<CheckoutView> for Checkout {
             sale_id: code.sale.to_string(),
             buyer_id: buyer.as_str().to_owned(),
             state: match stage {
-                Stage::Open => "open",
-                Stage::Purchased => "purchased",
-                Stage::Closed => "closed",
+                Stage::Open => CheckoutState::Open,
+                Stage::Purchased => CheckoutState::Purchased,
+                Stage::Closed => CheckoutState::Closed,
             },
             pieces: items.iter().map(|line| line.quantity).sum(),
             items,
@@ -71,7 +92,61 @@ impl From<CheckoutView> for Checkout {
     }
 }
 
-/// `POST /v2/checkouts`
+/// Items for a buyer's checkout.
+#[derive(ToSchema)]
+#[schema(as = NewItems, example = json!({"buyer_id": "ann", "sale_id": "S-1", "items": [{"id": "17", "quantity": 2}, {"id": "4"}]}))]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it describes what `post` reads")]
+struct Wishes {
+    #[schema(value_type = schema::BuyerId)]
+    buyer_id: String,
+    /// Without it the sale that the schedule has opened is meant, else the only one that is open.
+    #[schema(value_type = schema::SaleId, required = false)]
+    sale_id: String,
+    /// Each item once.
+    #[schema(min_items = 1, max_items = 100)]
+    items: Vec<NewItem>,
+}
+
+/// One of them.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it describes what `post` reads")]
+struct NewItem {
+    #[schema(value_type = schema::ItemId)]
+    id: String,
+    #[schema(value_type = schema::Quantity, required = false)]
+    quantity: i32,
+}
+
+/// How many of an item.
+#[derive(ToSchema)]
+#[schema(as = NewQuantity, example = json!({"quantity": 2}))]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it describes what `put` reads")]
+struct HowMany {
+    #[schema(value_type = schema::Quantity)]
+    quantity: i32,
+}
+
+/// Collect items
+///
+/// Sets the quantities of these items in the buyer's open checkout, all of them or none, and opens a checkout if there is none.
+/// Nothing is reserved.
+#[utoipa::path(
+    post,
+    path = "/v2/checkouts",
+    operation_id = "collect",
+    tag = "checkouts",
+    params(("Idempotency-Key" = schema::IdempotencyKey, Header, description = "Keeps a repeat from happening again."),),
+    request_body = Wishes,
+    responses(
+        (status = 200, description = "The checkout that was open has them.", body = Checkout, headers(("Idempotent-Replayed" = String, description = "`true` where it is the first answer again."))),
+        (status = 201, description = "A new checkout has them.", body = Checkout,
+         headers(("Location" = String, description = "The checkout."), ("Idempotent-Replayed" = String, description = "`true` where it is the first answer again."))),
+        Collect,
+    ),
+)]
 pub(super) async fn post(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -113,7 +188,15 @@ pub(super) async fn post(
     })
 }
 
-/// `GET /v2/checkouts/{code}`
+/// One checkout
+#[utoipa::path(
+    get,
+    path = "/v2/checkouts/{code}",
+    operation_id = "checkout",
+    tag = "checkouts",
+    params(("code" = schema::Code, Path, description = "The checkout's code."),),
+    responses((status = 200, description = "The checkout as it is now.", body = Checkout), OfCode),
+)]
 pub(super) async fn one(
     State(api): State<Api>,
     code: Result<Path<String>, PathRejection>,
@@ -123,7 +206,24 @@ pub(super) async fn one(
     Ok(Json(found.ok_or(ApiError::CodeNotFound)?.into()))
 }
 
-/// `PUT /v2/checkouts/{code}/items/{item_id}`
+/// Set the quantity of an item
+#[utoipa::path(
+    put,
+    path = "/v2/checkouts/{code}/items/{item_id}",
+    operation_id = "put_item",
+    tag = "checkouts",
+    params(
+        ("code" = schema::Code, Path, description = "The checkout's code."),
+        ("item_id" = schema::ItemId, Path, description = "The item."),
+        ("Idempotency-Key" = Option<schema::IdempotencyKey>, Header, description = "Keeps a repeat from happening again."),
+    ),
+    request_body = HowMany,
+    responses(
+        (status = 200, description = "The item was in the checkout, and has this quantity now.", body = Checkout, headers(("Idempotent-Replayed" = String, description = "`true` where it is the first answer again."))),
+        (status = 201, description = "The item is new in the checkout.", body = Checkout, headers(("Idempotent-Replayed" = String, description = "`true` where it is the first answer again."))),
+        Change,
+    ),
+)]
 pub(super) async fn put(
     State(api): State<Api>,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -147,7 +247,24 @@ pub(super) async fn put(
     change(&api, ChangeCommand { claim, wish, key }).await
 }
 
-/// `DELETE /v2/checkouts/{code}/items/{item_id}`
+/// Take an item out
+///
+/// The same answer where it was not in the checkout.
+#[utoipa::path(
+    delete,
+    path = "/v2/checkouts/{code}/items/{item_id}",
+    operation_id = "remove_item",
+    tag = "checkouts",
+    params(
+        ("code" = schema::Code, Path, description = "The checkout's code."),
+        ("item_id" = schema::ItemId, Path, description = "The item."),
+        ("Idempotency-Key" = Option<schema::IdempotencyKey>, Header, description = "Keeps a repeat from happening again."),
+    ),
+    responses(
+        (status = 200, description = "The checkout without it.", body = Checkout, headers(("Idempotent-Replayed" = String, description = "`true` where it is the first answer again."))),
+        Remove,
+    ),
+)]
 pub(super) async fn delete(
     State(api): State<Api>,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -164,7 +281,26 @@ pub(super) async fn delete(
     change(&api, ChangeCommand { claim, wish: Wish::Remove(item), key }).await
 }
 
-/// `POST /v2/checkouts/{code}/purchase`
+/// Buy a checkout
+///
+/// Buys as many lines as are still there, in one transaction. The answers 200, 409 `items_already_sold` and 400
+/// `user_limit_exceeded` are stored, and hold the purchase: every repeat gets the same, also after the sale, and also
+/// with another key.
+#[utoipa::path(
+    post,
+    path = "/v2/checkouts/{code}/purchase",
+    operation_id = "buy",
+    tag = "checkouts",
+    params(
+        ("code" = schema::Code, Path, description = "The checkout's code."),
+        ("Idempotency-Key" = schema::IdempotencyKey, Header, description = "Keeps a repeat from happening again."),
+    ),
+    responses(
+        (status = 200, description = "At least one line was bought.", body = Purchase,
+         headers(("Content-Location" = String, description = "The purchase."), ("Idempotent-Replayed" = String, description = "`true` where it is the first answer again."))),
+        Buy,
+    ),
+)]
 pub(super) async fn purchase(
     State(api): State<Api>,
     code: Result<Path<String>, PathRejection>,

@@ -7,8 +7,10 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::super::paging::{limit_of, page_request};
+use super::super::openapi::schema;
+use super::super::paging::{PageBody, limit_of, page_request};
 use super::super::params::Params;
 use crate::application::ports::{
     After, CURSOR_MAC_BYTES, CursorMac, CursorSigner, PageRequest, Stretch,
@@ -33,10 +35,22 @@ pub(super) enum Part<K> {
 }
 
 /// What follows a cursor, as it is answered.
-#[derive(Serialize)]
-struct StretchBody<T> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct StretchBody<T> {
+    /// Perhaps fewer entries than `limit`, or none, although the list goes on.
     data: Vec<T>,
+    /// Where it goes on; null at its end.
+    #[schema(value_type = Option<schema::Cursor>)]
     next_cursor: Option<String>,
+}
+
+/// Part of a list: a page where `page` was given, else a stretch.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what one status may have for a body")]
+pub(super) enum ListBody<T> {
+    Stretch(StretchBody<T>),
+    Page(PageBody<T>),
 }
 
 impl Listing<'_> {

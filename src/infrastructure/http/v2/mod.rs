@@ -1,12 +1,12 @@
 //! Version 2 of the interface: JSON, problem details, one resource a file.
 
-mod buyers;
-mod checkouts;
+pub(super) mod buyers;
+pub(super) mod checkouts;
 mod etag;
 mod idempotency;
 mod listing;
-mod purchases;
-mod sales;
+pub(super) mod purchases;
+pub(super) mod sales;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};

@@ -6,8 +6,11 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::json::rfc3339;
+use super::super::openapi::problems::OfPurchase;
+use super::super::openapi::schema;
 use super::{Api, ApiError, Problem};
 use crate::application::browse::{PurchaseLookup, PurchaseView};
 use crate::application::catalogue::Item;
@@ -16,22 +19,29 @@ use crate::domain::ids::ItemNo;
 use crate::domain::purchase::Outcome;
 
 /// A purchase, with its items by number.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(in super::super) struct Purchase {
+    #[schema(value_type = schema::Code)]
     code: String,
+    #[schema(value_type = schema::SaleId)]
     sale_id: String,
+    #[schema(value_type = schema::BuyerId)]
     buyer_id: String,
+    #[schema(format = DateTime, example = "2027-01-31T15:00:01.5Z")]
     purchased_at: String,
     pieces_bought: i32,
     items: Vec<Line>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = PurchasedItem)]
 struct Line {
+    #[schema(value_type = schema::ItemId)]
     id: String,
     name: String,
     image_url: String,
     quantity: i32,
+    #[schema(value_type = schema::Outcome)]
     outcome: &'static str,
 }
 
@@ -66,6 +76,15 @@ impl Purchase {
     }
 }
 
+/// What became of a code
+#[utoipa::path(
+    get,
+    path = "/v2/purchases/{code}",
+    operation_id = "purchase_of_code",
+    tag = "purchases",
+    params(("code" = schema::Code, Path, description = "The checkout's code.")),
+    responses((status = 200, description = "The stored outcome, whatever it was.", body = Purchase), OfPurchase),
+)]
 pub(super) async fn one(
     State(api): State<Api>,
     code: Result<Path<String>, PathRejection>,

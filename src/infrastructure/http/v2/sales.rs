@@ -7,13 +7,16 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Datelike, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::json::rfc3339;
+use super::super::openapi::problems::{OfSale, Read};
+use super::super::openapi::schema;
 use super::super::paging::PageBody;
 use super::super::params::Params;
 use super::super::sales::named;
 use super::etag::validated;
-use super::listing::{Listing, Part, pair};
+use super::listing::{ListBody, Listing, Part, StretchBody, pair};
 use super::{Api, ApiError, Problem};
 use crate::application::browse::{ListedSale, SaleView};
 use crate::application::ports::{SaleFilter, SaleKey, StockedItem};
@@ -23,7 +26,7 @@ use crate::domain::sale::SaleState;
 /// The database's clock: it changes with each answer, so it is not in the body, which may stay as it is.
 const SERVER_TIME: HeaderName = HeaderName::from_static("server-time");
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Sale {
     #[serde(flatten)]
     listed: Listed,
@@ -31,38 +34,47 @@ struct Sale {
 }
 
 /// A sale without what it has sold.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListedSale)]
 struct Listed {
+    #[schema(value_type = schema::SaleId)]
     id: String,
     name: String,
+    #[schema(value_type = schema::SaleState)]
     state: &'static str,
+    #[schema(format = DateTime, example = "2027-01-31T15:00:00Z")]
     starts_at: String,
+    /// It is open before this moment.
+    #[schema(format = DateTime, example = "2027-01-31T16:00:00Z")]
     ends_at: String,
+    /// Most pieces a buyer may have.
     buyer_limit: i32,
     items: i32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Pieces {
     sold: i64,
     remaining: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Item {
+    #[schema(value_type = schema::ItemId)]
     id: String,
     name: String,
     image_url: String,
     pieces: ItemPieces,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ItemPieces {
     stock: i32,
     remaining: i32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ActiveSales)]
 struct Active {
     data: Vec<Sale>,
 }
@@ -102,7 +114,21 @@ impl From<StockedItem> for Item {
     }
 }
 
-/// `GET /v2/sales?state=&since=&cursor=&limit=`
+/// Sales, newest start first
+#[utoipa::path(
+    get,
+    path = "/v2/sales",
+    operation_id = "sales",
+    tag = "sales",
+    params(
+        ("state" = Option<schema::SaleState>, Query, description = "Only sales that are in this state now."),
+        ("since" = Option<String>, Query, format = DateTime, description = "Only sales that start at this moment or later."),
+        ("cursor" = Option<schema::Cursor>, Query, description = "Where the list goes on."),
+        ("limit" = Option<schema::Limit>, Query, description = "Most entries of one answer."),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an answer that the client has: 304 if it is still the same."),
+    ),
+    responses((status = 200, description = "A stretch of the list.", body = StretchBody<Listed>, headers(("ETag" = String, description = "Validator of this answer."))), (status = 304, description = "The client has it."), Read),
+)]
 pub(super) async fn all(
     State(api): State<Api>,
     OriginalUri(uri): OriginalUri,
@@ -140,6 +166,17 @@ pub(super) async fn all(
     Ok(validated(&headers, response).await)
 }
 
+/// Sales that are open
+///
+/// The one that the schedule has opened comes first.
+#[utoipa::path(
+    get,
+    path = "/v2/sales/active",
+    operation_id = "active_sales",
+    tag = "sales",
+    params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of an answer that the client has: 304 if it is still the same."),),
+    responses((status = 200, description = "All of them.", body = Active, headers(("ETag" = String, description = "Validator of this answer."))), (status = 304, description = "The client has it."), Read),
+)]
 pub(super) async fn active(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -154,6 +191,23 @@ pub(super) async fn active(
     })
 }
 
+/// One sale
+#[utoipa::path(
+    get,
+    path = "/v2/sales/{sale_id}",
+    operation_id = "sale",
+    tag = "sales",
+    params(
+        ("sale_id" = schema::SaleId, Path, description = "The sale."),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an answer that the client has: 304 if it is still the same."),
+    ),
+    responses(
+        (status = 200, description = "The sale as it is now.", body = Sale,
+         headers(("ETag" = String, description = "Validator of this answer."), ("Server-Time" = String, description = "The clock that decides, RFC 3339."))),
+        (status = 304, description = "The client has it."),
+        OfSale,
+    ),
+)]
 pub(super) async fn one(
     State(api): State<Api>,
     sale_id: Result<Path<String>, PathRejection>,
@@ -166,6 +220,24 @@ pub(super) async fn one(
     Ok(as_of(validated(&headers, body).await, now))
 }
 
+/// Items of a sale, by number
+///
+/// By cursor it takes the same time at any depth. With `page` it is a page, and tells the list's length.
+#[utoipa::path(
+    get,
+    path = "/v2/sales/{sale_id}/items",
+    operation_id = "items",
+    tag = "sales",
+    params(
+        ("sale_id" = schema::SaleId, Path, description = "The sale."),
+        ("available" = Option<bool>, Query, description = "Only items that are not sold out."),
+        ("page" = Option<schema::PageNumber>, Query, description = "Which page; not with `cursor`."),
+        ("cursor" = Option<schema::Cursor>, Query, description = "Where the list goes on."),
+        ("limit" = Option<schema::Limit>, Query, description = "Most entries of one answer."),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an answer that the client has: 304 if it is still the same."),
+    ),
+    responses((status = 200, description = "Part of the list.", body = ListBody<Item>, headers(("ETag" = String, description = "Validator of this answer."))), (status = 304, description = "The client has it."), OfSale),
+)]
 pub(super) async fn items(
     State(api): State<Api>,
     OriginalUri(uri): OriginalUri,

@@ -1,7 +1,7 @@
 # What people and CI type. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos mutants bench lint fmt clean-local
+.PHONY: help run test chaos schemathesis mutants bench lint fmt clean-local
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -14,6 +14,9 @@ test: ## every test, on servers of its own (ARGS="…" goes to cargo test)
 
 chaos: ## every part dies in the middle of a sale, on servers of its own (SEED=1 ROUNDS=20)
 	@bash scripts/chaos.sh
+
+schemathesis: ## requests made of the OpenAPI document, good and bad, against a live instance (SEED=1)
+	@bash scripts/schemathesis.sh
 
 mutants: ## takes each protection out and sees that its tests go red, in a copy (ARGS="epoch drain")
 	@bash scripts/mutants.sh $(ARGS)

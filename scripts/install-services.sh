@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make run` and `make test` need and this machine lacks, with its package manager.
 #
-#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy]     postgres and redis when nothing is named
+#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [python]     postgres and redis when nothing is named
 #
 # Programs only: no system service is started, now or at the next boot. What is here already, and new enough, is not touched.
 
@@ -17,7 +17,7 @@ missing=()
 
 give_up() {
   say "$@"
-  case ${missing[*]} in promtool | faketime | haproxy) exit 1 ;; esac # one can live without it
+  case ${missing[*]} in promtool | faketime | haproxy | python) exit 1 ;; esac # one can live without it
   cat >&2 <<'EOF_HELP'
 install: What helps: install PostgreSQL 15 or newer (its server programs) and Redis 7.0 or newer by hand;
 install: or let `make run` use servers that you have: export DATABASE_URL and REDIS_URL;
@@ -46,9 +46,10 @@ quietly() {
   return "$code"
 }
 
-is_here() { # postgres|redis|promtool|faketime|haproxy
+is_here() { # postgres|redis|promtool|faketime|haproxy|python
   case $1 in
     promtool) command -v promtool >/dev/null ;;
+    python) python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ;;
     haproxy) command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] ;;
     faketime) compgen -G '/usr/lib*/*/faketime/libfaketime.so.1' >/dev/null || compgen -G '/usr/lib*/faketime/libfaketime.so.1' >/dev/null ;;
     *) scripts/services.sh check "$1" 2>/dev/null ;;
@@ -92,6 +93,7 @@ with_apt() {
       promtool) packages+=(prometheus) units+=(prometheus) ;;
       faketime) packages+=(libfaketime) ;;
       haproxy) packages+=(haproxy) units+=(haproxy) ;;
+      python) packages+=(python3 python3-venv) ;;
     esac
   done
   forbid_starts
@@ -115,6 +117,7 @@ with_dnf() {
       promtool) quietly as_root dnf install -y golang-github-prometheus ;;
       faketime) quietly as_root dnf install -y libfaketime ;;
       haproxy) quietly as_root dnf install -y haproxy ;;
+      python) quietly as_root dnf install -y python3 ;;
     esac || return 1
   done
 }
@@ -128,6 +131,7 @@ with_apk() {
       promtool) packages+=(prometheus) ;;
       faketime) packages+=(libfaketime) ;;
       haproxy) packages+=(haproxy) ;;
+      python) packages+=(python3) ;;
     esac
   done
   quietly as_root apk add "${packages[@]}"
@@ -142,6 +146,7 @@ with_brew() {
       promtool) packages+=(prometheus) ;;
       faketime) packages+=(libfaketime) ;;
       haproxy) packages+=(haproxy) ;;
+      python) packages+=(python) ;;
     esac
   done
   quietly brew install "${packages[@]}"
@@ -152,9 +157,9 @@ with_brew() {
 [ $# -gt 0 ] || set -- postgres redis
 for what in "$@"; do
   case $what in
-    postgres | redis | promtool | faketime | haproxy) is_here "$what" || missing+=("$what") ;;
+    postgres | redis | promtool | faketime | haproxy | python) is_here "$what" || missing+=("$what") ;;
     *)
-      say "knows postgres, redis, promtool, faketime and haproxy, not $what"
+      say "knows postgres, redis, promtool, faketime, haproxy and python, not $what"
       exit 2
       ;;
   esac

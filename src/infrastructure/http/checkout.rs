@@ -46,7 +46,11 @@ struct CheckoutBody {
         ("quantity" = Option<schema::Quantity>, Query, description = "Pieces; 1 if not said."),
         ("sale_id" = Option<schema::SaleId>, Query, description = "The sale."),
     ),
-    responses((status = 200, description = "The item is in the checkout.", body = CheckoutBody), V1Checkout),
+    responses((status = 200, description = "The item is in the checkout.", body = CheckoutBody,
+         links(
+             ("purchase" = (operation_id = "v1_purchase", parameters(("code" = "$response.body#/code")))),
+             ("outcome" = (operation_id = "v1_purchase_of_code", parameters(("code" = "$response.body#/code")))),
+         )), V1Checkout),
 )]
 pub(super) async fn post(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
     collect(&api, query.as_deref()).await

@@ -36,16 +36,6 @@ struct PurchaseBody {
     code: Option<&'static str>,
 }
 
-/// Nothing was bought, or nothing was tried.
-#[derive(ToSchema)]
-#[schema(as = PurchaseBodyOrError)]
-#[expect(dead_code, reason = "it describes what one status may have for a body")]
-#[serde(untagged)]
-enum Refused {
-    Purchase(PurchaseBody),
-    Error(Body<'static>),
-}
-
 /// Buy what a code stands for
 ///
 /// Buys as many lines as are still there, in one transaction. The answers 200, 409 `items_already_sold` and 400
@@ -60,8 +50,8 @@ enum Refused {
         V1Purchase,
         (status = 200, description = "At least one line was bought.", body = PurchaseBody,
          headers(("Idempotent-Replayed" = String, description = "`true` where it is the first answer again."))),
-        (status = 400, description = "- [`validation_failed`](/problems/validation_failed)\n- [`user_limit_exceeded`](/problems/user_limit_exceeded): stored", body = Refused),
-        (status = 409, description = "- [`items_already_sold`](/problems/items_already_sold): stored\n- [`purchase_in_progress`](/problems/purchase_in_progress)\n- [`sale_not_started`](/problems/sale_not_started)\n- [`checkout_empty`](/problems/checkout_empty)", body = Refused),
+        (status = 400, description = "- [`validation_failed`](/problems/validation_failed)\n- [`user_limit_exceeded`](/problems/user_limit_exceeded): stored, with all that 200 has beside", body = Body),
+        (status = 409, description = "- [`items_already_sold`](/problems/items_already_sold): stored, with all that 200 has beside\n- [`purchase_in_progress`](/problems/purchase_in_progress)\n- [`sale_not_started`](/problems/sale_not_started)\n- [`checkout_empty`](/problems/checkout_empty)", body = Body),
     ),
 )]
 

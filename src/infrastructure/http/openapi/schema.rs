@@ -38,9 +38,9 @@ pub(in super::super) struct Code(String);
 #[expect(dead_code, reason = "it describes a value")]
 pub(in super::super) struct IdempotencyKey(String);
 
-/// Pieces of one item. The sale's own limit may be lower.
+/// Pieces of one item. A sale's own limit may be lower.
 #[derive(ToSchema)]
-#[schema(minimum = 1, default = 1, examples(2))]
+#[schema(minimum = 1, maximum = 1_000, default = 1, examples(2))]
 #[expect(dead_code, reason = "it describes a value")]
 pub(in super::super) struct Quantity(i32);
 
@@ -48,7 +48,7 @@ pub(in super::super) struct Quantity(i32);
 #[derive(ToSchema)]
 #[schema(minimum = 1, maximum = 4_294_967_295_i64, default = 1)]
 #[expect(dead_code, reason = "it describes a value")]
-pub(in super::super) struct PageNumber(u32);
+pub(in super::super) struct PageNumber(i64);
 
 /// Most entries of one answer.
 #[derive(ToSchema)]

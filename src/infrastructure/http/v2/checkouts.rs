@@ -141,8 +141,20 @@ struct HowMany {
     params(("Idempotency-Key" = schema::IdempotencyKey, Header, description = "Keeps a repeat from happening again."),),
     request_body = Wishes,
     responses(
-        (status = 200, description = "The checkout that was open has them.", body = Checkout, headers(("Idempotent-Replayed" = String, description = "`true` where it is the first answer again."))),
-        (status = 201, description = "A new checkout has them.", body = Checkout,
+        (status = 200, description = "The checkout that was open has them.", body = Checkout, links(
+             ("checkout" = (operation_id = "checkout", parameters(("code" = "$response.body#/code")))),
+             ("put item" = (operation_id = "put_item", parameters(("code" = "$response.body#/code"), ("item_id" = "$response.body#/items/0/id")))),
+             ("remove item" = (operation_id = "remove_item", parameters(("code" = "$response.body#/code"), ("item_id" = "$response.body#/items/0/id")))),
+             ("buy" = (operation_id = "buy", parameters(("code" = "$response.body#/code")))),
+             ("purchase" = (operation_id = "purchase_of_code", parameters(("code" = "$response.body#/code")))),
+         ), headers(("Idempotent-Replayed" = String, description = "`true` where it is the first answer again."))),
+        (status = 201, description = "A new checkout has them.", body = Checkout, links(
+             ("checkout" = (operation_id = "checkout", parameters(("code" = "$response.body#/code")))),
+             ("put item" = (operation_id = "put_item", parameters(("code" = "$response.body#/code"), ("item_id" = "$response.body#/items/0/id")))),
+             ("remove item" = (operation_id = "remove_item", parameters(("code" = "$response.body#/code"), ("item_id" = "$response.body#/items/0/id")))),
+             ("buy" = (operation_id = "buy", parameters(("code" = "$response.body#/code")))),
+             ("purchase" = (operation_id = "purchase_of_code", parameters(("code" = "$response.body#/code")))),
+         ),
          headers(("Location" = String, description = "The checkout."), ("Idempotent-Replayed" = String, description = "`true` where it is the first answer again."))),
         Collect,
     ),
@@ -297,6 +309,7 @@ pub(super) async fn delete(
     ),
     responses(
         (status = 200, description = "At least one line was bought.", body = Purchase,
+         links(("purchase" = (operation_id = "purchase_of_code", parameters(("code" = "$response.body#/code"))))),
          headers(("Content-Location" = String, description = "The purchase."), ("Idempotent-Replayed" = String, description = "`true` where it is the first answer again."))),
         Buy,
     ),

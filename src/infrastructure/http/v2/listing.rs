@@ -40,7 +40,7 @@ pub(super) struct StretchBody<T> {
     /// Perhaps fewer entries than `limit`, or none, although the list goes on.
     data: Vec<T>,
     /// Where it goes on; null at its end.
-    #[schema(value_type = Option<schema::Cursor>)]
+    #[schema(value_type = Option<schema::Cursor>, required = true)]
     next_cursor: Option<String>,
 }
 

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# `make schemathesis`: thousands of requests made of the service's own OpenAPI document, good ones and bad ones, and every
+# answer held against it. SEED is the seed (1). tests/schemathesis.toml says what is checked.
+#
+# On servers of its own and a live instance, below one temporary folder, gone at the end. schemathesis itself is installed
+# from the Python package index into a folder below the user's cache; the system's Python is not touched.
+
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+readonly name=schemathesis stop_seconds=30
+readonly version=4.32.5 ready_seconds=60
+# shellcheck source=scripts/own-servers.sh
+. scripts/own-servers.sh
+
+tool=${XDG_CACHE_HOME:-$HOME/.cache}/flash-sale-schemathesis-$version
+install_tool() {
+  [ ! -x "$tool/bin/schemathesis" ] || return 0
+  scripts/install-services.sh python || die "there is no Python 3.10 or newer with venv to run schemathesis with"
+  obey
+  rm -rf "$tool" "$tool.new"
+  mkdir -p "$(dirname "$tool")"
+  say "installing schemathesis $version below $(dirname "$tool")"
+  run python3 -m venv "$tool" || die "python3 cannot make an environment"
+  run "$tool/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version" || {
+    rm -rf "$tool"
+    die "schemathesis $version cannot be installed"
+  }
+}
+
+make_folder
+install_servers
+install_tool
+run cargo build --locked --message-format=json-render-diagnostics >"$folder/cargo" || die "the build failed"
+program=$(sed -n 's/.*"name":"flash-sale".*"executable":"\([^"]*\)".*/\1/p' "$folder/cargo" | tail -n 1)
+[ -x "$program" ] || die "cargo did not say where it put the program"
+
+start_servers
+export DATABASE_URL REDIS_URL
+export FLASH_SALE_ENV=development FLASH_SALE__SCHEDULE__ENABLED=false FLASH_SALE__LOG__FORMAT=json
+export FLASH_SALE__HTTP__PORT=0 FLASH_SALE__MONITORING__PORT=0 FLASH_SALE__SHUTDOWN__GRACE=0s
+
+# The service is the child that ends with this script; schemathesis is waited for beside it.
+set -m
+"$program" serve >"$folder/log" 2>&1 &
+child=$!
+set +m
+address() { sed -n 's/.*"server":"http","address":"\([^"]*\)".*/\1/p' "$folder/log"; }
+end=$((SECONDS + ready_seconds))
+until grep -q '"message":"ready"' "$folder/log"; do
+  obey
+  kill -0 "$child" 2>/dev/null && [ "$SECONDS" -lt "$end" ] || {
+    cat "$folder/log" >&2
+    die "the service did not start"
+  }
+  sleep 0.1
+done
+url=http://$(address)
+
+# What the document's examples name: the first sale of an empty database, and its items. A stock that outlasts the run.
+sale=$("$program" sale create --items 100 --stock 1000000 --buyer-limit 1000 --output json 2>/dev/null |
+  sed -n 's/.*"sale_id":"\([^"]*\)".*/\1/p')
+[ "$sale" = S-1 ] || die "the sale of the examples is not there"
+checkout=$(curl --silent --fail --request POST "$url/v1/checkout?user_id=dictionary&item_id=1&sale_id=$sale") ||
+  die "the service does not collect"
+FLASH_SALE_CODE=$(sed -n 's/.*"code":"\([^"]*\)".*/\1/p' <<<"$checkout")
+export FLASH_SALE_CODE
+
+code=0
+"$tool/bin/schemathesis" --config-file tests/schemathesis.toml run --no-color --checks all --seed "${SEED:-1}" \
+  --generation-database :memory: "$url/openapi.json" || code=$?
+obey
+if grep -E '"level":"ERROR"|panicked' "$folder/log" >&2; then
+  die "the service reports errors"
+fi
+"$program" verify --output json >/dev/null || die "a promise is broken"
+[ "$code" = 0 ] || die "the service is not what its document says"

@@ -23,6 +23,7 @@ use crate::application::refusals::Refusals;
 use crate::config::Config;
 use crate::infrastructure::cache::InvalidRedis;
 use crate::infrastructure::circuit::CircuitMetrics;
+use crate::infrastructure::http::InvalidTls;
 use crate::infrastructure::monitoring::{InvalidLog, Readiness, init_logging};
 use crate::infrastructure::persistence::{
     ConnectError, Database, DatabaseMetrics, Planning, SchemaError, check_schema, migrate,
@@ -59,6 +60,8 @@ pub(crate) enum AppError {
     Keys(#[from] TagClash),
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    #[error("http.tls: {0}")]
+    Tls(#[from] InvalidTls),
     #[error("cannot listen on {0}: {1}")]
     Listen(String, #[source] io::Error),
     #[error("cannot listen for signals: {0}")]

@@ -16,7 +16,7 @@ use super::{App, AppError, Instance};
 use crate::config::Config;
 use crate::infrastructure::cache::RedisHealth;
 use crate::infrastructure::http::{
-    Front, HttpMetrics, Observer, RequestLimits, Server, ServerLimits, announcement,
+    Front, HttpMetrics, Observer, RequestLimits, Server, ServerLimits, Tls, announcement, cors,
 };
 use crate::infrastructure::monitoring::{
     HealthReport, Monitoring, TaskCount, exposition, health_endpoint,
@@ -40,7 +40,7 @@ pub(super) async fn listen(
         config.log.all_requests,
         instance.name.clone(),
         move || readiness.is_draining(),
-        announcement(&config.http.v1),
+        (announcement(&config.http.v1), config.http.tls.is_some()),
     );
     let requests = RequestLimits {
         max_head_bytes: config.http.max_head_bytes,
@@ -48,25 +48,39 @@ pub(super) async fn listen(
         body_timeout: config.http.body_read_timeout,
     };
     let extra = on_http_port(config.monitoring.on_http_port, &monitoring);
-    let front = Front::new(parts.api.clone(), observer, requests, extra);
+    let front = Front::new(parts.api.clone(), observer, requests, (cors(&config.http.cors), extra));
     let limits = ServerLimits {
         connections: config.http.max_connections,
         header_read_timeout: config.http.header_read_timeout,
         head_bytes: config.http.max_head_bytes,
+        streams: config.http.max_streams,
         write_timeout: config.http.write_timeout,
         close_timeout: config.http.request_timeout + CLOSE_MARGIN,
     };
     let address = (config.http.host.as_str(), config.http.port);
-    let server = bind("http", address, limits).await?;
+    let tls = config.http.tls.as_ref().map(Tls::load).transpose()?;
+    if let (Some(tls), Some(config)) = (&tls, &config.http.tls) {
+        reload(tls, config.reload_interval, app);
+    }
+    let server = bind("http", address, limits, tls).await?;
     let (_, stop) = app.servers.scope();
     app.servers.run(server.serve(move |request| front.clone().answer(request), stop));
     let address = (config.monitoring.host.as_str(), config.monitoring.port);
-    let server = bind("monitoring", address, limits).await?;
+    let server = bind("monitoring", address, limits, None).await?;
     let router = monitoring.router();
     let (_, stop) = app.monitoring.scope();
     let answer = move |request: Request<Incoming>| router.clone().oneshot(request.map(Body::new));
     app.monitoring.run(server.serve(answer, stop));
     Ok(())
+}
+
+/// Reads the certificate again and again.
+fn reload(tls: &Tls, interval: Duration, app: &App) {
+    let tls = tls.clone();
+    app.chores.every("read the certificate", interval, move || {
+        let tls = tls.clone();
+        async move { tls.reload() }
+    });
 }
 
 fn monitoring(
@@ -107,7 +121,8 @@ async fn bind(
     name: &str,
     (host, port): (&str, u16),
     limits: ServerLimits,
+    tls: Option<Tls>,
 ) -> Result<Server, AppError> {
-    let bound = Server::bind(name, (host, port), limits).await;
+    let bound = Server::bind(name, (host, port), limits, tls).await;
     bound.map_err(|error| AppError::Listen(format!("{host}:{port}"), error))
 }

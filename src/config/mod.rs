@@ -7,7 +7,6 @@ mod http;
 mod layers;
 mod reader;
 mod sections;
-#[cfg(test)]
 mod tests;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! What a configuration may say, and what it is told that it may not.
 
+#![cfg(test)]
+
 use super::*;
 
 fn load(environment: &[(&str, &str)]) -> Result<Config, InvalidConfig> {

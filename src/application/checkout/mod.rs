@@ -7,7 +7,6 @@
 //! of the limit on; a refusal far below it, of many pieces at once, is PostgreSQL's each time.
 
 mod confirmed;
-#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Checkout on fakes, and on ports that fail.
 
+#![cfg(test)]
+
 use std::time::Duration;
 
 use super::*;

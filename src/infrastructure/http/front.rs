@@ -13,6 +13,7 @@ use axum::http::{Method, Request, StatusCode, header};
 use axum::response::Response;
 use hyper::body::Incoming;
 use tower::ServiceExt;
+use tower_http::cors::CorsLayer;
 
 use super::limits::RequestLimits;
 use super::observe::Observer;
@@ -30,6 +31,8 @@ struct Shared {
     router: Router,
     observer: Observer,
     limits: RequestLimits,
+    /// Whether requests of other origins' pages get more than an answer.
+    has_cors: bool,
 }
 
 /// Requests that need no router.
@@ -51,9 +54,15 @@ impl Straight {
 
 impl Front {
     /// `extra` is served beside the routes of the API.
-    pub(crate) fn new(api: Api, observer: Observer, limits: RequestLimits, extra: Router) -> Self {
-        let router = api.clone().router(observer.clone(), limits, extra);
-        Self { shared: Arc::new(Shared { api, router, observer, limits }) }
+    pub(crate) fn new(
+        api: Api,
+        observer: Observer,
+        limits: RequestLimits,
+        (cors, extra): (Option<CorsLayer>, Router),
+    ) -> Self {
+        let has_cors = cors.is_some();
+        let router = api.clone().router(observer.clone(), limits, (cors, extra));
+        Self { shared: Arc::new(Shared { api, router, observer, limits, has_cors }) }
     }
 
     /// Answers one request.
@@ -93,6 +102,7 @@ impl Shared {
         };
         let is_plain = request.method() == Method::POST
             && request.body().is_end_stream()
+            && !(self.has_cors && request.headers().contains_key(header::ORIGIN))
             && self.limits.head(request).is_ok();
         is_plain.then_some(straight)
     }

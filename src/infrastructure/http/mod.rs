@@ -3,12 +3,14 @@
 //! - one file an endpoint: [`checkout`], [`purchase`], [`sales`], [`purchases`], [`users`], which are version 1; [`v2`] has its own.
 //! - [`version`]: which of them a request is for. [`problem`]: errors as version 2 tells them. [`sunset`]: how a version's end
 //!   is announced.
-//! - on the way in: [`server`] (connections), [`front`] (the straight line and the router), [`observe`] (request ids, metrics, log), [`limits`] (its bounds), [`params`] (the
+//! - on the way in: [`server`] (connections; [`http2`], [`tls`]), [`front`] (the straight line and the router), [`observe`] (request ids, metrics, log), [`limits`] (its bounds), [`cors`] and [`protection`] (browsers), [`params`] (the
 //!   query, parsed strictly), [`json_body`] (bodies).
 
 mod checkout;
+mod cors;
 mod error;
 mod front;
+mod http2;
 mod json;
 mod json_body;
 mod limits;
@@ -19,11 +21,13 @@ mod openapi;
 mod paging;
 mod params;
 mod problem;
+mod protection;
 mod purchase;
 mod purchases;
 mod sales;
 mod server;
 mod sunset;
+mod tls;
 mod unstopped;
 mod users;
 mod v2;
@@ -33,10 +37,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tokio_util::task::TaskTracker;
+use tower::util::option_layer;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::cors::CorsLayer;
 
 use crate::application::browse::Browse;
 use crate::application::checkout::Checkout;
@@ -50,6 +60,7 @@ use version::Version;
 
 #[cfg(feature = "bench")]
 pub(crate) use checkout::response as checkout_response;
+pub(crate) use cors::cors;
 pub(crate) use front::Front;
 pub(crate) use limits::RequestLimits;
 pub(crate) use metrics::HttpMetrics;
@@ -59,6 +70,17 @@ pub(crate) use openapi::document as openapi_document;
 pub(crate) use purchase::respond as purchase_response;
 pub(crate) use server::{Server, ServerLimits};
 pub(crate) use sunset::announcement;
+pub(crate) use tls::{InvalidTls, Tls};
+
+/// Answers that are shorter are sent as they are: packing them saves no packet.
+const COMPRESSED_ABOVE: u64 = 1_024;
+
+/// Packs long answers, lists mostly, for clients that say they can unpack them. Fast rather than small: the time is a buyer's.
+fn compression() -> CompressionLayer<impl Predicate> {
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(COMPRESSED_ABOVE).and(NotForContentType::IMAGES))
+}
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -75,7 +97,12 @@ pub(crate) struct Api {
 
 impl Api {
     /// Everything that is served to buyers. `extra` is served beside it.
-    fn router(self, observer: Observer, limits: RequestLimits, extra: Router) -> Router {
+    fn router(
+        self,
+        observer: Observer,
+        limits: RequestLimits,
+        (cors, extra): (Option<CorsLayer>, Router),
+    ) -> Router {
         let v1 = Router::new()
             .route("/checkout", post(checkout::post))
             .route("/purchase", post(purchase::post))
@@ -89,17 +116,20 @@ impl Api {
             .merge(v1)
             .nest("/v2", v2::router())
             .with_state(self)
-            .route(problem::PAGES, get(problem::all))
-            .route("/problems/{code}", get(problem::one))
+            .merge(problem::router())
             .merge(openapi::router())
             .merge(extra)
             .fallback(async |request: Request| {
                 ApiError::RouteNotFound.in_version(Version::of(&request))
             })
             .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+            // What comes is within our own bounds by then.
+            .layer(DefaultBodyLimit::disable())
             .layer(from_fn(version::existing))
             .layer(from_fn_with_state(limits, limits::bounded_body))
             .layer(from_fn_with_state(limits, limits::bounded_head))
+            .layer(compression())
+            .layer(option_layer(cors))
             .layer(from_fn_with_state(observer, observe::observe))
     }
 

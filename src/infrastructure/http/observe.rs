@@ -12,6 +12,7 @@ use axum::response::Response;
 use super::error::Cause;
 use super::log_budget::{Line, LogBudget};
 use super::metrics::{HttpMetrics, route_of};
+use super::protection::protect;
 use super::version::{API_VERSION, Asked, SaidBy, VARIES_BY, Version};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,6 +35,8 @@ struct Shared {
     is_draining: Box<dyn Fn() -> bool + Send + Sync>,
     /// What every answer of version 1 tells of its end; nothing as long as none is planned.
     end_of_version_1: Vec<(HeaderName, HeaderValue)>,
+    /// Whether connections are.
+    is_encrypted: bool,
 }
 
 impl Observer {
@@ -43,7 +46,7 @@ impl Observer {
         log_all: bool,
         id_prefix: String,
         is_draining: impl Fn() -> bool + Send + Sync + 'static,
-        end_of_version_1: Vec<(HeaderName, HeaderValue)>,
+        (end_of_version_1, is_encrypted): (Vec<(HeaderName, HeaderValue)>, bool),
     ) -> Self {
         let shared = Shared {
             metrics,
@@ -53,6 +56,7 @@ impl Observer {
             next_id: AtomicU64::new(1),
             is_draining: Box::new(is_draining),
             end_of_version_1,
+            is_encrypted,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -121,6 +125,7 @@ impl Observer {
             tracing::info!(request_id, %method, route, status, elapsed_ms, "request");
         }
         let headers = response.headers_mut();
+        protect(headers, shared.is_encrypted);
         headers.insert(REQUEST_ID, id);
         headers.insert(API_VERSION, asked.version.header());
         if asked.version == Version::One && asked.said_by != SaidBy::Nothing {

@@ -3,15 +3,18 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use axum::Json;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
+use super::protection;
 use super::v2::Purchase;
 
 /// `application/problem+json`
@@ -306,8 +309,14 @@ fn pages() -> impl Iterator<Item = &'static Page> {
     ALL.iter().chain([&INTERNAL])
 }
 
+/// Serves the pages.
+pub(super) fn router() -> Router {
+    let pages = Router::new().route(PAGES, get(all)).route("/problems/{code}", get(one));
+    pages.layer(map_response(protection::page))
+}
+
 /// `GET /problems/`: all of them.
-pub(super) async fn all() -> Html<String> {
+async fn all() -> Html<String> {
     let mut list = String::new();
     for page in pages() {
         let _ = write!(list, "<li><a href=\"{PAGES}{0}\">{0}</a>", page.code);
@@ -316,9 +325,7 @@ pub(super) async fn all() -> Html<String> {
 }
 
 /// `GET /problems/{code}`: one of them.
-pub(super) async fn one(
-    code: Result<Path<String>, PathRejection>,
-) -> Result<Html<String>, ApiError> {
+async fn one(code: Result<Path<String>, PathRejection>) -> Result<Html<String>, ApiError> {
     let code = code.map_err(|_| ApiError::RouteNotFound)?;
     let found = pages().find(|page| page.code == *code).ok_or(ApiError::RouteNotFound)?;
     let Page { code, status, means, remedy } = found;

@@ -34,6 +34,8 @@ impl Client {
     pub(crate) fn new(address: SocketAddr) -> Self {
         let http = reqwest::Client::builder()
             .no_proxy()
+            .no_gzip()
+            .no_zstd()
             .timeout(ANSWER_TIMEOUT)
             // Sooner than the service closes an idle connection, so that no request meets a closing one.
             .pool_idle_timeout(Duration::from_secs(3))

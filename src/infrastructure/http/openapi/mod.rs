@@ -10,12 +10,13 @@ use std::sync::LazyLock;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{checkout, purchase, purchases, sales, users, v2};
+use super::{checkout, protection, purchase, purchases, sales, users, v2};
 
 /// Where the document is.
 pub(super) const DOCUMENT: &str = "/openapi.json";
@@ -76,7 +77,9 @@ pub(crate) fn document() -> String {
 pub(super) fn router() -> Router {
     // The validator would be somebody else's service.
     let config = Config::new([DOCUMENT]).validator_url("none").try_it_out_enabled(true);
-    Router::new().route(DOCUMENT, get(json)).merge(SwaggerUi::new(PAGE).config(config))
+    let pages = Router::from(SwaggerUi::new(PAGE).config(config));
+    let pages = pages.layer(map_response(protection::page));
+    Router::new().route(DOCUMENT, get(json)).merge(pages)
 }
 
 async fn json() -> Response {

@@ -1,6 +1,7 @@
 //! Which errors an operation may answer, by their codes; what each means is told where its page is.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use axum::http::StatusCode;
 use utoipa::openapi::{
@@ -81,7 +82,7 @@ fn responses(version: Version, codes: &[&'static str]) -> BTreeMap<String, RefOr
             continue;
         };
         let text = told.entry(status).or_default();
-        text.push_str(&format!("- [`{code}`]({PAGES}{code}): {means}\n"));
+        let _ = writeln!(text, "- [`{code}`]({PAGES}{code}): {means}");
     }
     let response =
         |(status, text)| (StatusCode::as_str(&status).to_owned(), one(version, status, text));

@@ -18,7 +18,8 @@ pub(super) async fn validated(asked: &HeaderMap, response: Response) -> Response
     let Ok(bytes) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let tag = format!("\"{}\"", BASE64.encode(&Sha256::digest(&bytes)[..SHOWN]));
+    // Weak, because the same answer may be packed or not.
+    let tag = format!("W/\"{}\"", BASE64.encode(&Sha256::digest(&bytes)[..SHOWN]));
     let is_known = has(asked, &tag);
     if let Ok(tag) = HeaderValue::try_from(tag) {
         parts.headers.insert(header::ETAG, tag);
@@ -34,12 +35,13 @@ pub(super) async fn validated(asked: &HeaderMap, response: Response) -> Response
     Response::from_parts(parts, Body::from(bytes))
 }
 
-/// Whether `If-None-Match` names it, or anything at all.
-fn has(asked: &HeaderMap, tag: &str) -> bool {
+/// Whether `If-None-Match` names it, or anything at all: weak comparison (RFC 9110, section 13.1.2).
+fn has<'t>(asked: &'t HeaderMap, tag: &'t str) -> bool {
     let named = asked.get_all(header::IF_NONE_MATCH).iter();
     named.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|known| {
         let known = known.trim();
-        known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag
+        let opaque = |tag: &'t str| tag.strip_prefix("W/").unwrap_or(tag);
+        known == "*" || opaque(known) == opaque(tag)
     })
 }
 

@@ -1,0 +1,192 @@
+//! What browsers are told: who may read answers, and how pages are protected. And lists that are packed.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::harness::{Answer, World};
+
+async fn of_origin(world: &World, method: Method, path: &str, origin: &str) -> Answer {
+    let headers = [
+        ("origin", origin),
+        ("access-control-request-method", "PUT"),
+        ("access-control-request-headers", "idempotency-key"),
+    ];
+    let sent = if method == Method::OPTIONS { &headers[..] } else { &headers[..1] };
+    world.at(0).send(method, path, sent).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_the_named_origins_may_read_answers_and_no_others() {
+    let shops = "https://shop.example, http://localhost:3000";
+    let world = World::plan(1)
+        .set("http.cors.origins", shops)
+        .set("http.cors.max_age", "10m")
+        .start()
+        .await;
+    let sale = world.create_sale("--items 9").await;
+    let line = "/v2/checkouts/CHK-1/items/1";
+
+    for origin in ["https://shop.example", "http://localhost:3000"] {
+        let preflight = of_origin(&world, Method::OPTIONS, line, origin).await.is(200);
+        assert_eq!(preflight.header("access-control-allow-origin"), Some(origin));
+        assert_eq!(preflight.header("access-control-max-age"), Some("600"));
+        for (header, expected) in [("allow-methods", "PUT"), ("allow-headers", "idempotency-key")] {
+            let told = preflight.header(&format!("access-control-{header}")).unwrap();
+            assert!(told.contains(expected), "{told}");
+        }
+        // Also where a request goes by the straight line to its handler, and where it is refused.
+        let checkout = format!("/checkout?user_id=ann&item_id=1&sale_id={sale}");
+        for (method, path, status) in [
+            (Method::GET, "/v2/sales/active", 200),
+            (Method::POST, &checkout, 200),
+            (Method::GET, line, 405),
+            (Method::GET, "/nope", 404),
+            (Method::GET, "/v9/sales", 400),
+        ] {
+            let answer = of_origin(&world, method, path, origin).await.is(status);
+            assert_eq!(answer.header("access-control-allow-origin"), Some(origin), "{path}");
+            let readable = answer.header("access-control-expose-headers").unwrap();
+            assert!(
+                readable.contains("idempotent-replayed") && readable.contains("etag"),
+                "{path}"
+            );
+            assert!(answer.header("vary").unwrap().contains("origin"), "{path}");
+        }
+    }
+    for origin in ["https://shop.example.evil", "https://evil", "null", "http://shop.example"] {
+        let answer = of_origin(&world, Method::GET, "/v2/sales/active", origin).await.is(200);
+        assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
+        let preflight = of_origin(&world, Method::OPTIONS, line, origin).await;
+        assert_eq!(preflight.header("access-control-allow-origin"), None, "{origin}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_word_no_other_origin_may_read_and_with_a_star_all_may() {
+    let closed = World::of(1).await;
+    let open = World::plan(1).set("http.cors.origins", "*").start().await;
+
+    for (world, expected) in [(&closed, None), (&open, Some("*"))] {
+        let answer = of_origin(world, Method::GET, "/v2/sales", "https://anybody.example").await;
+        assert_eq!(answer.is(200).header("access-control-allow-origin"), expected);
+    }
+    of_origin(&closed, Method::OPTIONS, "/v2/sales", "https://anybody.example").await.is(405);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_is_none_stops_the_start() {
+    for origins in
+        ["shop.example", "https://shop.example/path", "https://a, *", "https://SHOP.example"]
+    {
+        let program = crate::harness::Program::new().set("http.cors.origins", origins);
+        let ended = program.run(&["sale", "list"]).await;
+        assert_eq!(ended.code, Some(2), "{origins}");
+        assert!(ended.stderr.contains("http.cors.origins"), "{origins}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_protected_and_what_belongs_to_a_buyer_is_kept_nowhere() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 9").await;
+    let code = world.at(0).collects(&sale, "ann", "1").await;
+    let checkout = format!("/checkout?user_id=ann&item_id=1&sale_id={sale}");
+    let of_data = "default-src 'none'; frame-ancestors 'none'";
+
+    for (method, path, cached) in [
+        (Method::POST, checkout.as_str(), "no-store"),
+        (Method::POST, "/purchase?code=nonsense", "no-store"),
+        (Method::GET, &format!("/v2/checkouts/{code}"), "no-store"),
+        (Method::GET, "/v2/buyers/ann/purchases", "no-store"),
+        (Method::GET, "/users/ann/purchases", "no-store"),
+        (Method::GET, "/sales/active", "no-store"),
+        (Method::GET, "/v2/sales", "no-cache"),
+        (Method::GET, "/nope", "no-store"),
+        (Method::GET, "/v9/x", "no-store"),
+        (Method::GET, "/health", "no-store"),
+    ] {
+        let answer = world.at(0).send(method, path, &[]).await;
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(answer.header("content-security-policy"), Some(of_data), "{path}");
+        assert_eq!(answer.header("cache-control"), Some(cached), "{path}");
+        assert_eq!(answer.header("strict-transport-security"), None, "{path}");
+    }
+    for path in ["/docs/", "/docs/swagger-ui.css", "/problems/", "/problems/sale_ended"] {
+        let page = world.at(0).get(path).await.is(200);
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(
+            policy.contains("script-src 'self'") && !policy.contains("http"),
+            "{path}: {policy}"
+        );
+        assert_eq!(page.header("referrer-policy"), Some("no-referrer"), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documentation_needs_nothing_from_elsewhere() {
+    let world = World::of(1).await;
+    let page = world.at(0).get("/docs/").await.is(200);
+    let moved = world.at(0).get("/docs").await;
+    assert!(moved.body == page.body || moved.header("location") == Some("/docs/"));
+
+    let mut parts = Vec::new();
+    for attribute in ["src=\"", "href=\""] {
+        parts.extend(
+            page.body
+                .split(attribute)
+                .skip(1)
+                .map(|rest| rest.split('"').next().unwrap().to_owned()),
+        );
+    }
+    assert!(parts.len() > 3, "{}", page.body);
+    for part in parts {
+        assert!(!part.contains("//"), "{part}");
+        let part = part.trim_start_matches("./").to_owned();
+        assert!(!world.at(0).get(&format!("/docs/{part}")).await.is(200).body.is_empty(), "{part}");
+    }
+    let initializer = world.at(0).get("/docs/swagger-initializer.js").await.is(200).body;
+    assert!(
+        initializer.contains("/openapi.json") && !initializer.contains("http"),
+        "{initializer}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_lists_are_packed_for_clients_that_can_unpack_them() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 100").await;
+    let url = |path: &str| format!("http://{}{path}", world.at(0).address);
+    let items = format!("/v2/sales/{sale}/items?limit=100");
+    let plain = world.at(0).get(&items).await.is(200);
+    assert_eq!(plain.header("content-encoding"), None);
+
+    for (coding, client) in [
+        ("gzip", reqwest::Client::builder().no_zstd()),
+        ("zstd", reqwest::Client::builder().no_gzip()),
+    ] {
+        let client = client.no_proxy().build().unwrap();
+        for path in [&items, &format!("/v1/sales/{sale}/items?limit=100")] {
+            let raw =
+                world.at(0).send(Method::GET, path, &[("accept-encoding", coding)]).await.is(200);
+            assert_eq!(raw.header("content-encoding"), Some(coding), "{path}");
+            assert!(raw.header("vary").unwrap().contains("accept-encoding"), "{path}");
+            let unpacked: Value = client.get(url(path)).send().await.unwrap().json().await.unwrap();
+            assert_eq!(unpacked["data"].as_array().unwrap().len(), 100);
+        }
+        let tag = plain.header("etag").unwrap();
+        let again = [("accept-encoding", coding), ("if-none-match", tag)];
+        assert_eq!(world.at(0).send(Method::GET, &items, &again).await.is(304).body, "");
+        world.at(0).send(Method::HEAD, &items, &[("accept-encoding", coding)]).await.is(200);
+    }
+    // What is short is sent as it is, and so is everything for clients that want it so.
+    for (path, coding) in [
+        ("/v2/sales/active", "gzip"),
+        (&*items, "br"),
+        (&*items, "gzip;q=0"),
+        (&*items, "identity"),
+    ] {
+        let answer =
+            world.at(0).send(Method::GET, path, &[("accept-encoding", coding)]).await.is(200);
+        assert_eq!(answer.header("content-encoding"), None, "{path} {coding}");
+    }
+}

@@ -1,0 +1,149 @@
+//! TLS: both versions of HTTP over it, certificates that are replaced while the service runs, and files that are of no use.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use reqwest::Version;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{Program, World, until};
+
+/// Where a test keeps its certificate.
+struct Files(PathBuf);
+
+impl Files {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("tls-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.0.join("certificate.pem")
+    }
+
+    fn key(&self) -> PathBuf {
+        self.0.join("key.pem")
+    }
+
+    /// Writes a new certificate; it, for whoever is to trust it.
+    fn renew(&self) -> reqwest::Certificate {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(self.key(), signing_key.serialize_pem()).unwrap();
+        std::fs::write(self.certificate(), cert.pem()).unwrap();
+        reqwest::Certificate::from_pem(cert.pem().as_bytes()).unwrap()
+    }
+
+    async fn world(&self) -> World {
+        World::plan(1)
+            .set("http.tls.certificate", self.certificate().to_str().unwrap())
+            .set("http.tls.key", self.key().to_str().unwrap())
+            .set("http.tls.reload_interval", "50ms")
+            .start()
+            .await
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A client that trusts this certificate alone, on a connection of its own.
+fn client(trusted: &reqwest::Certificate) -> reqwest::ClientBuilder {
+    reqwest::Client::builder().no_proxy().tls_certs_only([trusted.clone()])
+}
+
+async fn get(
+    client: reqwest::ClientBuilder,
+    world: &World,
+) -> Result<reqwest::Response, reqwest::Error> {
+    let url = format!("https://localhost:{}/v2/sales", world.at(0).address.port());
+    client.build().unwrap().get(url).send().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_versions_of_http_are_served_encrypted() {
+    let files = Files::new("both");
+    let trusted = files.renew();
+    let world = files.world().await;
+
+    for (client, version) in
+        [(client(&trusted), Version::HTTP_2), (client(&trusted).http1_only(), Version::HTTP_11)]
+    {
+        let answer = get(client, &world).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.version()), (200, version));
+        assert_eq!(answer.headers()["strict-transport-security"], "max-age=31536000");
+    }
+    let stranger = Files::new("stranger").renew();
+    assert!(get(client(&stranger), &world).await.is_err());
+
+    // In the clear there is nothing here, and whoever says nothing is hung up on.
+    let mut clear = TcpStream::connect(world.at(0).address).await.unwrap();
+    clear.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n").await.unwrap();
+    let mut heard = Vec::new();
+    let _ =
+        tokio::time::timeout(Duration::from_secs(30), clear.read_to_end(&mut heard)).await.unwrap();
+    assert!(!heard.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&heard));
+    // Operators' port is theirs alone, and in the clear.
+    world.instances[0].monitor.get("/livez").await.is(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_replaced_while_the_service_runs_and_rubbish_is_left_alone() {
+    let files = Files::new("reload");
+    let first = files.renew();
+    let world = files.world().await;
+    get(client(&first), &world).await.unwrap();
+
+    std::fs::write(files.certificate(), "rubbish").unwrap();
+    until("the rubbish is reported", async || {
+        world.instances[0]
+            .process
+            .stderr
+            .lines()
+            .iter()
+            .any(|line| line.contains("read the certificate"))
+    })
+    .await;
+    get(client(&first), &world).await.unwrap();
+
+    let second = files.renew();
+    until("the new certificate is served", async || get(client(&second), &world).await.is_ok())
+        .await;
+    assert!(get(client(&first), &world).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_no_use_stop_the_start() {
+    let files = Files::new("bad");
+    files.renew();
+    let (certificate, key) = (files.certificate(), files.key());
+    let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
+    let other = Files::new("other");
+    other.renew();
+    let other_key = other.key();
+
+    let alone = Program::new().set("http.tls.certificate", certificate);
+    let ended = alone.run(&["sale", "list"]).await;
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("http.tls.key"), "{}", ended.stderr);
+    let world = World::of(0).await;
+    for (certificate, key) in [
+        ("/nowhere.pem", key),
+        (certificate, "/nowhere.pem"),
+        (key, key),
+        (certificate, certificate),
+        (certificate, other_key.to_str().unwrap()),
+    ] {
+        let program = world.program.clone();
+        let program = program.set("http.tls.certificate", certificate).set("http.tls.key", key);
+        let ended = program.run(&["serve"]).await;
+        assert_eq!(ended.code, Some(1), "{certificate} {key}: {}", ended.stderr);
+        assert!(ended.stderr.contains("http.tls"), "{}", ended.stderr);
+    }
+}

@@ -136,6 +136,7 @@ session() { # HTTP_PORT
   cat <<TEXT
 
 flash-sale sells at http://127.0.0.1:$1   (Ctrl-C stops all of it)
+The whole interface, to read and to try out: http://127.0.0.1:$1/docs
 
 A buyer, to paste into another terminal: two items, their purchase, the same purchase again (it gets the first answer,
 with the header Idempotent-Replayed), and the sale.

@@ -133,7 +133,7 @@ impl Shared {
             &batches,
             app.writers.scope(),
         );
-        let gate = RedisKeyGate::new(redis.clone(), courier.clone(), config.redis.lock_ttl);
+        let gate = RedisKeyGate::new(redis.clone(), config.redis.lock_ttl);
         let memory = RedisSharedMemory::new(
             redis.clone(),
             courier.clone(),

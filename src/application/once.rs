@@ -106,15 +106,24 @@ pub struct OncePorts {
     pub signer: Arc<dyn CodeSigner>,
 }
 
-/// What is to be done with a request.
-enum Entry {
-    /// It runs, for this buyer, until the pass is given back.
-    Go(BuyerId, Option<KeyLease>),
-    /// It has been done.
+/// Why a request does not happen now.
+enum Stopped {
+    /// It has happened.
     Done(Done),
     InProgress,
     OtherContent,
     NoCaller,
+}
+
+impl From<KeyState> for Result<BuyerId, Stopped> {
+    fn from(state: KeyState) -> Self {
+        match state {
+            KeyState::Unused(buyer) => Ok(buyer),
+            KeyState::Done(done) => Err(Stopped::Done(done)),
+            KeyState::OtherContent => Err(Stopped::OtherContent),
+            KeyState::NoCaller => Err(Stopped::NoCaller),
+        }
+    }
 }
 
 impl DoOnce {
@@ -148,23 +157,21 @@ impl DoOnce {
         command: PurchaseCommand,
         key: KeyUse,
     ) -> Result<Once<Purchased>, PortError> {
-        let lease = match self.enter(command.caller(), Some(&key)).await? {
-            Entry::Go(_, lease) => lease,
-            Entry::Done(done) => return self.sold_before(&done).await,
-            Entry::InProgress => return Ok(Once::InProgress),
-            Entry::OtherContent => return Ok(Once::OtherContent),
-            Entry::NoCaller => return Ok(Once::UnknownCode),
-        };
-        let caller = command.caller();
-        let sold = self.ports.purchase.execute(command.keyed(key.clone())).await;
-        self.leave(lease);
-        match sold? {
-            Purchased::KeyUsed => match self.ports.keys.find(caller, key).await? {
-                KeyState::Done(done) => self.sold_before(&done).await,
-                KeyState::OtherContent => Ok(Once::OtherContent),
-                KeyState::Unused(_) => Ok(Once::InProgress),
-                KeyState::NoCaller => Ok(Once::UnknownCode),
+        let (caller, key) = (command.caller(), Some(key));
+        let lease = match self.caller(caller.clone(), key.as_ref()).await? {
+            Ok(buyer) => match self.enter(&buyer, key.as_ref()).await {
+                Ok(lease) => lease,
+                Err(stopped) => return self.sold_before(stopped).await,
             },
+            Err(stopped) => return self.sold_before(stopped).await,
+        };
+        let sold = self.ports.purchase.execute(command.keyed(key.clone())).await;
+        self.leave(lease).await;
+        match sold? {
+            Purchased::KeyUsed => {
+                let stopped = self.stopped(caller, key.as_ref()).await?;
+                self.sold_before(stopped).await
+            }
             sold => Ok(Once::Now(sold)),
         }
     }
@@ -195,71 +202,87 @@ impl DoOnce {
         key: Option<KeyUse>,
         command: impl FnOnce(BuyerId) -> CheckoutCommand,
     ) -> Result<Once<Changed>, PortError> {
-        let (buyer, lease) = match self.enter(caller.clone(), key.as_ref()).await? {
-            Entry::Go(buyer, lease) => (buyer, lease),
-            Entry::Done(done) => return self.changed_before(done).await,
-            Entry::InProgress => return Ok(Once::InProgress),
-            Entry::OtherContent => return Ok(Once::OtherContent),
-            Entry::NoCaller => return Ok(Once::UnknownCode),
+        let buyer = match self.caller(caller.clone(), key.as_ref()).await? {
+            Ok(buyer) => buyer,
+            Err(stopped) => return self.changed_before(stopped).await,
         };
         let command = command(buyer.clone());
-        let answer = match self.ports.checkout.glance(&command) {
-            Some(answer) => Ok(answer),
-            None => self.ports.checkout.execute(&command).await,
+        // What memory refuses does not happen, so nothing has to be kept from happening beside it.
+        let answer = if let Some(answer) = self.ports.checkout.glance(&command) {
+            answer
+        } else {
+            let lease = match self.enter(&buyer, key.as_ref()).await {
+                Ok(lease) => lease,
+                Err(stopped) => return self.changed_before(stopped).await,
+            };
+            let answer = self.ports.checkout.execute(&command).await;
+            self.leave(lease).await;
+            answer?
         };
-        self.leave(lease);
-        match (answer?, key) {
-            (CheckoutAnswer::Refused(CheckoutRefusal::KeyUsed), Some(key)) => {
-                match self.ports.keys.find(caller, key).await? {
-                    KeyState::Done(done) => self.changed_before(done).await,
-                    KeyState::OtherContent => Ok(Once::OtherContent),
-                    KeyState::Unused(_) => Ok(Once::InProgress),
-                    KeyState::NoCaller => Ok(Once::UnknownCode),
-                }
-            }
-            (CheckoutAnswer::Accepted { code, lines, created, .. }, _) => {
+        match answer {
+            CheckoutAnswer::Accepted { code, lines, created, .. } => {
                 let view = self.view(code, buyer, &lines).await?;
                 Ok(Once::Now(Changed::Accepted { view, created }))
             }
-            (CheckoutAnswer::Refused(why), _) => Ok(Once::Now(Changed::Refused(why))),
+            CheckoutAnswer::Refused(CheckoutRefusal::KeyUsed) => {
+                let stopped = self.stopped(caller, key.as_ref()).await?;
+                self.changed_before(stopped).await
+            }
+            CheckoutAnswer::Refused(why) => Ok(Once::Now(Changed::Refused(why))),
         }
     }
 
-    /// Looks for the key, and takes its place if it is new. Without a key it only tells whose the request is.
-    async fn enter(&self, caller: Caller, key: Option<&KeyUse>) -> Result<Entry, PortError> {
-        let Some(wanted) = key else {
-            return self.without_key(caller).await;
-        };
-        let buyer = match self.ports.keys.find(caller, wanted.clone()).await? {
-            KeyState::Unused(buyer) => buyer,
-            KeyState::Done(done) => return Ok(Entry::Done(done)),
-            KeyState::OtherContent => return Ok(Entry::OtherContent),
-            KeyState::NoCaller => return Ok(Entry::NoCaller),
-        };
-        Ok(match self.ports.gate.enter(&buyer, &wanted.key).await {
-            Ok(Some(lease)) => Entry::Go(buyer, Some(lease)),
-            Ok(None) => Entry::InProgress,
-            // The gate is a courtesy: without Redis the second of two waits for the first, and is told what it came to.
-            Err(_) => Entry::Go(buyer, None),
-        })
-    }
-
-    async fn without_key(&self, caller: Caller) -> Result<Entry, PortError> {
+    /// Whose request it is, if it is to happen.
+    async fn caller(
+        &self,
+        caller: Caller,
+        key: Option<&KeyUse>,
+    ) -> Result<Result<BuyerId, Stopped>, PortError> {
+        if let Some(key) = key {
+            return Ok(self.ports.keys.find(caller, key.clone()).await?.into());
+        }
         let (sale, attempt) = match caller {
-            Caller::Buyer(buyer) => return Ok(Entry::Go(buyer, None)),
+            Caller::Buyer(buyer) => return Ok(Ok(buyer)),
             Caller::HolderOf(sale, attempt) => (sale, attempt),
         };
         let found = self.ports.book.find(sale, attempt).await?;
-        Ok(found.map_or(Entry::NoCaller, |found| Entry::Go(found.buyer, None)))
+        Ok(found.map(|found| found.buyer).ok_or(Stopped::NoCaller))
     }
 
-    fn leave(&self, lease: Option<KeyLease>) {
-        if let Some(lease) = lease {
-            self.ports.gate.leave(lease);
+    /// Why a request whose key was used meanwhile did not happen.
+    async fn stopped(&self, caller: Caller, key: Option<&KeyUse>) -> Result<Stopped, PortError> {
+        // The one that used it was refused itself, or is not over.
+        Ok(self.caller(caller, key).await?.err().unwrap_or(Stopped::InProgress))
+    }
+
+    /// Keeps others with this key out.
+    async fn enter(
+        &self,
+        buyer: &BuyerId,
+        key: Option<&KeyUse>,
+    ) -> Result<Option<KeyLease>, Stopped> {
+        let Some(wanted) = key else {
+            return Ok(None);
+        };
+        match self.ports.gate.enter(buyer, &wanted.key).await {
+            Ok(Some(lease)) => Ok(Some(lease)),
+            Ok(None) => Err(Stopped::InProgress),
+            // The gate is a courtesy: without Redis the second of two waits for the first, and is told what it came to.
+            Err(_) => Ok(None),
         }
     }
 
-    async fn changed_before(&self, done: Done) -> Result<Once<Changed>, PortError> {
+    async fn leave(&self, lease: Option<KeyLease>) {
+        if let Some(lease) = lease {
+            self.ports.gate.leave(lease).await;
+        }
+    }
+
+    async fn changed_before(&self, stopped: Stopped) -> Result<Once<Changed>, PortError> {
+        let done = match told(stopped) {
+            Ok(done) => done,
+            Err(once) => return Ok(once),
+        };
         let Effect::Changed { created, lines } = done.effect else {
             return Ok(Once::OtherContent);
         };
@@ -268,8 +291,13 @@ impl DoOnce {
         Ok(Once::Before(Changed::Accepted { view, created }))
     }
 
-    async fn sold_before(&self, done: &Done) -> Result<Once<Purchased>, PortError> {
-        Ok(Once::Before(self.ports.purchase.replay(done.sale, done.attempt).await?))
+    async fn sold_before(&self, stopped: Stopped) -> Result<Once<Purchased>, PortError> {
+        match told(stopped) {
+            Ok(done) => {
+                Ok(Once::Before(self.ports.purchase.replay(done.sale, done.attempt).await?))
+            }
+            Err(once) => Ok(once),
+        }
     }
 
     /// A checkout as a request left it.
@@ -295,5 +323,208 @@ impl DoOnce {
             Some((items.swap_remove(place), line.quantity))
         });
         Ok(named.collect())
+    }
+}
+
+/// What was done, or what there is to say where nothing was.
+fn told<T>(stopped: Stopped) -> Result<Done, Once<T>> {
+    match stopped {
+        Stopped::Done(done) => Ok(done),
+        Stopped::InProgress => Err(Once::InProgress),
+        Stopped::OtherContent => Err(Once::OtherContent),
+        Stopped::NoCaller => Err(Once::UnknownCode),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::application::checkout::Wanted;
+    use crate::application::ports::{
+        Ledger, MockCheckoutBook, MockKeyBook, MockKeyGate, RefusalReason,
+    };
+    use crate::testing::builders::{away, buyer, item_id, key_use, pieces, settle_of, sold_out};
+    use crate::testing::house::House;
+
+    fn wish(items: &[&str]) -> Wish {
+        let wanted = |item: &&str| Wanted { item: item_id(item), quantity: pieces(1) };
+        Wish::Set(items.iter().map(wanted).collect())
+    }
+
+    fn collect(sale: SaleId, items: &[&str], key: &str) -> CheckoutCommand {
+        CheckoutCommand {
+            buyer: buyer("ann"),
+            wish: wish(items),
+            sale: Some(sale),
+            attempt: None,
+            key: Some(key_use(key, &items.join(","))),
+        }
+    }
+
+    /// The checkout as it was answered, and whether that was a repeat.
+    fn accepted(once: Once<Changed>) -> (CheckoutView, bool) {
+        match once {
+            Once::Now(Changed::Accepted { view, .. }) => (view, false),
+            Once::Before(Changed::Accepted { view, .. }) => (view, true),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn reason(once: &Once<Changed>) -> Option<RefusalReason> {
+        match once {
+            Once::Now(Changed::Refused(CheckoutRefusal::BySale { reason, .. })) => Some(*reason),
+            _ => None,
+        }
+    }
+
+    fn ids(view: &CheckoutView) -> Vec<&str> {
+        view.lines.iter().map(|(item, _)| item.id.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_repeat_is_told_what_the_first_was() {
+        let house = House::open();
+        let sale = house.sale(5, 9).await.id;
+        let once = DoOnce::new(house.once_ports());
+
+        let (first, is_repeat) =
+            accepted(once.checkout(collect(sale, &["2", "1"], "a")).await.unwrap());
+        once.checkout(collect(sale, &["3"], "b")).await.unwrap();
+        let (again, is_repeated) =
+            accepted(once.checkout(collect(sale, &["2", "1"], "a")).await.unwrap());
+
+        assert_eq!((ids(&first), is_repeat), (vec!["1", "2"], false));
+        assert_eq!((ids(&again), again.code, is_repeated), (vec!["1", "2"], first.code, true));
+    }
+
+    #[tokio::test]
+    async fn what_was_accepted_is_told_again_when_it_is_sold_out() {
+        let house = House::open();
+        let sale = house.sale(2, 1).await.id;
+        let once = DoOnce::new(house.once_ports());
+        accepted(once.checkout(collect(sale, &["1"], "a")).await.unwrap());
+        house.board.learn(sale, &sold_out(1, &[1]));
+
+        let again = once.checkout(collect(sale, &["1"], "a")).await.unwrap();
+        let new = once.checkout(collect(sale, &["1"], "b")).await.unwrap();
+
+        assert!(accepted(again).1);
+        assert_eq!(reason(&new), Some(RefusalReason::ItemSoldOut));
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_may_be_asked_again_at_once() {
+        let house = House::open();
+        let sale = house.sale(2, 1).await;
+        house.bought(&sale, "bob", &[1]).await;
+        let once = DoOnce::new(house.once_ports());
+
+        let refused = once.checkout(collect(sale.id, &["1"], "a")).await.unwrap();
+        house.shop.set_stock(sale.id, ItemNo(1), 2);
+        house.board.refresh().await.unwrap();
+        let again = once.checkout(collect(sale.id, &["1"], "a")).await.unwrap();
+
+        assert_eq!(reason(&refused), Some(RefusalReason::ItemSoldOut));
+        assert!(!accepted(again).1);
+    }
+
+    #[tokio::test]
+    async fn another_request_with_the_key_is_refused() {
+        let house = House::open();
+        let sale = house.sale(5, 9).await.id;
+        let once = DoOnce::new(house.once_ports());
+        let (view, _) = accepted(once.checkout(collect(sale, &["1"], "a")).await.unwrap());
+
+        let other = once.checkout(collect(sale, &["2"], "a")).await.unwrap();
+        let key = Some(key_use("a", "remove"));
+        let remove = ChangeCommand { claim: view.code, wish: Wish::Remove(item_id("1")), key };
+        let removed = once.change(remove).await.unwrap();
+        let command = house.purchase().admit(view.code).unwrap();
+        let bought = once.purchase(command, key_use("a", "buy")).await.unwrap();
+
+        assert!(matches!(other, Once::OtherContent), "{other:?}");
+        assert!(matches!(removed, Once::OtherContent), "{removed:?}");
+        assert!(matches!(bought, Once::OtherContent), "{bought:?}");
+    }
+
+    #[tokio::test]
+    async fn while_the_first_is_in_the_gate_others_are_told_so() {
+        let house = House::open();
+        let sale = house.sale(5, 9).await.id;
+        let ports = house.once_ports();
+        let gate = Arc::clone(&ports.gate);
+        let once = DoOnce::new(ports);
+        let lease = gate.enter(&buyer("ann"), &key_use("a", "").key).await.unwrap().unwrap();
+
+        let kept_out = once.checkout(collect(sale, &["1"], "a")).await.unwrap();
+        gate.leave(lease).await;
+        let let_in = once.checkout(collect(sale, &["1"], "a")).await.unwrap();
+
+        assert!(matches!(kept_out, Once::InProgress), "{kept_out:?}");
+        assert!(!accepted(let_in).1);
+    }
+
+    #[tokio::test]
+    async fn a_gate_that_is_away_stops_nobody() {
+        let house = House::open();
+        let sale = house.sale(5, 9).await.id;
+        let mut gate = MockKeyGate::new();
+        gate.expect_enter().returning(|_, _| Err(away()));
+        let once = DoOnce::new(OncePorts { gate: Arc::new(gate), ..house.once_ports() });
+
+        assert!(!accepted(once.checkout(collect(sale, &["1"], "a")).await.unwrap()).1);
+    }
+
+    #[tokio::test]
+    async fn keys_that_cannot_be_read_are_an_error_and_nothing_happens() {
+        let house = House::open();
+        let sale = house.sale(5, 9).await.id;
+        let mut keys = MockKeyBook::new();
+        keys.expect_find().returning(|_, _| Err(away()));
+        let ports = house.once_ports();
+        let book = Arc::new(MockCheckoutBook::new());
+        let once = DoOnce::new(OncePorts { keys: Arc::new(keys), book, ..ports });
+
+        assert!(once.checkout(collect(sale, &["1"], "a")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_used_meanwhile_is_told_as_its_first_use() {
+        let house = House::open();
+        let sale = house.sale(5, 9).await.id;
+        let first = DoOnce::new(house.once_ports());
+        let (view, _) = accepted(first.checkout(collect(sale, &["1"], "a")).await.unwrap());
+        // The look before the gate was too early: only the book finds that the key is used.
+        let mut looks = 0;
+        let (mut keys, shop) = (MockKeyBook::new(), house.shop());
+        keys.expect_find().times(2).returning(move |_, wanted| {
+            looks += 1;
+            let caller = Caller::Buyer(buyer("ann"));
+            let state =
+                futures_util::FutureExt::now_or_never(KeyBook::find(&*shop, caller, wanted));
+            if looks == 1 { Ok(KeyState::Unused(buyer("ann"))) } else { state.unwrap() }
+        });
+        let once = DoOnce::new(OncePorts { keys: Arc::new(keys), ..house.once_ports() });
+
+        let (again, is_repeat) = accepted(once.checkout(collect(sale, &["1"], "a")).await.unwrap());
+
+        assert_eq!((again.code, is_repeat), (view.code, true));
+    }
+
+    #[tokio::test]
+    async fn a_checkout_is_shown_with_what_can_be_done_with_it() {
+        let house = House::open();
+        let sale = house.sale(5, 9).await;
+        let once = DoOnce::new(house.once_ports());
+        let attempt = house.attempt(&sale, "ann", &[2]).await;
+        let code = house.code(&sale, attempt);
+        let stage = async || once.find(code).await.unwrap().unwrap().stage;
+
+        assert_eq!(stage().await, Stage::Open);
+        house.clock.set(sale.window.ends_at());
+        assert_eq!(stage().await, Stage::Closed);
+        house.clock.set(sale.window.starts_at());
+        house.shop.settle(settle_of(sale.id, attempt)).await.unwrap();
+        assert_eq!(stage().await, Stage::Purchased);
     }
 }

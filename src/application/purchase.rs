@@ -28,8 +28,8 @@ pub struct PurchaseCommand {
 impl PurchaseCommand {
     /// The same, once for this key.
     #[must_use]
-    pub fn keyed(self, key: KeyUse) -> Self {
-        Self { key: Some(key), ..self }
+    pub fn keyed(self, key: Option<KeyUse>) -> Self {
+        Self { key, ..self }
     }
 
     /// Whose checkout it is.

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use super::builders::{a_new_sale, at, collect, settle_of};
 use super::fakes::{
-    FakeClock, FakeCodeLocks, FakeMeter, FakeNews, FakeRefusals, FakeSharedMemory, FakeShop,
-    FakeSigner,
+    FakeClock, FakeCodeLocks, FakeGates, FakeMeter, FakeNews, FakeRefusals, FakeSharedMemory,
+    FakeShop, FakeSigner,
 };
 use crate::application::board::Board;
-use crate::application::checkout::CheckoutPorts;
+use crate::application::checkout::{Checkout, CheckoutPorts};
+use crate::application::once::OncePorts;
 use crate::application::ports::{
     CheckoutBook, CodeSigner, Collected, Ledger, Operation, RefusalReason, Settled,
 };
-use crate::application::purchase::PurchasePorts;
+use crate::application::purchase::{Purchase, PurchasePorts};
 use crate::application::refusals::{Refusals, Room};
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::AttemptId;
@@ -30,6 +31,7 @@ pub(crate) struct House {
     pub(crate) shop: Arc<FakeShop>,
     pub(crate) memory: Arc<FakeSharedMemory>,
     locks: Arc<FakeCodeLocks>,
+    gates: Arc<FakeGates>,
     pub(crate) news: Arc<FakeNews>,
     record: Arc<FakeRefusals>,
     pub(crate) board: Arc<Board>,
@@ -48,6 +50,7 @@ impl House {
             board: Arc::new(Board::new(shop.clone(), shop.clone(), clock.clone(), 10)),
             refusals: Arc::new(Refusals::new(record.instance(1), Room { burst: 100, refill: 100 })),
             locks: FakeCodeLocks::new(Arc::clone(&clock)),
+            gates: FakeGates::new(Arc::clone(&clock)),
             memory: Arc::default(),
             news: Arc::default(),
             meter: Arc::default(),
@@ -130,6 +133,22 @@ impl House {
             signer: self.signer.clone(),
             refusals: self.refusals.clone(),
             meter: self.meter.clone(),
+        }
+    }
+
+    pub(crate) fn purchase(&self) -> Purchase {
+        Purchase::new(self.purchase_ports())
+    }
+
+    pub(crate) fn once_ports(&self) -> OncePorts {
+        OncePorts {
+            checkout: Arc::new(Checkout::new(self.checkout_ports())),
+            purchase: Arc::new(self.purchase()),
+            board: self.board.clone(),
+            book: self.shop.clone(),
+            keys: self.shop.clone(),
+            gate: self.gates.instance(LOCK_TTL),
+            signer: self.signer.clone(),
         }
     }
 

@@ -489,6 +489,38 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
         ],
     },
     Sabotage {
+        name: "a key is written without its checkout",
+        promise: "I4",
+        check: "what an idempotency key stands for is there, and its buyer's",
+        sql: &[r"
+               INSERT INTO idempotency_keys
+                   (user_id, key, content, sale_id, attempt_id, created, item_nos, quantities)
+               SELECT 'ann', 'k', decode(repeat('00', 32), 'hex'), id, 9000000000, true, '{1}', '{1}'
+               FROM sales"],
+    },
+    Sabotage {
+        name: "a key says that an open checkout was purchased",
+        promise: "I4",
+        check: "what an idempotency key stands for is there, and its buyer's",
+        sql: &[r"
+               INSERT INTO idempotency_keys (user_id, key, content, sale_id, attempt_id, created)
+               SELECT user_id, 'k', decode(repeat('00', 32), 'hex'), sale_id, open_attempt, false
+               FROM buyers
+               WHERE open_attempt = (SELECT min(open_attempt) FROM buyers)"],
+    },
+    Sabotage {
+        name: "a key stands for somebody else's checkout",
+        promise: "I4",
+        check: "what an idempotency key stands for is there, and its buyer's",
+        sql: &[r"
+               INSERT INTO idempotency_keys
+                   (user_id, key, content, sale_id, attempt_id, created, item_nos, quantities)
+               SELECT user_id || '-other', 'k', decode(repeat('00', 32), 'hex'), sale_id, open_attempt,
+                      true, '{1}', '{1}'
+               FROM buyers
+               WHERE open_attempt = (SELECT min(open_attempt) FROM buyers)"],
+    },
+    Sabotage {
         name: "a code is redeemed before the sale",
         promise: "I8",
         check: "an outcome was decided while the sale was open",

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Answer, World, until};
+use crate::harness::{Answer, Client, World, until};
 
 fn replayed(answer: &Answer) -> bool {
     answer.header("idempotent-replayed") == Some("true")
@@ -267,4 +267,66 @@ async fn where_a_key_is_needed_it_must_be_there_and_be_one() {
     let widest = "x".repeat(255);
     collect(&[("idempotency-key", &widest)]).await.is(201);
     assert_eq!(shop.get(&format!("/v2/checkouts/{code}")).await.at("/state"), "open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_repeats_until_it_is_answered_has_it_once_while_instances_are_killed() {
+    const BUYERS: usize = 60;
+    let mut world = World::of(3).await;
+    let sale = world.create_sale("--items 200 --stock 1 --buyer-limit 3").await;
+    let clients = world.clients();
+    let shopping = join_all((0..BUYERS).map(|buyer| {
+        let (clients, sale) = (clients.clone(), sale.clone());
+        async move {
+            let name = format!("buyer-{buyer}");
+            let items = [buyer * 3 + 1, buyer * 3 + 2].map(|item| item.to_string());
+            let body = json!({ "buyer_id": name, "sale_id": sale,
+                               "items": [{ "id": items[0] }, { "id": items[1] }] });
+            let collected =
+                repeat(&clients, buyer, "/v2/checkouts", "collect", &body.to_string()).await;
+            let code = collected.at("/code").as_str().unwrap().to_owned();
+            let path = format!("/v2/checkouts/{code}/purchase");
+            let bought = repeat(&clients, buyer, &path, "buy", "").await;
+            assert_eq!(bought.at("/pieces_bought"), 2, "{}", bought.body);
+        }
+    }));
+    let mut dying = world.instances.drain(1..).collect::<Vec<_>>();
+    let ((), _) = tokio::join!(
+        async {
+            for instance in &mut dying {
+                let bought = "SELECT count(*) FROM purchases";
+                let before: i64 = sqlx::query_scalar(bought).fetch_one(world.pool()).await.unwrap();
+                until("more is bought", async || {
+                    let now: i64 =
+                        sqlx::query_scalar(bought).fetch_one(world.pool()).await.unwrap();
+                    now > before + 5
+                })
+                .await;
+                instance.process.signal(Signal::SIGKILL);
+            }
+        },
+        shopping
+    );
+
+    let counts =
+        "SELECT (SELECT count(*) FROM purchases), (SELECT count(*) FROM checkout_attempts),
+                         (SELECT count(*) FROM idempotency_keys)";
+    let counts: (i64, i64, i64) = sqlx::query_as(counts).fetch_one(world.pool()).await.unwrap();
+    assert_eq!(counts, (60, 60, 120));
+    world.verify().await;
+}
+
+/// Asks one instance after the other, with the same key, until one of them answers.
+async fn repeat(clients: &[Client], buyer: usize, path: &str, key: &str, body: &str) -> Answer {
+    for turn in buyer.. {
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        let client = &clients[turn % clients.len()];
+        match client.attempt_with(Method::POST, path, &headers, body.to_owned()).await {
+            Some(answer) if answer.status < 400 => return answer,
+            Some(answer) => assert!([409, 503].contains(&answer.status), "{}", answer.body),
+            None => {}
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    unreachable!("there is always a next turn")
 }

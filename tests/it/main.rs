@@ -24,6 +24,7 @@ mod clock;
 mod codes;
 mod crash;
 mod disconnects;
+mod documentation;
 mod http2;
 mod idempotency;
 mod injection;

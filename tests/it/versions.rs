@@ -97,7 +97,8 @@ async fn what_has_no_version_is_the_same_whatever_is_asked_for() {
         for header in [("api-version", "2"), ("api-version", "9"), media_type] {
             let answer = get(world.at(0), path, &[header]).await.is(200);
             assert!(answer.header("deprecation").is_none(), "{path} {header:?}");
-            assert!(answer.header("vary").is_none(), "{path} {header:?}");
+            let varies = answer.header("vary").unwrap_or_default();
+            assert!(!varies.contains("api-version"), "{path} {header:?}");
         }
     }
 }

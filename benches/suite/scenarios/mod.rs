@@ -6,6 +6,7 @@ mod floor;
 mod flow;
 mod growth;
 mod instances;
+mod lists;
 mod memory;
 mod one_row;
 mod open;
@@ -45,6 +46,7 @@ pub(crate) const ALL: &[Scenario] = &[
     memory::MEMORY,
     overload::OVERLOAD,
     growth::GROWTH,
+    lists::LISTS,
     floor::FLOOR,
 ];
 

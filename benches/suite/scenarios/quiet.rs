@@ -59,6 +59,14 @@ fn quiet(suite: &Suite) -> Outcome<Waits> {
     Ok(Waits { refusal, checkout, purchase: median(&purchases) })
 }
 
+/// Milliseconds until a page is read, and the page.
+pub(super) fn timed_get(client: &mut Client, target: &str) -> Outcome<(f64, serde_json::Value)> {
+    let start = Instant::now();
+    let told = client.get(target)?;
+    let waited = start.elapsed().as_secs_f64() * 1e3;
+    Ok((waited, told.expect(200)?.json()?))
+}
+
 /// Milliseconds until the answer, and its body.
 fn timed(client: &mut Client, target: &str, status: u16) -> Outcome<(f64, String)> {
     std::thread::sleep(PAUSE);

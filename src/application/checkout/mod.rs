@@ -12,6 +12,7 @@ mod tests;
 use std::sync::Arc;
 
 use super::board::{ActiveSale, Board, KnownSale};
+use super::catalogue::Catalogue;
 use super::ports::{
     Belief, CheckoutBook, CodeSigner, Collect, Collected, Edit, FilterResult, KeyUse, Knock,
     KnownStanding, Meter, Operation, PortError, Refusal, RefusalReason, SharedMemory,
@@ -19,7 +20,7 @@ use super::ports::{
 use super::refusals::Refusals;
 use crate::domain::checkout::{Change, Line};
 use crate::domain::code::CodeClaim;
-use crate::domain::ids::{AttemptId, BuyerId, ItemId, ItemNo, Quantity, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, ItemId, Quantity, SaleId};
 use crate::domain::sale::{Sale, SaleState};
 
 use confirmed::ConfirmedRefusals;
@@ -216,15 +217,18 @@ impl Checkout {
         if let Some(answer) = self.refused_by_memory(known, command) {
             return Ok(answer);
         }
-        let catalogue = self.board.catalogue(known).await?;
-        let find = |item: &ItemId| catalogue.find(item);
-        let edit = match edit(&command.wish, find) {
-            Ok(edit) => edit,
-            Err(answer) => return Ok(answer),
+        let catalogue = if let Some(catalogue) = known.loaded() {
+            Arc::clone(catalogue)
+        } else {
+            let catalogue = self.board.catalogue(known).await?;
+            if let Some(answer) = self.refused_for_items(known, command, &catalogue) {
+                return Ok(answer);
+            }
+            catalogue
         };
-        if let Some(answer) = self.sold_out_on_the_board(known, command, find) {
-            return Ok(answer);
-        }
+        let Some(edit) = edit(&command.wish, &catalogue) else {
+            return Ok(refused(RefusalReason::ItemNotFound));
+        };
         let mut version = None;
         let mut belief = None;
         // The memory knows about one item at a time.
@@ -271,10 +275,36 @@ impl Checkout {
         if command.wish.wanted().iter().any(|wanted| wanted.quantity.get() > limit) {
             return Some(CheckoutAnswer::Refused(CheckoutRefusal::QuantityBeyondLimit(limit)));
         }
-        let catalogue = known.loaded()?;
-        let find = |item: &ItemId| catalogue.find(item);
-        unknown_items(&command.wish, find)
-            .or_else(|| self.sold_out_on_the_board(known, command, find))
+        self.refused_for_items(known, command, known.loaded()?)
+    }
+
+    /// What the sale does not have, or what is known to be sold out where the board may say so.
+    fn refused_for_items(
+        &self,
+        known: &KnownSale,
+        command: &CheckoutCommand,
+        catalogue: &Catalogue,
+    ) -> Option<CheckoutAnswer> {
+        let (mut unknown, mut gone) = (Vec::new(), Vec::new());
+        for wanted in command.wish.wanted() {
+            match catalogue.find(&wanted.item) {
+                None => unknown.push(wanted.item.clone()),
+                Some(item) if known.is_sold_out(item) => gone.push(wanted.item.clone()),
+                Some(_) => {}
+            }
+        }
+        if let Wish::Remove(item) = &command.wish
+            && catalogue.find(item).is_none()
+        {
+            unknown.push(item.clone());
+        }
+        if !unknown.is_empty() {
+            return Some(refused_for(RefusalReason::ItemNotFound, unknown));
+        }
+        if gone.is_empty() || !self.board.may_refuse(known) {
+            return None;
+        }
+        Some(refused_for(self.reason_of_sold_out(known), gone))
     }
 
     fn answer(
@@ -313,30 +343,17 @@ impl Checkout {
         (change, created): (Change, bool),
         known: KnownStanding,
     ) -> CheckoutAnswer {
-        let (lines, sale) = (known.standing.lines.clone(), Arc::clone(&known.sale));
+        let sale = Arc::clone(&known.sale);
         // What is far from the limit refuses nobody. A line that became smaller is told: an older standing may refuse.
-        if change == Change::Replaced || known.standing.is_near(sale.buyer_limit) {
+        let lines = if change == Change::Replaced || known.standing.is_near(sale.buyer_limit) {
+            let lines = known.standing.lines.clone();
             self.memory.remember_standing(known);
-        }
+            lines
+        } else {
+            known.standing.lines
+        };
         self.meter.checkout(None);
         CheckoutAnswer::Accepted { code: self.signer.sign(sale.id, attempt), lines, created, sale }
-    }
-
-    /// The wanted items that are known to be sold out, if there are any and the board may say so.
-    fn sold_out_on_the_board(
-        &self,
-        known: &KnownSale,
-        command: &CheckoutCommand,
-        find: impl Fn(&ItemId) -> Option<ItemNo>,
-    ) -> Option<CheckoutAnswer> {
-        let is_gone = |item: &ItemId| find(item).is_some_and(|no| known.is_sold_out(no));
-        let wanted = command.wish.wanted();
-        if !wanted.iter().any(|wanted| is_gone(&wanted.item)) || !self.board.may_refuse(known) {
-            return None;
-        }
-        let gone = wanted.iter().map(|wanted| &wanted.item).filter(|item| is_gone(item));
-        let items = gone.cloned().collect();
-        Some(refused_for(self.reason_of_sold_out(known), items))
     }
 
     fn reason_of_sold_out(&self, known: &KnownSale) -> RefusalReason {
@@ -410,32 +427,18 @@ fn refused_for(reason: RefusalReason, items: Vec<ItemId>) -> CheckoutAnswer {
     CheckoutAnswer::Refused(CheckoutRefusal::BySale { reason, items })
 }
 
-/// The items that the sale does not have, if there are any.
-fn unknown_items(wish: &Wish, find: impl Fn(&ItemId) -> Option<ItemNo>) -> Option<CheckoutAnswer> {
-    let is_unknown = |item: &&ItemId| find(item).is_none();
-    if !wish.items().any(|item| is_unknown(&item)) {
-        return None;
-    }
-    let items = wish.items().filter(is_unknown).cloned().collect();
-    Some(refused_for(RefusalReason::ItemNotFound, items))
-}
-
-/// The wish in numbers, or what is to be said about items that the sale does not have.
-fn edit(wish: &Wish, find: impl Fn(&ItemId) -> Option<ItemNo>) -> Result<Edit, CheckoutAnswer> {
-    let edit = match wish {
+/// The wish in numbers; `None` if the sale does not have all of it.
+fn edit(wish: &Wish, catalogue: &Catalogue) -> Option<Edit> {
+    match wish {
         Wish::Set(wanted) => {
             let line = |wanted: &Wanted| {
-                Some(Line { item: find(&wanted.item)?, quantity: wanted.quantity })
+                Some(Line { item: catalogue.find(&wanted.item)?, quantity: wanted.quantity })
             };
-            wanted.iter().map(line).collect::<Option<Vec<Line>>>().map(|mut lines| {
-                // What comes at the same time is kept by number.
-                lines.sort_by_key(|line| line.item);
-                Edit::Set(lines)
-            })
+            let mut lines: Vec<Line> = wanted.iter().map(line).collect::<Option<_>>()?;
+            // What comes at the same time is kept by number.
+            lines.sort_by_key(|line| line.item);
+            Some(Edit::Set(lines))
         }
-        Wish::Remove(item) => find(item).map(Edit::Remove),
-    };
-    edit.ok_or_else(|| {
-        unknown_items(wish, find).unwrap_or_else(|| refused(RefusalReason::ItemNotFound))
-    })
+        Wish::Remove(item) => catalogue.find(item).map(Edit::Remove),
+    }
 }

@@ -102,6 +102,6 @@ pub trait KeyGate: Send + Sync {
         key: &IdempotencyKey,
     ) -> Result<Option<KeyLease>, PortError>;
 
-    /// Opens it again, soon. MUST NOT open it for somebody else who is in by now.
-    fn leave(&self, lease: KeyLease);
+    /// Opens it again, as well as it can. MUST NOT open it for somebody else who is in by now.
+    async fn leave(&self, lease: KeyLease);
 }

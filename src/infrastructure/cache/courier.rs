@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::Redis;
 use super::{news, standing};
-use crate::application::ports::{KeyLease, KnownStanding, Lease, StockFacts};
+use crate::application::ports::{KnownStanding, Lease, StockFacts};
 use crate::domain::bloom::BloomShape;
 use crate::domain::ids::{BuyerId, ItemNo, SaleId};
 use crate::domain::sale::Sale;
@@ -31,7 +31,6 @@ pub(crate) struct Courier {
 
 enum Errand {
     Release(Lease),
-    Leave(KeyLease),
     Standing(KnownStanding),
     Stock(Arc<Sale>, StockFacts),
     News(SaleId, StockFacts),
@@ -47,10 +46,6 @@ impl Courier {
 
     pub(super) fn release(&self, lease: Lease) {
         self.send(Errand::Release(lease));
-    }
-
-    pub(super) fn leave(&self, lease: KeyLease) {
-        self.send(Errand::Leave(lease));
     }
 
     pub(super) fn standing(&self, known: KnownStanding) {
@@ -103,11 +98,9 @@ struct Bundle {
 
 async fn deliver(redis: &Redis, batch: Vec<Errand>) {
     let mut bundles: HashMap<SaleId, Bundle> = HashMap::new();
-    let mut gates = Vec::new();
     for errand in batch {
         match errand {
             Errand::Release(lease) => bundles.entry(lease.sale).or_default().leases.push(lease),
-            Errand::Leave(lease) => gates.push(lease),
             Errand::Standing(known) => {
                 bundles.entry(known.sale.id).or_default().standings.push(known);
             }
@@ -117,11 +110,6 @@ async fn deliver(redis: &Redis, batch: Vec<Errand>) {
             Errand::News(sale, facts) => bundles.entry(sale).or_default().add_news(facts),
         }
     }
-    if !gates.is_empty() {
-        let keys = redis.keys();
-        let held = gates.iter().map(|lease| (keys.gate(&lease.buyer, &lease.key), &*lease.owner));
-        release(redis, held).await;
-    }
     // A failure is told once, by the circuit; each errand heals by itself.
     for (sale, bundle) in bundles {
         let Bundle { leases, standings, stock, news } = bundle;
@@ -129,8 +117,7 @@ async fn deliver(redis: &Redis, batch: Vec<Errand>) {
         tokio::join!(
             async {
                 if !leases.is_empty() {
-                    let lock = |lease: &Lease| redis.keys().lock(lease.sale, lease.attempt);
-                    release(redis, leases.iter().map(|lease| (lock(lease), &*lease.owner))).await;
+                    release(redis, &leases).await;
                 }
             },
             async {
@@ -176,11 +163,10 @@ fn merge(all: &mut StockFacts, facts: StockFacts) {
     all.sold.extend(facts.sold);
 }
 
-/// Gives back locks, by their keys, that their owners still hold.
-async fn release(redis: &Redis, held: impl Iterator<Item = (String, &str)>) {
+async fn release(redis: &Redis, leases: &[Lease]) {
     let mut call = redis.scripts().lock_release.prepare_invoke();
-    for (lock, owner) in held {
-        call.key(lock).arg(owner);
+    for lease in leases {
+        call.key(redis.keys().lock(lease.sale, lease.attempt)).arg(&lease.owner);
     }
     invoke(redis, "the release of locks", call).await;
 }

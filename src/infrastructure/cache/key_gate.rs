@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::connection::Redis;
-use super::courier::Courier;
 use crate::application::ports::{KeyGate, KeyLease, PortError};
 use crate::domain::ids::{BuyerId, IdempotencyKey};
 
@@ -17,7 +16,6 @@ const WHAT: &str = "the gate for keys";
 /// Lets one request with a key through at a time.
 pub(crate) struct RedisKeyGate {
     redis: Redis,
-    courier: Courier,
     ttl: Duration,
     /// Begins every owner of this instance.
     name: Uuid,
@@ -26,8 +24,8 @@ pub(crate) struct RedisKeyGate {
 
 impl RedisKeyGate {
     /// Opens by itself after `ttl`.
-    pub(crate) fn new(redis: Redis, courier: Courier, ttl: Duration) -> Self {
-        Self { redis, courier, ttl, name: Uuid::now_v7(), entered: AtomicU64::new(0) }
+    pub(crate) fn new(redis: Redis, ttl: Duration) -> Self {
+        Self { redis, ttl, name: Uuid::now_v7(), entered: AtomicU64::new(0) }
     }
 }
 
@@ -52,14 +50,19 @@ impl KeyGate for RedisKeyGate {
             Ok(taken) => Ok((taken == [1]).then_some(lease)),
             Err(error) => {
                 // Redis may have let it in and only its answer got lost.
-                self.courier.leave(lease);
+                self.leave(lease).await;
                 Err(error)
             }
         }
     }
 
-    fn leave(&self, lease: KeyLease) {
-        self.courier.leave(lease);
+    async fn leave(&self, lease: KeyLease) {
+        let mut call = self.redis.scripts().lock_release.prepare_invoke();
+        call.key(self.redis.keys().gate(&lease.buyer, &lease.key)).arg(&lease.owner);
+        let mut manager = self.redis.manager();
+        if let Err(error) = self.redis.call(WHAT, call.invoke_async::<i64>(&mut manager)).await {
+            tracing::debug!(%error, "redis was not told");
+        }
     }
 }
 

@@ -43,8 +43,8 @@ impl Keys {
         self.of_sale(sale, &format!("lock:{}", attempt.get()))
     }
 
-    /// string: the owner of the gate for a buyer's idempotency key, both behind a hash, because they may be long. All gates
-    /// share a hash tag: one call opens several. Expires after `redis.lock_ttl`.
+    /// string: the owner of the gate for a buyer's idempotency key, both behind a hash, because they may be long.
+    /// Expires after `redis.lock_ttl`.
     pub(super) fn gate(&self, buyer: &BuyerId, key: &IdempotencyKey) -> String {
         let mut hash = Sha256::new();
         hash.update(buyer.as_str());
@@ -52,7 +52,7 @@ impl Keys {
         hash.update([0]);
         hash.update(key.as_str());
         let hash = BASE64.encode(&hash.finalize()[..GATE_HASH_BYTES]);
-        format!("{}{{gates}}:{hash}", self.prefix)
+        format!("{}gate:{hash}", self.prefix)
     }
 
     /// string: the buyer's standing, as `standing.rs` writes it. Expires after the sale.
@@ -144,7 +144,7 @@ mod tests {
             keys().gate(&buyer, &IdempotencyKey::parse(key).unwrap())
         };
 
-        assert!(gate("ann", "bc").starts_with("shop[1]:{gates}:"));
+        assert!(gate("ann", "bc").starts_with("shop[1]:gate:"));
         assert_ne!(gate("ann", "bc"), gate("annb", "c"));
         assert_eq!(gate("ann", "bc"), gate("ann", "\"bc\""));
     }

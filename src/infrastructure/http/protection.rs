@@ -14,6 +14,7 @@ const OF_PAGES: HeaderValue = HeaderValue::from_static(
 const A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// What every answer is protected with.
+#[inline]
 pub(super) fn protect(headers: &mut HeaderMap, is_encrypted: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     or_insert(headers, header::CONTENT_SECURITY_POLICY, OF_DATA);

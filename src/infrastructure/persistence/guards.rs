@@ -13,14 +13,15 @@ use super::batches::{BatchTransaction, Mode};
 use super::collect_batch::CollectBatch;
 use super::database::Database;
 use super::error::ErrorClass;
+use super::key_rows::{self, KeyRow};
 use super::partitions::of_partition;
 use super::place::Place;
 use super::session::Session;
 use super::settle_batch::SettleBatch;
 use super::{collect_sql, settle_sql};
-use crate::application::ports::{Collected, Settled};
+use crate::application::ports::{Collected, Effect, Settled};
 use crate::domain::ids::{AttemptId, SaleId};
-use crate::testing::builders::{collect, settle_of};
+use crate::testing::builders::{attempt_id, buyer, collect, key_use, sale_id, settle_of};
 use crate::testing::contracts::{Scene, Terms};
 use crate::testing::servers::PostgresShop;
 
@@ -344,4 +345,23 @@ async fn what_another_instance_collected_since_is_in_the_purchase_or_stops_it() 
         .unwrap();
     let Settled::Now(decision) = &replies[0] else { panic!("{replies:?}") };
     assert_eq!(decision.outcome.sold().count(), 2);
+}
+
+#[tokio::test]
+async fn a_key_of_a_buyer_is_written_once() {
+    let shop = world().await;
+    let (ann, key) = (buyer("ann"), key_use("k", "1"));
+    let database = shop.database().await;
+    let mut connection = database.acquire().await.unwrap();
+    let mut write = async |sale| {
+        let (key, attempt) = (&key, attempt_id(sale));
+        let row =
+            KeyRow { buyer: &ann, key, sale: sale_id(sale), attempt, effect: Effect::Purchased };
+        key_rows::insert(&database, &mut connection, std::iter::once(row)).await
+    };
+
+    write(1).await.unwrap();
+    let again = write(2).await.unwrap_err();
+
+    assert_eq!(again.class(), ErrorClass::Transient, "{again}");
 }

@@ -26,7 +26,7 @@ use crate::application::ports::{
 use crate::config::CatalogueConfig;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::SaleState;
-use crate::testing::builders::{attempt_id, buyer, collect, settle_of};
+use crate::testing::builders::{attempt_id, buyer, collect, key_use, settle_of};
 use crate::testing::contracts::{Scene, Terms, eventually};
 use crate::testing::servers::PostgresShop;
 
@@ -215,6 +215,14 @@ impl Writers {
         let alone = Collect { buyer: buyer(&format!("alone-{round}")), ..wishes[0].clone() };
         self.collect(sale, &[alone]).await;
         assert_in_proportion("checkouts of somebody who is alone", 1, &self.collecting.work());
+
+        let keyed = rows.clone().map(|(n, row)| {
+            let wanted = collect(sale, &grown_buyer(row + 6), i32::try_from(row).unwrap(), 1);
+            Collect { key: Some(key_use(&format!("{round}-{n}"), "a checkout")), ..wanted }
+        });
+        let keyed: Vec<_> = keyed.collect();
+        self.collect(sale, &keyed).await;
+        assert_in_proportion("checkouts with keys", BATCH, &self.collecting.work());
 
         let own: Vec<_> = added.iter().map(attempt).collect();
         let settled = self.settle(sale, &own).await;

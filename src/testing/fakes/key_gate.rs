@@ -57,7 +57,7 @@ impl KeyGate for FakeGate {
         Ok(Some(KeyLease { buyer: buyer.clone(), key: key.clone(), owner }))
     }
 
-    fn leave(&self, lease: KeyLease) {
+    async fn leave(&self, lease: KeyLease) {
         let mut state = self.gates.state.lock().unwrap();
         let place = (lease.buyer, lease.key);
         if state.inside.get(&place).is_some_and(|(owner, _)| *owner == lease.owner) {

@@ -111,8 +111,7 @@ impl RedisWorld {
 
     /// The gate of one more instance.
     pub(crate) fn gate(&self, ttl: Duration) -> RedisKeyGate {
-        let (redis, courier) = self.connect();
-        RedisKeyGate::new(redis, courier, ttl)
+        RedisKeyGate::new(self.connect().0, ttl)
     }
 
     fn scope(&self) -> (TaskTracker, CancellationToken) {

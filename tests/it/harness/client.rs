@@ -126,6 +126,22 @@ impl Client {
         Answer::read(response).await.ok()
     }
 
+    /// The same with headers and a body.
+    pub(crate) async fn attempt_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Option<Answer> {
+        let url = format!("http://{}{path}", self.address);
+        let mut request = self.http.request(method, &url).timeout(ANSWER_TIMEOUT).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::read(request.send().await.ok()?).await.ok()
+    }
+
     /// The status of a `GET`, if there is an answer.
     pub(crate) async fn status(&self, path: &str) -> Option<u16> {
         let answer = self.attempt(Method::GET, path, ANSWER_TIMEOUT).await?;

@@ -58,6 +58,11 @@ checkout_refusals AS NOT MATERIALIZED (
 refusal_totals AS NOT MATERIALIZED (
     SELECT * FROM refusal_totals WHERE $1::bigint IS NULL OR sale_id = $1
 ),
+idempotency_keys AS NOT MATERIALIZED (
+    SELECT sale_id, attempt_id, user_id, key, item_nos IS NULL AS purchased
+    FROM idempotency_keys
+    WHERE $1::bigint IS NULL OR sale_id = $1
+),
 sold_of_item AS NOT MATERIALIZED (
     SELECT sale_id, item_no, sum(quantity) AS pieces
     FROM purchase_items
@@ -337,6 +342,18 @@ pub(super) const CHECKS: &[Check] = &[
     FROM checkout_attempts AS attempts
     LEFT JOIN purchases USING (sale_id, attempt_id)
     LEFT JOIN open_attempts AS open USING (sale_id, attempt_id)",
+    },
+    Check {
+        promise: "I4",
+        what: "what an idempotency key stands for is there, and its buyer's",
+        sql: r"
+    SELECT attempts.user_id IS DISTINCT FROM keys.user_id
+           OR (keys.purchased AND purchases.purchased_at IS NULL),
+           format('sale %s attempt %s: key of %s, attempt of %s, settled %s',
+                  sale_id, attempt_id, keys.user_id, attempts.user_id, purchased_at)
+    FROM idempotency_keys AS keys
+    LEFT JOIN checkout_attempts AS attempts USING (sale_id, attempt_id)
+    LEFT JOIN purchases USING (sale_id, attempt_id)",
     },
     Check {
         promise: "I8",

@@ -1,0 +1,142 @@
+//! What is written for developers is true: the examples run as they stand, and the OpenAPI document is the service's own.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::harness::{Wire, World, wire};
+
+/// Statuses and bodies of the requests that a block of shell makes. `code` is read from the first answer that has one, and
+/// stands for every code that the block names.
+async fn run_session(world: &World, sale: &str, block: &str) -> Vec<(u16, String)> {
+    let commands = block.replace("\\\n", " ");
+    let (mut told, mut code) = (Vec::new(), String::new());
+    for command in commands.lines().filter(|line| line.starts_with("curl ")) {
+        // After the answer, on a line of its own.
+        let command = command.replace("CHK-S-1-…", "$CODE").replace(" -i ", " ");
+        let command = command.replacen("curl ", "curl --max-time 30 -w '\\n%{http_code}' ", 1);
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &command]).env("SHOP", format!("http://{}", world.at(0).address));
+        bash.env("SALE", sale).env("CODE", &code).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || bash.output()).await.unwrap().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (body, status) = text.rsplit_once('\n').unwrap_or_else(|| panic!("{command}: {text}"));
+        if code.is_empty()
+            && let Ok(answer) = serde_json::from_str::<Value>(body)
+        {
+            answer["code"].as_str().unwrap_or_default().clone_into(&mut code);
+        }
+        told.push((status.parse().unwrap(), format!("{command}: {body}")));
+    }
+    told
+}
+
+/// The block behind this line of a document.
+fn block<'a>(document: &'a str, begins: &str) -> &'a str {
+    let (_, rest) = document.split_once(begins).unwrap();
+    rest.split_once("```\n").unwrap().0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_session_of_version_two_runs_as_it_stands() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 50 --stock 9").await;
+    let told =
+        run_session(&world, &sale, block(include_str!("../../docs/http.md"), "```sh session\n"))
+            .await;
+
+    let statuses: Vec<_> = told.iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [200, 200, 201, 201, 200, 200, 200, 200], "{told:#?}");
+    assert!(told.last().unwrap().1.contains("\"pieces_bought\":3"), "{told:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_session_of_the_readme_runs_as_it_stands() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 50").await;
+    let readme = include_str!("../../README.md");
+    let session = block(readme, "SHOP=http://127.0.0.1:8080\n");
+    let told = run_session(&world, &sale, session).await;
+
+    assert!(told.len() >= 7, "{told:#?}");
+    assert!(told.iter().all(|(status, _)| *status == 200), "{told:#?}");
+}
+
+/// Every value behind a name, wherever it is.
+fn all<'v>(value: &'v Value, name: &str, found: &mut Vec<&'v Value>) {
+    match value {
+        Value::Object(members) => {
+            for (key, value) in members {
+                if key == name {
+                    found.push(value);
+                }
+                all(value, name, found);
+            }
+        }
+        Value::Array(entries) => entries.iter().for_each(|entry| all(entry, name, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_is_whole_and_the_same_wherever_it_comes_from() {
+    let world = World::of(1).await;
+    let served = world.at(0).get("/openapi.json").await.is(200);
+    let printed = world.program.run(&["openapi"]).await.succeeded();
+
+    let document = served.json();
+    assert_eq!(served.body.trim(), printed.stdout.trim());
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut references = Vec::new();
+    all(&document, "$ref", &mut references);
+    for reference in &references {
+        let place = reference.as_str().unwrap().trim_start_matches('#');
+        assert!(document.pointer(place).is_some(), "{place} is not there");
+    }
+    let paths = document["paths"].as_object().unwrap().values();
+    let operations = paths.flat_map(|path| path.as_object().unwrap().values());
+    let names: Vec<_> =
+        operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    assert_eq!((names.len(), names.iter().collect::<BTreeSet<_>>().len()), (18, 18));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_path_of_the_document_takes_the_methods_that_it_says_and_no_others() {
+    let world = World::of(1).await;
+    let document = world.at(0).get("/openapi.json").await.is(200).json();
+
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let filled = path.replace(['{', '}'], "");
+        let mut wire = Wire::connect(world.at(0).address).await.unwrap();
+        wire.send(&wire::request("PATCH", &filled)).await;
+        let heard = wire.hear().await;
+        assert_eq!(heard.status, Some(405), "{path}");
+        let allow = heard
+            .head
+            .lines()
+            .find_map(|line| line.to_lowercase().strip_prefix("allow:").map(str::to_owned));
+        let allow = allow.unwrap();
+        let mut allowed: BTreeSet<_> = allow.trim().split(',').map(str::trim).collect();
+        // Whatever can be read has a head.
+        allowed.remove("head");
+        let told: BTreeSet<_> =
+            operations.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(allowed, told, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_code_of_the_document_has_a_page() {
+    let world = World::of(1).await;
+    let document = world.at(0).get("/openapi.json").await.is(200).body;
+
+    let links: BTreeSet<_> =
+        document.split("(/problems/").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
+    assert!(links.len() > 20, "{links:?}");
+    for code in links {
+        let page = world.at(0).send(Method::GET, &format!("/problems/{code}"), &[]).await.is(200);
+        assert!(page.body.contains(code), "{code}");
+    }
+}

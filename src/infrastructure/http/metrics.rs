@@ -13,7 +13,7 @@ use super::version::Version;
 /// The route of what is at no path that exists.
 pub(super) const UNMATCHED: &str = "unmatched";
 /// Templates of all routes; the last one stands for everything else.
-const ROUTES: [&str; 14] = [
+const ROUTES: [&str; 22] = [
     "/checkout",
     "/purchase",
     "/sales",
@@ -23,8 +23,16 @@ const ROUTES: [&str; 14] = [
     "/purchases/{code}",
     "/users/{user_id}/purchases",
     "/buyers/{buyer_id}/purchases",
+    "/checkouts",
+    "/checkouts/{code}",
+    "/checkouts/{code}/items/{item_id}",
+    "/checkouts/{code}/purchase",
     "/problems/",
     "/problems/{code}",
+    "/openapi.json",
+    "/docs",
+    "/docs/",
+    "/docs/{*rest}",
     "/health",
     "/metrics",
     UNMATCHED,
@@ -32,9 +40,9 @@ const ROUTES: [&str; 14] = [
 /// Methods; the last one stands for everything else.
 const METHODS: [&str; 8] = ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"];
 /// Statuses that are answered; the last one stands for everything else.
-const STATUSES: [&str; 14] = [
-    "200", "304", "400", "404", "405", "409", "410", "413", "414", "429", "431", "500", "503",
-    "other",
+const STATUSES: [&str; 18] = [
+    "200", "201", "303", "304", "400", "404", "405", "409", "410", "413", "414", "415", "422",
+    "429", "431", "500", "503", "other",
 ];
 
 /// Counts and times requests.
@@ -131,6 +139,21 @@ mod tests {
         assert!(text.contains(
             r#"http_requests_total{method="OTHER",route="unmatched",status="other",version="1"} 1"#
         ));
+    }
+
+    #[test]
+    fn every_path_and_status_of_the_document_has_a_label() {
+        let document: serde_json::Value =
+            serde_json::from_str(&super::super::openapi_document()).unwrap();
+
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            assert!(ROUTES.contains(&route_of(Some(path))), "{path}");
+            for operation in operations.as_object().unwrap().values() {
+                for status in operation["responses"].as_object().unwrap().keys() {
+                    assert!(STATUSES.contains(&status.as_str()), "{path} {status}");
+                }
+            }
+        }
     }
 
     #[test]

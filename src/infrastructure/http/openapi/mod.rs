@@ -1,8 +1,9 @@
 //! The interface as an OpenAPI document, made of what stands at the handlers and the types that they answer, and the page that
 //! shows it to people.
 //!
-//! - [`schema`]: texts and words. [`problems`]: which operation answers which errors.
+//! - [`schema`]: texts and words. [`answers`]: what writes answer. [`problems`]: which operation answers which errors.
 
+pub(super) mod answers;
 pub(super) mod problems;
 pub(super) mod schema;
 
@@ -44,9 +45,9 @@ pub(super) const PAGE: &str = "/docs";
         v2::sales::items,
         v2::checkouts::post,
         v2::checkouts::one,
-        v2::checkouts::put,
-        v2::checkouts::delete,
-        v2::checkouts::purchase,
+        v2::checkout_items::put,
+        v2::checkout_items::delete,
+        v2::checkout_purchase::post,
         v2::purchases::one,
         v2::buyers::purchases,
         checkout::post,
@@ -61,6 +62,8 @@ pub(super) const PAGE: &str = "/docs";
     components(schemas(
         super::problem::Problem,
         super::error::Body,
+        v2::Checkout,
+        v2::Purchase,
         schema::IdempotencyKey,
         schema::PageNumber,
         schema::Limit,

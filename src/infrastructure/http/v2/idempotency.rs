@@ -1,7 +1,5 @@
 //! The header `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07).
 
-use std::sync::Arc;
-
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 
@@ -40,8 +38,8 @@ pub(super) fn optional(headers: &HeaderMap, faults: &mut Faults) -> Option<Idemp
 }
 
 /// A key for a request that is told apart from others by these words, none of which can hold a control character.
-pub(super) fn used_for(key: IdempotencyKey, words: &[&str]) -> KeyUse {
-    KeyUse { key, content: Arc::from(words.join("\n")) }
+pub(super) fn used_for(key: IdempotencyKey, words: &[impl AsRef<str>]) -> KeyUse {
+    KeyUse { key, content: words.iter().map(AsRef::as_ref).collect::<Vec<_>>().join("\n").into() }
 }
 
 /// The answer to a request that happens once.

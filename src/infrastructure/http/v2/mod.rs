@@ -1,6 +1,8 @@
 //! Version 2 of the interface: JSON, problem details, one resource a file.
 
 pub(super) mod buyers;
+pub(super) mod checkout_items;
+pub(super) mod checkout_purchase;
 pub(super) mod checkouts;
 mod etag;
 mod idempotency;
@@ -18,6 +20,7 @@ use super::problem::Details;
 use crate::application::ports::PortError;
 use crate::domain::ids::ItemId;
 
+pub(super) use checkouts::Checkout;
 pub(super) use purchases::Purchase;
 
 /// An error, as problem details.
@@ -68,8 +71,11 @@ pub(super) fn router() -> Router<Api> {
         .route("/sales/{sale_id}/items", get(sales::items))
         .route("/checkouts", post(checkouts::post))
         .route("/checkouts/{code}", get(checkouts::one))
-        .route("/checkouts/{code}/items/{item_id}", put(checkouts::put).delete(checkouts::delete))
-        .route("/checkouts/{code}/purchase", post(checkouts::purchase))
+        .route(
+            "/checkouts/{code}/items/{item_id}",
+            put(checkout_items::put).delete(checkout_items::delete),
+        )
+        .route("/checkouts/{code}/purchase", post(checkout_purchase::post))
         .route("/purchases/{code}", get(purchases::one))
         .route("/buyers/{buyer_id}/purchases", get(buyers::purchases))
         .fallback(async || Problem::from(ApiError::RouteNotFound))

@@ -280,17 +280,17 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
                WHERE attempt_id = (SELECT min(attempt_id) FROM purchases)"],
     },
     Sabotage {
-        name: "an attempt loses its items",
+        name: "a settled attempt loses its items",
         promise: "I6",
-        check: "an attempt has an item, and a collected item its attempt",
+        check: "a settled attempt has an item, and a collected item its attempt",
         sql: &[r"
                DELETE FROM checkout_items
-               WHERE attempt_id = (SELECT min(open_attempt) FROM buyers)"],
+               WHERE attempt_id = (SELECT min(attempt_id) FROM purchases)"],
     },
     Sabotage {
         name: "collected items lose their attempt",
         promise: "I6",
-        check: "an attempt has an item, and a collected item its attempt",
+        check: "a settled attempt has an item, and a collected item its attempt",
         sql: &[r"
                DELETE FROM checkout_attempts
                WHERE id = (SELECT min(open_attempt) FROM buyers)"],

@@ -189,3 +189,43 @@ async fn what_is_not_http_is_refused_and_harms_nobody() {
         world.at(0).get("/sales/active").await.is(200);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_be_read_in_two_ways_is_refused() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 9").await;
+    let target = format!("POST /checkout?user_id=ann&item_id=1&sale_id={sale} HTTP/1.1\r\n");
+    let host = "Host: shop\r\n";
+
+    for lines in [
+        String::new(),
+        format!("{host}{host}"),
+        "Host: \r\n".to_owned(),
+        "Host: a b\r\n".to_owned(),
+        format!("{host}Transfer-Encoding: gzip, chunked\r\n"),
+        format!("{host}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+        format!("{host}Content-Length: 3\r\nContent-Length: 4\r\n"),
+    ] {
+        let mut wire = Wire::connect(world.at(0).address).await.unwrap();
+        let body = if lines.contains("chunked") { "0\r\n\r\n" } else { "" };
+        let request = format!("{target}Connection: close\r\n{lines}\r\n{body}");
+        wire.send(request.as_bytes()).await;
+        let heard = wire.hear().await;
+        assert_eq!(heard.status, Some(400), "{lines}: {} {}", heard.head, heard.body);
+    }
+    let count = "SELECT count(*) FROM checkout_attempts";
+    let count: i64 = sqlx::query_scalar(count).fetch_one(world.pool()).await.unwrap();
+    assert_eq!(count, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_first_whether_a_large_body_is_welcome_is_told_at_once() {
+    let world = World::plan(1).set("http.body_read_timeout", "20s").start().await;
+    let request = "POST /v2/checkouts HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 999999\r\n\r\n";
+    let mut wire = Wire::connect(world.at(0).address).await.unwrap();
+    wire.send(request.as_bytes()).await;
+
+    let heard = wire.hear().await;
+
+    assert_eq!(heard.status, Some(413), "{}", heard.head);
+}

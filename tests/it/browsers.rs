@@ -178,6 +178,16 @@ async fn long_lists_are_packed_for_clients_that_can_unpack_them() {
         assert_eq!(world.at(0).send(Method::GET, &items, &again).await.is(304).body, "");
         world.at(0).send(Method::HEAD, &items, &[("accept-encoding", coding)]).await.is(200);
     }
+    // Whoever refuses plain answers is told all the same what was done.
+    let code = world.at(0).collects(&sale, "ann", "1").await;
+    for coding in ["identity;q=0", "*;q=0", "br;q=1, identity;q=0"] {
+        let headers = [("accept-encoding", coding), ("idempotency-key", "k")];
+        let path = format!("/v2/checkouts/{code}/purchase");
+        let bought = world.at(0).send(Method::POST, &path, &headers).await.is(200);
+        assert_eq!(bought.header("content-encoding"), None, "{coding}");
+        world.at(0).send(Method::GET, "/v2/sales/S-99", &headers).await.is(404);
+        world.at(0).send(Method::GET, "/health", &headers).await.is(200);
+    }
     // What is short is sent as it is, and so is everything for clients that want it so.
     for (path, coding) in [
         ("/v2/sales/active", "gzip"),

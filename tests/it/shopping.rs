@@ -123,6 +123,7 @@ async fn a_checkout_that_was_purchased_takes_no_change_and_an_empty_one_is_not_b
     shop.send(Method::DELETE, &place(&second, "2"), &[]).await.is(200);
     shop.buy(&second, "e").await.tells_problem(409, "checkout_empty");
     shop.purchase(&second).await.refuses(409, "checkout_empty");
+    world.verify().await;
     shop.get(&format!("/v2/purchases/{second}")).await.tells_problem(404, "not_purchased");
     shop.write(Method::PUT, &place(&second, "3"), "f", &one).await.is(201);
     shop.buy(&second, "e").await.is(200);
@@ -194,6 +195,13 @@ async fn codes_that_nobody_was_given_are_not_found() {
         }
     }
     shop.get("/v2/checkouts").await.tells_problem(405, "method_not_allowed");
+    for item in ["%", "%zz"] {
+        let line = format!("/v2/checkouts/{code}/items/{item}");
+        shop.send(Method::DELETE, &line, &[]).await.tells_problem(400, "validation_failed");
+        let buyer = format!("/v2/buyers/{item}/purchases");
+        shop.get(&buyer).await.tells_problem(400, "validation_failed");
+        shop.get(&format!("/users/{item}/purchases")).await.refuses(400, "validation_failed");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,4 +224,30 @@ async fn outside_the_window_nothing_is_collected_changed_or_bought() {
         shop.get(&format!("/v2/checkouts/{code}")).await.is(200).at("/state") == "closed"
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_on_a_checkout_cannot_hold_and_nothing_is_done() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 9 --stock 9").await;
+    let shop = world.at(0);
+    let code = shop.collects(&sale, "ann", "1").await;
+    let line = format!("/v2/checkouts/{code}/items/1");
+    let buy = format!("/v2/checkouts/{code}/purchase");
+    let json = ("content-type", "application/json");
+
+    for condition in [("if-match", "\"a\""), ("if-none-match", "*"), ("if-none-match", "\"a\"")] {
+        let headers = [json, condition, ("idempotency-key", "k")];
+        for (method, path, body) in [
+            (Method::PUT, &line, "{\"quantity\":2}"),
+            (Method::DELETE, &line, ""),
+            (Method::POST, &buy, ""),
+        ] {
+            let told = shop.send_with(method, path, &headers, body).await;
+            told.tells_problem(412, "precondition_failed");
+        }
+    }
+    assert_eq!(shop.get(&format!("/v2/checkouts/{code}")).await.at("/pieces"), 1);
+    let headers = [json, ("if-match", "*")];
+    shop.send_with(Method::PUT, &line, &headers, "{\"quantity\":2}").await.is(200);
 }

@@ -45,6 +45,8 @@ pub(super) enum ApiError {
     UriTooLong,
     HeadTooLarge,
     BodyTooSlow,
+    BodyBroken,
+    PreconditionFailed,
     ItemSoldOut,
     SaleSoldOut,
     ItemsAlreadySold,
@@ -99,6 +101,7 @@ impl ApiError {
         match self {
             Self::Validation(_)
             | Self::BodyTooSlow
+            | Self::BodyBroken
             | Self::SaleIdRequired
             | Self::UserLimitExceeded
             | Self::UnsupportedVersion
@@ -123,6 +126,7 @@ impl ApiError {
             | Self::SaleNotStarted => StatusCode::CONFLICT,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::MediaTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::SaleEnded => StatusCode::GONE,
             Self::Overloaded(_) | Self::Unavailable(_) | Self::TimedOut => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -133,7 +137,8 @@ impl ApiError {
 
     fn code(&self) -> &'static str {
         match self {
-            Self::Validation(_) | Self::BodyTooSlow => "validation_failed",
+            Self::Validation(_) | Self::BodyTooSlow | Self::BodyBroken => "validation_failed",
+            Self::PreconditionFailed => "precondition_failed",
             Self::SaleIdRequired => "sale_id_required",
             Self::UserLimitExceeded => "user_limit_exceeded",
             Self::ItemNotFound => "item_not_found",
@@ -169,6 +174,10 @@ impl ApiError {
         match self {
             Self::Validation(_) => "the request is not valid",
             Self::BodyTooSlow => "the body did not arrive in time",
+            Self::BodyBroken => "the body is not framed as HTTP has it, or broke off",
+            Self::PreconditionFailed => {
+                "a checkout has no validators, so no condition on one can hold"
+            }
             Self::SaleIdRequired => "several sales are open: say which with sale_id",
             Self::UserLimitExceeded => "this would be more than a buyer may have in this sale",
             Self::ItemNotFound => "the sale has no such item",
@@ -191,7 +200,7 @@ impl ApiError {
             Self::KeyMissing => "this request needs the header Idempotency-Key",
             Self::KeyInUse => "a request with this Idempotency-Key is running: ask again",
             Self::KeyReused => "this Idempotency-Key was used for another request",
-            Self::MediaTypeUnsupported => "the body must be application/json",
+            Self::MediaTypeUnsupported => "the body must be application/json, and not packed",
             Self::SaleNotStarted => "the sale has not started",
             Self::SaleEnded => "the sale has ended",
             Self::Overloaded(_) => "too many requests at once: nothing was done, ask again",
@@ -215,7 +224,7 @@ impl ApiError {
 
     /// The rest of the request would have to be read before the connection could be used again.
     fn ends_the_connection(&self) -> bool {
-        matches!(self, Self::PayloadTooLarge | Self::BodyTooSlow)
+        matches!(self, Self::PayloadTooLarge | Self::BodyTooSlow | Self::BodyBroken)
     }
 }
 

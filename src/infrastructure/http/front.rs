@@ -17,7 +17,7 @@ use tower_http::cors::CorsLayer;
 
 use super::limits::RequestLimits;
 use super::observe::Observer;
-use super::version::{Asked, Version};
+use super::version::Asked;
 use super::{Api, checkout, purchase, version};
 
 /// Answers the requests of all connections.
@@ -71,10 +71,8 @@ impl Front {
         mut request: Request<Incoming>,
     ) -> Result<Response, Infallible> {
         let Shared { api, router, observer, .. } = &*self.shared;
-        let asked = version::asked_for(&request);
-        let is_first = asked.is_ok_and(|asked| asked.version == Version::One);
-        let Some(straight) = self.shared.straight(&request).filter(|_| is_first) else {
-            version::lead(asked, &mut request);
+        let Some(straight) = self.shared.straight(&request) else {
+            version::lead(version::asked_for(&request), &mut request);
             let mut response = router.clone().oneshot(request.map(Body::new)).await?;
             if response.status() == StatusCode::NOT_MODIFIED {
                 // The router has counted the empty body; what is not sent has another length (RFC 9110, section 8.6).
@@ -103,7 +101,7 @@ impl Shared {
         let is_plain = request.method() == Method::POST
             && request.body().is_end_stream()
             && !(self.has_cors && request.headers().contains_key(header::ORIGIN))
-            && self.limits.head(request).is_ok();
+            && self.limits.head(request).is_ok_and(|framing| !framing.names_version);
         is_plain.then_some(straight)
     }
 }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
+use axum::http::header;
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 
 use super::error::ApiError;
+use super::framing::Framing;
 use super::version::Version;
 
 /// A client that sends too much is read on this far, so that it sees its answer instead of a broken connection.
@@ -39,31 +41,34 @@ enum Read {
 }
 
 impl RequestLimits {
-    /// Whether the head is no longer than anything that this service knows.
-    pub(super) fn head<B>(self, request: &axum::http::Request<B>) -> Result<(), ApiError> {
+    /// Whether the head is no longer than anything that this service knows, and can be read in one way.
+    pub(super) fn head<B>(self, request: &axum::http::Request<B>) -> Result<Framing, ApiError> {
         let uri = request.uri();
-        let target = uri.path().len() + uri.query().map_or(0, str::len);
+        let target = uri.path().len() + uri.query().map_or(0, |query| 1 + query.len());
         if target > MAX_URI_BYTES {
             return Err(ApiError::UriTooLong);
         }
-        let lines = request.headers().iter();
-        let headers: usize =
-            lines.map(|(name, value)| name.as_str().len() + value.len() + HEADER_LINE_BYTES).sum();
+        let (mut headers, mut framing) = (0, Framing::default());
+        for (name, value) in request.headers() {
+            headers += name.as_str().len() + value.len() + HEADER_LINE_BYTES;
+            framing.note(name, value);
+        }
         if target + headers > self.max_head_bytes {
             return Err(ApiError::HeadTooLarge);
         }
-        Ok(())
+        framing.is_sound(request.version())?;
+        Ok(framing)
     }
 }
 
-/// Refuses heads that are too long.
+/// Refuses heads that are too long, or could mean two things.
 pub(super) async fn bounded_head(
     State(limits): State<RequestLimits>,
     request: Request,
     next: Next,
 ) -> Response {
     match limits.head(&request) {
-        Ok(()) => next.run(request).await,
+        Ok(_) => next.run(request).await,
         Err(error) => error.in_version(Version::of(&request)),
     }
 }
@@ -78,13 +83,21 @@ pub(super) async fn bounded_body(
         return next.run(request).await;
     }
     let version = Version::of(&request);
+    let said = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
+    let is_too_large = said > limits.max_body_bytes;
+    if is_too_large && request.headers().contains_key(header::EXPECT) {
+        // It waits for a word before it sends any of it (RFC 9110, section 10.1.1).
+        return ApiError::PayloadTooLarge.in_version(version);
+    }
     let (head, body) = request.into_parts();
     let keeps = version == Version::Two;
     let read = read_body(body, limits.max_body_bytes, keeps);
     match tokio::time::timeout(limits.body_timeout, read).await {
         Ok(Read::Whole(body)) => next.run(Request::from_parts(head, Body::from(body))).await,
         Ok(Read::TooLarge) => ApiError::PayloadTooLarge.in_version(version),
-        Ok(Read::Broken) | Err(_) => ApiError::BodyTooSlow.in_version(version),
+        Err(_) if is_too_large => ApiError::PayloadTooLarge.in_version(version),
+        Ok(Read::Broken) => ApiError::BodyBroken.in_version(version),
+        Err(_) => ApiError::BodyTooSlow.in_version(version),
     }
 }
 

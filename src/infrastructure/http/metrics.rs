@@ -40,9 +40,9 @@ const ROUTES: [&str; 22] = [
 /// Methods; the last one stands for everything else.
 const METHODS: [&str; 8] = ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"];
 /// Statuses that are answered; the last one stands for everything else.
-const STATUSES: [&str; 18] = [
-    "200", "201", "303", "304", "400", "404", "405", "409", "410", "413", "414", "415", "422",
-    "429", "431", "500", "503", "other",
+const STATUSES: [&str; 19] = [
+    "200", "201", "303", "304", "400", "404", "405", "409", "410", "412", "413", "414", "415",
+    "422", "429", "431", "500", "503", "other",
 ];
 
 /// Counts and times requests.

@@ -3,12 +3,14 @@
 //! - one file an endpoint: [`checkout`], [`purchase`], [`sales`], [`purchases`], [`users`], which are version 1; [`v2`] has its own.
 //! - [`version`]: which of them a request is for. [`problem`]: errors as version 2 tells them. [`sunset`]: how a version's end
 //!   is announced.
-//! - on the way in: [`server`] (connections; [`http2`], [`tls`]), [`front`] (the straight line and the router), [`observe`] (request ids, metrics, log), [`limits`] (its bounds), [`cors`] and [`protection`] (browsers), [`params`] (the
+//! - on the way in: [`server`] (connections; [`http2`], [`tls`]), [`front`] (the straight line and the router), [`observe`] (request ids, metrics, log), [`limits`] (its bounds), [`framing`] (how it is framed), [`cors`] and [`protection`] (browsers), [`compression`], [`params`] (the
 //!   query, parsed strictly), [`json_body`] (bodies).
 
 mod checkout;
+mod compression;
 mod cors;
 mod error;
+mod framing;
 mod front;
 mod http2;
 mod json;
@@ -43,9 +45,6 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tokio_util::task::TaskTracker;
 use tower::util::option_layer;
-use tower_http::CompressionLevel;
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::CorsLayer;
 
 use crate::application::browse::Browse;
@@ -71,16 +70,6 @@ pub(crate) use purchase::respond as purchase_response;
 pub(crate) use server::{Server, ServerLimits};
 pub(crate) use sunset::announcement;
 pub(crate) use tls::{InvalidTls, Tls};
-
-/// Answers that are shorter are sent as they are: packing them saves no packet.
-const COMPRESSED_ABOVE: u64 = 1_024;
-
-/// Packs long answers, lists mostly, for clients that say they can unpack them. Fast rather than small: the time is a buyer's.
-fn compression() -> CompressionLayer<impl Predicate> {
-    CompressionLayer::new()
-        .quality(CompressionLevel::Fastest)
-        .compress_when(SizeAbove::new(COMPRESSED_ABOVE).and(NotForContentType::IMAGES))
-}
 
 /// What handlers work with.
 #[derive(Clone)]
@@ -128,7 +117,8 @@ impl Api {
             .layer(from_fn(version::existing))
             .layer(from_fn_with_state(limits, limits::bounded_body))
             .layer(from_fn_with_state(limits, limits::bounded_head))
-            .layer(compression())
+            .layer(compression::layer())
+            .layer(from_fn(compression::accepted))
             .layer(option_layer(cors))
             .layer(from_fn_with_state(observer, observe::observe))
     }

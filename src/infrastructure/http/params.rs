@@ -160,18 +160,22 @@ fn whole_number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
+/// Whether two digits follow every percent sign.
+pub(super) fn escapes_are_whole(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%').all(|(place, _)| {
+        let digits = bytes.get(place + 1..place + 3);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
 /// Decodes a part of the query; `None` if it is not what an encoder would have made.
 pub(super) fn decode(text: &str) -> Option<Cow<'_, str>> {
     let bytes = text.as_bytes();
     if !bytes.iter().any(|byte| matches!(byte, b'%' | b'+')) {
         return Some(Cow::Borrowed(text));
     }
-    let escapes_are_whole =
-        bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%').all(|(place, _)| {
-            let digits = bytes.get(place + 1..place + 3);
-            digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-        });
-    if !escapes_are_whole {
+    if !escapes_are_whole(text) {
         return None;
     }
     let spaced = text.replace('+', " ");

@@ -117,7 +117,7 @@ const fn page(
 }
 
 /// Every code that an error may have.
-const ALL: [Page; 28] = {
+const ALL: [Page; 29] = {
     use StatusCode as S;
     [
         page(
@@ -260,6 +260,12 @@ const ALL: [Page; 28] = {
             "Make up a new key for every new request. Keys are kept for a day.",
         ),
         page(
+            "precondition_failed",
+            S::PRECONDITION_FAILED,
+            "The request has If-Match or If-None-Match, and checkouts have no validators. Nothing was done.",
+            "Leave the condition out. An Idempotency-Key keeps a repeat from happening twice.",
+        ),
+        page(
             "unsupported_media_type",
             S::UNSUPPORTED_MEDIA_TYPE,
             "The body is not said to be JSON, or is encoded.",
@@ -358,6 +364,8 @@ mod tests {
         let mut all = vec![
             ApiError::Validation(BTreeMap::new()),
             ApiError::BodyTooSlow,
+            ApiError::BodyBroken,
+            ApiError::PreconditionFailed,
             ApiError::SaleIdRequired,
             ApiError::UnsupportedVersion,
             ApiError::SaleNotFound,

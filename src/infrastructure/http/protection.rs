@@ -17,9 +17,14 @@ const A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 #[inline]
 pub(super) fn protect(headers: &mut HeaderMap, is_encrypted: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    or_insert(headers, header::CONTENT_SECURITY_POLICY, OF_DATA);
-    // What belongs to a buyer is kept nowhere on the way. Lists that may be kept say so themselves.
-    or_insert(headers, header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // What belongs to a buyer is kept nowhere on the way. What may be kept, lists and pages, says so itself, and pages say
+    // what may run in them.
+    if headers.contains_key(header::CACHE_CONTROL) {
+        or_insert(headers, header::CONTENT_SECURITY_POLICY, OF_DATA);
+    } else {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::CONTENT_SECURITY_POLICY, OF_DATA);
+    }
     if is_encrypted {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, A_YEAR);
     }

@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{OriginalUri, Path, RawQuery, State};
 
 use super::Api;
 use super::error::ApiError;
 use super::openapi::problems::V1OfSale;
 use super::openapi::schema;
 use super::paging::{PageBody, page_request};
-use super::params::Params;
+use super::params::{Params, escapes_are_whole};
 use super::purchases::PastPurchaseBody;
 use crate::domain::ids::BuyerId;
 
@@ -29,6 +29,7 @@ use crate::domain::ids::BuyerId;
 )]
 pub(super) async fn purchases(
     State(api): State<Api>,
+    OriginalUri(uri): OriginalUri,
     user_id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<PageBody<PastPurchaseBody>>, ApiError> {
@@ -36,8 +37,10 @@ pub(super) async fn purchases(
     let page = page_request(&mut params);
     let sale = params.sale_id();
     let buyer = match user_id {
-        Ok(Path(user_id)) => params.path("user_id", BuyerId::parse(&user_id)),
-        Err(_) => params.path("user_id", Err("is not valid percent-encoded UTF-8")),
+        Ok(Path(user_id)) if escapes_are_whole(uri.path()) => {
+            params.path("user_id", BuyerId::parse(&user_id))
+        }
+        Ok(_) | Err(_) => params.path("user_id", Err("is not valid percent-encoded UTF-8")),
     };
     params.finish()?;
     let Some(buyer) = buyer else {

@@ -144,6 +144,12 @@ pub(super) async fn existing(request: extract::Request, next: Next) -> Response 
     }
 }
 
+/// Whether an `Accept` may name a version.
+pub(super) fn may_be_in(accept: &HeaderValue) -> bool {
+    let begins = MEDIA_TYPE.0.as_bytes();
+    accept.as_bytes().windows(begins.len()).any(|part| part == begins)
+}
+
 fn versioned(uri: &Uri, version: Version) -> Option<Uri> {
     let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let mut parts = uri.clone().into_parts();

@@ -232,8 +232,8 @@ impl Database {
         loop {
             let turn_and_answer = async {
                 let _turn = match statement {
-                    // What the board lives on does not queue behind front ends that look.
-                    Statement::LiveSales | Statement::Catalogue => None,
+                    // What the board and buyers live on does not queue behind front ends that look.
+                    Statement::LiveSales | Statement::Catalogue | Statement::ReadKeys => None,
                     _ => self.readers.acquire().await.ok(),
                 };
                 let since = Instant::now();

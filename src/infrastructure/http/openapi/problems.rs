@@ -52,18 +52,18 @@ problems! {
     /// Of `POST /v2/checkouts`.
     Collect in Two: "user_limit_exceeded" "sale_id_required" "idempotency_key_missing" "item_not_found" "sale_not_found"
         "no_active_sale" "item_sold_out" "sale_sold_out" "sale_not_started" "idempotency_key_in_use" "sale_ended"
-        "unsupported_media_type" "idempotency_key_reused";
+        "unsupported_media_type" "idempotency_key_reused" "precondition_failed";
     /// Of `PUT …/items/{item_id}`.
     Change in Two: "user_limit_exceeded" "code_not_found" "item_not_found" "item_sold_out" "sale_sold_out"
         "sale_not_started" "checkout_closed" "idempotency_key_in_use" "sale_ended" "unsupported_media_type"
-        "idempotency_key_reused";
+        "idempotency_key_reused" "precondition_failed";
     /// Of `DELETE …/items/{item_id}`.
     Remove in Two: "code_not_found" "item_not_found" "sale_not_started" "checkout_closed" "idempotency_key_in_use"
-        "sale_ended" "idempotency_key_reused";
+        "sale_ended" "idempotency_key_reused" "precondition_failed";
     /// Of `POST …/purchase`.
     Buy in Two: "user_limit_exceeded" "idempotency_key_missing" "code_not_found" "items_already_sold"
         "purchase_in_progress" "sale_not_started" "checkout_empty" "idempotency_key_in_use" "sale_ended"
-        "idempotency_key_reused";
+        "idempotency_key_reused" "precondition_failed";
     /// Of reads that name nothing.
     Read in Two:;
     /// Of reads that name a sale.

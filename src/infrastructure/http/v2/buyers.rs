@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use super::super::openapi::problems::OfSale;
 use super::super::openapi::schema;
 use super::super::paging::PageBody;
-use super::super::params::Params;
+use super::super::params::{Params, escapes_are_whole};
 use super::listing::{ListBody, Listing, Part, pair};
 use super::purchases::Purchase;
 use super::{Api, ApiError, Problem};
@@ -40,8 +40,10 @@ pub(super) async fn purchases(
     let mut params = Params::parse(query.as_deref());
     let sale = params.sale_id();
     let buyer = match buyer_id {
-        Ok(Path(buyer_id)) => params.path("buyer_id", BuyerId::parse(&buyer_id)),
-        Err(_) => params.path("buyer_id", Err("is not valid percent-encoded UTF-8")),
+        Ok(Path(buyer_id)) if escapes_are_whole(uri.path()) => {
+            params.path("buyer_id", BuyerId::parse(&buyer_id))
+        }
+        Ok(_) | Err(_) => params.path("buyer_id", Err("is not valid percent-encoded UTF-8")),
     };
     let filter = sale.as_ref().and_then(|sale| sale.as_ref().ok());
     let filters = filter.map_or_else(String::new, |sale| format!("sale_id={sale}&"));

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{OriginalUri, Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use utoipa::ToSchema;
 
 use super::super::checkout::beyond;
 use super::super::error::Faults;
+use super::super::framing::unconditional;
 use super::super::json_body::object;
 use super::super::openapi::answers::{Changed, Removed};
 use super::super::openapi::problems::{Change, Remove};
 use super::super::openapi::schema;
+use super::super::params::escapes_are_whole;
 use super::checkouts::{Checkout, claim, quantity, refused};
 use super::idempotency::{answer, optional, used_for};
 use super::{Api, ApiError, Problem};
@@ -49,15 +51,17 @@ struct HowMany {
 )]
 pub(super) async fn put(
     State(api): State<Api>,
+    OriginalUri(uri): OriginalUri,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
+    unconditional(&headers)?;
     let mut faults = Faults::new();
     let key = optional(&headers, &mut faults);
     let quantity =
         object(&headers, &body, &mut faults, |members| members.required("quantity", quantity))?;
-    let (code, item) = line_of(path, &mut faults);
+    let (code, item) = line_of(&uri, path, &mut faults);
     let (Some(quantity), Some(item), true) = (quantity, item, faults.is_empty()) else {
         return Err(ApiError::Validation(faults).into());
     };
@@ -87,12 +91,14 @@ pub(super) async fn put(
 )]
 pub(super) async fn delete(
     State(api): State<Api>,
+    OriginalUri(uri): OriginalUri,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    unconditional(&headers)?;
     let mut faults = Faults::new();
     let key = optional(&headers, &mut faults);
-    let (code, item) = line_of(path, &mut faults);
+    let (code, item) = line_of(&uri, path, &mut faults);
     let (Some(item), true) = (item, faults.is_empty()) else {
         return Err(ApiError::Validation(faults).into());
     };
@@ -118,19 +124,20 @@ async fn change(api: &Api, command: ChangeCommand) -> Result<Response, Problem> 
 
 /// Code and item of a path.
 fn line_of(
+    uri: &Uri,
     path: Result<Path<(String, String)>, PathRejection>,
     faults: &mut Faults,
 ) -> (Result<String, PathRejection>, Option<ItemId>) {
     match path {
-        Ok(Path((code, item))) => {
+        Ok(Path((code, item))) if escapes_are_whole(uri.path()) => {
             let item = ItemId::parse(&item);
             let item = item.map_err(|fault| faults.insert("item_id".into(), fault.to_string()));
             (Ok(code), item.ok())
         }
-        Err(error) => {
+        path => {
             let fault = "is not valid percent-encoded UTF-8".to_owned();
             faults.insert("item_id".into(), fault);
-            (Err(error), None)
+            (path.map(|Path((code, _))| code), None)
         }
     }
 }

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use super::super::error::Faults;
+use super::super::framing::unconditional;
 use super::super::openapi::answers::Bought;
 use super::super::openapi::problems::Buy;
 use super::super::openapi::schema;
@@ -42,6 +43,7 @@ pub(super) async fn post(
     code: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    unconditional(&headers)?;
     let mut faults = Faults::new();
     let Some(key) = required(&headers, &mut faults)? else {
         return Err(ApiError::Validation(faults).into());

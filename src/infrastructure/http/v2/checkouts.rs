@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::super::checkout::beyond;
 use super::super::error::Faults;
+use super::super::framing::unconditional;
 use super::super::json_body::{Json as Given, Members, object};
 use super::super::openapi::answers::Collected;
 use super::super::openapi::problems::{Collect, OfCode};
@@ -136,6 +137,7 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
+    unconditional(&headers)?;
     let mut faults = Faults::new();
     let key = required(&headers, &mut faults)?;
     let (buyer, sale, wanted) = object(&headers, &body, &mut faults, |members| {

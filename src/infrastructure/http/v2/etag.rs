@@ -30,6 +30,8 @@ pub(super) async fn validated(asked: &HeaderMap, response: Response) -> Response
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers.remove(header::CONTENT_TYPE);
         parts.headers.remove(header::CONTENT_LENGTH);
+        // As the answer itself would say, if it is long enough to be packed (RFC 9110, section 15.4.5).
+        parts.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
         return Response::from_parts(parts, Body::empty());
     }
     Response::from_parts(parts, Body::from(bytes))

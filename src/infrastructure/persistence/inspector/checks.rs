@@ -216,12 +216,14 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         promise: "I6",
-        what: "an attempt has an item, and a collected item its attempt",
+        what: "a settled attempt has an item, and a collected item its attempt",
+        // One that is open may be empty: its buyer took everything out.
         sql: r"
-    SELECT user_id IS NULL OR item_no IS NULL,
-           format('sale %s attempt %s: of %s, item %s', sale_id, attempt_id, user_id, item_no)
-    FROM checkout_attempts
-    FULL JOIN checkout_items USING (sale_id, attempt_id)",
+    SELECT attempts.user_id IS NULL OR (item_no IS NULL AND purchased_at IS NOT NULL),
+           format('sale %s attempt %s: of %s, item %s', sale_id, attempt_id, attempts.user_id, item_no)
+    FROM checkout_attempts AS attempts
+    FULL JOIN checkout_items USING (sale_id, attempt_id)
+    LEFT JOIN purchases USING (sale_id, attempt_id)",
     },
     Check {
         promise: "I6",

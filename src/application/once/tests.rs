@@ -158,15 +158,11 @@ async fn a_key_that_was_used_meanwhile_is_told_as_its_first_use() {
     let sale = house.sale(5, 9).await.id;
     let first = DoOnce::new(house.once_ports());
     let (view, _) = accepted(first.checkout(collect(sale, &["1"], "a")).await.unwrap());
+    let done = house.shop().done_with(&buyer("ann"), &key_use("a", "").key);
     // The look before the gate was too early: only the book finds that the key is used.
-    let mut looks = 0;
-    let (mut keys, shop) = (MockKeyBook::new(), house.shop());
-    keys.expect_find().times(2).returning(move |_, wanted| {
-        looks += 1;
-        let caller = Caller::Buyer(buyer("ann"));
-        let state = futures_util::FutureExt::now_or_never(KeyBook::find(&*shop, caller, wanted));
-        if looks == 1 { Ok(KeyState::Unused(buyer("ann"))) } else { state.unwrap() }
-    });
+    let mut states = [KeyState::Unused(buyer("ann")), KeyState::Done(done)].into_iter();
+    let mut keys = MockKeyBook::new();
+    keys.expect_find().times(2).returning(move |_, _| Ok(states.next().unwrap()));
     let once = DoOnce::new(OncePorts { keys: Arc::new(keys), ..house.once_ports() });
 
     let (again, is_repeat) = accepted(once.checkout(collect(sale, &["1"], "a")).await.unwrap());

@@ -3,7 +3,15 @@
 use async_trait::async_trait;
 
 use super::FakeShop;
-use crate::application::ports::{Caller, KeyBook, KeyState, KeyUse, PortError};
+use crate::application::ports::{Caller, Done, KeyBook, KeyState, KeyUse, PortError};
+use crate::domain::ids::{BuyerId, IdempotencyKey};
+
+impl FakeShop {
+    /// What this key was used for.
+    pub(crate) fn done_with(&self, buyer: &BuyerId, key: &IdempotencyKey) -> Done {
+        self.state.lock().unwrap().keys[&(buyer.clone(), key.clone())].done.clone()
+    }
+}
 
 #[async_trait]
 impl KeyBook for FakeShop {

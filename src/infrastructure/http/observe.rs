@@ -1,5 +1,6 @@
 //! Around every request: its id, its metrics, its line in the log, and the word that the connection ends when the service does.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -18,6 +19,8 @@ use super::version::{API_VERSION, Asked, SaidBy, VARIES_BY, Version};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from a client.
 const MAX_REQUEST_ID: usize = 128;
+/// Digits of the numbers by which requests go that brought no id, as long as they suffice.
+const NUMBER_DIGITS: usize = 8;
 
 /// What observing needs.
 #[derive(Clone)]
@@ -69,8 +72,11 @@ impl Shared {
             return id.clone();
         }
         let number = self.next_id.fetch_add(1, Ordering::Relaxed);
-        HeaderValue::try_from(format!("{}-{number:x}", self.id_prefix))
-            .unwrap_or(HeaderValue::from_static("unknown"))
+        // One allocation, and none that grows: every request comes by here.
+        let mut id = String::with_capacity(self.id_prefix.len() + "-".len() + NUMBER_DIGITS);
+        let written = write!(id, "{}-{number:0NUMBER_DIGITS$x}", self.id_prefix);
+        let id = written.ok().and_then(|()| HeaderValue::try_from(id).ok());
+        id.unwrap_or(HeaderValue::from_static("unknown"))
     }
 }
 

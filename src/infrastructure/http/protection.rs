@@ -1,6 +1,6 @@
 //! Headers with which browsers protect their users: told with every answer, as the OWASP REST Security Cheat Sheet has them.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 
 /// An answer is data: nothing in it is run, and no page may frame it.
@@ -19,12 +19,8 @@ pub(super) fn protect(headers: &mut HeaderMap, is_encrypted: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // What belongs to a buyer is kept nowhere on the way. What may be kept, lists and pages, says so itself, and pages say
     // what may run in them.
-    if headers.contains_key(header::CACHE_CONTROL) {
-        or_insert(headers, header::CONTENT_SECURITY_POLICY, OF_DATA);
-    } else {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(header::CONTENT_SECURITY_POLICY, OF_DATA);
-    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(OF_DATA);
     if is_encrypted {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, A_YEAR);
     }
@@ -35,12 +31,6 @@ pub(super) async fn page(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, OF_PAGES);
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    or_insert(headers, header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
     response
-}
-
-fn or_insert(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
-    if !headers.contains_key(&name) {
-        headers.insert(name, value);
-    }
 }

@@ -3,8 +3,9 @@
 //! - one file an endpoint: [`checkout`], [`purchase`], [`sales`], [`purchases`], [`users`], which are version 1; [`v2`] has its own.
 //! - [`version`]: which of them a request is for. [`problem`]: errors as version 2 tells them. [`sunset`]: how a version's end
 //!   is announced.
-//! - on the way in: [`server`] (connections; [`http2`], [`tls`]), [`front`] (the straight line and the router), [`observe`] (request ids, metrics, log), [`limits`] (its bounds), [`framing`] (how it is framed), [`cors`] and [`protection`] (browsers), [`compression`], [`params`] (the
-//!   query, parsed strictly), [`json_body`] (bodies).
+//! - on the way in: [`server`] (connections; [`http2`], [`tls`]), [`front`] (the straight line and the router), [`observe`]
+//!   (request ids, metrics, log), [`limits`] (its bounds), [`framing`] (how it is framed), [`cors`](mod@cors) and
+//!   [`protection`] (browsers), [`compression`], [`params`] (the query, parsed strictly), [`json_body`] (bodies).
 
 mod checkout;
 mod compression;

@@ -15,7 +15,7 @@ use crate::infrastructure::schedule::CronCalendar;
 const FIRST_TURN: Duration = Duration::from_secs(10);
 
 /// Starts everything. When it comes back the board is read and the sale of this hour is there, if PostgreSQL is.
-pub(super) async fn start(
+pub(crate) async fn start(
     parts: &Parts,
     config: &Config,
     chores: &Services,

@@ -25,8 +25,9 @@ use crate::infrastructure::cache::InvalidRedis;
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::http::InvalidTls;
 use crate::infrastructure::monitoring::{InvalidLog, Readiness, init_logging};
+use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
-    ConnectError, Database, DatabaseMetrics, Planning, SchemaError, check_schema, migrate,
+    ConnectError, Database, DatabaseMetrics, Planning, SchemaError, check_schema,
 };
 use crate::infrastructure::schedule::CronCalendar;
 use crate::infrastructure::signing::TagClash;

@@ -13,9 +13,10 @@ use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
 use crate::infrastructure::cache::{Redis, RedisMemoryReader, RedisMetrics};
 use crate::infrastructure::circuit::CircuitMetrics;
+use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, Planning, PostgresInspector, PostgresItemReader,
-    PostgresSaleBook, PostgresStandingReader, check_schema, migrate,
+    PostgresSaleBook, PostgresStandingReader, check_schema,
 };
 
 /// Most repeated tries to connect.

@@ -31,16 +31,16 @@ use crate::infrastructure::persistence::{
 use crate::infrastructure::signing::{HmacCursorSigner, HmacSigner};
 
 /// What the rest of the service is made of.
-pub(super) struct Parts {
-    pub(super) api: Api,
-    pub(super) board: Arc<Board>,
-    pub(super) sales: Arc<dyn SaleBook>,
-    pub(super) items: Arc<dyn ItemReader>,
-    pub(super) leadership: Arc<dyn Leadership>,
-    pub(super) keys: Arc<dyn KeyBook>,
-    pub(super) refusals: Arc<Refusals>,
-    pub(super) redis: Redis,
-    pub(super) database: Database,
+pub(crate) struct Parts {
+    pub(crate) api: Api,
+    pub(crate) board: Arc<Board>,
+    pub(crate) sales: Arc<dyn SaleBook>,
+    pub(crate) items: Arc<dyn ItemReader>,
+    pub(crate) leadership: Arc<dyn Leadership>,
+    pub(crate) keys: Arc<dyn KeyBook>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) redis: Redis,
+    pub(crate) database: Database,
 }
 
 /// Ports that several use cases share.
@@ -64,7 +64,7 @@ struct Shared {
 
 impl Parts {
     /// Puts everything together; nothing runs yet but the courier.
-    pub(super) fn build(
+    pub(crate) fn build(
         config: &Config,
         metrics: (&Registry, &CircuitMetrics),
         app: &App,
@@ -209,14 +209,14 @@ impl Shared {
 }
 
 /// The refusals of one run.
-pub(super) fn refusals(config: &Config, database: Database, instance: &Instance) -> Arc<Refusals> {
+pub(crate) fn refusals(config: &Config, database: Database, instance: &Instance) -> Arc<Refusals> {
     let store = PostgresRefusalStore::new(database, instance.run);
     let RefusalsConfig { max_details: burst, details_per_flush: refill, .. } = config.refusals;
     Arc::new(Refusals::new(Arc::new(store), Room { burst, refill }))
 }
 
 /// The bounds of a queue.
-pub(super) fn limits(batch: &BatchConfig, size: usize, writers: usize) -> BatchLimits {
+pub(crate) fn limits(batch: &BatchConfig, size: usize, writers: usize) -> BatchLimits {
     BatchLimits {
         size,
         writers,

@@ -13,15 +13,15 @@ use crate::infrastructure::persistence::{Database, PostgresCheckoutBook, Postgre
 
 /// The two ports that sell.
 pub(crate) struct Selling {
-    pub(super) book: Arc<dyn CheckoutBook>,
-    pub(super) ledger: Arc<dyn Ledger>,
+    pub(crate) book: Arc<dyn CheckoutBook>,
+    pub(crate) ledger: Arc<dyn Ledger>,
 }
 
 /// Makes them.
 pub(crate) type MakeSelling = fn(Database, &BatchConfig, &BatchMetrics, &Services) -> Selling;
 
 /// Requests share transactions.
-pub(super) fn in_groups(
+pub(crate) fn in_groups(
     database: Database,
     batch: &BatchConfig,
     metrics: &BatchMetrics,

@@ -27,7 +27,7 @@ use crate::infrastructure::persistence::PostgresHealth;
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
 
 /// Binds both ports and serves.
-pub(super) async fn listen(
+pub(crate) async fn listen(
     parts: &Parts,
     config: &Config,
     registry: &Registry,

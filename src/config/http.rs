@@ -65,7 +65,7 @@ pub struct SunsetConfig {
     pub link: Option<String>,
 }
 
-pub(super) fn http(read: &mut Reader) -> HttpConfig {
+pub(crate) fn http(read: &mut Reader) -> HttpConfig {
     HttpConfig {
         host: read.filled("http.host"),
         port: read.number("http.port", 0..=u16::MAX),

@@ -19,20 +19,20 @@ const EMBEDDED: [(&str, &str); 2] = [
 const DEFAULTS: &str = include_str!("../../config/default.yaml");
 
 /// What the layers came to.
-pub(super) struct Layers {
-    pub(super) merged: config::Config,
-    pub(super) profile: String,
+pub(crate) struct Layers {
+    pub(crate) merged: config::Config,
+    pub(crate) profile: String,
     /// Keys that the environment set under their long names.
-    pub(super) from_environment: BTreeSet<String>,
-    pub(super) faults: Vec<String>,
-    pub(super) warnings: Vec<String>,
+    pub(crate) from_environment: BTreeSet<String>,
+    pub(crate) faults: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The environment, read once.
-pub(super) type Environment = BTreeMap<String, String>;
+pub(crate) type Environment = BTreeMap<String, String>;
 
 /// Merges all layers. `folder` may hold other defaults and profiles than those in the binary.
-pub(super) fn merge(environment: &Environment, folder: Option<&Path>) -> Result<Layers, String> {
+pub(crate) fn merge(environment: &Environment, folder: Option<&Path>) -> Result<Layers, String> {
     let mut warnings = Vec::new();
     let profile = environment.get(PROFILE).cloned().unwrap_or_else(|| {
         warnings.push(format!("{PROFILE} is not set: using the profile development"));

@@ -8,29 +8,29 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
 /// Merged layers, and what is wrong with them.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     layers: config::Config,
-    pub(super) faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
 impl Reader {
-    pub(super) fn new(layers: config::Config, faults: Vec<String>) -> Self {
+    pub(crate) fn new(layers: config::Config, faults: Vec<String>) -> Self {
         Self { layers, faults }
     }
 
     /// Notes a fault. The value itself is never named: it may be a secret.
-    pub(super) fn fault(&mut self, key: &str, what: impl Display) {
+    pub(crate) fn fault(&mut self, key: &str, what: impl Display) {
         self.faults.push(format!("{key}: {what}"));
     }
 
-    pub(super) fn text(&mut self, key: &str) -> String {
+    pub(crate) fn text(&mut self, key: &str) -> String {
         self.layers.get_string(key).unwrap_or_else(|_| {
             self.fault(key, "must be a text");
             String::new()
         })
     }
 
-    pub(super) fn filled(&mut self, key: &str) -> String {
+    pub(crate) fn filled(&mut self, key: &str) -> String {
         let text = self.text(key);
         if text.is_empty() {
             self.fault(key, "must not be empty");
@@ -38,18 +38,18 @@ impl Reader {
         text
     }
 
-    pub(super) fn secret(&mut self, key: &str) -> SecretString {
+    pub(crate) fn secret(&mut self, key: &str) -> SecretString {
         SecretString::from(self.text(key))
     }
 
-    pub(super) fn flag(&mut self, key: &str) -> bool {
+    pub(crate) fn flag(&mut self, key: &str) -> bool {
         self.layers.get_bool(key).unwrap_or_else(|_| {
             self.fault(key, "must be true or false");
             false
         })
     }
 
-    pub(super) fn number<T>(&mut self, key: &str, range: RangeInclusive<T>) -> T
+    pub(crate) fn number<T>(&mut self, key: &str, range: RangeInclusive<T>) -> T
     where
         T: TryFrom<i64> + PartialOrd + Display + Copy,
     {
@@ -62,7 +62,7 @@ impl Reader {
         number
     }
 
-    pub(super) fn duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Duration {
+    pub(crate) fn duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Duration {
         let duration = self
             .layers
             .get_string(key)
@@ -79,7 +79,7 @@ impl Reader {
     }
 
     /// A moment, or none where the text is empty.
-    pub(super) fn moment(&mut self, key: &str) -> Option<DateTime<Utc>> {
+    pub(crate) fn moment(&mut self, key: &str) -> Option<DateTime<Utc>> {
         let text = self.text(key);
         if text.is_empty() {
             return None;
@@ -91,7 +91,7 @@ impl Reader {
         Some(moment.ok()?.to_utc())
     }
 
-    pub(super) fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text(key);
         let chosen = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
         if chosen.is_none() {

@@ -21,13 +21,13 @@ const DEVELOPMENT_KEY: &[u8] = b"flash-sale development key!!";
 /// Shortest key that signs codes, in bytes.
 const MIN_KEY_BYTES: usize = 16;
 
-pub(super) const MS: Duration = Duration::from_millis(1);
-pub(super) const SECOND: Duration = Duration::from_secs(1);
-pub(super) const MINUTE: Duration = Duration::from_mins(1);
-pub(super) const HOUR: Duration = Duration::from_hours(1);
+pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_mins(1);
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-pub(super) fn monitoring(read: &mut Reader) -> MonitoringConfig {
+pub(crate) fn monitoring(read: &mut Reader) -> MonitoringConfig {
     MonitoringConfig {
         host: read.filled("monitoring.host"),
         port: read.number("monitoring.port", 0..=u16::MAX),
@@ -36,7 +36,7 @@ pub(super) fn monitoring(read: &mut Reader) -> MonitoringConfig {
     }
 }
 
-pub(super) fn schedule(read: &mut Reader) -> ScheduleConfig {
+pub(crate) fn schedule(read: &mut Reader) -> ScheduleConfig {
     use crate::domain::sale::{MAX_BUYER_LIMIT, MAX_ITEMS, MAX_STOCK};
     ScheduleConfig {
         enabled: read.flag("schedule.enabled"),
@@ -73,7 +73,7 @@ fn time_zone(read: &mut Reader) -> Tz {
     })
 }
 
-pub(super) fn batch(read: &mut Reader) -> BatchConfig {
+pub(crate) fn batch(read: &mut Reader) -> BatchConfig {
     BatchConfig {
         purchase_size: read.number("batch.purchase_size", 1..=10_000),
         checkout_size: read.number("batch.checkout_size", 1..=10_000),
@@ -85,7 +85,7 @@ pub(super) fn batch(read: &mut Reader) -> BatchConfig {
     }
 }
 
-pub(super) fn database(
+pub(crate) fn database(
     read: &mut Reader,
     set_by_environment: &dyn Fn(&str) -> bool,
 ) -> DatabaseConfig {
@@ -136,7 +136,7 @@ fn ssl_mode(read: &mut Reader) -> Option<SslMode> {
     )
 }
 
-pub(super) fn redis(read: &mut Reader) -> RedisConfig {
+pub(crate) fn redis(read: &mut Reader) -> RedisConfig {
     let url = read.secret("redis.url");
     if url.expose_secret().is_empty() {
         read.fault("redis.url", "must not be empty");
@@ -178,7 +178,7 @@ fn circuit(read: &mut Reader, section: &str) -> CircuitConfig {
     }
 }
 
-pub(super) fn log(read: &mut Reader) -> LogConfig {
+pub(crate) fn log(read: &mut Reader) -> LogConfig {
     let level = read.filled("log.level");
     if let Err(error) = EnvFilter::try_new(&level) {
         read.fault("log.level", error);
@@ -194,7 +194,7 @@ pub(super) fn log(read: &mut Reader) -> LogConfig {
     }
 }
 
-pub(super) fn code_keys(read: &mut Reader, profile: &str) -> Vec<CodeKey> {
+pub(crate) fn code_keys(read: &mut Reader, profile: &str) -> Vec<CodeKey> {
     const KEY: &str = "checkout.code_keys";
     let text = read.text(KEY);
     let mut keys: Vec<CodeKey> = Vec::new();
@@ -233,21 +233,21 @@ pub(super) fn code_keys(read: &mut Reader, profile: &str) -> Vec<CodeKey> {
     keys
 }
 
-pub(super) fn catalogue(read: &mut Reader) -> CatalogueConfig {
+pub(crate) fn catalogue(read: &mut Reader) -> CatalogueConfig {
     CatalogueConfig {
         item_name: read.filled("catalogue.item_name"),
         image_url: read.filled("catalogue.image_url"),
     }
 }
 
-pub(super) fn board(read: &mut Reader) -> BoardConfig {
+pub(crate) fn board(read: &mut Reader) -> BoardConfig {
     BoardConfig {
         poll_interval: read.duration("board.poll_interval", 10 * MS..=900 * MS),
         unknown_sales: read.number("board.unknown_sales", 1..=1_000_000),
     }
 }
 
-pub(super) fn refusals(read: &mut Reader) -> RefusalsConfig {
+pub(crate) fn refusals(read: &mut Reader) -> RefusalsConfig {
     RefusalsConfig {
         flush_interval: read.duration("refusals.flush_interval", 10 * MS..=SECOND),
         max_details: read.number("refusals.max_details", 0..=1_000_000),
@@ -255,14 +255,14 @@ pub(super) fn refusals(read: &mut Reader) -> RefusalsConfig {
     }
 }
 
-pub(super) fn shutdown(read: &mut Reader) -> ShutdownConfig {
+pub(crate) fn shutdown(read: &mut Reader) -> ShutdownConfig {
     ShutdownConfig {
         grace: read.duration("shutdown.grace", Duration::ZERO..=HOUR),
         drain: read.duration("shutdown.drain", SECOND..=HOUR),
     }
 }
 
-pub(super) fn idempotency(read: &mut Reader) -> IdempotencyConfig {
+pub(crate) fn idempotency(read: &mut Reader) -> IdempotencyConfig {
     IdempotencyConfig {
         keep: read.duration("idempotency.keep", HOUR..=365 * DAY),
         prune_interval: read.duration("idempotency.prune_interval", 10 * MS..=DAY),

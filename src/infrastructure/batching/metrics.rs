@@ -12,10 +12,10 @@ pub(crate) struct BatchMetrics {
 
 /// Metrics of one queue.
 #[derive(Clone)]
-pub(super) struct QueueMetrics {
-    pub(super) size: Histogram,
-    pub(super) depth: IntGauge,
-    pub(super) wait: Histogram,
+pub(crate) struct QueueMetrics {
+    pub(crate) size: Histogram,
+    pub(crate) depth: IntGauge,
+    pub(crate) wait: Histogram,
 }
 
 impl BatchMetrics {
@@ -51,7 +51,7 @@ impl BatchMetrics {
         Ok(metrics)
     }
 
-    pub(super) fn queue(&self, name: &str) -> QueueMetrics {
+    pub(crate) fn queue(&self, name: &str) -> QueueMetrics {
         QueueMetrics {
             size: self.size.with_label_values(&[name]),
             depth: self.depth.with_label_values(&[name]),

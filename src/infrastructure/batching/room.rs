@@ -12,7 +12,7 @@ use super::BatchLimits;
 const BATCHES_AT_LEAST: usize = 2;
 
 /// The room of one lane.
-pub(super) struct Room {
+pub(crate) struct Room {
     limits: BatchLimits,
     places: AtomicUsize,
     /// Time that a request takes, in nanoseconds: a moving average; 0 is unknown.
@@ -21,17 +21,17 @@ pub(super) struct Room {
 
 impl Room {
     /// As much as the queue holds, until something is known.
-    pub(super) fn new(limits: BatchLimits) -> Self {
+    pub(crate) fn new(limits: BatchLimits) -> Self {
         Self { limits, places: AtomicUsize::new(limits.queue), pace: AtomicU64::new(0) }
     }
 
     /// Whether one more may wait.
-    pub(super) fn takes(&self, waiting: usize) -> bool {
+    pub(crate) fn takes(&self, waiting: usize) -> bool {
         waiting < self.places.load(Ordering::Relaxed)
     }
 
     /// Takes in what a batch took. A small batch tells what a transaction costs, not what the lane can serve.
-    pub(super) fn served(&self, requests: usize, took: Duration) {
+    pub(crate) fn served(&self, requests: usize, took: Duration) {
         if requests < self.limits.size.div_ceil(2) {
             return;
         }
@@ -47,7 +47,7 @@ impl Room {
     }
 
     /// Nobody waited for a while: what was known is old.
-    pub(super) fn rested(&self) {
+    pub(crate) fn rested(&self) {
         self.pace.store(0, Ordering::Relaxed);
         self.places.store(self.limits.queue, Ordering::Relaxed);
     }

@@ -92,19 +92,19 @@ impl Redis {
         })
     }
 
-    pub(super) fn keys(&self) -> &Keys {
+    pub(crate) fn keys(&self) -> &Keys {
         &self.shared.keys
     }
 
-    pub(super) fn scripts(&self) -> &Scripts {
+    pub(crate) fn scripts(&self) -> &Scripts {
         &self.shared.scripts
     }
 
-    pub(super) fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.shared.client
     }
 
-    pub(super) fn manager(&self) -> ConnectionManager {
+    pub(crate) fn manager(&self) -> ConnectionManager {
         self.shared.manager.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -114,12 +114,12 @@ impl Redis {
     }
 
     /// Since when the connection stands, by the server's clock; after that it may be to another server.
-    pub(super) fn connected_at(&self) -> i64 {
+    pub(crate) fn connected_at(&self) -> i64 {
         self.shared.connected_at.load(Ordering::Relaxed)
     }
 
     /// The memory was found cold.
-    pub(super) fn found_cold(&self) {
+    pub(crate) fn found_cold(&self) {
         self.shared.cold.notify_one();
     }
 
@@ -129,12 +129,12 @@ impl Redis {
     }
 
     /// The circuit's state, in a word.
-    pub(super) fn circuit_state(&self) -> &'static str {
+    pub(crate) fn circuit_state(&self) -> &'static str {
         self.shared.circuit.state_name()
     }
 
     /// Runs a call, unless Redis is known to be gone.
-    pub(super) async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         what: &'static str,
         call: impl Future<Output = Result<T, RedisError>> + Send,

@@ -44,19 +44,19 @@ impl Courier {
         Self { errands }
     }
 
-    pub(super) fn release(&self, lease: Lease) {
+    pub(crate) fn release(&self, lease: Lease) {
         self.send(Errand::Release(lease));
     }
 
-    pub(super) fn standing(&self, known: KnownStanding) {
+    pub(crate) fn standing(&self, known: KnownStanding) {
         self.send(Errand::Standing(known));
     }
 
-    pub(super) fn stock(&self, sale: &Arc<Sale>, facts: StockFacts) {
+    pub(crate) fn stock(&self, sale: &Arc<Sale>, facts: StockFacts) {
         self.send(Errand::Stock(Arc::clone(sale), facts));
     }
 
-    pub(super) fn news(&self, sale: SaleId, facts: &StockFacts) {
+    pub(crate) fn news(&self, sale: SaleId, facts: &StockFacts) {
         self.send(Errand::News(sale, facts.clone()));
     }
 
@@ -189,7 +189,7 @@ async fn remember_standings(redis: &Redis, sale: &Sale, standings: &[KnownStandi
 }
 
 /// Tells the shared memory what was sold, in calls that hold nobody up.
-pub(super) async fn remember_stock(redis: &Redis, sale: &Sale, facts: &StockFacts) {
+pub(crate) async fn remember_stock(redis: &Redis, sale: &Sale, facts: &StockFacts) {
     if facts.generation != sale.generation {
         return;
     }

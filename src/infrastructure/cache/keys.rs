@@ -16,36 +16,36 @@ const GATE_HASH_BYTES: usize = 16;
 
 /// Makes keys.
 #[derive(Debug, Clone)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     prefix: Arc<str>,
     keep_after_sale: Duration,
 }
 
 /// The filter of a sale and its totals.
 #[derive(Debug, Clone)]
-pub(super) struct FilterKeys {
+pub(crate) struct FilterKeys {
     /// hash: `current`, `building` (slots), `builder`, `generation`; `run`, `published_at`: its epoch. Expires after the sale.
-    pub(super) filter: String,
+    pub(crate) filter: String,
     /// string: bits. Expires after the sale.
-    pub(super) slots: [String; 2],
+    pub(crate) slots: [String; 2],
     /// hash: pieces sold by item, `#sold` in all, `#stock` of the sale once the totals are complete; one a generation of
     /// the sale. Expires after the sale.
-    pub(super) totals: String,
+    pub(crate) totals: String,
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str, keep_after_sale: Duration) -> Self {
+    pub(crate) fn new(prefix: &str, keep_after_sale: Duration) -> Self {
         Self { prefix: prefix.into(), keep_after_sale }
     }
 
     /// string: the owner of the lock on a code. Expires after `redis.lock_ttl`.
-    pub(super) fn lock(&self, sale: SaleId, attempt: AttemptId) -> String {
+    pub(crate) fn lock(&self, sale: SaleId, attempt: AttemptId) -> String {
         self.of_sale(sale, &format!("lock:{}", attempt.get()))
     }
 
     /// string: the owner of the gate for a buyer's idempotency key, both behind a hash, because they may be long.
     /// Expires after `redis.lock_ttl`.
-    pub(super) fn gate(&self, buyer: &BuyerId, key: &IdempotencyKey) -> String {
+    pub(crate) fn gate(&self, buyer: &BuyerId, key: &IdempotencyKey) -> String {
         let mut hash = Sha256::new();
         hash.update(buyer.as_str());
         // No id contains it.
@@ -56,14 +56,14 @@ impl Keys {
     }
 
     /// string: the buyer's standing, as `standing.rs` writes it. Expires after the sale.
-    pub(super) fn standing(&self, sale: SaleId, buyer: &BuyerId) -> String {
+    pub(crate) fn standing(&self, sale: SaleId, buyer: &BuyerId) -> String {
         let mut key = self.of_sale(sale, "buyer:");
         key.push_str(buyer.as_str());
         key
     }
 
     /// Glob of all standings of a sale; the prefix may hold letters that mean something in a glob.
-    pub(super) fn all_standings(&self, sale: SaleId) -> String {
+    pub(crate) fn all_standings(&self, sale: SaleId) -> String {
         let mut glob = String::new();
         for letter in self.of_sale(sale, "buyer:").chars() {
             if "*?[]\\^-".contains(letter) {
@@ -76,11 +76,11 @@ impl Keys {
     }
 
     /// The user id behind a key of [`Self::standing`].
-    pub(super) fn buyer_of<'a>(&self, sale: SaleId, key: &'a str) -> Option<&'a str> {
+    pub(crate) fn buyer_of<'a>(&self, sale: SaleId, key: &'a str) -> Option<&'a str> {
         key.strip_prefix(&self.of_sale(sale, "buyer:"))
     }
 
-    pub(super) fn filter(&self, sale: &Sale) -> FilterKeys {
+    pub(crate) fn filter(&self, sale: &Sale) -> FilterKeys {
         FilterKeys {
             filter: self.of_sale(sale.id, "filter"),
             slots: [self.of_sale(sale.id, "filter:1"), self.of_sale(sale.id, "filter:2")],
@@ -89,27 +89,27 @@ impl Keys {
     }
 
     /// string: bits of a filter that is not published yet. Expires after a minute.
-    pub(super) fn built(&self, sale: SaleId, builder: &str) -> String {
+    pub(crate) fn built(&self, sale: SaleId, builder: &str) -> String {
         self.of_sale(sale, &format!("filter:built:{builder}"))
     }
 
     /// string: empty; whether Redis can be written to. Expires after ten seconds.
-    pub(super) fn probe(&self) -> String {
+    pub(crate) fn probe(&self) -> String {
         format!("{}probe", self.prefix)
     }
 
     /// string: the instance that leads in a chore. Expires with its term.
-    pub(super) fn leader(&self, chore: &str) -> String {
+    pub(crate) fn leader(&self, chore: &str) -> String {
         format!("{}leader:{chore}", self.prefix)
     }
 
     /// Not a key but a channel: what sold out.
-    pub(super) fn news(&self) -> String {
+    pub(crate) fn news(&self) -> String {
         format!("{}news", self.prefix)
     }
 
     /// When a sale's keys expire, as unix time in milliseconds.
-    pub(super) fn expire_at(&self, sale: &Sale) -> i64 {
+    pub(crate) fn expire_at(&self, sale: &Sale) -> i64 {
         let keep = i64::try_from(self.keep_after_sale.as_millis()).unwrap_or(i64::MAX);
         sale.window.ends_at().timestamp_millis().saturating_add(keep)
     }

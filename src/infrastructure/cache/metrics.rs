@@ -16,7 +16,7 @@ impl RedisMetrics {
         Ok(Self { up })
     }
 
-    pub(super) fn set(&self, is_up: bool) {
+    pub(crate) fn set(&self, is_up: bool) {
         self.up.set(i64::from(is_up));
     }
 }

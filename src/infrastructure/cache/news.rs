@@ -78,7 +78,7 @@ impl NewsListener {
 }
 
 /// Publishes once.
-pub(super) async fn publish(redis: &Redis, sale: SaleId, facts: &StockFacts) {
+pub(crate) async fn publish(redis: &Redis, sale: SaleId, facts: &StockFacts) {
     let mut manager = redis.manager();
     let mut publish = redis::cmd("PUBLISH");
     publish.arg(redis.keys().news()).arg(format(sale, facts));

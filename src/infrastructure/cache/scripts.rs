@@ -4,23 +4,23 @@ use redis::Script;
 
 /// Callers that one call serves at most: a longer one would hold up everybody else, and Lua hands over no more than some
 /// thousand arguments at a time.
-pub(super) const KEYS_A_CALL: usize = 1_000;
+pub(crate) const KEYS_A_CALL: usize = 1_000;
 
 /// All scripts, hashed once.
-pub(super) struct Scripts {
-    pub(super) lock_acquire: Script,
-    pub(super) lock_release: Script,
-    pub(super) leader_lead: Script,
-    pub(super) checkout_believe: Script,
-    pub(super) standings_remember: Script,
-    pub(super) stock_remember: Script,
-    pub(super) filter_begin: Script,
-    pub(super) filter_publish: Script,
-    pub(super) probe: Script,
+pub(crate) struct Scripts {
+    pub(crate) lock_acquire: Script,
+    pub(crate) lock_release: Script,
+    pub(crate) leader_lead: Script,
+    pub(crate) checkout_believe: Script,
+    pub(crate) standings_remember: Script,
+    pub(crate) stock_remember: Script,
+    pub(crate) filter_begin: Script,
+    pub(crate) filter_publish: Script,
+    pub(crate) probe: Script,
 }
 
 impl Scripts {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             lock_acquire: Script::new(include_str!("../../../lua/lock_acquire.lua")),
             lock_release: Script::new(include_str!("../../../lua/lock_release.lua")),

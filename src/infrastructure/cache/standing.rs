@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::application::ports::KnownStanding;
 
 /// The text of a standing.
-pub(super) fn write(known: &KnownStanding) -> String {
+pub(crate) fn write(known: &KnownStanding) -> String {
     let mut text = String::with_capacity(32);
     // Writing to a string cannot fail.
     let _ = write!(text, "{} {}", known.version, known.standing.bought);
@@ -17,7 +17,7 @@ pub(super) fn write(known: &KnownStanding) -> String {
 }
 
 /// Version, and pieces bought or collected; `None` for a text that nobody here has written.
-pub(super) fn read(text: &str) -> Option<(i64, i64)> {
+pub(crate) fn read(text: &str) -> Option<(i64, i64)> {
     let mut numbers = text.split(' ').map(|number| number.parse::<i64>().ok());
     let version = numbers.next()??;
     let mut pieces = numbers.next()??;

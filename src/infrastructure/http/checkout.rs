@@ -52,12 +52,12 @@ struct CheckoutBody {
              ("outcome" = (operation_id = "v1_purchase_of_code", parameters(("code" = "$response.body#/code")))),
          )), V1Checkout),
 )]
-pub(super) async fn post(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+pub(crate) async fn post(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
     collect(&api, query.as_deref()).await
 }
 
 /// Collects what the query asks for.
-pub(super) async fn collect(api: &Api, query: Option<&str>) -> Response {
+pub(crate) async fn collect(api: &Api, query: Option<&str>) -> Response {
     answer(api, query).await.unwrap_or_else(IntoResponse::into_response)
 }
 
@@ -93,7 +93,7 @@ fn respond(answer: CheckoutAnswer) -> Result<Response, ApiError> {
 }
 
 /// What is wrong with a quantity.
-pub(super) fn beyond(limit: i32) -> String {
+pub(crate) fn beyond(limit: i32) -> String {
     format!("must be a whole number from 1 to {limit}")
 }
 

@@ -14,7 +14,7 @@ const ABOVE: u64 = 1_024;
 const CODINGS: [&str; 2] = ["gzip", "zstd"];
 
 /// Packs. Fast rather than small: the time is a buyer's.
-pub(super) fn layer() -> CompressionLayer<impl Predicate> {
+pub(crate) fn layer() -> CompressionLayer<impl Predicate> {
     CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(ABOVE).and(NotForContentType::IMAGES))
@@ -22,7 +22,7 @@ pub(super) fn layer() -> CompressionLayer<impl Predicate> {
 
 /// Leaves of what a client accepts only what matters here. Whoever refuses plain answers gets one all the same: what was done
 /// must be told, and the layer behind this would say 406.
-pub(super) async fn accepted(mut request: Request, next: Next) -> Response {
+pub(crate) async fn accepted(mut request: Request, next: Next) -> Response {
     if request.headers().contains_key(header::ACCEPT_ENCODING) {
         let wanted = wanted(request.headers());
         request.headers_mut().remove(header::ACCEPT_ENCODING);

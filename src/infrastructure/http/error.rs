@@ -21,15 +21,15 @@ use crate::application::ports::{PortError, RefusalReason};
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// Faults by parameter, or by place in a body (RFC 6901, section 6: `#/items/0/quantity`).
-pub(super) type Faults = BTreeMap<Cow<'static, str>, String>;
+pub(crate) type Faults = BTreeMap<Cow<'static, str>, String>;
 
 /// Why an error was answered, for the log.
 #[derive(Clone)]
-pub(super) struct Cause(pub(super) Arc<dyn Error + Send + Sync>);
+pub(crate) struct Cause(pub(crate) Arc<dyn Error + Send + Sync>);
 
 /// Everything that is not the answer that was hoped for.
 #[derive(Debug)]
-pub(super) enum ApiError {
+pub(crate) enum ApiError {
     Validation(Faults),
     SaleIdRequired,
     UserLimitExceeded,
@@ -68,7 +68,7 @@ pub(super) enum ApiError {
 /// An error of version 1.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Error)]
-pub(super) struct Body<'e> {
+pub(crate) struct Body<'e> {
     /// For people.
     message: &'static str,
     /// For machines; it stays the same.
@@ -85,7 +85,7 @@ pub(super) struct Body<'e> {
 
 impl ApiError {
     /// One fault in one parameter.
-    pub(super) fn invalid(
+    pub(crate) fn invalid(
         parameter: impl Into<Cow<'static, str>>,
         fault: impl Into<String>,
     ) -> Self {
@@ -93,7 +93,7 @@ impl ApiError {
     }
 
     /// Status, code and message.
-    pub(super) fn parts(&self) -> (StatusCode, &'static str, &'static str) {
+    pub(crate) fn parts(&self) -> (StatusCode, &'static str, &'static str) {
         (self.status(), self.code(), self.message())
     }
 
@@ -230,7 +230,7 @@ impl ApiError {
 
 impl ApiError {
     /// The answer, in the words of a version.
-    pub(super) fn in_version(self, version: Version) -> Response {
+    pub(crate) fn in_version(self, version: Version) -> Response {
         match version {
             Version::One => {
                 let response = self.body().into_response();
@@ -241,7 +241,7 @@ impl ApiError {
     }
 
     /// The answer as problem details, with what else there is to say.
-    pub(super) fn into_problem(self, details: Details) -> Response {
+    pub(crate) fn into_problem(self, details: Details) -> Response {
         let response = problem::response(&self, details);
         self.mark(response)
     }
@@ -274,12 +274,12 @@ impl ApiError {
     }
 
     /// The parameters that are not valid, with what is wrong with each.
-    pub(super) fn faults(&self) -> Option<&Faults> {
+    pub(crate) fn faults(&self) -> Option<&Faults> {
         if let Self::Validation(faults) = self { Some(faults) } else { None }
     }
 
     /// The versions that there are, where another one was asked for.
-    pub(super) fn supported(&self) -> Option<[&'static str; 2]> {
+    pub(crate) fn supported(&self) -> Option<[&'static str; 2]> {
         matches!(self, Self::UnsupportedVersion).then_some(Version::NAMES)
     }
 }

@@ -10,7 +10,7 @@ const HOST_SIGNS: &[u8] = b"-._~!$&'()*+,;=:[]%";
 
 /// What the header lines say of the request's frame: how many there are of each kind.
 #[derive(Default)]
-pub(super) struct Framing {
+pub(crate) struct Framing {
     hosts: u8,
     bad_hosts: u8,
     lengths: u8,
@@ -18,12 +18,12 @@ pub(super) struct Framing {
     /// Those that are not `chunked`: what they did to the body was not undone.
     other_codings: u8,
     /// Whether a line may say which version is asked for.
-    pub(super) names_version: bool,
+    pub(crate) names_version: bool,
 }
 
 impl Framing {
     /// Takes in one line.
-    pub(super) fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
+    pub(crate) fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
         let value_is = |known: &[u8]| value.as_bytes().eq_ignore_ascii_case(known);
         if name == header::HOST {
             let is_sign = |byte: &u8| byte.is_ascii_alphanumeric() || HOST_SIGNS.contains(byte);
@@ -43,7 +43,7 @@ impl Framing {
     }
 
     /// Whether there is one way to read it.
-    pub(super) fn is_sound(&self, version: Version) -> Result<(), ApiError> {
+    pub(crate) fn is_sound(&self, version: Version) -> Result<(), ApiError> {
         let hosts = if version == Version::HTTP_11 { 1..=1 } else { 0..=1 };
         if !hosts.contains(&self.hosts) || self.bad_hosts > 0 {
             let fault = "must be given once, as a host and perhaps a port";
@@ -62,7 +62,7 @@ fn add(count: &mut u8, one_more: bool) {
 }
 
 /// Conditions on what has no validators (RFC 9110, section 13.1): they cannot hold, and nothing may be done then.
-pub(super) fn unconditional(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(crate) fn unconditional(headers: &HeaderMap) -> Result<(), ApiError> {
     let asks_for_one = |value: &HeaderValue| value != "*";
     let cannot_hold = headers.get_all(header::IF_MATCH).iter().any(asks_for_one)
         || headers.contains_key(header::IF_NONE_MATCH);

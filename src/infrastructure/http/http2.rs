@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::server::ServerLimits;
 
 /// How every connection in the clear begins that is HTTP/2 (RFC 9113, section 3.4); no request of HTTP/1 begins with it.
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes of answers that wait, for each stream.
 const SEND_BUFFER: usize = 64 << 10;
 /// Bytes that a client may send before it is let go on: for one stream, and for all of them.
@@ -49,7 +49,7 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tracked {
 }
 
 /// Serves the connection until it ends, is idle, or `stop`; then what was begun is finished.
-pub(super) async fn serve<F, R>(
+pub(crate) async fn serve<F, R>(
     stream: impl Read + Write + Send + Unpin + 'static,
     answer: F,
     limits: ServerLimits,

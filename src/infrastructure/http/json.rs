@@ -12,13 +12,13 @@ use crate::domain::ids::ItemNo;
 use crate::domain::purchase::Outcome;
 
 /// A moment as RFC 3339 in UTC.
-pub(super) fn rfc3339(moment: DateTime<Utc>) -> String {
+pub(crate) fn rfc3339(moment: DateTime<Utc>) -> String {
     moment.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 /// A line that was bought.
 #[derive(Serialize, ToSchema)]
-pub(super) struct BoughtLine {
+pub(crate) struct BoughtLine {
     #[schema(value_type = schema::ItemId)]
     id: String,
     name: String,
@@ -28,7 +28,7 @@ pub(super) struct BoughtLine {
 
 /// A line that was not.
 #[derive(Serialize, ToSchema)]
-pub(super) struct FailedLine {
+pub(crate) struct FailedLine {
     #[schema(value_type = schema::ItemId)]
     id: String,
     quantity: i32,
@@ -38,7 +38,7 @@ pub(super) struct FailedLine {
 
 /// What a purchase came to.
 #[derive(Serialize, ToSchema)]
-pub(super) struct OutcomeBody {
+pub(crate) struct OutcomeBody {
     /// Whether at least one line was bought.
     success: bool,
     purchased_items: Vec<BoughtLine>,
@@ -51,7 +51,7 @@ pub(super) struct OutcomeBody {
 
 impl OutcomeBody {
     /// The outcome, with the names of its items.
-    pub(super) fn new(outcome: &Outcome, items: Vec<Item>) -> Self {
+    pub(crate) fn new(outcome: &Outcome, items: Vec<Item>) -> Self {
         let mut items: HashMap<ItemNo, Item> =
             items.into_iter().map(|item| (item.no, item)).collect();
         let mut purchased_items = Vec::new();

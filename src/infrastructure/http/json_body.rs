@@ -15,7 +15,7 @@ const MEDIA_TYPES: [&str; 2] = ["application/json", "application/vnd.flash-sale.
 
 /// Any JSON, with no member twice. Depth is bounded by the parser, size by the body's own bound.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Json {
+pub(crate) enum Json {
     Null,
     Bool,
     Number(f64),
@@ -26,14 +26,14 @@ pub(super) enum Json {
 
 /// An object's members, and the faults of the whole body.
 #[derive(Debug)]
-pub(super) struct Members<'f> {
+pub(crate) struct Members<'f> {
     given: BTreeMap<String, Json>,
     place: String,
     faults: &'f mut Faults,
 }
 
 /// Reads a body that must be an object. What is at fault in it is put to the other faults, and then `read` sees no members.
-pub(super) fn object<T>(
+pub(crate) fn object<T>(
     headers: &HeaderMap,
     body: &[u8],
     faults: &mut Faults,
@@ -79,7 +79,7 @@ fn what_is_wrong(body: &[u8], error: &serde_json::Error) -> String {
 
 impl Members<'_> {
     /// A member that must be there.
-    pub(super) fn required<T, E: Display>(
+    pub(crate) fn required<T, E: Display>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&Json) -> Result<T, E>,
@@ -92,7 +92,7 @@ impl Members<'_> {
     }
 
     /// A member that may be left out.
-    pub(super) fn optional<T, E: Display>(
+    pub(crate) fn optional<T, E: Display>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&Json) -> Result<T, E>,
@@ -107,7 +107,7 @@ impl Members<'_> {
     }
 
     /// A member that must be there and be a list of 1 to `most` objects. An entry in which something is wrong is left out.
-    pub(super) fn objects<T>(
+    pub(crate) fn objects<T>(
         &mut self,
         name: &'static str,
         most: usize,
@@ -139,7 +139,7 @@ impl Members<'_> {
     }
 
     /// Notes what is wrong with a member.
-    pub(super) fn fault(&mut self, name: &str, fault: impl Display) {
+    pub(crate) fn fault(&mut self, name: &str, fault: impl Display) {
         self.faults.insert(format!("{}/{name}", self.place).into(), fault.to_string());
     }
 
@@ -155,7 +155,7 @@ impl Members<'_> {
 
 impl Json {
     /// A text that can be parsed.
-    pub(super) fn text<T, E: Display>(
+    pub(crate) fn text<T, E: Display>(
         &self,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<T, String> {
@@ -166,7 +166,7 @@ impl Json {
     }
 
     /// A whole number from 1 on.
-    pub(super) fn count(&self) -> Result<i32, &'static str> {
+    pub(crate) fn count(&self) -> Result<i32, &'static str> {
         const FAULT: &str = "must be a whole number from 1";
         let Self::Number(number) = *self else {
             return Err(FAULT);

@@ -42,7 +42,7 @@ enum Read {
 
 impl RequestLimits {
     /// Whether the head is no longer than anything that this service knows, and can be read in one way.
-    pub(super) fn head<B>(self, request: &axum::http::Request<B>) -> Result<Framing, ApiError> {
+    pub(crate) fn head<B>(self, request: &axum::http::Request<B>) -> Result<Framing, ApiError> {
         let uri = request.uri();
         let target = uri.path().len() + uri.query().map_or(0, |query| 1 + query.len());
         if target > MAX_URI_BYTES {
@@ -62,7 +62,7 @@ impl RequestLimits {
 }
 
 /// Refuses heads that are too long, or could mean two things.
-pub(super) async fn bounded_head(
+pub(crate) async fn bounded_head(
     State(limits): State<RequestLimits>,
     request: Request,
     next: Next,
@@ -74,7 +74,7 @@ pub(super) async fn bounded_head(
 }
 
 /// Reads the body before the request goes on, in version 1 without it.
-pub(super) async fn bounded_body(
+pub(crate) async fn bounded_body(
     State(limits): State<RequestLimits>,
     request: Request,
     next: Next,

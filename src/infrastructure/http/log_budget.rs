@@ -7,7 +7,7 @@ use std::time::Instant;
 const LINES: u64 = 20;
 
 /// Counts lines by the second.
-pub(super) struct LogBudget {
+pub(crate) struct LogBudget {
     origin: Instant,
     second: AtomicU64,
     spent: AtomicU64,
@@ -15,7 +15,7 @@ pub(super) struct LogBudget {
 
 /// What to do with a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Line {
+pub(crate) enum Line {
     /// Write it.
     Write,
     /// Write it, and that so many were left out before it.
@@ -25,12 +25,12 @@ pub(super) enum Line {
 }
 
 impl LogBudget {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { origin: Instant::now(), second: AtomicU64::new(0), spent: AtomicU64::new(0) }
     }
 
     /// One more line, at this moment.
-    pub(super) fn line(&self, now: Instant) -> Line {
+    pub(crate) fn line(&self, now: Instant) -> Line {
         let second = now.saturating_duration_since(self.origin).as_secs();
         if self.second.swap(second, Ordering::Relaxed) != second {
             let left_out = self.spent.swap(1, Ordering::Relaxed).saturating_sub(LINES);

@@ -11,7 +11,7 @@ use prometheus::{
 use super::version::Version;
 
 /// The route of what is at no path that exists.
-pub(super) const UNMATCHED: &str = "unmatched";
+pub(crate) const UNMATCHED: &str = "unmatched";
 /// Templates of all routes; the last one stands for everything else.
 const ROUTES: [&str; 22] = [
     "/checkout",
@@ -79,7 +79,7 @@ impl HttpMetrics {
     }
 
     /// Takes in one answered request.
-    pub(super) fn answered(
+    pub(crate) fn answered(
         &self,
         method: &Method,
         (version, route): (Version, &str),
@@ -110,7 +110,7 @@ fn place(words: &[&str], word: &str) -> usize {
 }
 
 /// A route's template without its version, which is a label of its own.
-pub(super) fn route_of(matched: Option<&str>) -> &str {
+pub(crate) fn route_of(matched: Option<&str>) -> &str {
     let bare = |path| ["/v1", "/v2"].iter().find_map(|version| str::strip_prefix(path, *version));
     matched.map_or(UNMATCHED, |path| bare(path).unwrap_or(path))
 }
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn every_path_and_status_of_the_document_has_a_label() {
         let document: serde_json::Value =
-            serde_json::from_str(&super::super::openapi_document()).unwrap();
+            serde_json::from_str(&crate::infrastructure::http::openapi_document()).unwrap();
 
         for (path, operations) in document["paths"].as_object().unwrap() {
             assert!(ROUTES.contains(&route_of(Some(path))), "{path}");

@@ -86,7 +86,7 @@ fn is_sane(id: &[u8]) -> bool {
 }
 
 /// A request that is being answered.
-pub(super) struct Observed {
+pub(crate) struct Observed {
     since: Instant,
     id: HeaderValue,
     method: Method,
@@ -94,13 +94,13 @@ pub(super) struct Observed {
 
 impl Observer {
     /// Notes when the request came and by which id it goes.
-    pub(super) fn begin<B>(&self, request: &Request<B>) -> Observed {
+    pub(crate) fn begin<B>(&self, request: &Request<B>) -> Observed {
         let method = request.method().clone();
         Observed { since: Instant::now(), id: self.shared.request_id(request.headers()), method }
     }
 
     /// Counts, logs and marks the answer.
-    pub(super) fn end(
+    pub(crate) fn end(
         &self,
         observed: Observed,
         (asked, route): (Asked, &str),
@@ -144,7 +144,7 @@ impl Observer {
 }
 
 /// Around the router.
-pub(super) async fn observe(
+pub(crate) async fn observe(
     State(observer): State<Observer>,
     request: axum::extract::Request,
     next: Next,

@@ -10,18 +10,18 @@ const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 100;
 
 /// Reads `page` and `limit`.
-pub(super) fn page_request(params: &mut Params<'_>) -> PageRequest {
+pub(crate) fn page_request(params: &mut Params<'_>) -> PageRequest {
     PageRequest { page: params.number("page", 1, u32::MAX).unwrap_or(1), limit: limit_of(params) }
 }
 
 /// Reads `limit`.
-pub(super) fn limit_of(params: &mut Params<'_>) -> u32 {
+pub(crate) fn limit_of(params: &mut Params<'_>) -> u32 {
     params.number("limit", 1, MAX_LIMIT).unwrap_or(DEFAULT_LIMIT)
 }
 
 /// A page, as it is answered.
 #[derive(Serialize, ToSchema)]
-pub(super) struct PageBody<T> {
+pub(crate) struct PageBody<T> {
     data: Vec<T>,
     pagination: Pagination,
 }
@@ -38,7 +38,7 @@ struct Pagination {
 }
 
 impl<T> PageBody<T> {
-    pub(super) fn new(data: Vec<T>, total_items: i64, request: PageRequest) -> Self {
+    pub(crate) fn new(data: Vec<T>, total_items: i64, request: PageRequest) -> Self {
         let PageRequest { page, limit } = request;
         let total_pages = total_items.unsigned_abs().div_ceil(u64::from(limit).max(1));
         let total_pages = i64::try_from(total_pages).unwrap_or(i64::MAX);

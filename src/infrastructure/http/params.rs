@@ -15,7 +15,7 @@ const MAX_SALE_ID_CHARS: usize = 64;
 
 /// The parameters of a request.
 #[derive(Debug, Default)]
-pub(super) struct Params<'a> {
+pub(crate) struct Params<'a> {
     given: BTreeMap<Cow<'a, str>, Given<'a>>,
     faults: Faults,
 }
@@ -29,7 +29,7 @@ enum Given<'a> {
 
 impl<'a> Params<'a> {
     /// Takes a query apart.
-    pub(super) fn parse(query: Option<&'a str>) -> Self {
+    pub(crate) fn parse(query: Option<&'a str>) -> Self {
         let mut params = Self::default();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -44,7 +44,7 @@ impl<'a> Params<'a> {
     }
 
     /// A parameter that must be there.
-    pub(super) fn required<T, E: Display>(
+    pub(crate) fn required<T, E: Display>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
@@ -57,7 +57,7 @@ impl<'a> Params<'a> {
     }
 
     /// A parameter that may be left out.
-    pub(super) fn optional<T, E: Display>(
+    pub(crate) fn optional<T, E: Display>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
@@ -76,7 +76,7 @@ impl<'a> Params<'a> {
     }
 
     /// A parameter that goes by a second name too.
-    pub(super) fn required_as<T, E: Display>(
+    pub(crate) fn required_as<T, E: Display>(
         &mut self,
         name: &'static str,
         alias: &'static str,
@@ -94,7 +94,7 @@ impl<'a> Params<'a> {
     }
 
     /// A whole number within bounds.
-    pub(super) fn number(&mut self, name: &'static str, low: u32, high: u32) -> Option<u32> {
+    pub(crate) fn number(&mut self, name: &'static str, low: u32, high: u32) -> Option<u32> {
         self.optional(name, |text| {
             whole_number(text)
                 .filter(|number| (low..=high).contains(number))
@@ -103,19 +103,19 @@ impl<'a> Params<'a> {
     }
 
     /// Whether a parameter is there, good or bad.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.given.contains_key(name)
     }
 
     /// A parameter that must not be there.
-    pub(super) fn refuse_if_given(&mut self, name: &'static str, fault: &str) {
+    pub(crate) fn refuse_if_given(&mut self, name: &'static str, fault: &str) {
         if self.has(name) {
             self.faults.insert(name.into(), fault.to_owned());
         }
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
+    pub(crate) fn flag(&mut self, name: &'static str) -> Option<bool> {
         self.optional(name, |text| match text {
             "true" => Ok(true),
             "false" => Ok(false),
@@ -125,12 +125,12 @@ impl<'a> Params<'a> {
 
     /// A sale's public number. A text that cannot be one names a sale that does not exist, which is told only after
     /// all faults.
-    pub(super) fn sale_id(&mut self) -> Option<Result<SaleId, ApiError>> {
+    pub(crate) fn sale_id(&mut self) -> Option<Result<SaleId, ApiError>> {
         self.optional("sale_id", sale_id)
     }
 
     /// Takes in a part of the path that was parsed elsewhere.
-    pub(super) fn path<T, E: Display>(
+    pub(crate) fn path<T, E: Display>(
         &mut self,
         name: &'static str,
         parsed: Result<T, E>,
@@ -139,13 +139,13 @@ impl<'a> Params<'a> {
     }
 
     /// Ends the parsing: all faults, or none.
-    pub(super) fn finish(self) -> Result<(), ApiError> {
+    pub(crate) fn finish(self) -> Result<(), ApiError> {
         if self.faults.is_empty() { Ok(()) } else { Err(ApiError::Validation(self.faults)) }
     }
 }
 
 /// A sale's public number. A text that cannot be one names a sale that does not exist.
-pub(super) fn sale_id(text: &str) -> Result<Result<SaleId, ApiError>, &'static str> {
+pub(crate) fn sale_id(text: &str) -> Result<Result<SaleId, ApiError>, &'static str> {
     let is_plain = (1..=MAX_SALE_ID_CHARS).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_graphic());
     if is_plain {
@@ -161,7 +161,7 @@ fn whole_number(text: &str) -> Option<u32> {
 }
 
 /// Whether two digits follow every percent sign.
-pub(super) fn escapes_are_whole(text: &str) -> bool {
+pub(crate) fn escapes_are_whole(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%').all(|(place, _)| {
         let digits = bytes.get(place + 1..place + 3);
@@ -170,7 +170,7 @@ pub(super) fn escapes_are_whole(text: &str) -> bool {
 }
 
 /// Decodes a part of the query; `None` if it is not what an encoder would have made.
-pub(super) fn decode(text: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn decode(text: &str) -> Option<Cow<'_, str>> {
     let bytes = text.as_bytes();
     if !bytes.iter().any(|byte| matches!(byte, b'%' | b'+')) {
         return Some(Cow::Borrowed(text));

@@ -20,11 +20,11 @@ use super::v2::Purchase;
 /// `application/problem+json`
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// Where the pages are; a type's link is the code behind it.
-pub(super) const PAGES: &str = "/problems/";
+pub(crate) const PAGES: &str = "/problems/";
 
 /// Problem details (RFC 9457).
 #[derive(Serialize, ToSchema)]
-pub(super) struct Problem<'e> {
+pub(crate) struct Problem<'e> {
     /// Link to a page about this kind of problem; it stays the same.
     #[schema(format = "uri-reference")]
     r#type: String,
@@ -47,15 +47,15 @@ pub(super) struct Problem<'e> {
 
 /// What a problem says besides, where there is something to say.
 #[derive(Default, Serialize, ToSchema)]
-pub(super) struct Details {
+pub(crate) struct Details {
     /// Ids of the items that it is about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
-    pub(super) items: Vec<String>,
+    pub(crate) items: Vec<String>,
     /// The purchase, which is stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Purchase, required = false)]
-    pub(super) purchase: Option<Box<Purchase>>,
+    pub(crate) purchase: Option<Box<Purchase>>,
 }
 
 /// A parameter or a place in the body, and what is wrong with it.
@@ -81,7 +81,7 @@ impl<'e> Fault<'e> {
 }
 
 /// An error's answer.
-pub(super) fn response(error: &ApiError, details: Details) -> Response {
+pub(crate) fn response(error: &ApiError, details: Details) -> Response {
     let (status, code, title) = error.parts();
     let problem = Problem {
         r#type: format!("{PAGES}{code}"),
@@ -307,7 +307,7 @@ const INTERNAL: Page = page(
 );
 
 /// A code's status, and what it means.
-pub(super) fn meaning(code: &str) -> Option<(StatusCode, &'static str)> {
+pub(crate) fn meaning(code: &str) -> Option<(StatusCode, &'static str)> {
     pages().find(|page| page.code == code).map(|page| (page.status, page.means))
 }
 
@@ -316,7 +316,7 @@ fn pages() -> impl Iterator<Item = &'static Page> {
 }
 
 /// Serves the pages.
-pub(super) fn router() -> Router {
+pub(crate) fn router() -> Router {
     let pages = Router::new().route(PAGES, get(all)).route("/problems/{code}", get(one));
     pages.layer(map_response(protection::page))
 }

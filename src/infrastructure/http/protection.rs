@@ -15,7 +15,7 @@ const A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// What every answer is protected with.
 #[inline]
-pub(super) fn protect(headers: &mut HeaderMap, is_encrypted: bool) {
+pub(crate) fn protect(headers: &mut HeaderMap, is_encrypted: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // What belongs to a buyer is kept nowhere on the way. What may be kept, lists and pages, says so itself, and pages say
     // what may run in them.
@@ -27,7 +27,7 @@ pub(super) fn protect(headers: &mut HeaderMap, is_encrypted: bool) {
 }
 
 /// What pages for people need besides.
-pub(super) async fn page(mut response: Response) -> Response {
+pub(crate) async fn page(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, OF_PAGES);
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -20,7 +20,7 @@ use crate::application::purchase::Purchased;
 use crate::domain::code::CodeClaim;
 use crate::domain::purchase::{Outcome, Verdict};
 
-pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 #[derive(Serialize, ToSchema)]
 struct PurchaseBody {
@@ -55,12 +55,12 @@ struct PurchaseBody {
     ),
 )]
 
-pub(super) async fn post(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
+pub(crate) async fn post(State(api): State<Api>, RawQuery(query): RawQuery) -> Response {
     buy(&api, query.as_deref()).await
 }
 
 /// Buys what the query's code stands for.
-pub(super) async fn buy(api: &Api, query: Option<&str>) -> Response {
+pub(crate) async fn buy(api: &Api, query: Option<&str>) -> Response {
     answer(api, query).await.unwrap_or_else(IntoResponse::into_response)
 }
 

@@ -16,7 +16,7 @@ use crate::domain::code::CodeClaim;
 
 /// A purchase, as histories show it.
 #[derive(Serialize, ToSchema)]
-pub(super) struct PastPurchaseBody {
+pub(crate) struct PastPurchaseBody {
     #[schema(value_type = schema::Code)]
     code: String,
     #[schema(value_type = schema::SaleId)]
@@ -47,7 +47,7 @@ impl From<PurchaseView> for PastPurchaseBody {
     params(("code" = schema::Code, Path, description = "The checkout's code.")),
     responses((status = 200, description = "The stored outcome, whatever it was.", body = PastPurchaseBody), V1OfCode),
 )]
-pub(super) async fn one(
+pub(crate) async fn one(
     State(api): State<Api>,
     code: Result<Path<String>, PathRejection>,
 ) -> Result<Json<PastPurchaseBody>, ApiError> {

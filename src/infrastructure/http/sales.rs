@@ -18,7 +18,7 @@ use crate::application::ports::StockedItem;
 use crate::domain::ids::SaleId;
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct SaleBody {
+pub(crate) struct SaleBody {
     #[schema(value_type = schema::SaleId)]
     sale_id: String,
     name: String,
@@ -42,12 +42,12 @@ pub(super) struct SaleBody {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct SalesBody {
+pub(crate) struct SalesBody {
     data: Vec<SaleBody>,
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct ItemBody {
+pub(crate) struct ItemBody {
     #[schema(value_type = schema::ItemId)]
     id: String,
     name: String,
@@ -96,7 +96,7 @@ impl From<StockedItem> for ItemBody {
     tag = "version 1",
     responses((status = 200, description = "All of them.", body = SalesBody), V1Read),
 )]
-pub(super) async fn active(State(api): State<Api>) -> Result<Json<SalesBody>, ApiError> {
+pub(crate) async fn active(State(api): State<Api>) -> Result<Json<SalesBody>, ApiError> {
     let sales = api.read(api.browse.active()).await?;
     Ok(Json(SalesBody { data: sales.into_iter().map(SaleBody::from).collect() }))
 }
@@ -110,7 +110,7 @@ pub(super) async fn active(State(api): State<Api>) -> Result<Json<SalesBody>, Ap
     params(("sale_id" = schema::SaleId, Path, description = "The sale.")),
     responses((status = 200, description = "The sale as it is now.", body = SaleBody), V1OfSale),
 )]
-pub(super) async fn one(
+pub(crate) async fn one(
     State(api): State<Api>,
     sale_id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<SaleBody>, ApiError> {
@@ -132,7 +132,7 @@ pub(super) async fn one(
     ),
     responses((status = 200, description = "One page.", body = PageBody<ItemBody>), V1OfSale),
 )]
-pub(super) async fn items(
+pub(crate) async fn items(
     State(api): State<Api>,
     sale_id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
@@ -148,7 +148,7 @@ pub(super) async fn items(
 }
 
 /// A text that cannot be a sale's number is a sale that does not exist.
-pub(super) fn named(sale_id: Result<Path<String>, PathRejection>) -> Result<SaleId, ApiError> {
+pub(crate) fn named(sale_id: Result<Path<String>, PathRejection>) -> Result<SaleId, ApiError> {
     let text = sale_id.map_err(|_| ApiError::SaleNotFound)?;
     SaleId::parse(&text).ok_or(ApiError::SaleNotFound)
 }

@@ -17,7 +17,7 @@ use crate::config::TlsConfig;
 /// What clients may choose from (RFC 7301), the best first.
 const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
 /// HTTP/2, as a protocol's name.
-pub(super) const HTTP2: &[u8] = b"h2";
+pub(crate) const HTTP2: &[u8] = b"h2";
 
 /// The certificate or its key is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +92,7 @@ impl Tls {
         Ok(())
     }
 
-    pub(super) fn acceptor(&self) -> &TlsAcceptor {
+    pub(crate) fn acceptor(&self) -> &TlsAcceptor {
         &self.acceptor
     }
 }

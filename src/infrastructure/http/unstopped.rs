@@ -16,10 +16,10 @@ use tokio_util::task::task_tracker::TrackedFuture;
 /// The work panicked. What it was doing in the database was rolled back.
 #[derive(Debug, thiserror::Error)]
 #[error("panicked: {0}")]
-pub(super) struct Panicked(String);
+pub(crate) struct Panicked(String);
 
 /// Runs work to its end, here or, if this future is dropped, as a task. The tracker counts it from the start.
-pub(super) struct Unstopped<F: Future + Send + 'static>
+pub(crate) struct Unstopped<F: Future + Send + 'static>
 where
     F::Output: Send,
 {
@@ -32,7 +32,7 @@ impl<F: Future + Send + 'static> Unstopped<F>
 where
     F::Output: Send,
 {
-    pub(super) fn new(work: F, tasks: &TaskTracker) -> Self {
+    pub(crate) fn new(work: F, tasks: &TaskTracker) -> Self {
         Self { work: Some(Box::pin(tasks.track_future(work))), tasks: tasks.clone() }
     }
 }

@@ -27,7 +27,7 @@ use crate::domain::ids::BuyerId;
     ),
     responses((status = 200, description = "One page.", body = PageBody<PastPurchaseBody>), V1OfSale),
 )]
-pub(super) async fn purchases(
+pub(crate) async fn purchases(
     State(api): State<Api>,
     OriginalUri(uri): OriginalUri,
     user_id: Result<Path<String>, PathRejection>,

@@ -11,9 +11,9 @@ use super::error::ApiError;
 use super::{openapi, problem};
 
 /// Names a request's version, and every answer's.
-pub(super) const API_VERSION: HeaderName = HeaderName::from_static("api-version");
+pub(crate) const API_VERSION: HeaderName = HeaderName::from_static("api-version");
 /// What answers to paths without a version depend on.
-pub(super) const VARIES_BY: HeaderValue = HeaderValue::from_static("api-version, accept");
+pub(crate) const VARIES_BY: HeaderValue = HeaderValue::from_static("api-version, accept");
 /// What has no version; so have the pages of problems and of the documentation.
 const WITHOUT_VERSION: [&str; 3] = ["/health", "/metrics", openapi::DOCUMENT];
 const PAGES: [&str; 2] = [problem::PAGES, openapi::PAGE];
@@ -22,7 +22,7 @@ const MEDIA_TYPE: (&str, &str) = ("application/vnd.flash-sale.v", "+json");
 
 /// A version that exists.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Version {
+pub(crate) enum Version {
     /// The first.
     #[default]
     One,
@@ -32,14 +32,14 @@ pub(super) enum Version {
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Asked {
-    pub(super) version: Version,
-    pub(super) said_by: SaidBy,
+pub(crate) struct Asked {
+    pub(crate) version: Version,
+    pub(crate) said_by: SaidBy,
 }
 
 /// How it says which version that is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum SaidBy {
+pub(crate) enum SaidBy {
     /// Its path. Then nothing else is looked at.
     Path,
     /// Headers, also where they say nothing.
@@ -51,7 +51,7 @@ pub(super) enum SaidBy {
 
 /// Why a request is for no version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// There is no such version.
     Unsupported,
     /// The header was given twice.
@@ -69,20 +69,20 @@ impl From<Fault> for ApiError {
 
 impl Version {
     /// Those that exist, in words.
-    pub(super) const NAMES: [&str; 2] = ["1", "2"];
+    pub(crate) const NAMES: [&str; 2] = ["1", "2"];
 
     /// Its number.
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         Self::NAMES[self as usize]
     }
 
     /// Its number, as a header's value.
-    pub(super) fn header(self) -> HeaderValue {
+    pub(crate) fn header(self) -> HeaderValue {
         HeaderValue::from_static(self.as_str())
     }
 
     /// The version in which an answer to this request is to be.
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
         Asked::by(request).version
     }
 
@@ -97,13 +97,13 @@ impl Version {
 
 impl Asked {
     /// As it was found when the request came in.
-    pub(super) fn by<B>(request: &Request<B>) -> Self {
+    pub(crate) fn by<B>(request: &Request<B>) -> Self {
         request.extensions().get().copied().unwrap_or_default()
     }
 }
 
 /// What a request asks for; a fault if that does not exist.
-pub(super) fn asked_for<B>(request: &Request<B>) -> Result<Asked, Fault> {
+pub(crate) fn asked_for<B>(request: &Request<B>) -> Result<Asked, Fault> {
     let path = request.uri().path();
     if let Some(number) = number_in(path) {
         return Ok(Asked { version: Version::numbered(number)?, said_by: SaidBy::Path });
@@ -119,7 +119,7 @@ pub(super) fn asked_for<B>(request: &Request<B>) -> Result<Asked, Fault> {
 }
 
 /// Puts the version before a path that has none, and notes it for whoever answers.
-pub(super) fn lead<B>(asked: Result<Asked, Fault>, request: &mut Request<B>) {
+pub(crate) fn lead<B>(asked: Result<Asked, Fault>, request: &mut Request<B>) {
     match asked {
         Ok(asked) => {
             if asked.said_by == SaidBy::Headers
@@ -137,7 +137,7 @@ pub(super) fn lead<B>(asked: Result<Asked, Fault>, request: &mut Request<B>) {
 }
 
 /// Refuses what is for no version. It stands behind the bounds of head and body, which hold for such a request too.
-pub(super) async fn existing(request: extract::Request, next: Next) -> Response {
+pub(crate) async fn existing(request: extract::Request, next: Next) -> Response {
     match request.extensions().get::<Fault>() {
         Some(fault) => ApiError::from(*fault).in_version(Version::default()),
         None => next.run(request).await,
@@ -145,7 +145,7 @@ pub(super) async fn existing(request: extract::Request, next: Next) -> Response 
 }
 
 /// Whether an `Accept` may name a version.
-pub(super) fn may_be_in(accept: &HeaderValue) -> bool {
+pub(crate) fn may_be_in(accept: &HeaderValue) -> bool {
     let begins = MEDIA_TYPE.0.as_bytes();
     accept.as_bytes().windows(begins.len()).any(|part| part == begins)
 }

@@ -23,10 +23,11 @@ use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::sale::SaleWindow;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::circuit::CircuitMetrics;
+use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, Planning, PostgresCheckoutBook, PostgresDirect,
     PostgresItemReader, PostgresKeyBook, PostgresLedger, PostgresPurchaseHistory,
-    PostgresRefusalStore, PostgresSaleBook, migrate,
+    PostgresRefusalStore, PostgresSaleBook,
 };
 use crate::testing::builders::{attempt_id, buyer, item_id};
 use crate::testing::contracts::refusal_store::RefusalWorld;

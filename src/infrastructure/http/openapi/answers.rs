@@ -9,7 +9,7 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoResponses, ToSchema};
 
-use super::super::v2::{Checkout, Purchase};
+use crate::infrastructure::http::v2::{Checkout, Purchase};
 
 /// Where the code is in an answer, for links.
 const CODE: &str = "$response.body#/code";
@@ -18,7 +18,7 @@ const FIRST_ITEM: &str = "$response.body#/items/0/id";
 macro_rules! answers {
     ($($(#[$doc:meta])* $name:ident: $($status:literal => $answer:expr;)+)+) => {$(
         $(#[$doc])*
-        pub(in super::super) struct $name;
+        pub(crate) struct $name;
 
         impl IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<Response>> {

@@ -3,9 +3,9 @@
 //!
 //! - [`schema`]: texts and words. [`answers`]: what writes answer. [`problems`]: which operation answers which errors.
 
-pub(super) mod answers;
-pub(super) mod problems;
-pub(super) mod schema;
+pub(crate) mod answers;
+pub(crate) mod problems;
+pub(crate) mod schema;
 
 use std::sync::LazyLock;
 
@@ -20,9 +20,9 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::{checkout, protection, purchase, purchases, sales, users, v2};
 
 /// Where the document is.
-pub(super) const DOCUMENT: &str = "/openapi.json";
+pub(crate) const DOCUMENT: &str = "/openapi.json";
 /// Where the page is.
-pub(super) const PAGE: &str = "/docs";
+pub(crate) const PAGE: &str = "/docs";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -77,7 +77,7 @@ pub(crate) fn document() -> String {
 }
 
 /// Serves the document and the page, which needs nothing from elsewhere.
-pub(super) fn router() -> Router {
+pub(crate) fn router() -> Router {
     // The validator would be somebody else's service.
     let config = Config::new([DOCUMENT]).validator_url("none").try_it_out_enabled(true);
     let pages = Router::from(SwaggerUi::new(PAGE).config(config));

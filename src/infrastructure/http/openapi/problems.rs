@@ -9,9 +9,9 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoResponses, ToSchema};
 
-use super::super::error::Body as Error;
-use super::super::problem::{PAGES, Problem, meaning};
-use super::super::version::Version;
+use crate::infrastructure::http::error::Body as Error;
+use crate::infrastructure::http::problem::{PAGES, Problem, meaning};
+use crate::infrastructure::http::version::Version;
 
 /// What every operation may answer, of those whose errors do not depend on what it does.
 const EVERY: [&str; 7] = [
@@ -27,7 +27,7 @@ const EVERY: [&str; 7] = [
 macro_rules! problems {
     ($($(#[$doc:meta])* $name:ident in $version:ident: $($code:literal)*;)+) => {$(
         $(#[$doc])*
-        pub(in super::super) struct $name;
+        pub(crate) struct $name;
 
         impl IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<Response>> {

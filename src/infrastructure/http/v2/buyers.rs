@@ -6,15 +6,15 @@ use axum::extract::{OriginalUri, Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 
-use super::super::openapi::problems::OfSale;
-use super::super::openapi::schema;
-use super::super::paging::PageBody;
-use super::super::params::{Params, escapes_are_whole};
 use super::listing::{ListBody, Listing, Part, pair};
 use super::purchases::Purchase;
 use super::{Api, ApiError, Problem};
 use crate::application::ports::PurchaseKey;
 use crate::domain::ids::{AttemptId, BuyerId};
+use crate::infrastructure::http::openapi::problems::OfSale;
+use crate::infrastructure::http::openapi::schema;
+use crate::infrastructure::http::paging::PageBody;
+use crate::infrastructure::http::params::{Params, escapes_are_whole};
 
 /// What a buyer bought, newest first
 #[utoipa::path(
@@ -31,7 +31,7 @@ use crate::domain::ids::{AttemptId, BuyerId};
     ),
     responses((status = 200, description = "Part of the list.", body = ListBody<Purchase>), OfSale),
 )]
-pub(super) async fn purchases(
+pub(crate) async fn purchases(
     State(api): State<Api>,
     OriginalUri(uri): OriginalUri,
     buyer_id: Result<Path<String>, PathRejection>,

@@ -10,20 +10,20 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use utoipa::ToSchema;
 
-use super::super::checkout::beyond;
-use super::super::error::Faults;
-use super::super::framing::unconditional;
-use super::super::json_body::object;
-use super::super::openapi::answers::{Changed, Removed};
-use super::super::openapi::problems::{Change, Remove};
-use super::super::openapi::schema;
-use super::super::params::escapes_are_whole;
 use super::checkouts::{Checkout, claim, quantity, refused};
 use super::idempotency::{answer, optional, used_for};
 use super::{Api, ApiError, Problem};
 use crate::application::checkout::{CheckoutRefusal, Wanted, Wish};
 use crate::application::once::{self, ChangeCommand};
 use crate::domain::ids::ItemId;
+use crate::infrastructure::http::checkout::beyond;
+use crate::infrastructure::http::error::Faults;
+use crate::infrastructure::http::framing::unconditional;
+use crate::infrastructure::http::json_body::object;
+use crate::infrastructure::http::openapi::answers::{Changed, Removed};
+use crate::infrastructure::http::openapi::problems::{Change, Remove};
+use crate::infrastructure::http::openapi::schema;
+use crate::infrastructure::http::params::escapes_are_whole;
 
 /// How many of an item.
 #[derive(ToSchema)]
@@ -49,7 +49,7 @@ struct HowMany {
     request_body = HowMany,
     responses(Changed, Change),
 )]
-pub(super) async fn put(
+pub(crate) async fn put(
     State(api): State<Api>,
     OriginalUri(uri): OriginalUri,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -89,7 +89,7 @@ pub(super) async fn put(
     ),
     responses(Removed, Remove),
 )]
-pub(super) async fn delete(
+pub(crate) async fn delete(
     State(api): State<Api>,
     OriginalUri(uri): OriginalUri,
     path: Result<Path<(String, String)>, PathRejection>,

@@ -8,12 +8,6 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
-use super::super::error::Faults;
-use super::super::framing::unconditional;
-use super::super::openapi::answers::Bought;
-use super::super::openapi::problems::Buy;
-use super::super::openapi::schema;
-use super::super::purchase::REPLAYED;
 use super::checkouts::claim;
 use super::idempotency::{answer, required, used_for};
 use super::purchases::Purchase;
@@ -21,6 +15,12 @@ use super::{Api, ApiError, Problem};
 use crate::application::purchase::Purchased;
 use crate::domain::code::CodeClaim;
 use crate::domain::purchase::Verdict;
+use crate::infrastructure::http::error::Faults;
+use crate::infrastructure::http::framing::unconditional;
+use crate::infrastructure::http::openapi::answers::Bought;
+use crate::infrastructure::http::openapi::problems::Buy;
+use crate::infrastructure::http::openapi::schema;
+use crate::infrastructure::http::purchase::REPLAYED;
 
 /// Buy a checkout
 ///
@@ -38,7 +38,7 @@ use crate::domain::purchase::Verdict;
     ),
     responses(Bought, Buy),
 )]
-pub(super) async fn post(
+pub(crate) async fn post(
     State(api): State<Api>,
     code: Result<Path<String>, PathRejection>,
     headers: HeaderMap,

@@ -12,27 +12,27 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::checkout::beyond;
-use super::super::error::Faults;
-use super::super::framing::unconditional;
-use super::super::json_body::{Json as Given, Members, object};
-use super::super::openapi::answers::Collected;
-use super::super::openapi::problems::{Collect, OfCode};
-use super::super::openapi::schema;
-use super::super::params::sale_id;
 use super::idempotency::{answer, required, used_for};
 use super::{Api, ApiError, Problem};
 use crate::application::checkout::{CheckoutCommand, CheckoutRefusal, Wanted, Wish};
 use crate::application::once::{self, CheckoutView, Stage};
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{BuyerId, ItemId, Quantity, SaleId};
+use crate::infrastructure::http::checkout::beyond;
+use crate::infrastructure::http::error::Faults;
+use crate::infrastructure::http::framing::unconditional;
+use crate::infrastructure::http::json_body::{Json as Given, Members, object};
+use crate::infrastructure::http::openapi::answers::Collected;
+use crate::infrastructure::http::openapi::problems::{Collect, OfCode};
+use crate::infrastructure::http::openapi::schema;
+use crate::infrastructure::http::params::sale_id;
 
 /// Most items that one request may name.
 const MAX_ITEMS: usize = 100;
 
 /// A checkout, with its items in the order in which they were collected.
 #[derive(Serialize, ToSchema)]
-pub(in super::super) struct Checkout {
+pub(crate) struct Checkout {
     #[schema(value_type = schema::Code)]
     code: String,
     #[schema(value_type = schema::SaleId)]
@@ -132,7 +132,7 @@ struct NewItem {
     request_body = Wishes,
     responses(Collected, Collect),
 )]
-pub(super) async fn post(
+pub(crate) async fn post(
     State(api): State<Api>,
     headers: HeaderMap,
     body: Bytes,
@@ -177,7 +177,7 @@ pub(super) async fn post(
     params(("code" = schema::Code, Path, description = "The checkout's code."),),
     responses((status = 200, description = "The checkout as it is now.", body = Checkout), OfCode),
 )]
-pub(super) async fn one(
+pub(crate) async fn one(
     State(api): State<Api>,
     code: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Checkout>, Problem> {
@@ -197,7 +197,7 @@ fn collected(view: CheckoutView, created: bool) -> Response {
     }
 }
 
-pub(super) fn refused(why: CheckoutRefusal) -> Problem {
+pub(crate) fn refused(why: CheckoutRefusal) -> Problem {
     match why {
         CheckoutRefusal::BySale { reason, items } => Problem::about(reason.into(), &items),
         why => ApiError::from(why).into(),
@@ -220,7 +220,7 @@ fn wanted(members: &mut Members<'_>) -> Option<Wanted> {
     Some(Wanted { item: item?, quantity: quantity.unwrap_or(Quantity::ONE) })
 }
 
-pub(super) fn quantity(given: &Given) -> Result<Quantity, &'static str> {
+pub(crate) fn quantity(given: &Given) -> Result<Quantity, &'static str> {
     Quantity::new(given.count()?).ok_or("must be a whole number from 1")
 }
 
@@ -233,7 +233,7 @@ fn name_repeated(wanted: &[Wanted], members: &mut Members<'_>) {
 }
 
 /// A code, whose signature nobody has checked yet.
-pub(super) fn claim(code: Result<String, PathRejection>) -> Result<CodeClaim, ApiError> {
+pub(crate) fn claim(code: Result<String, PathRejection>) -> Result<CodeClaim, ApiError> {
     let code = code.map_err(|_| ApiError::CodeNotFound)?;
     CodeClaim::parse(&code).ok_or(ApiError::CodeNotFound)
 }

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 const SHOWN: usize = 12;
 
 /// Gives an answer its validator; an empty 304 where the client has the same.
-pub(super) async fn validated(asked: &HeaderMap, response: Response) -> Response {
+pub(crate) async fn validated(asked: &HeaderMap, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     // It is in memory whole.
     let Ok(bytes) = body.collect().await.map(http_body_util::Collected::to_bytes) else {

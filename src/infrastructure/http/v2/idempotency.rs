@@ -3,18 +3,18 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 
-use super::super::error::Faults;
-use super::super::purchase::REPLAYED;
 use super::{ApiError, Problem};
 use crate::application::once::Once;
 use crate::application::ports::KeyUse;
 use crate::domain::ids::IdempotencyKey;
+use crate::infrastructure::http::error::Faults;
+use crate::infrastructure::http::purchase::REPLAYED;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const NAME: &str = "Idempotency-Key";
 
 /// The key of a request that must have one; what is wrong with it is put to the other faults.
-pub(super) fn required(
+pub(crate) fn required(
     headers: &HeaderMap,
     faults: &mut Faults,
 ) -> Result<Option<IdempotencyKey>, ApiError> {
@@ -26,7 +26,7 @@ pub(super) fn required(
 }
 
 /// The key of a request that may have one.
-pub(super) fn optional(headers: &HeaderMap, faults: &mut Faults) -> Option<IdempotencyKey> {
+pub(crate) fn optional(headers: &HeaderMap, faults: &mut Faults) -> Option<IdempotencyKey> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let value = given.next()?;
     let key = match given.next() {
@@ -38,12 +38,12 @@ pub(super) fn optional(headers: &HeaderMap, faults: &mut Faults) -> Option<Idemp
 }
 
 /// A key for a request that is told apart from others by these words, none of which can hold a control character.
-pub(super) fn used_for(key: IdempotencyKey, words: &[impl AsRef<str>]) -> KeyUse {
+pub(crate) fn used_for(key: IdempotencyKey, words: &[impl AsRef<str>]) -> KeyUse {
     KeyUse { key, content: words.iter().map(AsRef::as_ref).collect::<Vec<_>>().join("\n").into() }
 }
 
 /// The answer to a request that happens once.
-pub(super) fn answer<T>(
+pub(crate) fn answer<T>(
     once: Once<T>,
     respond: impl FnOnce(T) -> Result<Response, Problem>,
 ) -> Result<Response, Problem> {

@@ -9,34 +9,34 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::openapi::schema;
-use super::super::paging::{PageBody, limit_of, page_request};
-use super::super::params::Params;
 use crate::application::ports::{
     After, CURSOR_MAC_BYTES, CursorMac, CursorSigner, PageRequest, Stretch,
 };
+use crate::infrastructure::http::openapi::schema;
+use crate::infrastructure::http::paging::{PageBody, limit_of, page_request};
+use crate::infrastructure::http::params::Params;
 
 /// Longest cursor that is looked at, in bytes.
 const MAX_CURSOR: usize = 256;
 
 /// One list, with its filters: a cursor of another one means nothing here.
-pub(super) struct Listing<'a> {
-    pub(super) signer: &'a dyn CursorSigner,
+pub(crate) struct Listing<'a> {
+    pub(crate) signer: &'a dyn CursorSigner,
     /// Its path.
-    pub(super) path: &'a str,
+    pub(crate) path: &'a str,
     /// Its filters, as a query has them; each ends with `&`.
-    pub(super) filters: String,
+    pub(crate) filters: String,
 }
 
 /// Which part of a list is wanted.
-pub(super) enum Part<K> {
+pub(crate) enum Part<K> {
     Page(PageRequest),
     After(After<K>),
 }
 
 /// What follows a cursor, as it is answered.
 #[derive(Serialize, ToSchema)]
-pub(super) struct StretchBody<T> {
+pub(crate) struct StretchBody<T> {
     /// Perhaps fewer entries than `limit`, or none, although the list goes on.
     data: Vec<T>,
     /// Where it goes on; null at its end.
@@ -48,14 +48,14 @@ pub(super) struct StretchBody<T> {
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "it describes what one status may have for a body")]
-pub(super) enum ListBody<T> {
+pub(crate) enum ListBody<T> {
     Stretch(StretchBody<T>),
     Page(PageBody<T>),
 }
 
 impl Listing<'_> {
     /// Reads `page`, `cursor` and `limit`; `place` reads the entry in a cursor.
-    pub(super) fn part<K>(
+    pub(crate) fn part<K>(
         &self,
         params: &mut Params<'_>,
         place: impl Fn(&str) -> Option<K>,
@@ -68,7 +68,7 @@ impl Listing<'_> {
     }
 
     /// Reads `cursor` and `limit`, for lists without pages.
-    pub(super) fn after<K>(
+    pub(crate) fn after<K>(
         &self,
         params: &mut Params<'_>,
         place: impl Fn(&str) -> Option<K>,
@@ -82,7 +82,7 @@ impl Listing<'_> {
     }
 
     /// Answers a stretch; `place` writes where it goes on.
-    pub(super) fn answer<T, K, B: Serialize + From<T>>(
+    pub(crate) fn answer<T, K, B: Serialize + From<T>>(
         &self,
         stretch: Stretch<T, K>,
         limit: u32,
@@ -124,7 +124,7 @@ impl Listing<'_> {
 }
 
 /// Two numbers of a place.
-pub(super) fn pair(place: &str) -> Option<(i64, i64)> {
+pub(crate) fn pair(place: &str) -> Option<(i64, i64)> {
     let (one, other) = place.split_once('.')?;
     Some((one.parse().ok()?, other.parse().ok()?))
 }

@@ -1,14 +1,14 @@
 //! Version 2 of the interface: JSON, problem details, one resource a file.
 
-pub(super) mod buyers;
-pub(super) mod checkout_items;
-pub(super) mod checkout_purchase;
-pub(super) mod checkouts;
+pub(crate) mod buyers;
+pub(crate) mod checkout_items;
+pub(crate) mod checkout_purchase;
+pub(crate) mod checkouts;
 mod etag;
 mod idempotency;
 mod listing;
-pub(super) mod purchases;
-pub(super) mod sales;
+pub(crate) mod purchases;
+pub(crate) mod sales;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -20,11 +20,11 @@ use super::problem::Details;
 use crate::application::ports::PortError;
 use crate::domain::ids::ItemId;
 
-pub(super) use checkouts::Checkout;
-pub(super) use purchases::Purchase;
+pub(crate) use checkouts::Checkout;
+pub(crate) use purchases::Purchase;
 
 /// An error, as problem details.
-pub(super) struct Problem {
+pub(crate) struct Problem {
     error: ApiError,
     details: Details,
 }
@@ -63,7 +63,7 @@ impl From<PortError> for Problem {
 }
 
 /// Its routes, below `/v2`.
-pub(super) fn router() -> Router<Api> {
+pub(crate) fn router() -> Router<Api> {
     Router::new()
         .route("/sales", get(sales::all))
         .route("/sales/active", get(sales::active))

@@ -8,19 +8,19 @@ use axum::extract::{Path, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::json::rfc3339;
-use super::super::openapi::problems::OfPurchase;
-use super::super::openapi::schema;
 use super::{Api, ApiError, Problem};
 use crate::application::browse::{PurchaseLookup, PurchaseView};
 use crate::application::catalogue::Item;
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::ItemNo;
 use crate::domain::purchase::Outcome;
+use crate::infrastructure::http::json::rfc3339;
+use crate::infrastructure::http::openapi::problems::OfPurchase;
+use crate::infrastructure::http::openapi::schema;
 
 /// A purchase, with its items by number.
 #[derive(Serialize, ToSchema)]
-pub(in super::super) struct Purchase {
+pub(crate) struct Purchase {
     #[schema(value_type = schema::Code)]
     code: String,
     #[schema(value_type = schema::SaleId)]
@@ -53,7 +53,7 @@ impl From<PurchaseView> for Purchase {
 
 impl Purchase {
     /// What a code came to, with the items that it names.
-    pub(super) fn new(code: CodeClaim, outcome: &Outcome, items: Vec<Item>) -> Self {
+    pub(crate) fn new(code: CodeClaim, outcome: &Outcome, items: Vec<Item>) -> Self {
         let items: HashMap<ItemNo, Item> = items.into_iter().map(|item| (item.no, item)).collect();
         let lines = outcome.lines.iter().filter_map(|settled| {
             let item = items.get(&settled.line.item)?;
@@ -85,7 +85,7 @@ impl Purchase {
     params(("code" = schema::Code, Path, description = "The checkout's code.")),
     responses((status = 200, description = "The stored outcome, whatever it was.", body = Purchase), OfPurchase),
 )]
-pub(super) async fn one(
+pub(crate) async fn one(
     State(api): State<Api>,
     code: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Purchase>, Problem> {

@@ -9,12 +9,6 @@ use chrono::{DateTime, Datelike, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::json::rfc3339;
-use super::super::openapi::problems::{OfSale, Read};
-use super::super::openapi::schema;
-use super::super::paging::PageBody;
-use super::super::params::Params;
-use super::super::sales::named;
 use super::etag::validated;
 use super::listing::{ListBody, Listing, Part, StretchBody, pair};
 use super::{Api, ApiError, Problem};
@@ -22,6 +16,12 @@ use crate::application::browse::{ListedSale, SaleView};
 use crate::application::ports::{SaleFilter, SaleKey, StockedItem};
 use crate::domain::ids::{ItemNo, SaleId};
 use crate::domain::sale::SaleState;
+use crate::infrastructure::http::json::rfc3339;
+use crate::infrastructure::http::openapi::problems::{OfSale, Read};
+use crate::infrastructure::http::openapi::schema;
+use crate::infrastructure::http::paging::PageBody;
+use crate::infrastructure::http::params::Params;
+use crate::infrastructure::http::sales::named;
 
 /// The database's clock: it changes with each answer, so it is not in the body, which may stay as it is.
 const SERVER_TIME: HeaderName = HeaderName::from_static("server-time");
@@ -129,7 +129,7 @@ impl From<StockedItem> for Item {
     ),
     responses((status = 200, description = "A stretch of the list.", body = StretchBody<Listed>, headers(("ETag" = String, description = "Validator of this answer."))), (status = 304, description = "The client has it."), Read),
 )]
-pub(super) async fn all(
+pub(crate) async fn all(
     State(api): State<Api>,
     OriginalUri(uri): OriginalUri,
     RawQuery(query): RawQuery,
@@ -177,7 +177,7 @@ pub(super) async fn all(
     params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of an answer that the client has: 304 if it is still the same."),),
     responses((status = 200, description = "All of them.", body = Active, headers(("ETag" = String, description = "Validator of this answer."))), (status = 304, description = "The client has it."), Read),
 )]
-pub(super) async fn active(
+pub(crate) async fn active(
     State(api): State<Api>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -208,7 +208,7 @@ pub(super) async fn active(
         OfSale,
     ),
 )]
-pub(super) async fn one(
+pub(crate) async fn one(
     State(api): State<Api>,
     sale_id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
@@ -238,7 +238,7 @@ pub(super) async fn one(
     ),
     responses((status = 200, description = "Part of the list.", body = ListBody<Item>, headers(("ETag" = String, description = "Validator of this answer."))), (status = 304, description = "The client has it."), OfSale),
 )]
-pub(super) async fn items(
+pub(crate) async fn items(
     State(api): State<Api>,
     OriginalUri(uri): OriginalUri,
     sale_id: Result<Path<String>, PathRejection>,

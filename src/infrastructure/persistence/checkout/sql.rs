@@ -1,0 +1,148 @@
+//! The statements of a batch of checkouts, which `collect_batch` runs: one locks, one reads, one writes; one for a buyer who
+//! comes alone, for the first time; one takes lines away.
+
+const LOCK_BUYERS: &str = r"
+    SELECT count(*)
+    FROM unnest($2::text[]) AS t(user_id)
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM buyers{of_sale}
+        WHERE sale_id = $1 AND user_id = t.user_id
+        OFFSET 0
+        FOR NO KEY UPDATE
+    ) AS b
+";
+
+/// One row of arrays, because a row each costs both sides more than what is in it.
+pub(crate) const READ: &str = r"
+    WITH buyer AS MATERIALIZED (
+        SELECT b.*
+        FROM unnest($2::text[]) AS t(user_id)
+        CROSS JOIN LATERAL (
+            SELECT user_id, ctid AS place, version, open_attempt, bought FROM buyers{of_sale}
+            WHERE sale_id = $1 AND user_id = t.user_id
+            OFFSET 0
+        ) AS b
+    )
+    SELECT s.starts_at, s.ends_at, s.buyer_limit, s.generation, clock_timestamp() AS now,
+           g.sold_out, b.users, b.places, b.versions, b.open, b.bought,
+           l.attempts, l.items, l.quantities
+    FROM sales AS s
+    CROSS JOIN (
+        SELECT coalesce(array_agg(t.item_no), '{}') AS sold_out
+        FROM unnest($3::int[]) AS t(item_no)
+        CROSS JOIN LATERAL (
+            SELECT 1 FROM item_stock{of_sale}
+            WHERE sale_id = $1 AND item_no = t.item_no AND sold >= stock
+            OFFSET 0
+        ) AS gone
+    ) AS g
+    CROSS JOIN (
+        SELECT coalesce(array_agg(user_id), '{}') AS users,
+               coalesce(array_agg(place), '{}') AS places,
+               coalesce(array_agg(version), '{}') AS versions,
+               coalesce(array_agg(open_attempt), '{}') AS open,
+               coalesce(array_agg(bought), '{}') AS bought
+        FROM buyer
+    ) AS b
+    CROSS JOIN (
+        SELECT coalesce(array_agg(l.open_attempt), '{}') AS attempts,
+               coalesce(array_agg(l.item_no), '{}') AS items,
+               coalesce(array_agg(l.quantity), '{}') AS quantities
+        FROM (
+            SELECT b.open_attempt, l.item_no, l.quantity
+            FROM buyer AS b
+            CROSS JOIN LATERAL (
+                SELECT item_no, quantity, added_at FROM checkout_items{of_sale}
+                WHERE sale_id = $1 AND attempt_id = b.open_attempt
+                OFFSET 0
+            ) AS l
+            ORDER BY l.added_at, l.item_no
+            OFFSET 0
+        ) AS l
+    ) AS l
+    WHERE s.id = $1
+";
+
+/// Rows that were there before rows that are new, each by the buyers' bytes: no two batches wait for each other in a circle.
+/// A line that was not there when the buyer was read is inserted without a look: where somebody else has added the same item
+/// meanwhile, the buyer's version is another one, and `hold_batch` has failed the statement before any line is inserted.
+pub(crate) const WRITE: &str = r"
+    WITH old_buyer AS (
+        UPDATE buyers{of_sale} AS b
+        SET open_attempt = t.attempt_id, version = $18
+        FROM unnest($3::tid[], $4::text[], $5::bigint[], $6::bigint[])
+            AS t(place, user_id, version, attempt_id)
+        WHERE b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1
+          AND b.version = t.version
+        RETURNING 1
+    ), held AS MATERIALIZED (
+        SELECT count(*) = cardinality($4) AS as_decided FROM old_buyer
+    ), new_buyer AS (
+        INSERT INTO buyers{of_sale} (sale_id, user_id, open_attempt, bought, buyer_limit, version)
+        SELECT $1, t.user_id, t.attempt_id, 0, $2, $18
+        FROM held CROSS JOIN unnest($7::text[], $8::bigint[]) AS t(user_id, attempt_id)
+        WHERE held.as_decided
+    ), attempt AS (
+        INSERT INTO checkout_attempts{of_sale} (sale_id, id, user_id, created_at)
+        SELECT $1, t.id, t.user_id, $9
+        FROM unnest($10::bigint[], $11::text[]) AS t(id, user_id)
+    ), new_line AS (
+        INSERT INTO checkout_items{of_sale} (sale_id, attempt_id, item_no, quantity, added_at)
+        SELECT $1, t.attempt_id, t.item_no, t.quantity, $9
+        FROM unnest($12::bigint[], $13::int[], $14::int[]) AS t(attempt_id, item_no, quantity)
+    ), old_line AS (
+        INSERT INTO checkout_items{of_sale} (sale_id, attempt_id, item_no, quantity, added_at)
+        SELECT $1, t.attempt_id, t.item_no, t.quantity, $9
+        FROM unnest($15::bigint[], $16::int[], $17::int[]) AS t(attempt_id, item_no, quantity)
+        ON CONFLICT (sale_id, attempt_id, item_no) DO UPDATE
+        SET quantity = EXCLUDED.quantity
+    )
+    SELECT hold_batch($1, as_decided) FROM held
+";
+
+/// All at once for somebody new: only where the sale is open, the item is not sold out, the quantity fits, and the buyer has no
+/// row. Otherwise it does nothing and answers nothing.
+const WRITE_FIRST: &str = r"
+    WITH sale AS MATERIALIZED (
+        SELECT starts_at, ends_at, buyer_limit, generation, clock_timestamp() AS now
+        FROM sales WHERE id = $1
+    ), fit AS MATERIALIZED (
+        SELECT s.buyer_limit, s.now
+        FROM sale AS s
+        CROSS JOIN LATERAL (
+            SELECT 1 FROM item_stock{of_sale}
+            WHERE sale_id = $1 AND item_no = $4 AND sold < stock
+            OFFSET 0
+        ) AS i
+        WHERE s.now >= s.starts_at AND s.now < s.ends_at AND $5 <= s.buyer_limit
+    ), buyer AS (
+        INSERT INTO buyers{of_sale} (sale_id, user_id, open_attempt, bought, buyer_limit, version)
+        SELECT $1, $2, $3, 0, f.buyer_limit, (extract(epoch FROM f.now) * 1000000)::bigint
+        FROM fit AS f
+        ON CONFLICT (sale_id, user_id) DO NOTHING
+        RETURNING version
+    ), attempt AS (
+        INSERT INTO checkout_attempts{of_sale} (sale_id, id, user_id, created_at)
+        SELECT $1, $3, $2, f.now FROM fit AS f CROSS JOIN buyer
+    ), line AS (
+        INSERT INTO checkout_items{of_sale} (sale_id, attempt_id, item_no, quantity, added_at)
+        SELECT $1, $3, $4, $5, f.now FROM fit AS f CROSS JOIN buyer
+    )
+    SELECT s.buyer_limit, s.generation, b.version, hold_batch($1, true) AS held
+    FROM sale AS s CROSS JOIN buyer AS b
+";
+
+/// Lines that go. Their buyers are locked.
+const REMOVE_LINES: &str = r"
+    DELETE FROM checkout_items{of_sale} AS i
+    USING unnest($2::bigint[], $3::int[]) AS t(attempt_id, item_no)
+    WHERE i.sale_id = $1 AND i.attempt_id = t.attempt_id AND i.item_no = t.item_no
+";
+
+/// All of them, for [`Partitions`](crate::infrastructure::persistence::batch::partitions::Partitions), at these places.
+pub(crate) const STATEMENTS: [&str; 5] = [LOCK_BUYERS, READ, WRITE, WRITE_FIRST, REMOVE_LINES];
+pub(crate) const LOCK_BUYERS_AT: usize = 0;
+pub(crate) const READ_AT: usize = 1;
+pub(crate) const WRITE_AT: usize = 2;
+pub(crate) const WRITE_FIRST_AT: usize = 3;
+pub(crate) const REMOVE_LINES_AT: usize = 4;

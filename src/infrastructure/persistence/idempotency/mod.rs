@@ -1,0 +1,4 @@
+//! ROOMDOC
+
+pub(crate) mod rows;
+pub(crate) mod store;

@@ -1,0 +1,230 @@
+//! What can go wrong at PostgreSQL, sorted by what to do about it.
+
+use crate::application::ports::PortError;
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ErrorClass {
+    /// Lost a race or a deadlock, or did not get a lock in time: the same transaction may succeed now.
+    Transient,
+    /// The statement or the pool took too long.
+    Timeout,
+    /// The connection is gone or cannot be made. Whether a commit happened is unknown.
+    Connection,
+    /// The server is there and takes nothing now: it is read-only, or its disk is full. Nothing happened; somebody must look.
+    Refused,
+    /// It is known to be gone, so it was not asked. Nothing happened.
+    Away,
+    /// It will fail again.
+    Permanent,
+}
+
+impl ErrorClass {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Transient,
+        Self::Timeout,
+        Self::Connection,
+        Self::Refused,
+        Self::Away,
+        Self::Permanent,
+    ];
+
+    /// What the application is told of such an error.
+    pub(crate) fn port_error(
+        self,
+        what: &'static str,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    ) -> PortError {
+        match self {
+            Self::Transient | Self::Timeout | Self::Connection | Self::Refused | Self::Away => {
+                PortError::Unavailable { what, source }
+            }
+            Self::Permanent => PortError::Broken { what, source },
+        }
+    }
+
+    /// The word for metrics and logs.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Timeout => "timeout",
+            Self::Connection => "connection",
+            Self::Refused => "refused",
+            Self::Away => "away",
+            Self::Permanent => "permanent",
+        }
+    }
+}
+
+/// `read_only_sql_transaction`
+const READ_ONLY: &str = "25006";
+
+/// Constraints that say: somebody else was faster. Deciding again finds what they did.
+const RACES: [&str; 5] = [
+    "purchases_pkey",
+    "buyers_pkey",
+    "idempotency_keys_pkey",
+    "items_sold_within_stock",
+    "buyers_bought_within_limit",
+];
+
+/// An error of PostgreSQL.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DatabaseError {
+    /// From the driver or the server.
+    #[error(transparent)]
+    Sqlx(#[from] sqlx::Error),
+    /// No answer came in time: whether anything happened is unknown.
+    #[error("postgresql does not answer")]
+    Silent,
+    /// The circuit is open.
+    #[error("postgresql is away")]
+    Away,
+    /// A row holds what no version of this service writes.
+    #[error("{0}: the row is not readable")]
+    Unreadable(&'static str),
+}
+
+impl DatabaseError {
+    /// What to do about it.
+    pub(crate) fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unreadable(_) => ErrorClass::Permanent,
+            Self::Silent => ErrorClass::Connection,
+            Self::Away => ErrorClass::Away,
+            Self::Sqlx(error) => classify(error),
+        }
+    }
+
+    /// Whether a row lock was not had in time.
+    pub(crate) fn is_lock_wait(&self) -> bool {
+        matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some("55P03"))
+    }
+
+    /// Whether the server takes no writes, because it has become a standby, say. A new connection may find the primary.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some(READ_ONLY))
+    }
+
+    /// Whether the connection it came over is of no more use.
+    pub(crate) fn ends_connection(&self) -> bool {
+        self.class() == ErrorClass::Connection || self.is_read_only()
+    }
+
+    /// Whether a table was not there (any more).
+    pub(crate) fn is_missing_table(&self) -> bool {
+        matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some("42P01"))
+    }
+
+    /// What the application is told.
+    pub(crate) fn into_port_error(self, what: &'static str) -> PortError {
+        self.class().port_error(what, Box::new(self))
+    }
+}
+
+fn classify(error: &sqlx::Error) -> ErrorClass {
+    match error {
+        sqlx::Error::PoolTimedOut => ErrorClass::Timeout,
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => ErrorClass::Connection,
+        sqlx::Error::Database(database) => {
+            let raced = database.constraint().is_some_and(|name| {
+                // A partition's constraint is named after its parent's, or carries its name.
+                RACES.contains(&name) || is_partition_key(name)
+            });
+            if raced { ErrorClass::Transient } else { classify_code(code(error).as_deref()) }
+        }
+        _ => ErrorClass::Permanent,
+    }
+}
+
+/// Primary keys of partitions: `purchases_from_100_pkey`, `buyers_from_0_pkey`.
+fn is_partition_key(name: &str) -> bool {
+    name.ends_with("_pkey")
+        && (name.starts_with("purchases_from_") || name.starts_with("buyers_from_"))
+}
+
+/// By SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn classify_code(code: Option<&str>) -> ErrorClass {
+    match code {
+        // serialization_failure, deadlock_detected, lock_not_available
+        Some("40001" | "40P01" | "55P03") => ErrorClass::Transient,
+        // query_canceled: statement_timeout
+        Some("57014") => ErrorClass::Timeout,
+        // idle_in_transaction_session_timeout; too_many_connections; admin shutdown, crash, starting up
+        Some("25P03" | "53300" | "57P01" | "57P02" | "57P03") => ErrorClass::Connection,
+        Some(code) if code.starts_with("08") => ErrorClass::Connection,
+        // insufficient resources: disk_full, out_of_memory; io_error
+        Some(code) if code.starts_with("53") || code == READ_ONLY || code == "58030" => {
+            ErrorClass::Refused
+        }
+        _ => ErrorClass::Permanent,
+    }
+}
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
+}
+
+/// What a statement says that lost a race.
+#[cfg(test)]
+pub(crate) fn lost_race() -> DatabaseError {
+    #[derive(Debug, thiserror::Error)]
+    #[error("somebody else was faster")]
+    struct LostRace;
+
+    impl sqlx::error::DatabaseError for LostRace {
+        fn message(&self) -> &'static str {
+            "somebody else was faster"
+        }
+        fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+            Some("40001".into())
+        }
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+        fn kind(&self) -> sqlx::error::ErrorKind {
+            sqlx::error::ErrorKind::Other
+        }
+    }
+
+    DatabaseError::Sqlx(sqlx::Error::Database(Box::new(LostRace)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_by_what_to_do_about_them() {
+        let expected = [
+            ("transient", vec!["40001", "40P01", "55P03"]),
+            ("timeout", vec!["57014"]),
+            ("connection", vec!["25P03", "53300", "57P01", "57P02", "57P03", "08006"]),
+            ("refused", vec!["25006", "53100", "53200", "53400", "58030"]),
+            ("permanent", vec!["23514", "42P01"]),
+        ];
+
+        for (class, codes) in expected {
+            for code in codes {
+                assert_eq!(classify_code(Some(code)).as_str(), class, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_keys_of_partitions_are_known_as_races() {
+        assert!(is_partition_key("purchases_from_100_pkey"));
+        assert!(!is_partition_key("purchase_items_from_100_pkey"));
+    }
+}

@@ -1,0 +1,209 @@
+//! The ledger at PostgreSQL: purchases share transactions, each caller waits for its own outcome.
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::batch::SettleBatch;
+use super::outcomes;
+use crate::application::ports::{Ledger, PortError, Settle, Settled};
+use crate::domain::ids::{AttemptId, SaleId};
+use crate::domain::purchase::Outcome;
+use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
+use crate::infrastructure::persistence::batch::splitting::{
+    BatchTransaction, Splitting, not_served,
+};
+use crate::infrastructure::persistence::pool::database::Database;
+
+/// Settles in batches.
+pub(crate) struct PostgresLedger {
+    database: Database,
+    batcher: Batcher<Splitting<SettleBatch>>,
+}
+
+impl PostgresLedger {
+    /// One writer a sale: two batches nearly always want the same item.
+    pub(crate) fn new(
+        database: Database,
+        limits: BatchLimits,
+        retries: u32,
+        metrics: &BatchMetrics,
+        scope: (TaskTracker, CancellationToken),
+    ) -> Self {
+        let transaction = SettleBatch::new(database.clone());
+        let work = Splitting { database: database.clone(), transaction, retries };
+        Self { database, batcher: Batcher::new("purchase", work, limits, metrics, scope) }
+    }
+}
+
+#[async_trait]
+impl Ledger for PostgresLedger {
+    async fn settle(&self, wanted: Settle) -> Result<Settled, PortError> {
+        match self.batcher.submit(wanted.sale, wanted).await {
+            Ok(reply) => reply,
+            Err(reason) => Err(not_served(SettleBatch::WHAT, reason)),
+        }
+    }
+
+    async fn outcome(
+        &self,
+        sale: SaleId,
+        attempt: AttemptId,
+    ) -> Result<Option<Outcome>, PortError> {
+        stored_outcome(&self.database, sale, attempt).await
+    }
+}
+
+/// The outcome that an attempt has, if it has one.
+pub(crate) async fn stored_outcome(
+    database: &Database,
+    sale: SaleId,
+    attempt: AttemptId,
+) -> Result<Option<Outcome>, PortError> {
+    let attempts = [attempt.get()];
+    let read = || async {
+        let mut connection = database.pool().acquire().await?;
+        outcomes::stored(&mut connection, sale, &attempts).await
+    };
+    let stored = database.read("the outcome", read).await?;
+    Ok(stored.into_iter().next().map(|stored| stored.outcome))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+
+    use crate::application::ports::{PortError, Settled};
+    use crate::domain::ids::ItemNo;
+    use crate::testing::builders::settle_of;
+    use crate::testing::contracts::ledger::ledger_contract;
+    use crate::testing::contracts::{Scene, Terms, eventually};
+    use crate::testing::servers::PostgresShop;
+
+    ledger_contract!(PostgresShop::open().await);
+
+    const PATIENT: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn an_item_acknowledged_while_the_purchase_waits_for_its_buyer_is_in_the_outcome() {
+        let shop = PostgresShop::with_lock_timeout(PATIENT).await;
+        let scene = Scene::open(&shop, Terms::unique(2)).await;
+        let attempt = scene.attempt("ann", &[(1, 1)]).await;
+        let mut checkout = shop.pool.begin().await.unwrap();
+        for sql in [
+            "UPDATE buyers SET version = version + 1 WHERE sale_id = $1",
+            "INSERT INTO checkout_items (sale_id, attempt_id, item_no, quantity, added_at)
+             SELECT sale_id, id, 2, 1, clock_timestamp() FROM checkout_attempts WHERE sale_id = $1",
+        ] {
+            sqlx::query(sql).bind(scene.sale.get()).execute(&mut *checkout).await.unwrap();
+        }
+
+        let (decision, ()) = tokio::join!(scene.decided(attempt), async {
+            shop.somebody_waits().await;
+            checkout.commit().await.unwrap();
+        });
+
+        let bought: Vec<_> = decision.outcome.sold().map(|settled| settled.line.item).collect();
+        assert_eq!(bought, [ItemNo(1), ItemNo(2)]);
+        assert_eq!(scene.progress().await.sold, 2);
+    }
+
+    #[tokio::test]
+    async fn the_window_is_read_after_the_locks_are_held() {
+        let shop = PostgresShop::with_lock_timeout(PATIENT).await;
+        let scene = Scene::open(&shop, Terms::unique(1)).await;
+        let attempt = scene.attempt("ann", &[(1, 1)]).await;
+        let mut holder = shop.pool.begin().await.unwrap();
+        let sql = "SELECT FROM buyers WHERE sale_id = $1 FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(scene.sale.get()).execute(&mut *holder).await.unwrap();
+
+        let (settled, ()) = tokio::join!(scene.settle(attempt), async {
+            shop.somebody_waits().await;
+            scene.end().await;
+            holder.commit().await.unwrap();
+        });
+
+        assert_eq!(settled, Settled::Ended);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_somebody_holds_for_too_long_fails_its_own_buyer_alone() {
+        let shop = PostgresShop::with_lock_timeout(Duration::from_millis(20)).await;
+        let scene = Scene::open(&shop, Terms::stocked(1, 9)).await;
+        let mut attempts = Vec::new();
+        for name in ["ann", "bob", "eve", "zoe"] {
+            attempts.push(scene.attempt(name, &[(1, 1)]).await);
+        }
+        let mut holder = shop.pool.begin().await.unwrap();
+        let sql = "SELECT FROM buyers WHERE sale_id = $1 AND user_id = 'bob' FOR NO KEY UPDATE";
+        sqlx::query(sql).bind(scene.sale.get()).execute(&mut *holder).await.unwrap();
+        let ledger = &scene.instance.ledger;
+
+        let settled =
+            join_all(attempts.iter().map(|a| ledger.settle(settle_of(scene.sale, *a)))).await;
+
+        let fine: Vec<_> = settled.iter().map(Result::is_ok).collect();
+        assert_eq!(fine, [true, false, true, true]);
+        assert!(matches!(settled[1], Err(PortError::Unavailable { .. })));
+    }
+
+    #[tokio::test]
+    async fn codes_of_a_sale_that_was_dropped_are_unknown() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::unique(2)).await;
+        let (bought, open) =
+            (scene.attempt("ann", &[(1, 1)]).await, scene.attempt("bob", &[(2, 1)]).await);
+        scene.decided(bought).await;
+        let tables = ["purchase_items", "purchases", "checkout_items", "checkout_attempts"];
+        for table in tables.into_iter().chain(["buyers", "item_stock", "items"]) {
+            shop.execute(&format!("DROP TABLE {table}_from_0")).await;
+        }
+        shop.execute("DELETE FROM sales").await;
+
+        let settled = [scene.settle(bought).await, scene.settle(open).await];
+
+        assert_eq!(settled, [Settled::Unknown, Settled::Unknown]);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_cannot_be_stored_fails_alone() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(1, 9)).await;
+        let mut attempts = Vec::new();
+        for name in ["ann", "bob", "mallory", "zoe"] {
+            attempts.push(scene.attempt(name, &[(1, 1)]).await);
+        }
+        shop.execute(
+            "ALTER TABLE purchases ADD CONSTRAINT nothing_for_mallory CHECK (user_id <> 'mallory')",
+        )
+        .await;
+        let ledger = &scene.instance.ledger;
+
+        let settled =
+            join_all(attempts.iter().map(|a| ledger.settle(settle_of(scene.sale, *a)))).await;
+
+        let fine: Vec<_> = settled.iter().map(Result::is_ok).collect();
+        assert_eq!(fine, [true, true, false, true]);
+        assert_eq!(scene.progress().await.sold, 3);
+    }
+
+    #[tokio::test]
+    async fn what_a_caller_that_went_away_asked_for_is_done_whole() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::unique(3)).await;
+        let attempt = scene.attempt("ann", &[(1, 1), (2, 1), (3, 1)]).await;
+
+        // Looked at once: the request is handed in, its caller is gone.
+        let gone = tokio::time::timeout(Duration::ZERO, scene.settle(attempt)).await;
+
+        let ledger = &scene.instance.ledger;
+        eventually("the outcome is stored", async || {
+            ledger.outcome(scene.sale, attempt).await.unwrap().is_some()
+        })
+        .await;
+        assert!(gone.is_err());
+        assert_eq!(scene.progress().await.sold, 3);
+    }
+}

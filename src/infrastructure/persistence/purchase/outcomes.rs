@@ -1,0 +1,87 @@
+//! Stored outcomes: rows of `purchases` with their lines, put together.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::domain::checkout::Line;
+use crate::domain::ids::{AttemptId, BuyerId, ItemNo, Quantity, SaleId};
+use crate::domain::purchase::{Fate, Outcome, SettledLine};
+use crate::infrastructure::persistence::pool::error::DatabaseError;
+
+/// One line of a stored outcome.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct OutcomeRow {
+    pub(crate) sale_id: i64,
+    pub(crate) attempt_id: i64,
+    pub(crate) user_id: String,
+    pub(crate) purchased_at: DateTime<Utc>,
+    pub(crate) item_no: i32,
+    pub(crate) quantity: i32,
+    pub(crate) outcome: String,
+}
+
+const STORED: &str = r"
+    SELECT p.sale_id, p.attempt_id, p.user_id, p.purchased_at, l.item_no, l.quantity, l.outcome
+    FROM unnest($2::bigint[]) AS t(attempt_id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM purchases
+        WHERE sale_id = $1 AND attempt_id = t.attempt_id
+        OFFSET 0
+    ) AS p
+    CROSS JOIN LATERAL (
+        SELECT item_no, quantity, outcome FROM purchase_items
+        WHERE sale_id = $1 AND attempt_id = t.attempt_id
+        ORDER BY item_no
+        OFFSET 0
+    ) AS l
+";
+
+/// The outcomes that these attempts have, in the attempts' order; attempts without one are left out.
+pub(crate) async fn stored(
+    connection: &mut PgConnection,
+    sale: SaleId,
+    attempts: &[i64],
+) -> Result<Vec<StoredOutcome>, sqlx::Error> {
+    let rows: Vec<OutcomeRow> =
+        sqlx::query_as(STORED).bind(sale.get()).bind(attempts).fetch_all(connection).await?;
+    gathered(rows).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
+/// An outcome, with the attempt it belongs to.
+pub(crate) struct StoredOutcome {
+    pub(crate) sale: SaleId,
+    pub(crate) attempt: AttemptId,
+    pub(crate) outcome: Outcome,
+}
+
+/// Puts lines together; the lines of one attempt must be neighbours.
+pub(crate) fn gathered(rows: Vec<OutcomeRow>) -> Result<Vec<StoredOutcome>, DatabaseError> {
+    let mut outcomes: Vec<StoredOutcome> = Vec::new();
+    for row in rows {
+        let unreadable = || DatabaseError::Unreadable("purchases");
+        let attempt = AttemptId::new(row.attempt_id).ok_or_else(unreadable)?;
+        let sale = SaleId::new(row.sale_id).ok_or_else(unreadable)?;
+        let line = SettledLine {
+            line: Line {
+                item: ItemNo(row.item_no),
+                quantity: Quantity::new(row.quantity).ok_or_else(unreadable)?,
+            },
+            fate: fate(&row.outcome).ok_or_else(unreadable)?,
+        };
+        match outcomes.last_mut() {
+            Some(last) if last.attempt == attempt && last.sale == sale => {
+                last.outcome.lines.push(line);
+            }
+            _ => {
+                let buyer = BuyerId::parse(&row.user_id).map_err(|_| unreadable())?;
+                let outcome = Outcome { buyer, purchased_at: row.purchased_at, lines: vec![line] };
+                outcomes.push(StoredOutcome { sale, attempt, outcome });
+            }
+        }
+    }
+    Ok(outcomes)
+}
+
+fn fate(text: &str) -> Option<Fate> {
+    [Fate::Sold, Fate::SoldOut, Fate::BuyerLimit].into_iter().find(|fate| fate.as_str() == text)
+}

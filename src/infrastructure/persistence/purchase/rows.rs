@@ -1,0 +1,267 @@
+//! A batch of purchases between its rows: what it is decided on, and what is written, column by column.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+
+use crate::domain::checkout::Line;
+use crate::domain::ids::{AttemptId, BuyerId, ItemNo};
+use crate::domain::purchase::{Fate, SettledLine};
+use crate::domain::settlement::{Request, Settlement, Shelf};
+use crate::infrastructure::persistence::batch::ctid::Place;
+use crate::infrastructure::persistence::batch::lines::lines_by_attempt;
+use crate::infrastructure::persistence::batch::recent_writes::Remembered;
+use crate::infrastructure::persistence::pool::error::DatabaseError;
+
+/// What was read for a batch, column by column: the sale as of now; the wanted items that are not sold out, by number; the
+/// attempts with their buyers; the attempts' lines.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct SaleRow {
+    pub(crate) starts_at: DateTime<Utc>,
+    pub(crate) ends_at: DateTime<Utc>,
+    pub(crate) generation: i64,
+    pub(crate) now: DateTime<Utc>,
+    items: Vec<i32>,
+    item_places: Vec<Place>,
+    stock: Vec<i32>,
+    sold: Vec<i32>,
+    attempts: Vec<i64>,
+    users: Vec<String>,
+    places: Vec<Place>,
+    versions: Vec<i64>,
+    open: Vec<Option<i64>>,
+    bought: Vec<i32>,
+    limits: Vec<i32>,
+    line_attempts: Vec<i64>,
+    line_items: Vec<i32>,
+    line_quantities: Vec<i32>,
+}
+
+/// A buyer's row as it was read or remembered, for one attempt.
+#[derive(Debug)]
+pub(crate) struct KnownBuyer {
+    pub(crate) attempt: AttemptId,
+    pub(crate) user: BuyerId,
+    /// Where the row lies; one that is remembered is found by its key.
+    place: Option<Place>,
+    version: i64,
+    pub(crate) open_attempt: Option<i64>,
+    pub(crate) bought: i32,
+    pub(crate) buyer_limit: i32,
+}
+
+impl SaleRow {
+    /// Buyers by attempt.
+    pub(crate) fn buyers(&self) -> Result<HashMap<AttemptId, KnownBuyer>, DatabaseError> {
+        let rows =
+            self.attempts.iter().zip(&self.users).zip(self.places.iter().zip(&self.versions));
+        let states = self.open.iter().zip(self.bought.iter().zip(&self.limits));
+        rows.zip(states)
+            .map(|(((attempt, user), (place, version)), (open, (bought, limit)))| {
+                let attempt = AttemptId::new(*attempt)?;
+                let buyer = KnownBuyer {
+                    attempt,
+                    user: BuyerId::parse(user).ok()?,
+                    place: Some(*place),
+                    version: *version,
+                    open_attempt: *open,
+                    bought: *bought,
+                    buyer_limit: *limit,
+                };
+                Some((attempt, buyer))
+            })
+            .collect::<Option<_>>()
+            .ok_or(DatabaseError::Unreadable("buyers"))
+    }
+
+    /// All of it, for the decision.
+    pub(crate) fn basis(&self) -> Basis {
+        let items = self.items.iter().copied().map(ItemNo);
+        let left = self.stock.iter().zip(&self.sold).map(|(stock, sold)| stock - sold);
+        Basis {
+            lines: lines_by_attempt(&self.line_attempts, &self.line_items, &self.line_quantities),
+            shelf: items.clone().zip(left).collect(),
+            places: items.zip(self.item_places.iter().copied()).collect(),
+            time: Time::Read(self.now),
+            generation: self.generation,
+        }
+    }
+}
+
+/// What a batch is decided on.
+#[derive(Debug)]
+pub(crate) struct Basis {
+    /// By attempt.
+    pub(crate) lines: HashMap<i64, Vec<Line>>,
+    /// Pieces left. What is not on it is sold out.
+    pub(crate) shelf: Shelf,
+    /// Where items' rows lie; those of items that were not read are found by their keys.
+    places: HashMap<ItemNo, Place>,
+    pub(crate) time: Time,
+    pub(crate) generation: i64,
+}
+
+/// When a batch is decided, by the database's clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Time {
+    /// It was read with all the rest.
+    Read(DateTime<Utc>),
+    /// The statement that writes reads it.
+    Unread,
+}
+
+impl Basis {
+    /// A decision on what is remembered, with its buyers. How much is left nobody knows, only what is sold out: so there is
+    /// enough of all else, until it is written.
+    pub(crate) fn remembered(remembered: Remembered) -> (Self, Vec<KnownBuyer>) {
+        let Remembered { checkouts, sold_out, generation } = remembered;
+        let (mut lines, mut shelf) = (HashMap::new(), Shelf::new());
+        let mut buyers = Vec::with_capacity(checkouts.len());
+        for checkout in checkouts {
+            let attempt = checkout.attempt.get();
+            let items = checkout.lines.iter().map(|line| line.item);
+            shelf
+                .extend(items.filter(|item| !sold_out.contains(item)).map(|item| (item, i32::MAX)));
+            buyers.push(KnownBuyer {
+                attempt: checkout.attempt,
+                user: checkout.buyer,
+                place: None,
+                version: checkout.version,
+                open_attempt: Some(attempt),
+                bought: checkout.bought,
+                buyer_limit: checkout.limit,
+            });
+            lines.insert(attempt, checkout.lines);
+        }
+        let basis = Self { lines, shelf, places: HashMap::new(), time: Time::Unread, generation };
+        (basis, buyers)
+    }
+}
+
+/// What was written: when, and the items that were sold from, as they are now.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct Written {
+    pub(crate) now: DateTime<Utc>,
+    items: Vec<i32>,
+    stock: Vec<i32>,
+    sold: Vec<i32>,
+}
+
+impl Written {
+    /// Items of which the last piece was sold.
+    pub(crate) fn gone(&self) -> impl Iterator<Item = ItemNo> {
+        let counts = self.items.iter().zip(self.stock.iter().zip(&self.sold));
+        counts.filter(|(_, (stock, sold))| stock == sold).map(|(item, _)| ItemNo(*item))
+    }
+
+    /// Stock and pieces sold, by item.
+    pub(crate) fn by_item(&self) -> HashMap<i32, (i32, i32)> {
+        let counts = self.stock.iter().copied().zip(self.sold.iter().copied());
+        self.items.iter().copied().zip(counts).collect()
+    }
+}
+
+/// All that a decision is written from.
+#[derive(Clone, Copy)]
+pub(crate) struct Decided<'a> {
+    pub(crate) buyers: &'a [&'a KnownBuyer],
+    pub(crate) requests: &'a [Request],
+    pub(crate) basis: &'a Basis,
+    pub(crate) settlement: &'a Settlement,
+}
+
+#[derive(Default)]
+pub(crate) struct StockColumns {
+    pub(crate) places: Vec<Place>,
+    pub(crate) items: Vec<i32>,
+    pub(crate) pieces: Vec<i32>,
+}
+
+#[derive(Default)]
+pub(crate) struct BuyerColumns<'a> {
+    pub(crate) places: Vec<Place>,
+    pub(crate) users: Vec<&'a str>,
+    pub(crate) versions: Vec<i64>,
+    pub(crate) pieces: Vec<i32>,
+    pub(crate) closes: Vec<Option<i64>>,
+}
+
+#[derive(Default)]
+pub(crate) struct OutcomeColumns<'a> {
+    pub(crate) attempts: Vec<i64>,
+    pub(crate) users: Vec<&'a str>,
+    pub(crate) totals: Vec<i32>,
+    pub(crate) failed: Vec<i32>,
+}
+
+#[derive(Default)]
+pub(crate) struct LineColumns {
+    pub(crate) attempts: Vec<i64>,
+    pub(crate) items: Vec<i32>,
+    pub(crate) quantities: Vec<i32>,
+    pub(crate) fates: Vec<&'static str>,
+}
+
+impl<'a> Decided<'a> {
+    /// By number.
+    pub(crate) fn stock(&self) -> StockColumns {
+        let mut columns = StockColumns::default();
+        let sold: BTreeMap<_, _> = self.settlement.sold.iter().collect();
+        for (item, pieces) in sold {
+            columns.places.extend(self.basis.places.get(item));
+            columns.items.push(item.0);
+            columns.pieces.push(*pieces);
+        }
+        columns
+    }
+
+    /// Every buyer once, by the bytes of their ids; also who bought nothing: the attempt is closed all the same.
+    pub(crate) fn buyers(&self) -> BuyerColumns<'a> {
+        let mut rows: BTreeMap<&'a str, (&'a KnownBuyer, Option<i64>)> = BTreeMap::new();
+        for buyer in self.buyers {
+            let closes = buyer.open_attempt.filter(|open| *open == buyer.attempt.get());
+            let (_, row) = rows.entry(buyer.user.as_str()).or_insert((*buyer, None));
+            *row = row.or(closes);
+        }
+        let mut columns = BuyerColumns::default();
+        for (user, (buyer, closes)) in rows {
+            columns.places.extend(buyer.place);
+            columns.users.push(user);
+            columns.versions.push(buyer.version);
+            columns.pieces.push(self.settlement.bought.get(&buyer.user).copied().unwrap_or(0));
+            columns.closes.push(closes);
+        }
+        columns
+    }
+
+    pub(crate) fn outcomes(&self) -> OutcomeColumns<'a> {
+        let mut columns = OutcomeColumns::default();
+        for (locked, request) in self.buyers.iter().zip(self.requests) {
+            let lines = self.settled(request);
+            let failed = lines.iter().filter(|line| line.fate != Fate::Sold).count();
+            let sold = lines.iter().filter(|line| line.fate == Fate::Sold);
+            columns.attempts.push(locked.attempt.get());
+            columns.users.push(locked.user.as_str());
+            columns.totals.push(sold.map(|line| line.line.quantity.get()).sum());
+            columns.failed.push(i32::try_from(failed).unwrap_or(i32::MAX));
+        }
+        columns
+    }
+
+    pub(crate) fn lines(&self) -> LineColumns {
+        let mut columns = LineColumns::default();
+        for request in self.requests {
+            for settled in self.settled(request) {
+                columns.attempts.push(request.attempt.get());
+                columns.items.push(settled.line.item.0);
+                columns.quantities.push(settled.line.quantity.get());
+                columns.fates.push(settled.fate.as_str());
+            }
+        }
+        columns
+    }
+
+    fn settled(&self, request: &Request) -> &'a [SettledLine] {
+        self.settlement.decided.get(&request.attempt).map_or(&[], Vec::as_slice)
+    }
+}

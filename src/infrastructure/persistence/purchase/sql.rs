@@ -1,0 +1,223 @@
+//! The statements of a batch of purchases, which `settle_batch` runs: one locks, one reads, one writes.
+
+/// Attempts are looked up before the lock because they never change.
+const LOCK_BUYERS: &str = r#"
+    SELECT count(*)
+    FROM (
+        SELECT c.user_id
+        FROM unnest($2::bigint[]) AS t(attempt_id)
+        CROSS JOIN LATERAL (
+            SELECT user_id FROM checkout_attempts{of_sale}
+            WHERE sale_id = $1 AND id = t.attempt_id
+            OFFSET 0
+        ) AS c
+        ORDER BY c.user_id COLLATE "C"
+        OFFSET 0
+    ) AS a
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM buyers{of_sale}
+        WHERE sale_id = $1 AND user_id = a.user_id
+        OFFSET 0
+        FOR NO KEY UPDATE
+    ) AS b
+"#;
+
+/// The aggregate over `item` is complete, and so all locks are held where it locks, before the outer row reads the clock.
+macro_rules! read {
+    ($lock:literal) => {
+        concat!(
+            r"
+    WITH buyer AS MATERIALIZED (
+        SELECT t.attempt_id, b.*
+        FROM unnest($2::bigint[]) AS t(attempt_id)
+        CROSS JOIN LATERAL (
+            SELECT user_id FROM checkout_attempts{of_sale}
+            WHERE sale_id = $1 AND id = t.attempt_id
+            OFFSET 0
+        ) AS c
+        CROSS JOIN LATERAL (
+            SELECT user_id, ctid AS place, version, open_attempt, bought, buyer_limit
+            FROM buyers{of_sale}
+            WHERE sale_id = $1 AND user_id = c.user_id
+            OFFSET 0
+        ) AS b
+    ), basket AS MATERIALIZED (
+        SELECT b.attempt_id, l.item_no, l.quantity
+        FROM buyer AS b
+        CROSS JOIN LATERAL (
+            SELECT item_no, quantity, added_at FROM checkout_items{of_sale}
+            WHERE sale_id = $1 AND attempt_id = b.attempt_id
+            OFFSET 0
+        ) AS l
+        ORDER BY l.added_at, l.item_no
+    ), item AS MATERIALIZED (
+        SELECT i.item_no, i.place, i.stock, i.sold
+        FROM (SELECT DISTINCT item_no FROM basket ORDER BY item_no OFFSET 0) AS t
+        CROSS JOIN LATERAL (
+            SELECT item_no, ctid AS place, stock, sold FROM item_stock{of_sale}
+            WHERE sale_id = $1 AND item_no = t.item_no AND sold < stock
+            OFFSET 0
+            ",
+            $lock,
+            r"
+        ) AS i
+    )
+    SELECT s.starts_at, s.ends_at, s.generation, clock_timestamp() AS now,
+           i.items, i.item_places, i.stock, i.sold,
+           b.attempts, b.users, b.places, b.versions, b.open, b.bought, b.limits,
+           l.line_attempts, l.line_items, l.line_quantities
+    FROM (
+        SELECT coalesce(array_agg(item_no), '{}') AS items,
+               coalesce(array_agg(place), '{}') AS item_places,
+               coalesce(array_agg(stock), '{}') AS stock,
+               coalesce(array_agg(sold), '{}') AS sold
+        FROM item
+    ) AS i
+    CROSS JOIN (
+        SELECT coalesce(array_agg(attempt_id), '{}') AS attempts,
+               coalesce(array_agg(user_id), '{}') AS users,
+               coalesce(array_agg(place), '{}') AS places,
+               coalesce(array_agg(version), '{}') AS versions,
+               coalesce(array_agg(open_attempt), '{}') AS open,
+               coalesce(array_agg(bought), '{}') AS bought,
+               coalesce(array_agg(buyer_limit), '{}') AS limits
+        FROM buyer
+    ) AS b
+    CROSS JOIN (
+        SELECT coalesce(array_agg(attempt_id), '{}') AS line_attempts,
+               coalesce(array_agg(item_no), '{}') AS line_items,
+               coalesce(array_agg(quantity), '{}') AS line_quantities
+        FROM basket
+    ) AS l
+    CROSS JOIN sales AS s
+    WHERE s.id = $1
+"
+        )
+    };
+}
+
+pub(crate) const READ: &str = read!("");
+const READ_AND_LOCK_ITEMS: &str = read!("FOR NO KEY UPDATE");
+
+/// The rows of buyers that are written, by where they lie or by their keys, in the order of the arrays. The sale's number
+/// comes with the keys: beside a constant, the planner may begin with all rows of the sale.
+macro_rules! buyers {
+    (place) => {
+        r"unnest($2::tid[], $3::text[], $4::bigint[], $5::int[], $6::bigint[])
+            AS t(place, user_id, version, pieces, closes)
+        WHERE b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1"
+    };
+    (key) => {
+        r"(
+            SELECT $1::bigint AS sale_id, t.*
+            FROM unnest($2::tid[], $3::text[], $4::bigint[], $5::int[], $6::bigint[])
+                AS t(read_at, user_id, version, pieces, closes)
+            OFFSET 0
+        ) AS t
+        WHERE b.sale_id = t.sale_id AND b.user_id = t.user_id"
+    };
+}
+
+/// The same of items.
+macro_rules! items {
+    (place) => {
+        r"unnest($7::tid[], $8::int[], $9::int[]) AS t(place, item_no, pieces)
+        WHERE i.ctid = t.place AND i.item_no = t.item_no AND i.sale_id + 0 = $1"
+    };
+    (key) => {
+        r"(
+            SELECT $1::bigint AS sale_id, t.item_no, t.pieces
+            FROM unnest($7::tid[], $8::int[], $9::int[]) AS t(read_at, item_no, pieces)
+            OFFSET 0
+        ) AS t
+        WHERE i.sale_id = t.sale_id AND i.item_no = t.item_no"
+    };
+}
+
+/// Buyers by their bytes, then items by their numbers: `held` is complete before the first item is touched.
+macro_rules! write {
+    (
+        buyers by $buyers_by:ident, items by $items_by:ident,
+        sale: $sale:literal, now: $now:literal, holds: $holds:literal, if_held: $if_held:literal
+    ) => {
+        concat!(
+            "WITH ",
+            $sale,
+            r" buyer AS (
+        UPDATE buyers{of_sale} AS b
+        SET bought = b.bought + t.pieces, version = b.version + 1,
+            open_attempt = CASE WHEN b.open_attempt = t.closes THEN NULL ELSE b.open_attempt END
+        FROM ",
+            buyers!($buyers_by),
+            r" AND b.version = t.version AND b.bought + t.pieces <= b.buyer_limit
+        RETURNING 1
+    ), held AS MATERIALIZED (
+        SELECT count(*) = cardinality($3) ",
+            $holds,
+            r" AS as_decided FROM buyer
+    ), item AS (
+        UPDATE item_stock{of_sale} AS i
+        SET sold = i.sold + t.pieces
+        FROM held CROSS JOIN ",
+            items!($items_by),
+            r" AND held.as_decided AND i.sold + t.pieces <= i.stock
+        RETURNING i.item_no, i.stock, i.sold
+    ), outcome AS (
+        INSERT INTO purchases{of_sale}
+            (sale_id, attempt_id, user_id, purchased_at, total_purchased, failed_count)
+        SELECT $1, t.attempt_id, t.user_id, ",
+            $now,
+            r", t.total, t.failed
+        FROM unnest($11::bigint[], $12::text[], $13::int[], $14::int[])
+            AS t(attempt_id, user_id, total, failed) ",
+            $if_held,
+            r"
+    ), line AS (
+        INSERT INTO purchase_items{of_sale} (sale_id, attempt_id, item_no, quantity, outcome)
+        SELECT $1, t.attempt_id, t.item_no, t.quantity, t.outcome
+        FROM unnest($15::bigint[], $16::int[], $17::int[], $18::text[])
+            AS t(attempt_id, item_no, quantity, outcome) ",
+            $if_held,
+            r"
+    ), written AS MATERIALIZED (
+        SELECT coalesce(array_agg(item_no), '{}') AS items,
+               coalesce(array_agg(stock), '{}') AS stock,
+               coalesce(array_agg(sold), '{}') AS sold
+        FROM item
+    )
+    SELECT w.items, w.stock, w.sold, ",
+            $now,
+            r" AS now,
+           hold_batch($1, h.as_decided AND cardinality(w.items) = cardinality($8)) AS held
+    FROM held AS h CROSS JOIN written AS w
+"
+        )
+    };
+}
+
+pub(crate) const WRITE: &str =
+    write!(buyers by place, items by place, sale: "", now: "$10", holds: "", if_held: "");
+/// Where others sell the same items, their rows lie elsewhere by now. Found by their keys they are waited for and sold as
+/// they are then, if enough is left.
+const WRITE_AMONG: &str =
+    write!(buyers by place, items by key, sale: "", now: "$10", holds: "", if_held: "");
+/// Where nothing was read all rows are found by their keys, and the sale must be there, of the generation (`$10`) in which
+/// its sold-out items were seen.
+const WRITE_UNREAD: &str = write!(
+    buyers by key, items by key,
+    sale: r"sale AS MATERIALIZED (
+        SELECT generation, clock_timestamp() AS now FROM sales WHERE id = $1
+    ),",
+    now: "(SELECT now FROM sale)", holds: "AND (SELECT generation FROM sale) = $10",
+    if_held: "CROSS JOIN held WHERE held.as_decided"
+);
+
+/// All of them, for [`Partitions`](crate::infrastructure::persistence::batch::partitions::Partitions), at these places.
+pub(crate) const STATEMENTS: [&str; 6] =
+    [LOCK_BUYERS, READ, READ_AND_LOCK_ITEMS, WRITE, WRITE_AMONG, WRITE_UNREAD];
+pub(crate) const LOCK_BUYERS_AT: usize = 0;
+pub(crate) const READ_AT: usize = 1;
+pub(crate) const READ_AND_LOCK_ITEMS_AT: usize = 2;
+pub(crate) const WRITE_AT: usize = 3;
+pub(crate) const WRITE_AMONG_AT: usize = 4;
+pub(crate) const WRITE_UNREAD_AT: usize = 5;

@@ -1,0 +1,286 @@
+//! What a sale sells, read from PostgreSQL.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::PgConnection;
+
+use crate::application::catalogue::{Catalogue, CatalogueBuilder, Item};
+use crate::application::ports::{
+    After, ItemReader, Page, PageRequest, PortError, StockFacts, StockSnapshot, StockedItem,
+    Stretch,
+};
+use crate::domain::ids::{ItemId, ItemNo, SaleId};
+use crate::domain::sale::Progress;
+use crate::infrastructure::persistence::pool::database::Database;
+use crate::infrastructure::persistence::pool::metrics::Statement;
+use crate::infrastructure::persistence::pool::transaction::Options;
+
+/// Items that one statement reads: memory for one chunk, not for a million rows, and a statement that is soon done.
+const CHUNK: i32 = 20_000;
+/// A snapshot over a large sale may take longer than an ordinary statement.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_mins(1);
+
+pub(crate) const CHUNK_OF_ITEMS: &str = r"
+    SELECT item_no, item_id, name, image_url
+    FROM items
+    WHERE sale_id = $1 AND item_no > $2
+    ORDER BY item_no
+    LIMIT $3
+";
+
+const NAMED: &str = r"
+    SELECT i.item_no, i.item_id, i.name, i.image_url
+    FROM unnest($2::int[]) AS t(item_no)
+    CROSS JOIN LATERAL (
+        SELECT item_no, item_id, name, image_url FROM items
+        WHERE sale_id = $1 AND item_no = t.item_no
+        OFFSET 0
+    ) AS i
+";
+
+const PAGE: &str = r"
+    SELECT s.item_no, s.stock, s.stock - s.sold
+    FROM item_stock AS s
+    WHERE s.sale_id = $1 AND (NOT $2 OR s.sold < s.stock)
+    ORDER BY s.item_no
+    LIMIT $3 OFFSET $4
+";
+
+/// Items that one stretch of a list looks at, if not all of them are wanted. No index may know what is left of an item: each
+/// purchase would have to write it.
+const LOOKED_AT: u32 = 2_000;
+
+// One row of arrays; the last number is that of the last item that was looked at.
+const LIST: &str = r"
+    SELECT coalesce(array_agg(item_no ORDER BY item_no) FILTER (WHERE NOT $4 OR sold < stock), '{}'),
+           coalesce(array_agg(stock ORDER BY item_no) FILTER (WHERE NOT $4 OR sold < stock), '{}'),
+           coalesce(array_agg(stock - sold ORDER BY item_no) FILTER (WHERE NOT $4 OR sold < stock), '{}'),
+           count(*), max(item_no)
+    FROM (
+        SELECT item_no, stock, sold FROM item_stock
+        WHERE sale_id = $1 AND item_no > $2
+        ORDER BY item_no
+        LIMIT $3
+    ) AS s
+";
+
+const COUNT: &str = r"
+    SELECT count(*) FROM item_stock WHERE sale_id = $1 AND (NOT $2 OR sold < stock)
+";
+
+const PROGRESS: &str = r"
+    SELECT coalesce(sum(sold), 0)::bigint, coalesce(sum(stock - sold), 0)::bigint
+    FROM item_stock
+    WHERE sale_id = $1
+";
+
+// One pass over the stock: of a sale that sells well, hardly anything has to travel.
+const STOCK: &str = r"
+    SELECT s.generation, t.pieces, t.items, t.sold
+    FROM sales AS s
+    CROSS JOIN (
+        SELECT coalesce(sum(stock), 0)::bigint AS pieces,
+               coalesce(array_agg(item_no) FILTER (WHERE sold >= stock), '{}') AS items,
+               coalesce(array_agg(sold) FILTER (WHERE sold >= stock), '{}') AS sold
+        FROM item_stock
+        WHERE sale_id = $1
+    ) AS t
+    WHERE s.id = $1
+";
+
+/// Reads items.
+pub(crate) struct PostgresItemReader {
+    database: Database,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct ItemRow {
+    item_no: i32,
+    item_id: String,
+    name: String,
+    image_url: String,
+}
+
+/// Numbers, stock and what is left, item by item; how many were looked at, and the last of them.
+type Found = (Vec<i32>, Vec<i32>, Vec<i32>, i64, Option<i32>);
+
+impl PostgresItemReader {
+    pub(crate) fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    async fn page_of(
+        connection: &mut PgConnection,
+        sale: SaleId,
+        available: bool,
+        page: PageRequest,
+    ) -> Result<Page<StockedItem>, sqlx::Error> {
+        let total: i64 = sqlx::query_scalar(COUNT)
+            .bind(sale.get())
+            .bind(available)
+            .fetch_one(&mut *connection)
+            .await?;
+        let rows: Vec<(i32, i32, i32)> = sqlx::query_as(PAGE)
+            .bind(sale.get())
+            .bind(available)
+            .bind(i64::from(page.limit))
+            .bind(page.offset())
+            .fetch_all(&mut *connection)
+            .await?;
+        let numbers: Vec<i32> = rows.iter().map(|(number, _, _)| *number).collect();
+        let items: Vec<ItemRow> = sqlx::query_as(NAMED)
+            .bind(sale.get())
+            .bind(numbers)
+            .fetch_all(&mut *connection)
+            .await?;
+        let mut items: HashMap<i32, ItemRow> =
+            items.into_iter().map(|row| (row.item_no, row)).collect();
+        let entries = rows.into_iter().filter_map(|(number, stock, remaining)| {
+            Some(StockedItem { item: item_of(items.remove(&number)?)?, stock, remaining })
+        });
+        Ok(Page { entries: entries.collect(), total })
+    }
+}
+
+#[async_trait]
+impl ItemReader for PostgresItemReader {
+    async fn catalogue(&self, sale: SaleId) -> Result<Catalogue, PortError> {
+        let what = "the catalogue";
+        let mut builder = CatalogueBuilder::default();
+        let mut last = 0;
+        loop {
+            let query = || {
+                sqlx::query_as(CHUNK_OF_ITEMS)
+                    .bind(sale.get())
+                    .bind(last)
+                    .bind(CHUNK)
+                    .fetch_all(self.database.pool())
+            };
+            let rows: Vec<ItemRow> =
+                self.database.read_as(Statement::Catalogue, what, query).await?;
+            for row in &rows {
+                last = row.item_no;
+                builder
+                    .push(ItemNo(row.item_no), &row.item_id, &row.name, &row.image_url)
+                    .map_err(|error| PortError::Broken { what, source: Box::new(error) })?;
+            }
+            if rows.is_empty() {
+                return Ok(builder.build());
+            }
+        }
+    }
+
+    async fn named(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError> {
+        let numbers: Vec<i32> = items.iter().map(|item| item.0).collect();
+        let query = || {
+            sqlx::query_as(NAMED).bind(sale.get()).bind(&numbers).fetch_all(self.database.pool())
+        };
+        let rows: Vec<ItemRow> = self.database.read("the items", query).await?;
+        Ok(rows.into_iter().filter_map(item_of).collect())
+    }
+
+    async fn page(
+        &self,
+        sale: SaleId,
+        available: bool,
+        page: PageRequest,
+    ) -> Result<Page<StockedItem>, PortError> {
+        let options = Options { timeout: Some(SNAPSHOT_TIMEOUT), ..Options::SNAPSHOT };
+        self.database
+            .transaction(options, |mut tx| async move {
+                let page = Self::page_of(&mut tx, sale, available, page);
+                let page = self.database.time(Statement::Read, page).await?;
+                Ok((tx, page))
+            })
+            .await
+            .map_err(|error| error.into_port_error("the items"))
+    }
+
+    async fn list(
+        &self,
+        sale: SaleId,
+        available: bool,
+        after: After<ItemNo>,
+    ) -> Result<Stretch<StockedItem, ItemNo>, PortError> {
+        // One more than is wanted tells whether there is more.
+        let looked_at = if available { LOOKED_AT } else { after.limit.saturating_add(1) };
+        let last = after.entry.map_or(0, |item| item.0);
+        let query = || {
+            sqlx::query_as(LIST)
+                .bind(sale.get())
+                .bind(last)
+                .bind(i64::from(looked_at))
+                .bind(available)
+                .fetch_one(self.database.pool())
+        };
+        let found: Found = self.database.read("the items", query).await?;
+        let (mut numbers, stock, remaining, count, last) = found;
+        let limit = usize::try_from(after.limit).unwrap_or(usize::MAX);
+        let next = if numbers.len() > limit {
+            numbers.truncate(limit);
+            numbers.last().copied().map(ItemNo)
+        } else {
+            last.filter(|_| count >= i64::from(looked_at)).map(ItemNo)
+        };
+        let wanted: Vec<ItemNo> = numbers.iter().copied().map(ItemNo).collect();
+        let items = self.named(sale, &wanted).await?;
+        let mut items: HashMap<i32, Item> =
+            items.into_iter().map(|item| (item.no.0, item)).collect();
+        let pieces = stock.into_iter().zip(remaining);
+        let entries = numbers.into_iter().zip(pieces).filter_map(|(number, (stock, remaining))| {
+            Some(StockedItem { item: items.remove(&number)?, stock, remaining })
+        });
+        Ok(Stretch { entries: entries.collect(), next })
+    }
+
+    async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {
+        let query = || sqlx::query_as(PROGRESS).bind(sale.get()).fetch_one(self.database.pool());
+        let (sold, remaining) = self.database.read("the sale's progress", query).await?;
+        Ok(Progress { sold, remaining })
+    }
+
+    async fn stock(&self, sale: SaleId) -> Result<StockSnapshot, PortError> {
+        let options = Options { timeout: Some(SNAPSHOT_TIMEOUT), ..Options::SNAPSHOT };
+        self.database
+            .transaction(options, |mut tx| async move {
+                let stock = stock_of(&mut tx, sale);
+                let stock = self.database.time(Statement::Read, stock).await?;
+                Ok((tx, stock))
+            })
+            .await
+            .map_err(|error| error.into_port_error("the stock"))
+    }
+}
+
+async fn stock_of(
+    connection: &mut PgConnection,
+    sale: SaleId,
+) -> Result<StockSnapshot, sqlx::Error> {
+    let whole: Option<(i64, i64, Vec<i32>, Vec<i32>)> =
+        sqlx::query_as(STOCK).bind(sale.get()).fetch_optional(connection).await?;
+    let Some((generation, pieces, items, sold)) = whole else {
+        return Ok(StockSnapshot::default());
+    };
+    let sold_out: Vec<ItemNo> = items.into_iter().map(ItemNo).collect();
+    let sold = sold_out.iter().copied().zip(sold).collect();
+    Ok(StockSnapshot { facts: StockFacts { generation, sold_out, sold }, pieces })
+}
+
+fn item_of(row: ItemRow) -> Option<Item> {
+    Some(Item {
+        no: ItemNo(row.item_no),
+        id: ItemId::parse(&row.item_id).ok()?,
+        name: row.name,
+        image_url: row.image_url,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::contracts::item_reader::item_reader_contract;
+    use crate::testing::servers::PostgresShop;
+
+    item_reader_contract!(PostgresShop::open().await);
+}

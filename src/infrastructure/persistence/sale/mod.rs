@@ -1,0 +1,4 @@
+//! ROOMDOC
+
+pub(crate) mod items;
+pub(crate) mod store;

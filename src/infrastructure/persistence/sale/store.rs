@@ -1,0 +1,287 @@
+//! Sales at PostgreSQL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, Postgres, QueryBuilder};
+
+use crate::application::ports::{After, Clock, PortError, SaleBook, SaleFilter, SaleKey, Stretch};
+use crate::config::CatalogueConfig;
+use crate::domain::ids::SaleId;
+use crate::domain::sale::{NewSale, Sale, SaleState, SaleWindow};
+use crate::infrastructure::persistence::pool::clock::DatabaseClock;
+use crate::infrastructure::persistence::pool::database::Database;
+use crate::infrastructure::persistence::pool::error::DatabaseError;
+use crate::infrastructure::persistence::pool::metrics::Statement;
+use crate::infrastructure::persistence::pool::transaction::Options;
+
+/// The schedule's name in `sales.schedule`. There is one; its cron expression may change without opening an hour twice.
+const SCHEDULE: &str = "scheduled";
+/// A sale of a million items is written within this time.
+const CREATE_TIMEOUT: Duration = Duration::from_mins(5);
+/// A lost race for a number or a partition is run again this often.
+const CREATE_RETRIES: u32 = 5;
+
+const FIND: &str = r"
+    SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
+    FROM sales
+    WHERE id = $1
+";
+
+/// Ended ones stay for a day: requests for them are refused from memory. They are bounded apart, so that they never push out
+/// one that sells.
+const LIVE: &str = r"
+    SELECT *
+    FROM (
+        (
+            SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
+            FROM sales
+            WHERE ends_at > statement_timestamp()
+              AND starts_at < statement_timestamp() + interval '1 day'
+            ORDER BY schedule NULLS LAST, starts_at
+            LIMIT 1000
+        )
+        UNION ALL
+        (
+            SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
+            FROM sales
+            WHERE ends_at <= statement_timestamp()
+              AND ends_at > statement_timestamp() - interval '1 day'
+            ORDER BY ends_at DESC
+            LIMIT 100
+        )
+    ) AS live
+    ORDER BY starts_at, id
+";
+
+const LIST: &str = r"
+    SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
+    FROM ";
+const ALL: &str = "sales WHERE true";
+/// Fenced: a walk by start would pass all old ones to find the few that have not ended.
+const NOT_ENDED: &str =
+    "(SELECT * FROM sales WHERE ends_at > statement_timestamp() OFFSET 0) AS s WHERE true";
+
+const INSERT_SALE: &str = r"
+    INSERT INTO sales (id, public_id, name, schedule, starts_at, ends_at, buyer_limit, items)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    ON CONFLICT ON CONSTRAINT sales_one_per_start DO NOTHING
+    RETURNING id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
+";
+
+const INSERT_ITEMS: &str = r"
+    INSERT INTO items (sale_id, item_no, item_id, name, image_url)
+    SELECT $1, n, n::text, replace($3, '{item}', n::text), replace($4, '{item}', n::text)
+    FROM generate_series(1, $2) AS n
+";
+
+const INSERT_STOCK: &str = r"
+    INSERT INTO item_stock (sale_id, item_no, stock)
+    SELECT $1, n, $3
+    FROM generate_series(1, $2) AS n
+";
+
+const INSERT_AUDIT: &str = r"
+    INSERT INTO sale_audit (sale_id, action, actor, detail)
+    VALUES ($1, 'created', $2, jsonb_build_object('items', $3::int, 'stock', $4::int, 'buyer_limit', $5::int))
+";
+
+/// Keeps sales.
+pub(crate) struct PostgresSaleBook {
+    database: Database,
+    clock: Arc<DatabaseClock>,
+    texts: CatalogueConfig,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct SaleRow {
+    id: i64,
+    name: String,
+    schedule: Option<String>,
+    starts_at: DateTime<Utc>,
+    ends_at: DateTime<Utc>,
+    buyer_limit: i32,
+    items: i32,
+    generation: i64,
+}
+
+impl PostgresSaleBook {
+    /// Names generated items after `texts`; measures `clock` whenever live sales are read.
+    pub(crate) fn new(
+        database: Database,
+        clock: Arc<DatabaseClock>,
+        texts: CatalogueConfig,
+    ) -> Self {
+        Self { database, clock, texts }
+    }
+
+    async fn insert(
+        &self,
+        connection: &mut PgConnection,
+        sale: &NewSale,
+        actor: &str,
+    ) -> Result<Option<SaleRow>, sqlx::Error> {
+        let number: i64 =
+            sqlx::query_scalar("SELECT nextval('sale_ids')").fetch_one(&mut *connection).await?;
+        let public_id = SaleId::new(number).map(|id| id.to_string());
+        let row: Option<SaleRow> = sqlx::query_as(INSERT_SALE)
+            .bind(number)
+            .bind(public_id)
+            .bind(&sale.name)
+            .bind(sale.scheduled.then_some(SCHEDULE))
+            .bind(sale.window.starts_at())
+            .bind(sale.window.ends_at())
+            .bind(sale.buyer_limit)
+            .bind(sale.items)
+            .fetch_optional(&mut *connection)
+            .await?;
+        if row.is_none() {
+            return Ok(None);
+        }
+        sqlx::query("SELECT ensure_partitions($1)").bind(number).execute(&mut *connection).await?;
+        sqlx::query(INSERT_ITEMS)
+            .bind(number)
+            .bind(sale.items)
+            .bind(&self.texts.item_name)
+            .bind(&self.texts.image_url)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query(INSERT_STOCK)
+            .bind(number)
+            .bind(sale.items)
+            .bind(sale.stock)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query(INSERT_AUDIT)
+            .bind(number)
+            .bind(actor)
+            .bind(sale.items)
+            .bind(sale.stock)
+            .bind(sale.buyer_limit)
+            .execute(&mut *connection)
+            .await?;
+        Ok(row)
+    }
+
+    async fn measure_clock(&self) -> Result<(), PortError> {
+        let what = "the database's clock";
+        let ask = || async {
+            // The connection is taken first: waiting for one would make the round trip, and so the error, look long.
+            let mut connection = self.database.pool().acquire().await?;
+            let asked = self.clock.monotonic();
+            let answer: DateTime<Utc> =
+                sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut *connection).await?;
+            self.clock.measure(asked, answer, self.clock.monotonic());
+            Ok(())
+        };
+        self.database.read_as(Statement::LiveSales, what, ask).await
+    }
+}
+
+#[async_trait]
+impl SaleBook for PostgresSaleBook {
+    async fn create(&self, sale: &NewSale, actor: &str) -> Result<Option<Sale>, PortError> {
+        let what = "the new sale";
+        let options =
+            Options { timeout: Some(CREATE_TIMEOUT), retries: CREATE_RETRIES, ..Options::WRITE };
+        let row = self
+            .database
+            .transaction(options, |mut tx| async move {
+                let insert = self.insert(&mut tx, sale, actor);
+                let row = self.database.time(Statement::CreateSale, insert).await?;
+                Ok((tx, row))
+            })
+            .await
+            .map_err(|error| error.into_port_error(what))?;
+        row.map(sale_of).transpose().map_err(|error| error.into_port_error(what))
+    }
+
+    async fn find(&self, sale: SaleId) -> Result<Option<Sale>, PortError> {
+        let what = "the sale";
+        let query = || sqlx::query_as(FIND).bind(sale.get()).fetch_optional(self.database.pool());
+        let row: Option<SaleRow> = self.database.read(what, query).await?;
+        row.map(sale_of).transpose().map_err(|error| error.into_port_error(what))
+    }
+
+    async fn live(&self) -> Result<Vec<Sale>, PortError> {
+        let what = "the live sales";
+        self.measure_clock().await?;
+        let query = || sqlx::query_as(LIVE).fetch_all(self.database.pool());
+        let rows: Vec<SaleRow> = self.database.read_as(Statement::LiveSales, what, query).await?;
+        sales_of(rows, what)
+    }
+
+    async fn list(
+        &self,
+        wanted: SaleFilter,
+        after: After<SaleKey>,
+    ) -> Result<Stretch<Sale, SaleKey>, PortError> {
+        let what = "the sales";
+        let read = || async {
+            let mut query = list(wanted, after);
+            query.build_query_as().fetch_all(self.database.pool()).await
+        };
+        let sales = sales_of(self.database.read(what, read).await?, what)?;
+        Ok(Stretch::cut(sales, after.limit, SaleKey::of))
+    }
+}
+
+/// One more than is wanted.
+fn list(wanted: SaleFilter, after: After<SaleKey>) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(LIST);
+    query.push(match wanted.state {
+        Some(SaleState::Upcoming | SaleState::Open) => NOT_ENDED,
+        Some(SaleState::Ended) | None => ALL,
+    });
+    if let Some(since) = wanted.since {
+        query.push(" AND starts_at >= ").push_bind(since);
+    }
+    if let Some(state) = wanted.state {
+        query.push(match state {
+            SaleState::Upcoming => " AND starts_at > statement_timestamp()",
+            SaleState::Open => " AND starts_at <= statement_timestamp()",
+            SaleState::Ended => " AND ends_at <= statement_timestamp()",
+        });
+    }
+    if let Some(SaleKey { starts_at, sale }) = after.entry {
+        query.push(" AND (starts_at, id) < (").push_bind(starts_at);
+        query.push(", ").push_bind(sale.get()).push(")");
+    }
+    query.push(" ORDER BY starts_at DESC, id DESC LIMIT ").push_bind(i64::from(after.limit) + 1);
+    query
+}
+
+fn sales_of(rows: Vec<SaleRow>, what: &'static str) -> Result<Vec<Sale>, PortError> {
+    rows.into_iter()
+        .map(sale_of)
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.into_port_error(what))
+}
+
+fn sale_of(row: SaleRow) -> Result<Sale, DatabaseError> {
+    let unreadable = DatabaseError::Unreadable("sales");
+    let (Some(id), Some(window)) =
+        (SaleId::new(row.id), SaleWindow::new(row.starts_at, row.ends_at))
+    else {
+        return Err(unreadable);
+    };
+    Ok(Sale {
+        id,
+        name: row.name,
+        scheduled: row.schedule.is_some(),
+        window,
+        buyer_limit: row.buyer_limit,
+        items: row.items,
+        generation: row.generation,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::contracts::sale_book::sale_book_contract;
+    use crate::testing::servers::PostgresShop;
+
+    sale_book_contract!(PostgresShop::open().await);
+}

@@ -1,0 +1,4 @@
+//! ROOMDOC
+
+pub(crate) mod guards;
+pub(crate) mod plans;

@@ -1,30 +1,30 @@
-# What people and CI type. `make` alone lists it.
+# The commands for developers and CI. `make` alone lists them.
 
 .DEFAULT_GOAL := help
 .PHONY: help run test chaos schemathesis mutants bench lint fmt clean-local
 
-help: ## this list
+help: ## lists these commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
-run: ## a private PostgreSQL and Redis, the service, and a buyer's session to paste; Ctrl-C stops all of it
+run: ## starts a private PostgreSQL and Redis and the service, and prints a buyer's session; Ctrl-C stops everything
 	@bash scripts/run.sh
 
-test: ## every test, on servers of its own (ARGS="…" goes to cargo test)
+test: ## runs every test, on servers of its own (ARGS="…" goes to cargo test)
 	@bash scripts/test.sh $(ARGS)
 
-chaos: ## every part dies in the middle of a sale, on servers of its own (SEED=1 ROUNDS=20)
+chaos: ## kills every part during a sale and checks the promises, on servers of its own (SEED=1 ROUNDS=20)
 	@bash scripts/chaos.sh
 
-schemathesis: ## requests made of the OpenAPI document, good and bad, against a live instance (SEED=1)
+schemathesis: ## sends valid and invalid requests generated from the OpenAPI document to an instance (SEED=1)
 	@bash scripts/schemathesis.sh
 
-mutants: ## takes each protection out and sees that its tests go red, in a copy (ARGS="epoch drain")
+mutants: ## removes each protection in a copy and checks that its tests fail (ARGS="epoch drain")
 	@bash scripts/mutants.sh $(ARGS)
 
-bench: ## what the service does in a second, on servers of its own (ARGS="--only flow --runs 1", ARGS=--list)
+bench: ## measures the service, on servers of its own (ARGS="--only flow --runs 1", ARGS=--list)
 	@bash scripts/bench.sh $(ARGS)
 
-lint: ## formatting, clippy and documentation, without a warning
+lint: ## checks formatting, clippy and documentation; warnings are errors
 	cargo fmt --check
 	cargo clippy --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
@@ -32,6 +32,6 @@ lint: ## formatting, clippy and documentation, without a warning
 fmt: ## formats the code
 	cargo fmt
 
-clean-local: ## stops and removes what a killed `make run` left below .local/
+clean-local: ## stops and removes the servers that a killed `make run` left below .local/
 	@for services in .local/*/services; do [ ! -e "$$services" ] || bash scripts/services.sh down "$$services"; done
 	@rm -rf .local

@@ -1,13 +1,13 @@
--- Announces a rebuild of the filter: what is added from now on goes to the old and the new one.
+-- Begins a rebuild of the filter: from now on sold-out items are added to the old and the new one.
 --
--- KEYS[1]  filter     hash    current, building: slots; builder: who rebuilds
+-- KEYS[1]  filter     hash    current, building: slots; builder: the rebuilding instance's id
 -- KEYS[2]  slot 1     string  bits
 -- KEYS[3]  slot 2     string  bits
--- KEYS[4]  totals     hash    #stock is set when the totals are complete
+-- KEYS[4]  totals     hash    #stock is set if the totals are complete
 -- ARGV[1]  builder
 -- ARGV[2]  expire_at  unix time in ms
 --
--- Returns  1 when the totals are complete, 0 when they must be told too. A rebuild that was going on is superseded.
+-- Returns  1 if the totals are complete, 0 if they must be written too. It supersedes a rebuild that is running.
 assert(#KEYS == 4 and #ARGV == 2, 'filter_begin.lua: 4 keys and 2 args expected')
 
 local filter, totals = KEYS[1], KEYS[4]

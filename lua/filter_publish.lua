@@ -1,16 +1,16 @@
--- Puts a rebuilt filter in the place of the old one, together with what was added while it was built.
+-- Replaces the old filter with a rebuilt one, including the items that were added while it was built.
 --
--- KEYS[1]  filter     hash    current, building: slots; builder: who rebuilds; generation; run: the server's run that it
---                             was published on, if the server tells it; published_at: unix time in ms
+-- KEYS[1]  filter     hash    current, building: slots; builder: the rebuilding instance's id; generation; run: the run
+--                             id of the server at publication, if INFO is permitted; published_at: unix time in ms
 -- KEYS[2]  slot 1     string  bits
 -- KEYS[3]  slot 2     string  bits
--- KEYS[4]  built      string  bits as built from PostgreSQL; taken away
+-- KEYS[4]  built      string  bits as built from PostgreSQL; deleted
 -- KEYS[5]  totals     hash    #stock is set
 -- ARGV[1]  builder
 -- ARGV[2]  expire_at  unix time in ms
 -- ARGV[3]  stock      pieces of the whole sale
 --
--- Returns  the filter's new generation, or 0 when another rebuild has superseded this one: then nothing is published.
+-- Returns  the filter's new generation, or 0 if another rebuild has superseded this one: then nothing is published.
 assert(#KEYS == 5 and #ARGV == 3, 'filter_publish.lua: 5 keys and 3 args expected')
 
 local filter, built, totals = KEYS[1], KEYS[4], KEYS[5]
@@ -24,7 +24,7 @@ local building = redis.call('HGET', filter, 'building')
 local slot = KEYS[1 + tonumber(building)]
 redis.call('BITOP', 'OR', slot, slot, built)
 redis.call('DEL', built)
--- The epoch: what is read on another run of the server may be older than what was told since.
+-- The epoch: a filter that is read on another run of the server may lack the latest writes.
 local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 local time = redis.call('TIME')

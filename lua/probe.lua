@@ -1,4 +1,4 @@
--- Proves that this server takes what is written, and tells its time.
+-- Checks that this server accepts writes, and returns its time.
 --
 -- KEYS[1]  probe   string  empty
 -- ARGV[1]  ttl     in ms

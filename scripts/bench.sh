@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # `make bench`: the benchmark suite, on a PostgreSQL and a Redis of its own. Arguments go to the suite: see --help, --list.
 #
-# DATABASE_URL, REDIS_URL and every FLASH_SALE__… variable are ignored: the suite empties its servers again and again. All
-# servers and files are below one temporary folder and gone at the end, however it ends. The report goes to standard
+# DATABASE_URL, REDIS_URL and every FLASH_SALE__… variable are ignored, because the suite empties its servers repeatedly.
+# All servers and files are below one temporary folder, which is removed in every case. The report goes to standard
 # output, and as JSON to bench/report.json below Cargo's target folder. The exit code is the suite's.
 
 set -euo pipefail
@@ -14,12 +14,12 @@ readonly name=bench stop_seconds=40
 
 make_folder
 
-# The service is built along, by the same profile: what is measured is what `cargo build --release` makes. Cargo itself
-# says where the suite is, whatever CARGO_TARGET_DIR and its configuration say.
+# This also builds the service, with the profile of `cargo build --release`. Cargo's messages contain the path of the
+# suite, which depends on CARGO_TARGET_DIR and Cargo's configuration.
 run cargo bench --locked --features bench --bench suite --no-run --message-format=json-render-diagnostics \
   >"$folder/cargo" || die "the build failed"
 suite=$(sed -n 's/.*"name":"suite".*"executable":"\([^"]*\)".*/\1/p' "$folder/cargo" | tail -n 1)
-[ -x "$suite" ] || die "cargo did not say where it put the suite"
+[ -x "$suite" ] || die "cargo did not report the path of the suite"
 # …/target/release/deps/suite-0123: the report lies below the target folder.
 report=$(dirname "$(dirname "$(dirname "$suite")")")/bench/report.json
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# `make chaos`: buyers run against three instances while every part dies in turn, as seeds say; then what they were told is
-# held against PostgreSQL's tables. SEED is the first seed (1), ROUNDS how many follow (20), each two to three minutes; then figures and a soak.
+# `make chaos`: buyers use three instances while every part fails in turn, in an order given by a seed; then the responses
+# that they received are compared with PostgreSQL's tables. SEED is the first seed (1), ROUNDS the number of seeds (20), each
+# two to three minutes; then figures and a soak.
 #
-# On servers of its own, below one temporary folder, gone at the end. The table is on standard error; docs/reliability.md
-# tells how to read it. The history of a run that broke a promise is kept in CHAOS_HISTORY, a folder, if that is set.
+# It uses servers of its own, below one temporary folder, which is removed at the end. The table is on standard error;
+# docs/chaos-results.md explains it. The history of a run that broke a promise is kept in the folder CHAOS_HISTORY, if set.
 
 set -euo pipefail
 
@@ -19,5 +20,5 @@ obey
 
 start_servers_for_tests
 
-# Alone, one after the other: they look at times.
+# One after the other, because they measure times.
 TMPDIR=$folder/t run cargo test --locked --release --test it chaos:: -- --ignored --nocapture --test-threads=1

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs what `make run` and `make test` need and this machine lacks, with its package manager.
+# Installs the missing programs that `make run` and `make test` need, with this machine's package manager.
 #
-#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [python]     postgres and redis when nothing is named
+#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [python]     without arguments: postgres and redis
 #
-# Programs only: no system service is started, now or at the next boot. What is here already, and new enough, is not touched.
+# Programs only: no system service is started, now or at the next boot. Installed programs that are new enough stay unchanged.
 
 set -euo pipefail
 
@@ -17,10 +17,10 @@ missing=()
 
 give_up() {
   say "$@"
-  case ${missing[*]} in promtool | faketime | haproxy | python) exit 1 ;; esac # one can live without it
+  case ${missing[*]} in promtool | faketime | haproxy | python) exit 1 ;; esac # these are optional
   cat >&2 <<'EOF_HELP'
-install: What helps: install PostgreSQL 15 or newer (its server programs) and Redis 7.0 or newer by hand;
-install: or let `make run` use servers that you have: export DATABASE_URL and REDIS_URL;
+install: What to do: install PostgreSQL 15 or newer (its server programs) and Redis 7.0 or newer by hand;
+install: or let `make run` use existing servers: export DATABASE_URL and REDIS_URL;
 install: or, with Docker: docker compose up
 EOF_HELP
   exit 1
@@ -36,7 +36,7 @@ as_root() {
   fi
 }
 
-# What package managers tell fills screens: it is shown only if they fail.
+# The output of package managers is long: it is shown only if they fail.
 quietly() {
   local log code=0
   log=$(mktemp)
@@ -60,18 +60,18 @@ is_here() { # postgres|redis|promtool|faketime|haproxy|python
 
 forbid_starts() {
   if [ -e "$policy" ]; then
-    # Somebody else's policy stays as it is. It must forbid, though: 101 says so.
+    # An existing policy stays unchanged. It must forbid starting services, which is exit code 101.
     local code=0
     as_root "$policy" postgresql start >/dev/null 2>&1 || code=$?
-    [ "$code" = 101 ] || give_up "$policy lets packages start their services, and it is not ours to change"
+    [ "$code" = 101 ] || give_up "$policy lets packages start their services, and this script does not change it"
     return
   fi
   trap allow_starts EXIT
-  # Obeyed only after the package manager has ended: until then the policy must stand.
+  # Signals take effect only after the package manager has ended: until then the policy must exist.
   trap 'exit 129' HUP
   trap 'exit 130' INT
   trap 'exit 143' TERM
-  # Whole and executable before it has its name; never over one that appeared meanwhile.
+  # Complete and executable before it has its name; `ln` does not replace one that was created meanwhile.
   # shellcheck disable=SC2016 # $1 is the inner shell's
   as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >"$1.flash-sale" && chmod 755 "$1.flash-sale" && ln "$1.flash-sale" "$1"
                  code=$?; rm -f "$1.flash-sale"; exit "$code"' sh "$policy" ||
@@ -97,16 +97,16 @@ with_apt() {
     esac
   done
   forbid_starts
-  # A third party's broken list must not stop us: whether ours are there shows below.
+  # A broken third-party list must not stop the installation: a missing package fails below.
   quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get update || say "apt-get update failed: trying all the same"
   quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${packages[@]}" || return 1
-  # Debian's packages enable their services for the next boot. Nobody asked for that.
+  # Debian's packages enable their services for the next boot, which this script must not do.
   if [ -d /run/systemd/system ] && [ ${#units[@]} -gt 0 ]; then
     quietly as_root systemctl disable "${units[@]}" || say "could not disable for the next boot: ${units[*]}"
   fi
 }
 
-# --- the others start nothing by themselves ----------------------------------------------------------------------
+# --- the other package managers start no service ----------------------------------------------------------------------
 
 with_dnf() {
   local what
@@ -159,7 +159,7 @@ for what in "$@"; do
   case $what in
     postgres | redis | promtool | faketime | haproxy | python) is_here "$what" || missing+=("$what") ;;
     *)
-      say "knows postgres, redis, promtool, faketime, haproxy and python, not $what"
+      say "supports postgres, redis, promtool, faketime, haproxy and python, not $what"
       exit 2
       ;;
   esac
@@ -173,7 +173,7 @@ for candidate in apt-get dnf apk brew; do
     break
   fi
 done
-[ -n "$manager" ] || give_up "missing: ${missing[*]}; and no package manager that this script knows (apt-get, dnf, apk, brew)"
+[ -n "$manager" ] || give_up "missing: ${missing[*]}; and no supported package manager (apt-get, dnf, apk, brew)"
 
 say "missing: ${missing[*]}; installing with $manager, without starting any service"
 case $manager in
@@ -186,5 +186,5 @@ esac || give_up "$manager could not install: ${missing[*]}"
 for what in "${missing[@]}"; do
   is_here "$what" && continue
   [ "$what" = promtool ] || scripts/services.sh check "$what" || true
-  give_up "$manager installed what it has, but $what is still missing or too old"
+  give_up "$manager installed its version, but $what is still missing or too old"
 done

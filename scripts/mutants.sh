@@ -1,40 +1,41 @@
 #!/usr/bin/env bash
-# `make mutants`: takes each protection out, one at a time, and sees that the checks that watch it go red.
+# `make mutants`: removes each protection, one at a time, and checks that the tests of that protection fail.
 #
 #   mutants.sh              all of them
-#   mutants.sh NAME...      tests/mutants/NAME.patch alone
-#   mutants.sh --fit        only whether every patch still fits the code
+#   mutants.sh NAME...      only tests/mutants/NAME.patch
+#   mutants.sh --fit        only checks that every patch still applies to the code
 #
-# A patch says in its head what it takes out, which promise that keeps, and which tests must fail without it. The code is
-# changed in a copy, below one temporary folder, on servers of its own. First all named tests must pass as the code is: one that
-# cannot pass proves nothing. A protection that nobody misses, and a patch that does not fit, fail the run.
+# The head of a patch names what it removes, which promise that keeps, and which tests must fail without it. The code is
+# changed in a copy, below one temporary folder, on servers of its own. First all named tests must pass on the unchanged
+# code: a test that cannot pass proves nothing. A protection whose tests still pass, and a patch that does not apply, fail
+# the run.
 
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly name=mutants stop_seconds=30
 readonly patches=$PWD/tests/mutants
-# A change may well make a test wait for ever.
+# A change may make a test hang.
 readonly patience=300
 # shellcheck source=scripts/own-servers.sh
 . scripts/own-servers.sh
 
-says() { # PATCH FIELD
+header() { # PATCH FIELD
   sed -n "s/^$2: //p" "$patches/$1.patch"
 }
 
 fits() { # PATCH, in the folder whose code it changes
   local field test
-  git apply --check "$patches/$1.patch" || die "$1.patch does not fit the code any more: make it anew"
+  git apply --check "$patches/$1.patch" || die "$1.patch does not apply to the code any more: create it again"
   for field in Without Promise Check; do
-    [ -n "$(says "$1" "$field")" ] || die "$1.patch does not say what its $field is"
+    [ -n "$(header "$1" "$field")" ] || die "$1.patch has no field $field"
   done
   while read -r _ test; do
-    grep -rqE "(fn |^ +)${test##*::}\b" src tests/it || die "$1.patch names a test that is not there: $test"
-  done < <(says "$1" Check)
+    grep -rqE "(fn |^ +)${test##*::}\b" src tests/it || die "$1.patch names a test that does not exist: $test"
+  done < <(header "$1" Check)
 }
 
-# Runs one test: passed, failed, or something else, which is told and ends the run. A test that waits for ever tells nothing.
+# Runs one test: passed, failed, or another result, which is reported and ends the run. A test that hangs proves nothing.
 check() { # lib|it TEST
   local target=(--lib) code=0
   [ "$1" = lib ] || target=(--test "$1")
@@ -52,7 +53,7 @@ check() { # lib|it TEST
 as_the_code_is() {
   local kind test
   while read -r kind test; do
-    check "$kind" "$test" || { cat "$folder/output" >&2 && die "$test does not pass as the code is"; }
+    check "$kind" "$test" || { cat "$folder/output" >&2 && die "$test does not pass on the unchanged code"; }
   done <"$folder/checks"
 }
 
@@ -61,9 +62,9 @@ mutate() { # PATCH
   git apply "$patches/$1.patch" || die "$1: the patch cannot be applied"
   while read -r kind test; do
     if check "$kind" "$test"; then green+=("$test"); else red+=("$test"); fi
-  done < <(says "$1" Check)
-  git apply --reverse "$patches/$1.patch" || die "$1: the patch cannot be taken back"
-  printf '| %s | %s | %s |\n' "$(says "$1" Without)" "$(says "$1" Promise)" "${red[*]:-**nobody**}${green:+, but not ${green[*]}}"
+  done < <(header "$1" Check)
+  git apply --reverse "$patches/$1.patch" || die "$1: the patch cannot be reversed"
+  printf '| %s | %s | %s |\n' "$(header "$1" Without)" "$(header "$1" Promise)" "${red[*]:-**none**}${green:+, but not ${green[*]}}"
   [ ${#green[@]} = 0 ]
 }
 
@@ -86,26 +87,26 @@ install_servers
 obey
 start_servers_for_tests
 
-# A place of its own for what is built: nobody else may take a changed program for the real one. Files are new to cargo, which
-# looks at their times, so that it does not take the last run's for this one's either.
+# A separate build folder, so that no other build uses a changed program. The copied files have new times, which cargo
+# compares, so that it does not use the last run's build either.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/mutants
 mkdir "$folder/code"
 tar --exclude='./target*' --exclude=./.git --exclude=./.local -cf - . | tar -xmf - -C "$folder/code"
 code=$PWD
 cd "$folder/code"
 
-say "all named tests, as the code is"
-for one in "${all[@]}"; do says "$one" Check; done | sort -u >"$folder/checks"
+say "all named tests, on the unchanged code"
+for one in "${all[@]}"; do header "$one" Check; done | sort -u >"$folder/checks"
 as_the_code_is
 
 missed=0
-printf '| taken out | keeps | goes red |\n|---|---|---|\n'
+printf '| removed | promise | fails |\n|---|---|---|\n'
 for one in "${all[@]}"; do
   mutate "$one" || missed=$((missed + 1))
 done
-# Red for want of a protection, and not because something else has gone meanwhile.
-say "all named tests once more, as the code is"
+# The tests failed because of the missing protection, not because of another cause.
+say "all named tests once more, on the unchanged code"
 as_the_code_is
 cd "$code"
-[ "$missed" = 0 ] || die "$missed of ${#all[@]} protections can be taken out without every named test going red"
-say "all ${#all[@]} protections are missed when they are gone"
+[ "$missed" = 0 ] || die "$missed of ${#all[@]} protections can be removed without a failure of every named test"
+say "tests fail without each of the ${#all[@]} protections"

@@ -1,7 +1,8 @@
-# Sourced by `test.sh` and `bench.sh`: servers of their own, children that end with the script, and nothing left behind.
+# Sourced by the scripts of `make test`, `bench`, `chaos`, `mutants` and `schemathesis`: starts servers of their own, and ends
+# every child and removes every file when the script ends.
 #
 # The script sets `name`, for its messages and its folder, and `stop_seconds`, the time that its children have to end.
-# DATABASE_URL, REDIS_URL and every FLASH_SALE__… variable are ignored: nobody's database is touched.
+# DATABASE_URL, REDIS_URL and every FLASH_SALE__… variable are ignored, so that no existing database is touched.
 # shellcheck shell=bash
 
 say() { printf '%s: %s\n' "${name:?}" "$*" >&2; }
@@ -18,12 +19,12 @@ child='' folder='' stopping=''
 obey() {
   [ -z "$stopping" ] || exit "$stopping"
 }
-# Noted here, obeyed below: inside a handler bash lets a second Ctrl-C kill it.
+# Handlers only record the signal; `obey` exits. Inside a handler bash lets a second Ctrl-C kill it.
 trap 'stopping=${stopping:-129}' HUP
 trap 'stopping=${stopping:-130}' INT
 trap 'stopping=${stopping:-143}' TERM
 
-# In a process group of its own and waited for, so that a signal to this script alone ends it too.
+# Runs a command in its own process group and waits for it, so that a signal to this script alone ends it too.
 run() { # COMMAND...
   local code=0
   set -m
@@ -57,7 +58,7 @@ clean_up() {
       wait "$child"
     fi
     if [ -n "$folder" ]; then
-      # Ours, and those that killed children could not take down themselves.
+      # The servers of this script, and those that killed children could not stop.
       while read -r mark; do
         set -m
         scripts/services.sh down "$(dirname "$mark")" &
@@ -72,17 +73,17 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# Makes `folder`, below which everything is that this run leaves, until it ends.
+# Creates `folder`, which contains every file of this run until it ends.
 make_folder() {
   folder=$(mktemp -d "/tmp/flash-sale-$name.XXXXXX")
-  # The servers' user must get through when this is root.
+  # The servers' user must be able to enter it when this is root.
   chmod 755 "$folder"
-  # For whatever children make: inside ours, it cannot outlive this run. A short name: a Unix socket's path has at most 107
-  # bytes.
+  # The children's temporary files: inside `folder` they cannot outlive this run. A short name, because a Unix socket's path
+  # has at most 107 bytes.
   mkdir "$folder/t"
 }
 
-# In the foreground: it may ask for a password, and a package manager must not be killed half-way.
+# In the foreground: it may ask for a password, and killing a package manager half-way would break it.
 install_servers() {
   scripts/install-services.sh postgres redis || die "there are no servers to run with"
   obey
@@ -96,15 +97,15 @@ start_servers() {
   export -n DATABASE_URL REDIS_URL
 }
 
-# The same, for tests: they read where the servers are, and start private ones themselves.
+# The same for tests, which read the servers' addresses from the environment and start private servers.
 start_servers_for_tests() {
   start_servers
   export FLASH_SALE_TEST_DATABASE_URL=$DATABASE_URL FLASH_SALE_TEST_REDIS_URL=$REDIS_URL
   export FLASH_SALE_TEST_SERVICES=$PWD/scripts/services.sh
 }
 
-# For the instance whose clock is off, and the one that restarts behind a load balancer.
+# faketime for the instance with a wrong clock, haproxy for the rolling restart behind a load balancer.
 install_for_chaos() {
-  scripts/install-services.sh faketime || say "WARNING: libfaketime is not to be had here: no instance's clock is off"
-  scripts/install-services.sh haproxy || say "WARNING: haproxy is not to be had here: no rolling restart behind it"
+  scripts/install-services.sh faketime || say "WARNING: libfaketime is not available: no instance gets a wrong clock"
+  scripts/install-services.sh haproxy || say "WARNING: haproxy is not available: no rolling restart behind it"
 }

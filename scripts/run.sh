@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# `make run`: a database, a Redis, the service, and a buyer's session to paste into another terminal.
+# `make run`: starts PostgreSQL, Redis and the service, and prints a buyer's session to paste into another terminal.
 #
-# PostgreSQL and Redis are, in this order: those of DATABASE_URL and REDIS_URL, each where it is set; private ones from the
-# programs on this machine; the same after installing the programs; Docker Compose. Ctrl-C ends all that was started
-# here and removes its data; yours is never touched. Every FLASH_SALE__… variable reaches the service.
+# PostgreSQL and Redis are, in this order: those of DATABASE_URL and REDIS_URL, each if set; private ones from the
+# programs on this machine; the same after installing the programs; Docker Compose. Ctrl-C ends everything that was started
+# here and removes its data, and nothing else. Every FLASH_SALE__… variable reaches the service.
 
 set -euo pipefail
 
@@ -22,8 +22,8 @@ die() {
 }
 
 # --- children -----------------------------------------------------------------------------------------------------
-# Each has a process group of its own, so that Ctrl-C in a terminal reaches this script alone: it stops the service
-# before the servers that the service still needs to finish its work.
+# Each has its own process group, so that Ctrl-C in a terminal reaches only this script: it stops the service
+# before the servers, which the service still needs to finish its work.
 
 child='' folder='' compose=0
 
@@ -34,7 +34,7 @@ spawn() {
   set +m
 }
 
-# Waits for the child; its exit code. A signal ends the wait at once, which a plain foreground command would not allow.
+# Waits for the child and returns its exit code. A signal ends the wait at once, unlike with a foreground command.
 await_child() {
   local code=0
   wait "$child" || code=$?
@@ -43,7 +43,7 @@ await_child() {
   return "$code"
 }
 
-# Handlers only note the signal. What follows happens outside of them: inside, bash lets a second Ctrl-C kill it.
+# Handlers only record the signal; `obey` exits. Inside a handler bash lets a second Ctrl-C kill it.
 stopping=
 obey() {
   [ -z "$stopping" ] || exit "$stopping"
@@ -61,7 +61,7 @@ await_end() { # SECONDS PROCESS
 
 stop_child() {
   [ -n "$child" ] || return 0
-  # The child alone: it takes care of its own. Then whatever it left in its group (cargo leaves compilers).
+  # First only the child, which stops its own children. Then the rest of its group (cargo leaves compilers).
   kill -TERM "$child"
   await_end "$stop_seconds" "$child"
   kill -TERM -- "-$child"
@@ -70,7 +70,7 @@ stop_child() {
   wait "$child"
 }
 
-# Runs a last step to its end, whatever is signalled meanwhile.
+# Runs a cleanup step to its end, also if signals arrive meanwhile.
 finish() {
   spawn "$@"
   while kill -0 "$child" 2>/dev/null; do
@@ -95,9 +95,9 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# --- small things ---------------------------------------------------------------------------------------------------
+# --- helpers --------------------------------------------------------------------------------------------------------
 
-# The answer to a GET on this machine, head and body. Needs no program beside bash.
+# Prints the response to a GET on this machine, head and body. Needs no program but bash.
 get() { # PORT PATH
   (
     exec 4<>"/dev/tcp/127.0.0.1/$1"
@@ -112,7 +112,7 @@ answers() { # PORT PATH TEXT
   [[ $(get "$1" "$2" || true) == *"$3"* ]]
 }
 
-# Polls until an answer has TEXT in it; fails when the time is up or the child has ended.
+# Polls until a response contains TEXT; fails when the time is up or the child has ended.
 await_answer() { # SECONDS PORT PATH TEXT
   local end=$((SECONDS + $1))
   shift
@@ -124,7 +124,7 @@ await_answer() { # SECONDS PORT PATH TEXT
   done
 }
 
-# A port of this machine: what the variable says, else the usual one if it is free, else another.
+# A port of this machine: the variable's value, else the usual one if it is free, else another.
 port() { # VARIABLE USUAL
   local set=${!1:-0}
   if [ "$set" != 0 ]; then echo "$set"; else scripts/services.sh free-port "$2"; fi
@@ -132,14 +132,14 @@ port() { # VARIABLE USUAL
 
 session() { # HTTP_PORT
   local items=${FLASH_SALE__SCHEDULE__ITEMS:-10000}
-  # The clock picks buyer and items: the same lines work again a second later.
+  # Buyer and items depend on the clock, so the same lines work again a second later.
   cat <<TEXT
 
-flash-sale sells at http://127.0.0.1:$1   (Ctrl-C stops all of it)
-The whole interface, to read and to try out: http://127.0.0.1:$1/docs
+flash-sale sells at http://127.0.0.1:$1   (Ctrl-C stops everything)
+The interface, to read and to try out: http://127.0.0.1:$1/docs
 
-A buyer, to paste into another terminal: two items, their purchase, the same purchase again (it gets the first answer,
-with the header Idempotent-Replayed), and the sale.
+A buyer's session, to paste into another terminal: two checkouts, their purchase, the same purchase again (it returns the
+first outcome, with the header Idempotent-Replayed), and the sale.
 
 SHOP=http://127.0.0.1:$1 BUYER=buyer-\$(date +%s) ITEM=\$((\$(date +%s) * 2 % $((items / 2 * 2)) + 1))
 curl -sS -X POST "\$SHOP/checkout?user_id=\$BUYER&item_id=\$ITEM"; echo
@@ -174,14 +174,14 @@ build() {
   local messages=$folder/cargo
   command -v cargo >/dev/null ||
     die "building needs the Rust toolchain: https://rustup.rs (or, with Docker alone: docker compose up)"
-  # Cargo itself says where the binary is, whatever CARGO_TARGET_DIR and its configuration say.
-  spawn cargo build --release --locked --bin flash-sale --message-format=json-render-diagnostics >"$messages"
+  # Cargo's messages contain the path of the binary, which depends on CARGO_TARGET_DIR and Cargo's configuration.
+  spawn cargo build --profile quick --locked --bin flash-sale --message-format=json-render-diagnostics >"$messages"
   await_child || die "the build failed"
   binary=$(sed -n 's/.*"name":"flash-sale".*"executable":"\([^"]*\)".*/\1/p' "$messages" | tail -n 1)
-  [ -x "$binary" ] || die "cargo did not say where it put the binary"
+  [ -x "$binary" ] || die "cargo did not report the path of the binary"
 }
 
-serve() { # postgres|redis...: those to start
+serve() { # postgres|redis...: the servers to start
   local http monitoring
   build
   [ $# = 0 ] || start_servers "$@"
@@ -196,12 +196,12 @@ serve() { # postgres|redis...: those to start
     die "the service ended"
   fi
   await_answer "$sale_seconds" "$http" /sales/active '"sale_id"' ||
-    say "no sale is open: is the schedule switched off? \`sale create\` (below) makes one"
+    say "no sale is open: is the schedule switched off? \`sale create\` (below) creates one"
   session "$http"
   echo "The command line, in another terminal:"
   echo
-  # Those that were given are not shown: they may hold passwords.
-  [ $# = 2 ] || echo "(with the servers that you named, as here)"
+  # Given URLs are not printed: they may contain passwords.
+  [ $# = 2 ] || echo "(with the server URLs that are set in this terminal)"
   [ $# = 0 ] || cat "$folder/exports"
   echo "export FLASH_SALE_ENV='$FLASH_SALE_ENV'"
   echo "'$binary' sale list"
@@ -236,7 +236,7 @@ serve_in_containers() {
   await_child
 }
 
-# --- which --------------------------------------------------------------------------------------------------------
+# --- start --------------------------------------------------------------------------------------------------------
 
 wanted=()
 is_set DATABASE_URL FLASH_SALE__DATABASE__URL FLASH_SALE__DATABASE__URL_FILE || wanted+=(postgres)
@@ -244,19 +244,19 @@ is_set REDIS_URL FLASH_SALE__REDIS__URL FLASH_SALE__REDIS__URL_FILE || wanted+=(
 
 if [ ${#wanted[@]} -gt 0 ]; then
   scripts/services.sh check "${wanted[@]}" 2>/dev/null ||
-    # In the foreground: it may ask for a password, and a package manager must not be killed half-way.
+    # In the foreground: it may ask for a password, and killing a package manager half-way would break it.
     scripts/install-services.sh "${wanted[@]}" ||
     if obey && [ ${#wanted[@]} = 2 ] && engine_answers; then
       serve_in_containers
       exit
     else
-      die "no ${wanted[*]} to be had here"
+      die "not available here: ${wanted[*]}"
     fi
 fi
 obey
 
 mkdir -p .local 2>/dev/null || true
 folder=$(mktemp -d "$root/.local/run.XXXXXX" 2>/dev/null || mktemp -d /tmp/flash-sale-run.XXXXXX)
-# The servers' user must get through when this is root.
+# The servers' user must be able to enter it when this is root.
 chmod 755 "$folder"
 serve ${wanted[@]+"${wanted[@]}"}

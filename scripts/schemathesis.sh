@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# `make schemathesis`: thousands of requests made of the service's own OpenAPI document, good ones and bad ones, and every
-# answer held against it. SEED is the seed (1). tests/schemathesis.toml says what is checked.
+# `make schemathesis`: sends thousands of valid and invalid requests generated from the service's OpenAPI document, and
+# checks every response against it. SEED is the seed (1). tests/schemathesis.toml configures the checks.
 #
-# On servers of its own and a live instance, below one temporary folder, gone at the end. schemathesis itself is installed
-# from the Python package index into a folder below the user's cache; the system's Python is not touched.
+# It uses servers and an instance of its own, below one temporary folder, which is removed at the end. schemathesis itself is
+# installed from the Python package index into a folder below the user's cache; the system's Python is not changed.
 
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly name=schemathesis stop_seconds=30
-readonly version=4.32.5 ready_seconds=60
+readonly version=4.32.5 ready_seconds=60 project=$PWD
 # shellcheck source=scripts/own-servers.sh
 . scripts/own-servers.sh
 
@@ -21,7 +21,7 @@ install_tool() {
   rm -rf "$tool" "$tool.new"
   mkdir -p "$(dirname "$tool")"
   say "installing schemathesis $version below $(dirname "$tool")"
-  run python3 -m venv "$tool" || die "python3 cannot make an environment"
+  run python3 -m venv "$tool" || die "python3 cannot create a virtual environment"
   run "$tool/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version" || {
     rm -rf "$tool"
     die "schemathesis $version cannot be installed"
@@ -33,14 +33,14 @@ install_servers
 install_tool
 run cargo build --locked --message-format=json-render-diagnostics >"$folder/cargo" || die "the build failed"
 program=$(sed -n 's/.*"name":"flash-sale".*"executable":"\([^"]*\)".*/\1/p' "$folder/cargo" | tail -n 1)
-[ -x "$program" ] || die "cargo did not say where it put the program"
+[ -x "$program" ] || die "cargo did not report the path of the program"
 
 start_servers
 export DATABASE_URL REDIS_URL
 export FLASH_SALE_ENV=development FLASH_SALE__SCHEDULE__ENABLED=false FLASH_SALE__LOG__FORMAT=json
 export FLASH_SALE__HTTP__PORT=0 FLASH_SALE__MONITORING__PORT=0 FLASH_SALE__SHUTDOWN__GRACE=0s
 
-# The service is the child that ends with this script; schemathesis is waited for beside it.
+# The service is the child that ends with this script; schemathesis runs in the foreground.
 set -m
 "$program" serve >"$folder/log" 2>&1 &
 child=$!
@@ -57,21 +57,25 @@ until grep -q '"message":"ready"' "$folder/log"; do
 done
 url=http://$(address)
 
-# What the document's examples name: the first sale of an empty database, and its items. A stock that outlasts the run.
+# The document's examples name the first sale of an empty database, and its items. The stock outlasts the run.
 sale=$("$program" sale create --items 100 --stock 1000000 --buyer-limit 1000 --output json 2>/dev/null |
   sed -n 's/.*"sale_id":"\([^"]*\)".*/\1/p')
-[ "$sale" = S-1 ] || die "the sale of the examples is not there"
+[ "$sale" = S-1 ] || die "the sale of the examples does not exist"
 checkout=$(curl --silent --fail --request POST "$url/v1/checkout?user_id=dictionary&item_id=1&sale_id=$sale") ||
-  die "the service does not collect"
+  die "the service refuses the checkout"
 FLASH_SALE_CODE=$(sed -n 's/.*"code":"\([^"]*\)".*/\1/p' <<<"$checkout")
 export FLASH_SALE_CODE
 
 code=0
-"$tool/bin/schemathesis" --config-file tests/schemathesis.toml run --no-color --checks all --seed "${SEED:-1}" \
-  --generation-database :memory: "$url/openapi.json" || code=$?
+(
+  # It writes files into the current folder, which must be the temporary one.
+  cd "$folder"
+  exec "$tool/bin/schemathesis" --config-file "$project/tests/schemathesis.toml" run --no-color --checks all \
+    --seed "${SEED:-1}" --generation-database :memory: "$url/openapi.json"
+) || code=$?
 obey
 if grep -E '"level":"ERROR"|panicked' "$folder/log" >&2; then
   die "the service reports errors"
 fi
 "$program" verify --output json >/dev/null || die "a promise is broken"
-[ "$code" = 0 ] || die "the service is not what its document says"
+[ "$code" = 0 ] || die "the service does not match its OpenAPI document"

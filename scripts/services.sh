@@ -2,7 +2,7 @@
 # A private PostgreSQL and Redis for `make run`, `make test`, and tests that kill their servers.
 #
 #   services.sh up DIR                starts both; prints `export DATABASE_URL=… REDIS_URL=…` for a shell to evaluate
-#   services.sh up-postgres DIR       one of them
+#   services.sh up-postgres DIR       starts one of them
 #   services.sh up-redis DIR
 #   services.sh kill-postgres DIR     SIGKILL to the postmaster and all its children: a crash
 #   services.sh kill-redis DIR        SIGKILL
@@ -10,18 +10,18 @@
 #   services.sh start-redis DIR       starts it again, empty, on the same port
 #   services.sh restart-postgres DIR  fast shutdown, then start
 #   services.sh down DIR              stops what `up…` started, by process id, and removes DIR
-#   services.sh check [postgres] [redis]   whether the programs are here and new enough; says what is missing
-#   services.sh free-port [PORT]      prints PORT if nobody listens there, else some free port
+#   services.sh check [postgres] [redis]   checks that the programs are installed and new enough; prints what is missing
+#   services.sh free-port [PORT]      prints PORT if no process listens there, else a free port
 #
-# Every verb may be repeated. Standard output carries exports only. An `up…` that fails or is interrupted leaves nothing
-# behind. DIR is ours alone: `up` refuses a folder with other things in it, `down` one that `up` did not make.
+# Every verb may be repeated. Standard output contains only exports. An `up…` that fails or is interrupted leaves nothing
+# behind. DIR belongs to this script: `up` refuses a folder with other things in it, `down` one that `up` did not create.
 #
-# PostgreSQL refuses to run as root. Under root both servers run as the user `postgres` (else `nobody`). Where that user
-# cannot reach DIR, or its path is too long or too odd for a socket, their files lie in a folder of their own below /tmp,
-# which DIR remembers and `down` removes.
+# PostgreSQL refuses to run as root. Under root both servers run as the user `postgres` (else `nobody`). If that user
+# cannot reach DIR, or its path is too long or has characters that a socket's path cannot have, their files are in a
+# separate folder below /tmp, which DIR names and `down` removes.
 #
-# These are servers for one machine and one session. They listen on 127.0.0.1 (PostgreSQL also on a Unix socket) and ask
-# nobody for a password, so any local user can connect. They are as durable as in production: fsync and
+# These are servers for one machine and one session. They listen on 127.0.0.1 (PostgreSQL also on a Unix socket) and require
+# no password, so any local user can connect. They are as durable as in production: fsync and
 # synchronous_commit stay on. Redis keeps nothing on disk, as the service expects.
 
 set -euo pipefail
@@ -40,14 +40,14 @@ die() {
   exit 1
 }
 
-# --- processes: /proc where there is one (a small machine has no ps), else ps ---------------------------------------
+# --- processes: /proc if it exists (a small machine has no ps), else ps ----------------------------------------------
 
-# A process that has ended but was not yet waited for is not alive; process 1 of a container may never wait for it.
+# A zombie is not alive; process 1 of a container may never wait for it.
 alive() { # PID
   local stat
   if [ -r /proc/self/stat ]; then
     { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
-    # The name, in parentheses, may hold anything; the state follows it.
+    # The name, in parentheses, may contain any character; the state follows it.
     case ${stat##*) } in [ZX]*) return 1 ;; esac
   else
     stat=$(ps -o stat= -p "$1" 2>/dev/null) || return 1
@@ -94,7 +94,7 @@ await_end() { # SECONDS PID...
 free_port() { # [PORT]
   local port=${1:-} try
   for ((try = 0; try < 200; try++)); do
-    # Below the range that the kernel takes outgoing connections' ports from.
+    # Below the range of the kernel's ports for outgoing connections.
     : "${port:=$((20000 + RANDOM % 12000))}"
     if ! (exec 4<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
       echo "$port"
@@ -107,7 +107,7 @@ free_port() { # [PORT]
 
 # --- programs -----------------------------------------------------------------------------------------------------
 
-# The folder of the newest PostgreSQL that is new enough. Distributions keep the server's programs off the PATH.
+# The folder of the newest PostgreSQL that is new enough. Distributions do not put the server's programs on the PATH.
 postgres_programs() {
   local folder version best=0 found=
   for folder in "$(dirname "$(command -v initdb || echo /nowhere/initdb)")" \
@@ -123,7 +123,7 @@ postgres_programs() {
   done
   if [ "$best" -lt "$postgres_at_least" ]; then
     [ "$best" = 0 ] || say "PostgreSQL $best is too old: $postgres_at_least or newer is needed"
-    [ "$best" != 0 ] || say "PostgreSQL's programs (initdb, pg_ctl, postgres) are not here"
+    [ "$best" != 0 ] || say "PostgreSQL's programs (initdb, pg_ctl, postgres) are not installed"
     return 1
   fi
   echo "$found"
@@ -132,7 +132,7 @@ postgres_programs() {
 redis_program() {
   local program version
   if ! program=$(command -v redis-server); then
-    say "redis-server is not here"
+    say "redis-server is not installed"
     return 1
   fi
   version=$("$program" --version | sed -n 's/.*v=\([0-9][0-9]*\).*/\1/p')
@@ -150,7 +150,7 @@ check() { # [postgres] [redis]
     case $what in
       postgres) postgres_programs >/dev/null || failed=1 ;;
       redis) redis_program >/dev/null || failed=1 ;;
-      *) die "check knows postgres and redis, not $what" ;;
+      *) die "check supports postgres and redis, not $what" ;;
     esac
   done
   return "$failed"
@@ -212,7 +212,7 @@ owned_folder() { # PATH
 
 # --- PostgreSQL -----------------------------------------------------------------------------------------------------
 
-# The postmaster's process id, if it runs and is ours: a number in a file may meanwhile be somebody else's.
+# The postmaster's process id, if it runs: the number in the file may meanwhile belong to another process.
 postgres_pid() {
   local pid
   pid=$(head -n 1 "$home/postgres/data/postmaster.pid" 2>/dev/null) || return 1
@@ -226,7 +226,7 @@ init_postgres() { # PROGRAMS
   [ ! -e "$dir/postgres-initialised" ] || return 0
   rm -rf "$data" # half made
   owned_folder "$home/postgres"
-  # --no-sync is about these first files only: until they are in use there is nothing to lose.
+  # --no-sync applies only to these first files: until they are in use there is nothing to lose.
   if ! as_owner "$1/initdb" --pgdata="$data" --username="$user" --auth=trust --encoding=UTF8 --locale=C --no-sync \
     >"$log" 2>&1; then
     tail -n 20 "$log" >&2
@@ -246,7 +246,7 @@ log_lock_waits = on
 # In files below the data folder, so that a killed server leaves nothing in /dev/shm.
 dynamic_shared_memory_type = mmap
 CONF
-  # Without a client program, and before anybody can connect.
+  # Without a client program, and before a client can connect.
   if ! as_owner "$1/postgres" --single -D "$data" postgres <<<"CREATE DATABASE $database" >>"$log" 2>&1; then
     tail -n 20 "$log" >&2
     die "PostgreSQL's database could not be created"
@@ -262,13 +262,13 @@ start_postgres() {
   fixed=$(cat "$dir/postgres-port" 2>/dev/null || true)
   for ((try = 0; try < port_tries; try++)); do
     port=${fixed:-$(free_port)}
-    # pg_ctl gives the server a session of its own: Ctrl-C in a terminal does not reach it.
+    # pg_ctl starts the server in its own session: Ctrl-C in a terminal does not reach it.
     if as_owner "$programs/pg_ctl" start --silent --wait --timeout="$start_seconds" --pgdata="$home/postgres/data" \
       --log="$log" --options="-c port=$port" >/dev/null 2>&1; then
       echo "$port" >"$dir/postgres-port"
       return
     fi
-    # Somebody else took the port in the meantime: try another one.
+    # Another process took the port in the meantime: try another one.
     if [ -n "$fixed" ] || ! grep -q 'in use' "$log" 2>/dev/null; then break; fi
   done
   tail -n 20 "$log" >&2 || true
@@ -285,19 +285,19 @@ stop_postgres() {
 kill_postgres() {
   local pid children
   pid=$(postgres_pid) || return 0
-  # Stopped first, so that it has no further child while they are counted.
+  # Stopped first, so that it starts no further child while they are listed.
   kill -STOP "$pid" 2>/dev/null || true
   children=$(children_of "$pid")
-  # shellcheck disable=SC2086 # one word a process
+  # shellcheck disable=SC2086 # one word per process
   kill -KILL "$pid" $children 2>/dev/null || true
-  # Its next start refuses as long as one of them holds the shared memory.
+  # Its next start fails while one of them holds the shared memory.
   # shellcheck disable=SC2086
   await_end "$stop_seconds" "$pid" $children || die "PostgreSQL ($pid) cannot be killed"
   clear_locks
 }
 
-# What a killed PostgreSQL leaves beside its data: a few bytes of System V shared memory, and lock files with its number,
-# which block the next start for as long as process 1 has not waited for the dead (in a container perhaps for ever).
+# What a killed PostgreSQL leaves beside its data: a few bytes of System V shared memory, and lock files with its process
+# id, which block the next start until process 1 has waited for the dead process (in a container perhaps never).
 clear_locks() {
   local lock=$home/postgres/data/postmaster.pid id
   [ -e "$lock" ] || return 0
@@ -315,7 +315,7 @@ redis_pid() {
   pid=$(cat "$home/redis/pid" 2>/dev/null) || return 1
   case $pid in '' | *[!0-9]*) return 1 ;; esac
   alive "$pid" || return 1
-  # Redis shows its address in place of its arguments.
+  # Redis' process title has its address in place of its arguments.
   case $(command_line "$pid") in
     *":$(cat "$dir/redis-port" 2>/dev/null) "* | *"$home/redis/redis.conf"*) echo "$pid" ;;
     *) return 1 ;;
@@ -353,7 +353,7 @@ start_redis() {
     write_redis_conf "$port"
     rm -f "$home/redis/pid"
     [ ! -e "$log" ] || mv "$log" "$log.before"
-    # It becomes a daemon in a session of its own: Ctrl-C in a terminal does not reach it.
+    # It becomes a daemon in its own session: Ctrl-C in a terminal does not reach it.
     as_owner "$program" "$home/redis/redis.conf" >/dev/null 2>&1 || break
     end=$((SECONDS + start_seconds))
     while [ "$SECONDS" -lt "$end" ]; do
@@ -363,7 +363,7 @@ start_redis() {
       ! redis_has_no_port || break
       sleep 0.02
     done
-    # Somebody else took the port in the meantime: try another one.
+    # Another process took the port in the meantime: try another one.
     if [ -n "$fixed" ] || ! redis_has_no_port; then break; fi
     rm -f "$dir/redis-port"
   done
@@ -443,13 +443,13 @@ usage() {
   exit 2
 }
 
-# A signal must not fall between a server's start and the note of its number: it is obeyed after each step.
+# A signal must not interrupt between a server's start and the recording of its process id: it takes effect after each step.
 trap 'interrupted=129' HUP
 trap 'interrupted=130' INT
 trap 'interrupted=143' TERM
 
 umask 022
-# Servers must not inherit what the caller had open (a lock, a pipe that somebody reads to its end).
+# Servers must not inherit the caller's open files (a lock, a pipe that another process reads to its end).
 exec </dev/null
 for open in /dev/fd/*; do
   open=${open#/dev/fd/}
@@ -471,9 +471,9 @@ esac
 
 if [ $# != 2 ] || [ -z "$2" ]; then usage; fi
 case $2 in /*) dir=${2%/} ;; *) dir=$PWD/${2%/} ;; esac
-# The servers' user may not be allowed to stand where we stand.
+# The servers' user may have no access to the current folder.
 cd /
-# The caller's own settings for PostgreSQL programs are about other servers.
+# The caller's settings for PostgreSQL programs belong to other servers.
 unset "${!PG@}"
 
 case $verb in

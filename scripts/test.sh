@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # `make test`: the static checks, then every test, on a PostgreSQL and a Redis of its own. Arguments go to `cargo test`.
 #
-# DATABASE_URL, REDIS_URL and every FLASH_SALE__… variable are ignored: a test must never touch a database that somebody
-# cares for. All servers and files are below one temporary folder and gone at the end, also those of a test that was
-# killed. The output ends with the test runner's, the exit code is its.
+# DATABASE_URL, REDIS_URL and every FLASH_SALE__… variable are ignored: a test must never touch an existing database. All
+# servers and files are below one temporary folder, which is removed at the end, also those of a test that was killed.
+# The output ends with the test runner's; the exit code is the test runner's.
 
 set -euo pipefail
 
@@ -12,24 +12,24 @@ readonly name=test stop_seconds=30
 # shellcheck source=scripts/own-servers.sh
 . scripts/own-servers.sh
 
-# --- static checks, first: the output is to end with the tests' -------------------------------------------------------
+# --- static checks, first, so that the output ends with the tests' -------------------------------------------------------
 
 check_scripts() {
   if command -v shellcheck >/dev/null; then
-    shellcheck --severity=warning scripts/*.sh .ci/run deploy/postgres/*.sh || die "shellcheck has complaints"
+    shellcheck --severity=warning scripts/*.sh .ci/run deploy/postgres/*.sh || die "shellcheck reports problems"
   fi
   if command -v yamllint >/dev/null; then
     yamllint --strict --config-data '{extends: relaxed, rules: {line-length: disable}}' config deploy docker-compose*.yml ||
-      die "yamllint has complaints"
+      die "yamllint reports problems"
   fi
 }
 
-# That they go red takes `make mutants` a while; that they still fit takes a moment.
+# `make mutants` takes long to run the tests; checking that the patches apply takes a moment.
 check_mutants() {
   if command -v git >/dev/null; then
     scripts/mutants.sh --fit
   else
-    say "git is not here: the patches of tests/mutants are not checked"
+    say "git is not installed: the patches of tests/mutants are not checked"
   fi
 }
 
@@ -38,14 +38,14 @@ check_monitoring() {
     scripts/install-services.sh promtool || true
   fi
   if ! command -v promtool >/dev/null; then
-    say "WARNING: promtool is not to be had here: Prometheus' configuration and alerts are NOT checked"
+    say "WARNING: promtool is not available: Prometheus' configuration and alerts are NOT checked"
     return
   fi
-  promtool check config deploy/prometheus/prometheus.yml || die "promtool refuses Prometheus' configuration"
-  promtool test rules deploy/prometheus/alerts_test.yml || die "an alert does not fire as its test says"
+  promtool check config deploy/prometheus/prometheus.yml || die "promtool rejects Prometheus' configuration"
+  promtool test rules deploy/prometheus/alerts_test.yml || die "an alert does not fire as its test expects"
 }
 
-# Needs the command line alone, no engine. Without anybody's .env.
+# Needs only the command line, no engine. Ignores a .env file of the user.
 compose() {
   docker compose --env-file /dev/null --file docker-compose.yml "$@"
 }
@@ -53,16 +53,16 @@ compose() {
 check_compose() {
   local secrets=$folder/secrets
   if ! docker compose version >/dev/null 2>&1; then
-    say "docker compose is not here: its files are not checked"
+    say "docker compose is not installed: its files are not checked"
     return
   fi
-  compose config --quiet || die "docker compose refuses docker-compose.yml"
+  compose config --quiet || die "docker compose rejects docker-compose.yml"
   if env -u FLASH_SALE_SECRETS docker compose --env-file /dev/null --file docker-compose.yml \
     --file docker-compose.prod.yml config --quiet 2>/dev/null; then
-    die "docker-compose.prod.yml does not demand real secrets"
+    die "docker-compose.prod.yml does not require real secrets"
   fi
   FLASH_SALE_SECRETS=$secrets compose --file docker-compose.prod.yml config --quiet ||
-    die "docker compose refuses docker-compose.prod.yml"
+    die "docker compose rejects docker-compose.prod.yml"
 }
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -78,6 +78,6 @@ obey
 
 start_servers_for_tests
 
-# Without documentation tests, of which there are none: the output is to end with tests that ran.
+# Without documentation tests: there are none, and the output must end with tests that ran.
 [ $# -gt 0 ] || set -- --all-targets
 TMPDIR=$folder/t run cargo test --locked "$@"

@@ -1,4 +1,4 @@
-//! What the benchmarks need of the library, and nobody else: the feature `bench` makes it.
+//! Parts of the library for the benchmarks only, behind the feature `bench`.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,29 +13,29 @@ use crate::config::CodeKey;
 use crate::domain::purchase::Outcome;
 use crate::infrastructure::{http, persistence, signing};
 
-/// Serves like `flash-sale serve`, but with a transaction for each request.
+/// Serves like `flash-sale serve`, but with one transaction per request.
 #[must_use]
 pub fn serve_direct() -> ExitCode {
     crate::cli::run_service(crate::app::one_by_one)
 }
 
-/// What the service sends to PostgreSQL for a batch that nobody is in the way of, and of which it remembers nothing.
+/// The statements of a batch without contention and without recent writes.
 #[derive(Debug)]
 pub struct Statements {
-    /// Reads what a batch of checkouts is decided on.
+    /// Reads the state on which a batch of checkouts is decided.
     pub read_checkouts: String,
-    /// Writes what was decided.
+    /// Writes the decisions.
     pub write_checkouts: String,
-    /// Reads what a batch of purchases is decided on.
+    /// Reads the state on which a batch of purchases is decided.
     pub read_purchases: String,
-    /// Writes what was decided.
+    /// Writes the decisions.
     pub write_purchases: String,
 }
 
-/// The statements for the partitions with this ending: `_from_0` has the sales 1 to 99.
+/// The statements for the partitions with this suffix: `_from_0` contains the sales 1 to 99.
 #[must_use]
 pub fn statements(ending: &str) -> Statements {
-    let made = |template| persistence::of_partition(template, ending);
+    let made = |template| persistence::for_partition(template, ending);
     Statements {
         read_checkouts: made(persistence::READ_CHECKOUTS),
         write_checkouts: made(persistence::WRITE_CHECKOUTS),
@@ -44,19 +44,19 @@ pub fn statements(ending: &str) -> Statements {
     }
 }
 
-/// The service's signer with one key; `None` if the key cannot be used.
+/// The service's signer with one key; `None` if the key is invalid.
 #[must_use]
 pub fn signer(key: CodeKey) -> Option<Arc<dyn CodeSigner>> {
     Some(Arc::new(signing::HmacSigner::new(&[key]).ok()?))
 }
 
-/// Makes the response to a checkout; the bytes of its body.
+/// Creates the response to a checkout and returns the size of its body in bytes.
 #[must_use]
 pub fn checkout_response(answer: CheckoutAnswer) -> u64 {
     body_bytes(&http::checkout_response(answer))
 }
 
-/// Makes the response to a purchase; the bytes of its body.
+/// Creates the response to a purchase and returns the size of its body in bytes.
 #[must_use]
 pub fn purchase_response(outcome: &Outcome, items: Vec<Item>) -> u64 {
     body_bytes(&http::purchase_response(outcome, items))

@@ -1,7 +1,7 @@
-//! `flash-sale`: sells a limited stock at an announced second, to thousands of buyers at once, and keeps its word.
+//! `flash-sale`: sells a limited stock at an announced second to thousands of concurrent buyers, without overselling.
 //!
-//! `domain` holds the rules, `application` what the service does, `infrastructure` the technology, `app` puts them
-//! together. `ARCHITECTURE.md` tells the rest.
+//! `domain` contains the rules, `application` the use cases, `infrastructure` the adapters; `app` wires them together.
+//! `ARCHITECTURE.md` describes the design.
 
 mod app;
 pub mod application;

@@ -1,8 +1,8 @@
-//! The binary: parses the command line and hands over.
+//! The binary: runs the command line.
 
 use std::process::ExitCode;
 
-/// Small allocations of many threads are what this service does all day.
+/// Faster than the system's allocator for small allocations of many threads, the service's main work.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

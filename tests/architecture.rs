@@ -1,23 +1,30 @@
-//! The import rule: which layer may name what. Checked by reading the sources, so that a shortcut fails the build.
+//! The import rule: which layer and which room may import what, and that no file imports itself by way of others. Checked by reading
+//! the sources, so that a shortcut fails the build.
 //!
-//! Comments and texts are left out first. Then every path that starts with `crate::`, `super::` or the name of a
-//! dependency is looked at. Code under `cfg(test)` may also name `crate::testing` and what only tests depend on.
+//! Comments and texts are left out first. Then every path that starts with `crate::`, `super::`, a child module or the name of a
+//! dependency is checked. Code under `cfg(test)` may also import `crate::testing` and what only tests depend on.
 
 #![expect(clippy::unwrap_used, reason = "sources that cannot be read fail the test")]
 
+#[path = "architecture/circles.rs"]
+mod circles;
 #[path = "architecture/lexer.rs"]
 mod lexer;
 #[path = "architecture/paths.rs"]
 mod paths;
+#[path = "architecture/rooms.rs"]
+mod rooms;
 #[path = "architecture/tree.rs"]
 mod tree;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use circles::{circles, imports};
 use lexer::{split_tests, without_comments_and_texts};
 use paths::{own_paths, words};
+use rooms::ROOM_ORDERS;
 use tree::{Dependencies, module_of, rust_files};
 
 /// Most lines of `main.rs`: it parses the command line and hands over.
@@ -41,25 +48,102 @@ struct Source<'a> {
     dependencies: &'a Dependencies,
 }
 
+/// The text of every source, by its module.
+fn sources() -> BTreeMap<Vec<String>, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = rust_files(&root);
+    assert!(files.len() > 10, "the sources were not found");
+    let read = |file: &PathBuf| {
+        (module_of(file.strip_prefix(&root).unwrap()), fs::read_to_string(file).unwrap())
+    };
+    files.iter().map(read).collect()
+}
+
 #[test]
 fn every_layer_names_only_what_it_may() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let dependencies = Dependencies::read(&root.join("Cargo.toml"));
-    let files = rust_files(&root.join("src"));
-    assert!(files.len() > 10, "the sources were not found");
+    let dependencies =
+        Dependencies::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
 
-    let faults: Vec<String> = files
-        .iter()
-        .flat_map(|file| {
-            let text = fs::read_to_string(file).unwrap();
-            let module = module_of(file.strip_prefix(root.join("src")).unwrap());
-            let shown = file.strip_prefix(root).unwrap().display().to_string();
-            let faults = Source { module, text: &text, dependencies: &dependencies }.faults();
-            faults.into_iter().map(move |fault| format!("{shown}: {fault}")).collect::<Vec<_>>()
-        })
-        .collect();
+    let mut faults = Vec::new();
+    for (module, text) in sources() {
+        let shown = module.join("::");
+        let source = Source { module, text: &text, dependencies: &dependencies };
+        faults.extend(source.faults().into_iter().map(|fault| format!("{shown}: {fault}")));
+    }
 
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_room_imports_only_rooms_below_it() {
+    let mut faults = Vec::new();
+    for (module, imported) in imports(&sources()) {
+        for (order, path) in
+            ROOM_ORDERS.iter().flat_map(|order| imported.iter().map(move |p| (order, p)))
+        {
+            let fault = order.fault(&module, path);
+            faults.extend(fault.map(|fault| format!("{}: {fault}", module.join("::"))));
+        }
+    }
+
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn no_file_imports_itself_by_way_of_others() {
+    let circles = circles(&imports(&sources()));
+
+    let shown: Vec<String> = circles
+        .iter()
+        .map(|circle| {
+            circle.iter().map(|module| module.join("::")).collect::<Vec<_>>().join(" -> ")
+        })
+        .collect();
+    assert!(circles.is_empty(), "{}", shown.join("\n"));
+}
+
+#[test]
+fn a_circle_would_be_found() {
+    let sources = |files: &[(&str, &str)]| -> BTreeMap<Vec<String>, String> {
+        let module = |path: &str| path.split('/').map(str::to_owned).collect();
+        files.iter().map(|(path, text)| (module(path), (*text).to_owned())).collect()
+    };
+    let two = [("a", "mod b; pub use b::B;"), ("a/b", "use super::A;")];
+    let three = [
+        ("a", "use crate::b::B;"),
+        ("b", "fn f() { crate::c::g(); }"),
+        ("c", "use crate::{a::A, d};"),
+        ("d", ""),
+    ];
+    let none = [
+        ("a", "mod b; mod c; use b::B;"),
+        ("a/b", "use super::c::C; #[cfg(test)] mod tests { use crate::a::A; }"),
+        ("a/c", "/// See [`super::b`].\nstruct C;"),
+    ];
+
+    assert_eq!(circles(&imports(&sources(&two))).len(), 1);
+    assert_eq!(circles(&imports(&sources(&three))).len(), 1);
+    assert_eq!(circles(&imports(&sources(&none))), Vec::<Vec<Vec<String>>>::new());
+}
+
+#[test]
+fn an_import_from_a_room_above_or_beside_would_be_found() {
+    let path = |text: &str| -> Vec<String> { text.split("::").map(str::to_owned).collect() };
+    let fault = |importer: &str, imported: &str| {
+        ROOM_ORDERS.iter().find_map(|order| order.fault(&path(importer), &path(imported)))
+    };
+    const HTTP: &str = "infrastructure::http";
+    const PERSISTENCE: &str = "infrastructure::persistence";
+
+    for (importer, imported) in [("error", "v2::sale"), ("v2::sale", "v1::sale"), ("new", "error")]
+    {
+        let (importer, imported) = (format!("{HTTP}::{importer}"), format!("{HTTP}::{imported}"));
+        assert!(fault(&importer, &imported).is_some(), "{importer} {imported}");
+    }
+    let pool = format!("{PERSISTENCE}::pool::database");
+    assert!(fault(&pool, &format!("{PERSISTENCE}::batch::contention")).is_some());
+    assert!(fault(&format!("{PERSISTENCE}::batch::session"), &pool).is_none());
+    assert!(fault("app::components", &pool).is_none());
 }
 
 #[test]
@@ -165,9 +249,10 @@ impl Source<'_> {
         let (code, test_code) = split_tests(&without_comments_and_texts(self.text));
         let mut faults = BTreeSet::new();
         for (code, in_test) in [(code, false), (test_code, true)] {
-            for path in own_paths(&code, &self.base(in_test)) {
+            for path in own_paths(&code, &self.base(in_test), &[]) {
+                let path = &path[..path.len().min(2)];
                 let excused = in_test && path[0] == "testing";
-                if !excused && !self.may_name(&path) {
+                if !excused && !self.may_name(path) {
                     faults.insert(format!("must not name crate::{}", path.join("::")));
                 }
             }

@@ -1,4 +1,4 @@
-//! The benchmark's load generator: what it reads, counts and drops. Figures rest on it, so it is tested like the service.
+//! The benchmarks' load generator: what it parses, counts and drops. Figures depend on it, so it is tested like the service.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -126,7 +126,7 @@ fn an_arrival_that_waited_too_long_is_unsent_and_the_next_one_is_sent() {
     assert!(unsent.iter().all(|due| now.duration_since(*due) > PATIENCE));
 }
 
-/// Asks for the same again and again, so often.
+/// Sends the same request this many times.
 struct Requests(u32);
 
 impl Traffic for Requests {
@@ -143,7 +143,7 @@ impl Traffic for Requests {
     fn lose(&mut self, _connection: usize) {}
 }
 
-/// Answers every request on one connection after a pause, in two pieces; ends with its client.
+/// Answers every request on one connection after a pause, in two parts; ends with its client.
 fn server(pause: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -163,14 +163,14 @@ fn server(pause: Duration) -> SocketAddr {
     address
 }
 
-fn plan(target: SocketAddr) -> Plan {
-    let measured = Duration::from_secs(1);
+fn plan(target: SocketAddr, seconds: u64) -> Plan {
+    let measured = Duration::from_secs(seconds);
     Plan { targets: vec![target], connections: 1, warm_up: Duration::ZERO, measured }
 }
 
 #[test]
 fn a_closed_loop_ends_with_its_traffic_and_has_every_answer() {
-    let plan = plan(server(Duration::ZERO));
+    let plan = plan(server(Duration::ZERO), 1);
 
     let load = closed::run(&plan, vec![Box::new(Requests(20))], &|_| {}).unwrap();
 
@@ -179,28 +179,28 @@ fn a_closed_loop_ends_with_its_traffic_and_has_every_answer() {
 }
 
 #[test]
-fn an_open_loop_charges_a_slow_server_for_whoever_had_to_wait() {
+fn an_open_loop_counts_the_time_that_requests_wait_for_a_connection() {
     let pause = PATIENCE / 2;
-    let plan = plan(server(pause));
+    let plan = plan(server(pause), 1);
 
-    // One connection does 20 requests a second at most, and 200 arrive.
+    // One connection serves at most 20 requests a second, and 200 arrive.
     let load = open::run(&plan, &mut Requests(u32::MAX), (200.0, 3), &|_| {}).unwrap();
 
     let refused = load.tally.count(Class::Refused);
     assert!((1..=25).contains(&refused), "{refused}");
     assert!(load.tally.unsent > 100, "{}", load.tally.unsent);
-    // Waited for a connection nearly as long as one may, and then for the answer.
+    // A request waits for a connection for nearly as long as it may, and then for the response.
     assert!(load.tally.served().p99 > 100.0, "{:?}", load.tally.served());
     assert_eq!(load.tally.count(Class::Failed), 0);
 }
 
 #[test]
-fn an_open_loop_sends_whoever_is_due_also_while_nothing_is_answered() {
-    let plan = plan(server(Duration::ZERO));
+fn an_open_loop_sends_what_is_due_while_there_are_no_responses() {
+    let plan = plan(server(Duration::ZERO), 3);
 
-    // Seldom enough that every answer is there long before the next arrival.
+    // Seldom enough that every response is there long before the next arrival; of 60, a busy machine may miss most.
     let load = open::run(&plan, &mut Requests(u32::MAX), (20.0, 3), &|_| {}).unwrap();
 
     let refused = load.tally.count(Class::Refused);
-    assert!((5..=40).contains(&refused), "{refused}");
+    assert!((5..=120).contains(&refused), "{refused}, and {} unsent", load.tally.unsent);
 }

@@ -1,7 +1,7 @@
-//! Parts of the service alone, without I/O: `cargo bench --features bench --bench micro`, with a part's name behind `--`
-//! for that part only.
+//! Parts of the service alone, without I/O: `cargo bench --features bench --bench micro`, with a part's name after `--` for that
+//! part only.
 //!
-//! [`shop`] is what a board and a checkout need of the world.
+//! [`shop`] is a sale cache and a checkout, with the ports that they need.
 
 #![expect(clippy::unwrap_used, reason = "values made here are well-formed")]
 
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput};
 use flash_sale::application::catalogue::Item;
 use flash_sale::application::checkout::{
-    CheckoutAnswer, CheckoutCommand, CheckoutRefusal, Wanted, Wish,
+    CheckoutAnswer, CheckoutCommand, CheckoutRefusal, LineChange, RequestedLine,
 };
 use flash_sale::application::ports::RefusalReason;
 use flash_sale::bench::{checkout_response, purchase_response, signer};
@@ -22,18 +22,18 @@ use flash_sale::config::CodeKey;
 use flash_sale::domain::checkout::Line;
 use flash_sale::domain::code::CodeClaim;
 use flash_sale::domain::ids::{AttemptId, BuyerId, ItemId, ItemNo, Quantity, SaleId};
-use flash_sale::domain::purchase::{Fate, Outcome, SettledLine};
-use flash_sale::domain::settlement::{Allowance, Allowances, Request, Shelf, settle};
+use flash_sale::domain::purchase::{LineOutcome, Outcome, SettledLine};
+use flash_sale::domain::settlement::{Allowance, Allowances, RemainingStock, Request, settle};
 
 use shop::Shop;
 
-/// The service's own.
+/// The service's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Items of a usual sale.
 const ITEMS: i32 = 10_000;
-/// From one item to the next that somebody asks for: prime, so that all have their turn and none is in the cache for it.
+/// Distance of an item from the previous one: a prime, so that every item gets its turn and none is in the processor's cache.
 const STRIDE: i32 = 7_919;
 
 fn main() {
@@ -41,7 +41,7 @@ fn main() {
     settling(&mut criterion);
     codes(&mut criterion);
     for items in [ITEMS, 1_000_000] {
-        board(&mut criterion, items);
+        sale_cache(&mut criterion, items);
     }
     responses(&mut criterion);
     criterion.final_summary();
@@ -59,16 +59,16 @@ fn settling(criterion: &mut Criterion) {
             })
             .collect();
         let wanted = requests.iter().flat_map(|request| &request.lines);
-        let shelf: Shelf = wanted.map(|line| (line.item, 1)).collect();
+        let remaining: RemainingStock = wanted.map(|line| (line.item, 1)).collect();
         let allowance = Allowance { bought: 0, limit: 10 };
         let buyers = requests.iter().map(|request| (request.buyer.clone(), allowance));
         let allowances: Allowances = buyers.collect::<HashMap<_, _>>();
         group.throughput(Throughput::Elements(requests.len().try_into().unwrap()));
         group.bench_function(size.to_string(), |bencher| {
-            let read = || (shelf.clone(), allowances.clone());
+            let read = || (remaining.clone(), allowances.clone());
             bencher.iter_batched(
                 read,
-                |(shelf, allowances)| settle(shelf, allowances, &requests),
+                |(remaining, allowances)| settle(remaining, allowances, &requests),
                 BatchSize::SmallInput,
             );
         });
@@ -95,10 +95,10 @@ fn codes(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A sale of which every second item is sold out.
-fn board(criterion: &mut Criterion, items: i32) {
+/// A sale in which every second item is sold out.
+fn sale_cache(criterion: &mut Criterion, items: i32) {
     let shop = Shop::open(items);
-    let mut group = criterion.benchmark_group(format!("board of {items}"));
+    let mut group = criterion.benchmark_group(format!("sale cache of {items}"));
     let mut turn = 0;
     let mut next = || {
         turn = (turn + STRIDE) % items;
@@ -107,7 +107,7 @@ fn board(criterion: &mut Criterion, items: i32) {
     group.bench_function("is sold out", |bencher| {
         bencher.iter(|| shop.known.is_sold_out(black_box(ItemNo(next()))));
     });
-    let catalogue = shop.known.loaded().unwrap();
+    let catalogue = shop.known.loaded_catalogue().unwrap();
     group.bench_function("find in the catalogue", |bencher| {
         bencher.iter_batched_ref(
             || ItemId::parse(&next().to_string()).unwrap(),
@@ -118,15 +118,15 @@ fn board(criterion: &mut Criterion, items: i32) {
     group.bench_function("refuse a checkout", |bencher| {
         let command = || CheckoutCommand {
             buyer: buyer(7),
-            wish: Wish::Set(vec![Wanted {
+            line_change: LineChange::Set(vec![RequestedLine {
                 item: ItemId::parse(&(next() / 2 * 2 + 2).min(items).to_string()).unwrap(),
                 quantity: Quantity::ONE,
             }]),
             sale: Some(shop.known.sale.id),
             attempt: None,
-            key: None,
         };
-        let mut refuse = |command: &mut CheckoutCommand| shop.checkout.glance(command).unwrap();
+        let mut refuse =
+            |command: &mut CheckoutCommand| shop.checkout.refuse_from_cache(command).unwrap();
         bencher.iter_batched_ref(command, &mut refuse, BatchSize::SmallInput);
     });
     group.finish();
@@ -135,14 +135,14 @@ fn board(criterion: &mut Criterion, items: i32) {
 fn responses(criterion: &mut Criterion) {
     let shop = Shop::open(ITEMS);
     let code = CodeClaim::parse("CHK-S-1-1150000000000000000").unwrap();
-    let lines = [(1, Fate::Sold), (2, Fate::Sold), (3, Fate::SoldOut)];
-    let settled = |(number, fate)| SettledLine { line: line(number), fate };
+    let lines = [(1, LineOutcome::Sold), (2, LineOutcome::Sold), (3, LineOutcome::SoldOut)];
+    let settled = |(number, outcome)| SettledLine { line: line(number), outcome };
     let outcome = Outcome {
         buyer: buyer(7),
         purchased_at: shop.known.sale.window.starts_at(),
         lines: lines.map(settled).to_vec(),
     };
-    let catalogue = shop.known.loaded().unwrap();
+    let catalogue = shop.known.loaded_catalogue().unwrap();
     let named = outcome.lines.iter().map(|settled| catalogue.item(settled.line.item).unwrap());
     let items: Vec<Item> = named.collect();
     let mut group = criterion.benchmark_group("response");
@@ -177,7 +177,7 @@ fn buyer(number: i32) -> BuyerId {
     BuyerId::parse(&format!("buyer-{number}")).unwrap()
 }
 
-/// One piece of an item; numbers beyond the sale's begin anew, far from each other.
+/// One piece of an item; numbers beyond the sale's items wrap around, far from each other.
 fn line(number: i32) -> Line {
     Line { item: ItemNo(number * STRIDE % ITEMS + 1), quantity: Quantity::ONE }
 }

@@ -1,35 +1,35 @@
-//! A board that knows one open sale, and a checkout that must refuse from memory: whoever else is asked is away.
+//! A sale cache with one open sale, and a checkout that must refuse from memory, because every other port fails.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::DateTime;
-use flash_sale::application::board::{Board, KnownSale};
 use flash_sale::application::catalogue::{Catalogue, CatalogueBuilder, Item};
 use flash_sale::application::checkout::{Checkout, CheckoutPorts};
 use flash_sale::application::ports::{
-    After, Belief, CheckoutBook, Clock, Collect, Collected, FilterResult, FoundCheckout,
-    ItemReader, Knock, KnownStanding, Meter, Page, PageRequest, PortError, PurchaseAnswer,
-    RefusalFlush, RefusalReason, RefusalStore, SaleBook, SaleFilter, SaleKey, SharedMemory,
-    StockFacts, StockSnapshot, StockedItem, Stretch,
+    BusinessMetrics, CheckoutStore, Clock, Collect, Collected, CommittedTotals, Cursor, CursorPage,
+    Done, FilterResult, FoundCheckout, Hint, HintCache, ItemReader, Keyed, KeyedRequest, Page,
+    PageRequest, PortError, PrecheckRequest, PurchaseAnswer, RefusalFlush, RefusalReason,
+    RefusalStore, SaleFilter, SaleKey, SaleStore, StockFacts, StockSnapshot, StockedItem,
 };
-use flash_sale::application::refusals::{Refusals, Room};
+use flash_sale::application::refusals::{DetailBudget, Refusals};
+use flash_sale::application::sale_cache::{CachedSale, SaleCache};
 use flash_sale::bench::signer;
 use flash_sale::config::CodeKey;
 use flash_sale::domain::ids::{AttemptId, ItemNo, SaleId};
 use flash_sale::domain::sale::{ClockReading, NewSale, Progress, Sale, SaleWindow};
 
-/// Unix time at which the sale starts; it is a minute later.
+/// Unix time of the sale's start; the clock is a minute later.
 const START: i64 = 1_795_000_000;
 
-/// The board's only sale, with every second item sold out, and the checkout in front of it.
+/// The only sale in the cache, with every second item sold out, and a checkout that uses it.
 pub(crate) struct Shop {
-    pub(crate) known: Arc<KnownSale>,
+    pub(crate) known: Arc<CachedSale>,
     pub(crate) checkout: Checkout,
 }
 
-/// All that is behind the board: one sale with so many items, at one moment.
+/// The ports behind the cache: one sale with this many items, at a fixed time.
 struct World {
     items: i32,
 }
@@ -38,21 +38,22 @@ impl Shop {
     pub(crate) fn open(items: i32) -> Self {
         let world = Arc::new(World { items });
         let (sales, reader, clock) = (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world));
-        let board = Arc::new(Board::new(sales, reader, clock, 1));
+        let sale_cache = Arc::new(SaleCache::new(sales, reader, clock, 1));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let known = runtime.block_on(async {
-            board.refresh().await.unwrap();
-            board.warm().await.unwrap();
-            board.find(SaleId::new(1).unwrap()).await.unwrap().unwrap()
+            sale_cache.refresh().await.unwrap();
+            sale_cache.warm().await.unwrap();
+            sale_cache.find(SaleId::new(1).unwrap()).await.unwrap().unwrap()
         });
-        // Details are shed, as they are in a storm of refusals.
-        let room = Room { burst: 0, refill: 0 };
+        // Details are dropped, as in a storm of refusals.
+        let room = DetailBudget { burst: 0, refill: 0 };
         let key = CodeKey { id: "bench".to_owned(), secret: "YmVuY2g=".into() };
-        let (book, memory, store, meter) =
+        let (checkouts, hints, store, business_metrics) =
             (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world), world);
         let refusals = Arc::new(Refusals::new(store, room));
         let signer = signer(key).unwrap();
-        let ports = CheckoutPorts { board, book, memory, signer, refusals, meter };
+        let ports =
+            CheckoutPorts { sale_cache, checkouts, hints, signer, refusals, business_metrics };
         Self { known, checkout: Checkout::new(ports) }
     }
 }
@@ -62,7 +63,7 @@ fn away<T>() -> Result<T, PortError> {
 }
 
 #[async_trait]
-impl SaleBook for World {
+impl SaleStore for World {
     async fn create(&self, _: &NewSale, _: &str) -> Result<Option<Sale>, PortError> {
         away()
     }
@@ -87,8 +88,8 @@ impl SaleBook for World {
     async fn list(
         &self,
         _: SaleFilter,
-        _: After<SaleKey>,
-    ) -> Result<Stretch<Sale, SaleKey>, PortError> {
+        _: Cursor<SaleKey>,
+    ) -> Result<CursorPage<Sale, SaleKey>, PortError> {
         away()
     }
 }
@@ -105,7 +106,7 @@ impl ItemReader for World {
         Ok(catalogue.build())
     }
 
-    async fn named(&self, _: SaleId, _: &[ItemNo]) -> Result<Vec<Item>, PortError> {
+    async fn by_number(&self, _: SaleId, _: &[ItemNo]) -> Result<Vec<Item>, PortError> {
         away()
     }
 
@@ -122,8 +123,8 @@ impl ItemReader for World {
         &self,
         _: SaleId,
         _: bool,
-        _: After<ItemNo>,
-    ) -> Result<Stretch<StockedItem, ItemNo>, PortError> {
+        _: Cursor<ItemNo>,
+    ) -> Result<CursorPage<StockedItem, ItemNo>, PortError> {
         away()
     }
 
@@ -150,8 +151,16 @@ impl Clock for World {
 }
 
 #[async_trait]
-impl CheckoutBook for World {
+impl CheckoutStore for World {
     async fn collect(&self, _: Collect) -> Result<Collected, PortError> {
+        away()
+    }
+
+    async fn collect_keyed(
+        &self,
+        _: Collect,
+        _: KeyedRequest,
+    ) -> Result<Keyed<Collected, Done>, PortError> {
         away()
     }
 
@@ -161,14 +170,14 @@ impl CheckoutBook for World {
 }
 
 #[async_trait]
-impl SharedMemory for World {
-    async fn believes(&self, _: Knock) -> Result<Belief, PortError> {
+impl HintCache for World {
+    async fn precheck(&self, _: PrecheckRequest) -> Result<Hint, PortError> {
         away()
     }
 
-    fn remember_standing(&self, _: KnownStanding) {}
+    fn update_totals(&self, _: CommittedTotals) {}
 
-    fn remember_stock(&self, _: &Arc<Sale>, _: StockFacts) {}
+    fn update_stock(&self, _: &Arc<Sale>, _: StockFacts) {}
 }
 
 #[async_trait]
@@ -178,7 +187,7 @@ impl RefusalStore for World {
     }
 }
 
-impl Meter for World {
+impl BusinessMetrics for World {
     fn checkout(&self, _: Option<RefusalReason>) {}
 
     fn purchase(&self, _: PurchaseAnswer) {}

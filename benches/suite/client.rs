@@ -1,4 +1,4 @@
-//! One request at a time over a kept connection: for set-up, for looking, and where a single answer is timed.
+//! One request at a time over a kept connection: for set-up, for reads, and where a single response is timed.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::generator::Answer;
-use crate::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome};
 
-/// Longest wait for an answer.
+/// Maximum wait for a response.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes read at a time.
 const CHUNK: usize = 16 * 1024;
@@ -21,9 +21,9 @@ pub(crate) struct Client {
     received: Vec<u8>,
 }
 
-/// An answer that was received whole.
+/// A complete response.
 #[derive(Debug, Clone)]
-pub(crate) struct Told {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: String,
 }
@@ -38,16 +38,16 @@ impl Client {
     }
 
     /// `POST` without a body.
-    pub(crate) fn post(&mut self, target: &str) -> Outcome<Told> {
+    pub(crate) fn post(&mut self, target: &str) -> Outcome<Response> {
         self.ask("POST", target)
     }
 
     /// `GET`.
-    pub(crate) fn get(&mut self, target: &str) -> Outcome<Told> {
+    pub(crate) fn get(&mut self, target: &str) -> Outcome<Response> {
         self.ask("GET", target)
     }
 
-    fn ask(&mut self, method: &str, target: &str) -> Outcome<Told> {
+    fn ask(&mut self, method: &str, target: &str) -> Outcome<Response> {
         let head =
             format!("{method} {target} HTTP/1.1\r\nHost: bench\r\nContent-Length: 0\r\n\r\n");
         self.stream.write_all(head.as_bytes())?;
@@ -59,17 +59,17 @@ impl Client {
                 return Err(format!("{method} {target}: the connection was closed").into());
             }
             self.received.extend_from_slice(&chunk[..bytes]);
-            let answer = Answer::read(&self.received).map_err(|_| "not an HTTP answer")?;
+            let answer = Answer::read(&self.received).map_err(|_| "not an HTTP response")?;
             if let Some(answer) = answer {
                 let body = String::from_utf8_lossy(answer.body).into_owned();
-                return Ok(Told { status: answer.status, body });
+                return Ok(Response { status: answer.status, body });
             }
         }
     }
 }
 
-impl Told {
-    /// Passes an answer with this status.
+impl Response {
+    /// Fails unless the response has this status.
     pub(crate) fn expect(self, status: u16) -> Outcome<Self> {
         if self.status == status {
             return Ok(self);

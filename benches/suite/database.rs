@@ -1,11 +1,13 @@
-//! A database of one stage's own.
+//! A database for one stage.
+
+use std::net::SocketAddr;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::runtime::Runtime;
 
-use crate::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome};
 
-/// An empty database; dropped when it goes out of scope.
+/// An empty database, removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Database {
     /// Its URL.
@@ -15,7 +17,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Creates it, and writes out what earlier runs left in memory: their pages shall not be this run's I/O.
+    /// Creates it, and writes the dirty pages of earlier runs, so that they are not part of this run's I/O.
     pub(crate) fn create(server: &str, name: &str) -> Outcome<Self> {
         execute(server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))?;
         execute(server, &format!("CREATE DATABASE {name}"))?;
@@ -24,11 +26,11 @@ impl Database {
         Ok(Self { url, name: name.to_owned(), server: server.to_owned() })
     }
 
-    /// Its URL for somebody who goes through a TCP port of this machine.
-    pub(crate) fn url_through(&self, port: u16) -> Outcome<String> {
+    /// Its URL through another address, such as a proxy's.
+    pub(crate) fn url_through(&self, address: SocketAddr) -> Outcome<String> {
         let user = self.url.split("://").nth(1).and_then(|rest| rest.split(['@', ':']).next());
         let user = user.ok_or("the database's URL names no user")?;
-        Ok(format!("postgres://{user}@127.0.0.1:{port}/{}?sslmode=disable", self.name))
+        Ok(format!("postgres://{user}@{address}/{}?sslmode=disable", self.name))
     }
 }
 
@@ -48,7 +50,7 @@ pub(crate) fn execute(url: &str, statements: &str) -> Outcome<()> {
     })
 }
 
-/// The one text that a query returns.
+/// Runs a query that returns one text.
 pub(crate) fn text(url: &str, query: &str) -> Outcome<String> {
     runtime()?.block_on(async {
         let mut connection = PgConnection::connect(url).await?;

@@ -10,42 +10,42 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::outcome::{Failure, Outcome};
 use crate::program::Program;
 use crate::usage;
-use crate::{Failure, Outcome};
 
-/// Longest wait until it listens and is ready.
+/// Maximum wait until it listens and is ready.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait until it has ended in order.
+/// Maximum wait until it has stopped in order.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pause between two looks.
+/// Pause between two probes.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A child process that serves. It does not outlive its value.
+/// A child process that serves. It is killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Instance {
     child: Child,
     log: PathBuf,
-    /// Where buyers ask.
+    /// Address of the buyers' port.
     pub(crate) http: SocketAddr,
-    /// Where its numbers are; a baseline has none.
+    /// Address of the monitoring port; a baseline has none.
     pub(crate) monitoring: Option<SocketAddr>,
 }
 
 impl Instance {
-    /// Starts it and waits until it can sell.
+    /// Starts it and waits until it is ready.
     pub(crate) fn start(program: &Program, role: &str, log: &Path) -> Outcome<Self> {
         let child = program.start(&[role], log)?;
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut starting = Self { child, log: log.to_owned(), http: unknown, monitoring: None };
         let has_monitoring = role != "bare";
-        starting.http = starting.until_told("http")?;
+        starting.http = starting.address_of("http")?;
         if has_monitoring {
-            let monitoring = starting.until_told("monitoring")?;
+            let monitoring = starting.address_of("monitoring")?;
             starting.monitoring = Some(monitoring);
             starting.until("be ready", |_| {
-                let told = Client::connect(monitoring).and_then(|mut it| it.get("/readyz"));
-                told.ok().filter(|told| told.status == 200)
+                let answer = Client::connect(monitoring).and_then(|mut it| it.get("/readyz"));
+                answer.ok().filter(|answer| answer.status == 200)
             })?;
         }
         Ok(starting)
@@ -56,7 +56,7 @@ impl Instance {
         self.child.id()
     }
 
-    /// The sum of a metric's samples whose labels hold this text.
+    /// The sum of a metric's samples whose labels contain this text.
     pub(crate) fn metric(&self, name: &str, label: &str) -> Outcome<f64> {
         let monitoring = self.monitoring.ok_or("a baseline has no metrics")?;
         let text = Client::connect(monitoring)?.get("/metrics")?.expect(200)?.body;
@@ -69,7 +69,7 @@ impl Instance {
         Ok(samples.sum())
     }
 
-    /// Passes while it runs.
+    /// Fails if it has ended.
     pub(crate) fn runs(&self) -> Outcome<()> {
         if usage::has_ended(self.process())? {
             Err(self.complaint("ended by itself"))
@@ -78,20 +78,24 @@ impl Instance {
         }
     }
 
-    /// Ends it as an operator does; it must end well.
+    /// Stops it with `SIGTERM`. Its exit code must be 0.
     pub(crate) fn stop(mut self) -> Outcome<()> {
         kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGTERM)?;
         let end = Instant::now() + STOP_TIMEOUT;
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait()? {
-                return if status.success() { Ok(()) } else { Err(self.complaint("ended badly")) };
+                return if status.success() {
+                    Ok(())
+                } else {
+                    Err(self.complaint("did not stop in order"))
+                };
             }
             std::thread::sleep(PAUSE);
         }
-        Err(self.complaint("did not end"))
+        Err(self.complaint("did not stop"))
     }
 
-    fn until_told(&mut self, server: &str) -> Outcome<SocketAddr> {
+    fn address_of(&mut self, server: &str) -> Outcome<SocketAddr> {
         self.until("listen", |it| announced(&std::fs::read_to_string(&it.log).ok()?, server))
     }
 
@@ -123,7 +127,7 @@ impl Drop for Instance {
     }
 }
 
-/// The address that a log says was bound for one of the servers.
+/// The address in a log of one of the instance's servers.
 fn announced(log: &str, server: &str) -> Option<SocketAddr> {
     let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut listening =

@@ -1,27 +1,35 @@
-//! `make bench`: what the service does in a second, beside what it could do at best, with every promise audited after
+//! `make bench`: the service's throughput and latency, compared with what is possible at best. Every promise is verified after
 //! every run.
 //!
-//! The suite starts the service as a user does: the binary, its production profile, default settings, a PostgreSQL and a
-//! Redis that are as durable as in production. Load comes from [`generator`], which accounts for its own CPU time.
-//! Ratios are against [`baselines`] that are measured in the same minutes on the same machine.
+//! The suite starts the service as a user does: the binary with its production profile and default settings, and a PostgreSQL
+//! and a Redis that are as durable as in production. Load comes from [`generator`], which measures its own CPU time. Ratios are
+//! against [`baselines`] that are measured in the same minutes on the same machine.
 //!
-//! - [`scenarios`]: one file a figure; each says what it measures, how, and what must come out.
-//! - [`stage`]: an empty database with running instances, and a sale. [`servers`], [`database`], [`instance`],
-//!   [`program`]: what a stage is made of.
-//! - [`measure`]: runs with CPU time by process. [`usage`]: what the kernel knows of a process.
-//! - [`traffic`]: what buyers ask. [`client`]: one request at a time.
+//! - [`suite`]: the scenarios' runs and results. [`scenarios`]: one file for each figure, with its method and target.
+//! - [`stage`]: an empty database with running instances, and a sale, in an [`environment`]. [`servers`], [`database`],
+//!   [`instance`], [`program`], [`commands`], [`proxy`]: its parts.
+//! - [`measure`]: runs with CPU time by process. [`usage`]: CPU time and memory of processes.
+//! - [`traffic`]: the requests of buyers. [`client`]: one request at a time.
 //! - [`report`]: the tables, and `report.json`.
 //!
-//! Exit code 0; 1 when a promise was broken or a run failed. A target that was missed is shown and changes nothing.
+//! The exit code is 0, or 1 if a promise was broken or a run failed. A missed target is shown and does not change it. The
+//! black-box tests share `tests/support` with the suite.
 
 mod baselines;
 mod client;
+mod commands;
 mod database;
+mod environment;
 mod generator;
 mod instance;
 mod measure;
 mod options;
+mod outcome;
+#[expect(dead_code, reason = "the black-box tests use the rest")]
+#[path = "../../tests/support/program.rs"]
 mod program;
+#[expect(dead_code, reason = "the black-box tests use the rest")]
+#[path = "../../tests/support/proxy.rs"]
 mod proxy;
 mod report;
 mod scenarios;
@@ -36,17 +44,13 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use options::{Options, Role};
+use outcome::Outcome;
 use report::say;
 use suite::Suite;
 
-/// The service's own, so that baselines in this binary have it too.
+/// The service's allocator, so that the baselines in this binary have it too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Whatever stops a run; it is shown and not acted upon.
-pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
-/// A result that can fail in any way.
-pub(crate) type Outcome<T> = Result<T, Failure>;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -71,7 +75,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs what was chosen; whether all runs went well.
+/// Runs the chosen scenarios. Returns whether no run failed and no promise was broken.
 fn run(options: Options) -> Outcome<bool> {
     let chosen = scenarios::chosen(&options.only)?;
     let mut suite = Suite::open(options)?;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-/// Measures the service, and says whether it reaches what it must.
+/// Measures the service, and shows whether it reaches its targets.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "bench")]
 pub(crate) struct Options {
-    /// Only these scenarios, separated by commas; `--only refusal` means all whose names begin so.
+    /// Only these scenarios, separated by commas; `--only refusal` selects all whose names begin with it.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) only: Vec<String>,
     /// Runs of each scenario; the median counts.
@@ -18,47 +18,47 @@ pub(crate) struct Options {
     /// Counted seconds of a run.
     #[arg(long, default_value = "3", value_parser = seconds)]
     pub(crate) seconds: Duration,
-    /// Seconds before that, which are not counted.
+    /// Seconds before that, which do not count.
     #[arg(long, default_value = "1", value_parser = seconds)]
     pub(crate) warm_up: Duration,
     /// Connections of the closed loop.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) connections: u16,
-    /// Threads of the load generator; one for every four cores if not said.
+    /// Threads of the load generator; one for every four cores by default.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) threads: Option<u16>,
-    /// Past sales of 10,000 items each that `growth` lays down first.
+    /// Past sales of 10,000 items each that `growth` creates first.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) past_sales: u32,
-    /// Names the scenarios and ends.
+    /// Lists the scenarios.
     #[arg(long)]
     pub(crate) list: bool,
-    /// Measures this build of the service in place of the one that was built with the suite.
+    /// Measures this binary instead of the one that was built with the suite.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_flash-sale"), value_name = "PATH")]
     pub(crate) binary: PathBuf,
-    /// A superuser's URL of a PostgreSQL that is the suite's own.
+    /// A superuser's URL of a private PostgreSQL.
     #[arg(long, default_value = "", value_name = "URL")]
     pub(crate) database_url: String,
-    /// A Redis that is the suite's own: it is emptied again and again.
+    /// URL of a private Redis, which is emptied for every stage.
     #[arg(long, default_value = "", value_name = "URL")]
     pub(crate) redis_url: String,
-    /// Where the report goes as JSON.
+    /// The file of the JSON report.
     #[arg(long, default_value = "target/bench/report.json", value_name = "FILE")]
     pub(crate) report: PathBuf,
-    /// Cargo says so to every benchmark.
+    /// Cargo passes it to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
     #[command(subcommand)]
     pub(crate) role: Option<Role>,
 }
 
-/// What this binary is when it is started by itself.
+/// What this binary does when the suite starts it.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum Role {
-    /// An HTTP server that answers one text.
+    /// Serves one text over HTTP.
     #[command(hide = true)]
     Bare,
-    /// The service with a transaction a request.
+    /// Serves like the service, with one transaction for each request.
     #[command(hide = true)]
     Direct,
 }

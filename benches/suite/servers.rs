@@ -1,13 +1,14 @@
-//! PostgreSQL and Redis: where they are, which processes they are, and what they say of themselves.
+//! PostgreSQL and Redis: their URLs, processes, versions and settings.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::Outcome;
 use crate::database;
-use crate::usage::{Parties, parent};
+use crate::outcome::Outcome;
+use crate::usage::{Processes, parent};
 
-/// Settings of PostgreSQL that a figure depends on.
+/// Settings of PostgreSQL that figures depend on.
 const SETTINGS: [&str; 6] = [
     "fsync",
     "synchronous_commit",
@@ -17,7 +18,7 @@ const SETTINGS: [&str; 6] = [
     "max_wal_size",
 ];
 
-/// Fills as many files of the log as PostgreSQL keeps for later use. A message is there to have something in each of them.
+/// Fills as many WAL files as PostgreSQL keeps for reuse. The message makes each file non-empty.
 const FILL_LOG: &str = r"
     DO $$
     BEGIN
@@ -29,7 +30,7 @@ const FILL_LOG: &str = r"
     END $$
 ";
 
-/// The suite's own servers.
+/// The suite's private servers.
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(crate) database_url: String,
@@ -40,14 +41,14 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Asks both who they are.
+    /// Connects to both, and finds their processes.
     pub(crate) fn connect(database_url: &str, redis_url: &str) -> Outcome<Self> {
         let postmaster = postmaster(database_url)?;
         let mut connection = redis::Client::open(redis_url)?.get_connection()?;
         let info: String = redis::cmd("INFO").arg("server").query(&mut connection)?;
         let field = |name: &str| {
             let line = info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-            line.ok_or_else(|| format!("Redis does not tell its {name}"))
+            line.ok_or_else(|| format!("Redis does not report its {name}"))
         };
         Ok(Self {
             database_url: database_url.to_owned(),
@@ -58,49 +59,50 @@ impl Servers {
         })
     }
 
-    /// Gives PostgreSQL the log files that one has which has been in use for a while. It makes a new one by writing zeroes
-    /// while every commit waits, 20 to 60 ms each; after a checkpoint it takes the old ones again.
+    /// Gives PostgreSQL the WAL files of a server that has been in use. It creates a new one by writing zeroes while every commit
+    /// waits, for 20 to 60 ms; after a checkpoint it reuses old ones.
     pub(crate) fn fill_log(&self) -> Outcome<()> {
         database::execute(&self.database_url, FILL_LOG)?;
         database::execute(&self.database_url, "CHECKPOINT")
     }
 
-    /// Whose CPU time a run with these instances uses.
-    pub(crate) fn parties(&self, instances: Vec<u32>) -> Parties {
-        Parties { instances, postmaster: Some(self.postmaster), redis: Some(self.redis) }
+    /// The processes of a run with these instances.
+    pub(crate) fn processes(&self, instances: Vec<u32>) -> Processes {
+        Processes { instances, postmaster: Some(self.postmaster), redis: Some(self.redis) }
     }
 
     /// Versions and settings.
     pub(crate) fn describe(&self) -> Outcome<BTreeMap<String, String>> {
-        let mut told = BTreeMap::new();
+        let mut described = BTreeMap::new();
         for setting in SETTINGS.iter().chain(&["server_version"]) {
             let value = database::text(&self.database_url, &format!("SHOW {setting}"))?;
-            told.insert(format!("postgresql.{setting}"), value);
+            described.insert(format!("postgresql.{setting}"), value);
         }
-        told.insert("redis.version".to_owned(), self.redis_version.clone());
-        Ok(told)
+        described.insert("redis.version".to_owned(), self.redis_version.clone());
+        Ok(described)
     }
 
-    /// Empties Redis: what earlier stages left there would fill it one day.
+    /// Empties Redis, which earlier stages would fill in the end.
     pub(crate) fn empty_redis(&self) -> Outcome<()> {
         let mut connection = redis::Client::open(self.redis_url.as_str())?.get_connection()?;
         redis::cmd("FLUSHALL").arg("SYNC").exec(&mut connection)?;
         Ok(())
     }
 
-    /// A folder on PostgreSQL's disk that is not PostgreSQL's.
+    /// A folder on PostgreSQL's disk, outside its data.
     pub(crate) fn folder(&self) -> Outcome<PathBuf> {
         let data = PathBuf::from(database::text(&self.database_url, "SHOW data_directory")?);
         Ok(data.parent().ok_or("PostgreSQL's folder is in no other")?.to_owned())
     }
 
-    /// Where PostgreSQL listens for TCP: beside its socket, on the same port.
-    pub(crate) fn postgres_port(&self) -> Outcome<u16> {
-        Ok(database::text(&self.database_url, "SHOW port")?.parse()?)
+    /// The TCP address of PostgreSQL, which has the same port as its socket.
+    pub(crate) fn postgres_address(&self) -> Outcome<SocketAddr> {
+        let port = database::text(&self.database_url, "SHOW port")?.parse()?;
+        Ok(SocketAddr::from(([127, 0, 0, 1], port)))
     }
 }
 
-/// The checkpointer lives as long as the server, and its parent is the postmaster.
+/// The parent of the checkpointer, which lives as long as the server.
 fn postmaster(url: &str) -> Outcome<u32> {
     let query = "SELECT pid::text FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
     parent(database::text(url, query)?.parse()?)

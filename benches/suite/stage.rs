@@ -4,27 +4,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
-use crate::Outcome;
 use crate::client::Client;
 use crate::database::{self, Database};
+use crate::environment::Environment;
 use crate::instance::Instance;
+use crate::outcome::Outcome;
 use crate::program::Program;
-use crate::suite::Suite;
-use crate::usage::Parties;
+use crate::usage::Processes;
 
-/// Makes names of databases and key prefixes.
+/// Number of the next stage, for the names of databases and key prefixes.
 static STAGES: AtomicU64 = AtomicU64::new(0);
 
-/// Who serves.
+/// What serves the requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cast {
-    /// So many instances of the service.
+pub(crate) enum Topology {
+    /// This many instances of the service.
     Service(usize),
-    /// The service with a transaction a request.
+    /// One instance with a transaction for each request.
     Direct,
 }
 
-/// Terms of a sale.
+/// The size of a sale.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
     pub(crate) items: u32,
@@ -40,57 +40,59 @@ pub(crate) struct Stage {
     /// The service's binary, for its commands.
     pub(crate) program: Program,
     pub(crate) database: Database,
-    parties: Parties,
+    processes: Processes,
 }
 
 impl Terms {
-    /// Ten thousand items of which nobody can buy the last piece: selling does not change what is sold.
+    /// Ten thousand items that cannot sell out: selling does not change what can be sold.
     pub(crate) const PLENTY: Self = Self { items: 10_000, stock: 1_000_000, buyer_limit: 1_000 };
 }
 
 impl Stage {
     /// Starts instances on an empty database.
-    pub(crate) fn open(suite: &Suite, cast: Cast) -> Outcome<Self> {
-        Self::open_with(suite, cast, |program, _| Ok(program))
+    pub(crate) fn open(environment: &Environment, topology: Topology) -> Outcome<Self> {
+        Self::open_with(environment, topology, |program, _| Ok(program))
     }
 
-    /// The same with a change to the environment of the instances.
+    /// Starts instances with a change to their environment.
     pub(crate) fn open_with(
-        suite: &Suite,
-        cast: Cast,
+        environment: &Environment,
+        topology: Topology,
         change: impl FnOnce(Program, &Database) -> Outcome<Program>,
     ) -> Outcome<Self> {
         let number = STAGES.fetch_add(1, Ordering::Relaxed);
-        suite.servers.empty_redis()?;
-        let database = Database::create(&suite.servers.database_url, &format!("bench_{number}"))?;
-        let program = suite
+        environment.servers.empty_redis()?;
+        let database =
+            Database::create(&environment.servers.database_url, &format!("bench_{number}"))?;
+        let program = environment
             .program()
             .variable("DATABASE_URL", &database.url)
             .set("redis.key_prefix", &format!("bench-{number}:"));
         program.run(&["migrate"])?;
         let serving = change(program.clone(), &database)?;
-        let (serving, role, count) = match cast {
-            Cast::Service(count) => (serving, "serve", count),
-            Cast::Direct => (serving.binary(std::env::current_exe()?), "direct", 1),
+        let (serving, role, count) = match topology {
+            Topology::Service(count) => (serving, "serve", count),
+            Topology::Direct => (serving.binary(std::env::current_exe()?), "direct", 1),
         };
-        let log = |at: usize| suite.folder.join(format!("{role}-{number}-{at}.log"));
+        let log = |at: usize| environment.folder.join(format!("{role}-{number}-{at}.log"));
         let instances = (0..count).map(|at| Instance::start(&serving, role, &log(at)));
         let instances = instances.collect::<Outcome<Vec<_>>>()?;
-        let parties = suite.servers.parties(instances.iter().map(Instance::process).collect());
-        Ok(Self { instances, program, database, parties })
+        let processes =
+            environment.servers.processes(instances.iter().map(Instance::process).collect());
+        Ok(Self { instances, program, database, processes })
     }
 
-    /// Whose CPU time counts.
-    pub(crate) fn parties(&self) -> &Parties {
-        &self.parties
+    /// The processes whose CPU time counts.
+    pub(crate) fn processes(&self) -> &Processes {
+        &self.processes
     }
 
-    /// Creates a sale that is open for an hour; its id.
+    /// Creates a sale that lasts an hour. Returns its id.
     pub(crate) fn sale(&self, terms: Terms) -> Outcome<String> {
         self.sale_lasting(terms, "1h")
     }
 
-    /// Creates a sale that is open for so long.
+    /// Creates a sale that lasts this long. Returns its id.
     pub(crate) fn sale_lasting(&self, terms: Terms, duration: &str) -> Outcome<String> {
         let (items, stock) = (terms.items.to_string(), terms.stock.to_string());
         let limit = terms.buyer_limit.to_string();
@@ -110,7 +112,7 @@ impl Stage {
         ])?;
         let created: Value = serde_json::from_str(&created)?;
         let sale = created["sale_id"].as_str().ok_or("`sale create` names no sale")?.to_owned();
-        // The pages that it made shall not be the run's I/O.
+        // So that writing its pages is not part of the run's I/O.
         database::execute(&self.database.url, "CHECKPOINT")?;
         Ok(sale)
     }
@@ -121,13 +123,13 @@ impl Stage {
         Client::connect(first.http)
     }
 
-    /// Pieces that the service says were sold.
+    /// Number of sold pieces, by the service.
     pub(crate) fn sold(&self, sale: &str) -> Outcome<u64> {
-        let told = self.client()?.get(&format!("/sales/{sale}"))?.expect(200)?.json()?;
-        told["sold"].as_u64().ok_or_else(|| format!("{sale} does not say what is sold").into())
+        let read = self.client()?.get(&format!("/sales/{sale}"))?.expect(200)?.json()?;
+        read["sold"].as_u64().ok_or_else(|| format!("{sale} has no number of sold pieces").into())
     }
 
-    /// Every promise must hold, and every instance must end in order.
+    /// Verifies every promise, and stops every instance in order.
     pub(crate) fn close(mut self, sale: &str) -> Outcome<()> {
         self.program.run(&["verify", "--sale", sale])?;
         self.instances.drain(..).try_for_each(Instance::stop)

@@ -1,46 +1,35 @@
-//! The suite while it runs: its options, the servers, and what came out so far.
+//! The suite while it runs: scenarios, and their results so far.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::Outcome;
+use crate::environment::Environment;
 use crate::options::Options;
-use crate::program::Program;
-use crate::report::{Report, say};
-use crate::scenarios::Scenario;
-use crate::servers::Servers;
+use crate::outcome::Outcome;
+use crate::report::{self, Report, say};
 
-/// Open files that four thousand connections need.
-const OPEN_FILES: u64 = 16_384;
+/// Something to measure.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// What it measures, in a sentence.
+    pub(crate) about: &'static str,
+    pub(crate) run: fn(&mut Suite) -> Outcome<()>,
+}
 
 /// A running suite.
 pub(crate) struct Suite {
-    pub(crate) options: Options,
-    pub(crate) servers: Servers,
+    pub(crate) environment: Environment,
     pub(crate) report: Report,
-    /// Logs of the instances; removed at the end.
-    pub(crate) folder: PathBuf,
 }
 
 impl Suite {
-    /// Looks at the servers and at the machine.
+    /// Prepares the environment and describes the machine.
     pub(crate) fn open(options: Options) -> Outcome<Self> {
-        if options.database_url.is_empty() || options.redis_url.is_empty() {
-            return Err("--database-url and --redis-url are missing: run `make bench`".into());
-        }
-        if !options.binary.is_file() {
-            return Err(format!("there is no program {}", options.binary.display()).into());
-        }
-        allow_open_files()?;
-        let servers = Servers::connect(&options.database_url, &options.redis_url)?;
-        servers.fill_log()?;
-        let report = Report::new(&options, servers.describe()?)?;
-        let folder = std::env::temp_dir().join(format!("flash-sale-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
-        Ok(Self { options, servers, report, folder })
+        let environment = Environment::open(options)?;
+        let report = Report::new(&environment.options, environment.servers.describe()?)?;
+        Ok(Self { environment, report })
     }
 
-    /// Runs a scenario. One that fails does not keep the others from running.
+    /// Runs a scenario. If it fails, the others still run.
     pub(crate) fn play(&mut self, scenario: &Scenario) {
         let start = Instant::now();
         if let Err(failure) = (scenario.run)(self) {
@@ -48,18 +37,19 @@ impl Suite {
             self.keep_logs(scenario.name);
         }
         say(&format!("# {} took {:.0} s", scenario.name, start.elapsed().as_secs_f64()));
-        // Also when a later one is interrupted there is something to read.
-        if let Err(failure) = self.report.write(&self.options.report) {
-            say(&format!("# cannot write {}: {failure}", self.options.report.display()));
+        // So that there is a report even if a later scenario is interrupted.
+        let path = &self.environment.options.report;
+        if let Err(failure) = report::write(&self.report, path) {
+            say(&format!("# cannot write {}: {failure}", path.display()));
         }
     }
 
-    /// Logs of instances are of use when something went wrong: they are kept beside the report.
+    /// Keeps the instances' logs beside the report, because they explain a failure.
     fn keep_logs(&self, scenario: &str) {
-        let Some(beside) = self.options.report.parent() else { return };
+        let Some(beside) = self.environment.options.report.parent() else { return };
         let kept = beside.join("logs").join(scenario);
         let copied = std::fs::create_dir_all(&kept).and_then(|()| {
-            std::fs::read_dir(&self.folder)?.try_for_each(|log| {
+            std::fs::read_dir(&self.environment.folder)?.try_for_each(|log| {
                 let log = log?;
                 std::fs::copy(log.path(), kept.join(log.file_name())).map(|_| ())
             })
@@ -70,31 +60,12 @@ impl Suite {
         }
     }
 
-    /// Shows the tables; whether all went well.
+    /// Prints the tables and writes the report. Returns whether no run failed and no promise was broken.
     pub(crate) fn close(self) -> Outcome<bool> {
-        self.report.show();
-        self.report.write(&self.options.report)?;
-        say(&format!("\nwritten to {}", self.options.report.display()));
+        let path = &self.environment.options.report;
+        report::show(&self.report);
+        report::write(&self.report, path)?;
+        say(&format!("\nwritten to {}", path.display()));
         Ok(self.report.is_sound())
     }
-
-    /// The service's binary with the environment that all instances have.
-    pub(crate) fn program(&self) -> Program {
-        Program::new(&self.options.binary, &self.servers)
-    }
-}
-
-impl Drop for Suite {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn allow_open_files() -> Outcome<()> {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if soft < OPEN_FILES {
-        setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES.min(hard), hard)?;
-    }
-    Ok(())
 }

@@ -1,13 +1,13 @@
-//! What the kernel knows of a process: CPU time and memory. Linux only, as the service is.
+//! CPU time and memory of processes, by the kernel. Linux only, like the service.
 
 use std::fs;
 use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
-/// CPU time of the parties of a run.
+/// CPU time of the processes of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cpu {
     /// All instances.
@@ -17,9 +17,9 @@ pub(crate) struct Cpu {
     pub(crate) redis: Duration,
 }
 
-/// Whose CPU time is measured.
+/// The processes whose CPU time is measured.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Parties {
+pub(crate) struct Processes {
     pub(crate) instances: Vec<u32>,
     pub(crate) postmaster: Option<u32>,
     pub(crate) redis: Option<u32>,
@@ -27,7 +27,7 @@ pub(crate) struct Parties {
 
 /// Fields of `/proc/PID/stat` behind the name.
 struct Stat {
-    /// A letter: `Z` has ended and was not waited for.
+    /// A letter; `Z` is a process that has ended and was not waited for.
     state: String,
     parent: u32,
     own_ticks: u64,
@@ -35,8 +35,8 @@ struct Stat {
     children_ticks: u64,
 }
 
-impl Parties {
-    /// CPU time that they have used since they were started.
+impl Processes {
+    /// Their CPU time since they were started.
     pub(crate) fn cpu(&self) -> Outcome<Cpu> {
         let mut service = 0;
         for instance in &self.instances {
@@ -49,7 +49,7 @@ impl Parties {
 }
 
 impl Cpu {
-    /// What was used since an earlier look.
+    /// CPU time used since an earlier reading.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             service: self.service.saturating_sub(earlier.service),
@@ -66,7 +66,7 @@ impl Stat {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        // The name, in parentheses, may hold anything.
+        // The name, in parentheses, may contain anything.
         let (_, rest) = text.rsplit_once(") ")?;
         let fields: Vec<&str> = rest.split(' ').collect();
         let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
@@ -79,7 +79,7 @@ impl Stat {
     }
 }
 
-/// Resident memory of a process in bytes: now, and at its highest so far.
+/// Resident memory of a process in bytes: now, and its maximum so far.
 pub(crate) fn memory(process: u32) -> Outcome<(u64, u64)> {
     let text = fs::read_to_string(format!("/proc/{process}/status"))?;
     let field = |name: &str| {
@@ -92,7 +92,7 @@ pub(crate) fn memory(process: u32) -> Outcome<(u64, u64)> {
     }
 }
 
-/// Whether a child has ended, though nobody has waited for it.
+/// Whether a child has ended that was not waited for.
 pub(crate) fn has_ended(process: u32) -> Outcome<bool> {
     Ok(Stat::of(process)?.state == "Z")
 }
@@ -108,7 +108,7 @@ fn family_ticks(head: u32) -> Outcome<u64> {
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(process) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-        // One that ends meanwhile is among the ended children at the next look.
+        // One that ends meanwhile counts among the ended children at the next reading.
         let Ok(stat) = Stat::of(process) else { continue };
         if stat.parent == head {
             ticks += stat.own_ticks;
@@ -118,6 +118,6 @@ fn family_ticks(head: u32) -> Outcome<u64> {
 }
 
 fn time(ticks: u64) -> Outcome<Duration> {
-    let a_second = sysconf(SysconfVar::CLK_TCK)?.ok_or("the kernel does not say its tick")?;
+    let a_second = sysconf(SysconfVar::CLK_TCK)?.ok_or("the kernel does not report its tick")?;
     Ok(Duration::from_millis(ticks * 1_000 / a_second.unsigned_abs()))
 }

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Two roles for one database, made when the volume is new: one owns the schema and migrates it, the other sells.
+# Two roles for one database, created when the volume is new: one owns the schema and migrates it, the other sells.
 #
-# `flash_sale` may read and write rows, and no more: partitions are made through ensure_partitions(), which runs with its
-# owner's rights. What the owner will create is granted ahead, so a migration needs no grants of its own.
+# `flash_sale` may only read and write rows: ensure_partitions(), which runs with its owner's rights, creates partitions.
+# Default privileges cover what the owner will create, so a migration needs no grants of its own.
 
 set -euo pipefail
 
 psql --no-psqlrc --set ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname "$POSTGRES_DB" <<'SQL'
--- Read here rather than given as arguments, which every process can see.
+-- Read here instead of passed as arguments, which every process can see.
 \set owner_password `cat /run/secrets/owner_password`
 \set service_password `cat /run/secrets/service_password`
 
--- Not in the server's log, if anything below should fail.
+-- Keeps the passwords out of the server's log if a statement below fails.
 SET log_min_error_statement = panic;
 
 CREATE ROLE flash_sale_owner LOGIN PASSWORD :'owner_password';

@@ -1,4 +1,4 @@
-//! What commands work with that do not serve.
+//! Use cases and ports of the commands other than `serve`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,28 +6,29 @@ use std::time::Duration;
 use async_trait::async_trait;
 use prometheus::Registry;
 
-use super::{AppError, CLOSE_TIMEOUT};
+use super::error::AppError;
+use super::limits::CLOSE_TIMEOUT;
 use crate::application::create_sale::CreateSale;
-use crate::application::ports::{Clock, ItemReader, Pause, SaleBook};
+use crate::application::ports::{Clock, ItemReader, Pause, SaleStore};
 use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
-use crate::infrastructure::cache::{Redis, RedisMemoryReader, RedisMetrics};
+use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, DatabaseMetrics, Planning, PostgresInspector, PostgresItemReader,
-    PostgresSaleBook, PostgresStandingReader, check_schema,
+    Database, DatabaseClock, DatabaseMetrics, Planning, PostgresBuyerTotalsReader,
+    PostgresInspector, PostgresItemReader, PostgresSaleStore, check_schema,
 };
 
-/// Most repeated tries to connect.
+/// Maximum number of connection retries.
 const MAX_RETRIES: usize = 2;
-/// An audit of a long history may take this long.
+/// Statement timeout of an audit, which reads the whole history.
 const INSPECTION_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// What commands work with that do not serve.
+/// Use cases and ports of the commands other than `serve`.
 pub(crate) struct Offline {
     pub(crate) create_sale: CreateSale,
-    pub(crate) sales: Arc<dyn SaleBook>,
+    pub(crate) sales: Arc<dyn SaleStore>,
     pub(crate) items: Arc<dyn ItemReader>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) verify: Verify,
@@ -35,17 +36,17 @@ pub(crate) struct Offline {
 }
 
 impl Offline {
-    /// Connects.
+    /// Connects to PostgreSQL and checks the schema.
     pub(crate) async fn connect(config: &Config) -> Result<Self, AppError> {
         let registry = Registry::new();
         let metrics = DatabaseMetrics::register(&registry)?;
         let circuits = CircuitMetrics::register(&registry)?;
-        let patience = impatient(&config.database);
-        let database = Database::connect(&patience, Planning::Tables, metrics, &circuits).await?;
+        let settings = with_few_retries(&config.database);
+        let database = Database::connect(&settings, Planning::Tables, metrics, &circuits).await?;
         check_schema(&database).await?;
         let redis = Redis::new(&config.redis, RedisMetrics::register(&registry)?, &circuits)?;
         let clock = Arc::new(DatabaseClock::new());
-        let sales: Arc<dyn SaleBook> = Arc::new(PostgresSaleBook::new(
+        let sales: Arc<dyn SaleStore> = Arc::new(PostgresSaleStore::new(
             database.clone(),
             Arc::clone(&clock),
             config.catalogue.clone(),
@@ -56,8 +57,8 @@ impl Offline {
             verify: Verify::new(VerifyPorts {
                 inspector: Arc::new(PostgresInspector::new(database.clone(), INSPECTION_TIMEOUT)),
                 sales: Arc::clone(&sales),
-                memory: Arc::new(RedisMemoryReader::new(redis)),
-                standings: Arc::new(PostgresStandingReader::new(database.clone())),
+                hints: Arc::new(RedisHintReader::new(redis)),
+                buyer_totals: Arc::new(PostgresBuyerTotalsReader::new(database.clone())),
                 clock: Arc::<DatabaseClock>::clone(&clock),
                 pause: Arc::new(TokioPause),
             }),
@@ -73,13 +74,13 @@ impl Offline {
     }
 }
 
-/// Somebody waits in front of the terminal: fewer tries than a service makes.
-fn impatient(config: &DatabaseConfig) -> DatabaseConfig {
-    DatabaseConfig { retries: config.retries.min(MAX_RETRIES), ..unguarded(config) }
+/// Fewer retries than the service, because the caller waits at a terminal.
+fn with_few_retries(config: &DatabaseConfig) -> DatabaseConfig {
+    DatabaseConfig { retries: config.retries.min(MAX_RETRIES), ..without_circuit(config) }
 }
 
-/// The circuit keeps a crowd of callers away. A command is one, and nobody watches for it.
-fn unguarded(config: &DatabaseConfig) -> DatabaseConfig {
+/// A circuit protects PostgreSQL from many callers. A command is one, and runs no probe that would close the circuit.
+fn without_circuit(config: &DatabaseConfig) -> DatabaseConfig {
     let circuit = CircuitConfig { mode: CircuitMode::Closed, ..config.circuit.clone() };
     DatabaseConfig { circuit, ..config.clone() }
 }
@@ -93,13 +94,13 @@ impl Pause for TokioPause {
     }
 }
 
-/// Brings the schema up to date.
+/// Applies pending migrations.
 pub(crate) async fn migrate_schema(config: &Config) -> Result<(), AppError> {
     let registry = Registry::new();
     let metrics = DatabaseMetrics::register(&registry)?;
     let circuits = CircuitMetrics::register(&registry)?;
     let database =
-        Database::connect(&unguarded(&config.database), Planning::Tables, metrics, &circuits)
+        Database::connect(&without_circuit(&config.database), Planning::Tables, metrics, &circuits)
             .await?;
     migrate(&database).await?;
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, database.close()).await;
@@ -111,12 +112,12 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::testing::contracts::pause::it_comes_back_when_the_time_is_over;
+    use crate::testing::contracts::pause::it_returns_when_the_time_is_over;
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_lasts_as_long_as_it_says() {
+    async fn a_pause_lasts_as_long_as_requested() {
         let origin = Instant::now();
 
-        it_comes_back_when_the_time_is_over(&TokioPause, || origin.elapsed()).await;
+        it_returns_when_the_time_is_over(&TokioPause, || origin.elapsed()).await;
     }
 }

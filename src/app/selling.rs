@@ -1,58 +1,61 @@
-//! How purchases and checkouts reach PostgreSQL.
+//! How checkouts and purchases reach PostgreSQL.
 
 use std::sync::Arc;
 
-use super::parts::limits;
-use super::services::Services;
-use crate::application::ports::{CheckoutBook, Ledger};
+use super::limits::limits;
+use super::task_groups::TaskGroup;
+use crate::application::ports::{CheckoutStore, Ledger};
 use crate::config::BatchConfig;
 use crate::infrastructure::batching::BatchMetrics;
 #[cfg(feature = "bench")]
 use crate::infrastructure::persistence::PostgresDirect;
-use crate::infrastructure::persistence::{Database, PostgresCheckoutBook, PostgresLedger};
+use crate::infrastructure::persistence::{
+    BatchContext, Database, PostgresCheckoutStore, PostgresLedger,
+};
 
 /// The two ports that sell.
 pub(crate) struct Selling {
-    pub(crate) book: Arc<dyn CheckoutBook>,
+    pub(crate) checkouts: Arc<dyn CheckoutStore>,
     pub(crate) ledger: Arc<dyn Ledger>,
 }
 
-/// Makes them.
-pub(crate) type MakeSelling = fn(Database, &BatchConfig, &BatchMetrics, &Services) -> Selling;
+/// Creates both ports. They share what they know of other writers and of recent writes.
+pub(crate) type MakeSelling = fn(Database, &BatchConfig, &BatchMetrics, &TaskGroup) -> Selling;
 
 /// Requests share transactions.
 pub(crate) fn in_groups(
     database: Database,
     batch: &BatchConfig,
     metrics: &BatchMetrics,
-    writers: &Services,
+    writers: &TaskGroup,
 ) -> Selling {
-    let book = PostgresCheckoutBook::new(
-        database.clone(),
+    let context = BatchContext::new(database);
+    let checkouts = PostgresCheckoutStore::new(
+        context.clone(),
         limits(batch, batch.checkout_size, batch.checkout_writers),
         batch.retries,
         metrics,
         writers.scope(),
     );
     let ledger = PostgresLedger::new(
-        database,
-        // One writer a sale: two batches nearly always want the same item.
+        context,
+        // One writer for each sale: two batches nearly always sell the same item.
         limits(batch, batch.purchase_size, 1),
         batch.retries,
         metrics,
         writers.scope(),
     );
-    Selling { book: Arc::new(book), ledger: Arc::new(ledger) }
+    Selling { checkouts: Arc::new(checkouts), ledger: Arc::new(ledger) }
 }
 
-/// A transaction a request, to measure against.
+/// Each request has a transaction of its own, for comparison.
 #[cfg(feature = "bench")]
 pub(crate) fn one_by_one(
     database: Database,
     batch: &BatchConfig,
     _: &BatchMetrics,
-    _: &Services,
+    _: &TaskGroup,
 ) -> Selling {
-    let direct = Arc::new(PostgresDirect::new(database, batch.retries));
-    Selling { book: Arc::<PostgresDirect>::clone(&direct), ledger: direct }
+    let direct = Arc::new(PostgresDirect::new(BatchContext::new(database), batch.retries));
+    Selling { checkouts: Arc::<PostgresDirect>::clone(&direct), ledger: direct }
 }

@@ -1,4 +1,4 @@
-//! What listens: one port for buyers, one for operators.
+//! The two ports: one for front ends, one for operators.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,37 +8,61 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
 use hyper::body::Incoming;
-use prometheus::Registry;
 use tower::ServiceExt;
 
-use super::parts::Parts;
-use super::{App, AppError, Instance};
-use crate::config::Config;
+use super::components::Components;
+use super::context::BuildContext;
+use super::error::AppError;
+use crate::config::HttpConfig;
 use crate::infrastructure::cache::RedisHealth;
 use crate::infrastructure::http::{
-    Front, HttpMetrics, Observer, RequestLimits, Server, ServerLimits, Tls, announcement, cors,
+    FastPath, HttpMetrics, Observer, RequestLimits, Server, ServerLimits, Tls, announcement, cors,
+    routes,
 };
 use crate::infrastructure::monitoring::{
-    HealthReport, Monitoring, TaskCount, exposition, health_endpoint,
+    HealthReport, Monitoring, Readiness, TaskCount, exposition, health_endpoint,
 };
 use crate::infrastructure::persistence::PostgresHealth;
 
-/// What ending a connection may take beyond its last request.
+/// Time to close a connection after its last request.
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
 
 /// Binds both ports and serves.
 pub(crate) async fn listen(
-    parts: &Parts,
-    config: &Config,
-    registry: &Registry,
-    (app, instance): (&App, &Instance),
+    context: &BuildContext<'_>,
+    components: &Components,
+    readiness: &Arc<Readiness>,
 ) -> Result<(), AppError> {
-    let monitoring = monitoring(parts, config, registry, app)?;
-    let readiness = Arc::clone(&app.readiness);
+    let (config, tasks) = (context.config, context.tasks);
+    let monitoring = monitoring(context, components, readiness)?;
+    let fast_path = fast_path(context, components, readiness, &monitoring)?;
+    let limits = limits(&config.http);
+    let address = (config.http.host.as_str(), config.http.port);
+    let server = bind("http", address, limits, tls(context)?).await?;
+    let (_, stop) = tasks.servers.scope();
+    tasks.servers.run(server.serve(move |request| fast_path.clone().answer(request), stop));
+
+    let address = (config.monitoring.host.as_str(), config.monitoring.port);
+    let server = bind("monitoring", address, limits, None).await?;
+    let router = monitoring.router();
+    let (_, stop) = tasks.monitoring.scope();
+    let answer = move |request: Request<Incoming>| router.clone().oneshot(request.map(Body::new));
+    tasks.monitoring.run(server.serve(answer, stop));
+    Ok(())
+}
+
+fn fast_path(
+    context: &BuildContext<'_>,
+    components: &Components,
+    readiness: &Arc<Readiness>,
+    monitoring: &Monitoring,
+) -> Result<FastPath, AppError> {
+    let config = context.config;
+    let readiness = Arc::clone(readiness);
     let observer = Observer::new(
-        HttpMetrics::register(registry)?,
+        HttpMetrics::register(context.registry, routes())?,
         config.log.all_requests,
-        instance.name.clone(),
+        context.instance.name.clone(),
         move || readiness.is_draining(),
         (announcement(&config.http.v1), config.http.tls.is_some()),
     );
@@ -47,66 +71,58 @@ pub(crate) async fn listen(
         max_body_bytes: config.http.max_body_bytes,
         body_timeout: config.http.body_read_timeout,
     };
-    let extra = on_http_port(config.monitoring.on_http_port, &monitoring);
-    let front = Front::new(parts.api.clone(), observer, requests, (cors(&config.http.cors), extra));
-    let limits = ServerLimits {
-        connections: config.http.max_connections,
-        header_read_timeout: config.http.header_read_timeout,
-        head_bytes: config.http.max_head_bytes,
-        streams: config.http.max_streams,
-        write_timeout: config.http.write_timeout,
-        close_timeout: config.http.request_timeout + CLOSE_MARGIN,
-    };
-    let address = (config.http.host.as_str(), config.http.port);
-    let tls = config.http.tls.as_ref().map(Tls::load).transpose()?;
-    if let (Some(tls), Some(config)) = (&tls, &config.http.tls) {
-        reload(tls, config.reload_interval, app);
-    }
-    let server = bind("http", address, limits, tls).await?;
-    let (_, stop) = app.servers.scope();
-    app.servers.run(server.serve(move |request| front.clone().answer(request), stop));
-    let address = (config.monitoring.host.as_str(), config.monitoring.port);
-    let server = bind("monitoring", address, limits, None).await?;
-    let router = monitoring.router();
-    let (_, stop) = app.monitoring.scope();
-    let answer = move |request: Request<Incoming>| router.clone().oneshot(request.map(Body::new));
-    app.monitoring.run(server.serve(answer, stop));
-    Ok(())
+    let extra = on_http_port(config.monitoring.on_http_port, monitoring);
+    let layers = (cors(&config.http.cors), extra);
+    Ok(FastPath::new(components.http_state(context), observer, requests, layers))
 }
 
-/// Reads the certificate again and again.
-fn reload(tls: &Tls, interval: Duration, app: &App) {
-    let tls = tls.clone();
-    app.chores.every("read the certificate", interval, move || {
-        let tls = tls.clone();
-        async move { tls.reload() }
+fn limits(config: &HttpConfig) -> ServerLimits {
+    ServerLimits {
+        connections: config.max_connections,
+        header_read_timeout: config.header_read_timeout,
+        head_bytes: config.max_head_bytes,
+        streams: config.max_streams,
+        write_timeout: config.write_timeout,
+        close_timeout: config.request_timeout + CLOSE_MARGIN,
+    }
+}
+
+/// Loads the certificate and starts the task that reloads it.
+fn tls(context: &BuildContext<'_>) -> Result<Option<Tls>, AppError> {
+    let Some(config) = &context.config.http.tls else {
+        return Ok(None);
+    };
+    let tls = Tls::load(config)?;
+    let (tasks, reloaded) = (&context.tasks.background, Arc::new(tls.clone()));
+    tasks.every("read the certificate", config.reload_interval, &reloaded, |it| async move {
+        it.reload()
     });
+    Ok(Some(tls))
 }
 
 fn monitoring(
-    parts: &Parts,
-    config: &Config,
-    registry: &Registry,
-    app: &App,
+    context: &BuildContext<'_>,
+    components: &Components,
+    readiness: &Arc<Readiness>,
 ) -> Result<Monitoring, AppError> {
     let health = HealthReport::new(
         vec![
-            Arc::new(PostgresHealth::new(parts.database.clone())),
-            Arc::new(RedisHealth::new(parts.redis.clone())),
+            Arc::new(PostgresHealth::new(components.database.clone())),
+            Arc::new(RedisHealth::new(components.redis.clone())),
         ],
-        Arc::clone(&app.readiness),
-        config.monitoring.check_timeout,
+        Arc::clone(readiness),
+        context.config.monitoring.check_timeout,
     );
-    let database = parts.database.clone();
-    let tasks = TaskCount::register(registry)?;
+    let database = components.database.clone();
+    let tasks = TaskCount::register(context.registry)?;
     let before_scrape = Arc::new(move || {
         database.observe_pool();
         tasks.observe();
     });
-    Ok(Monitoring { registry: registry.clone(), health, before_scrape })
+    Ok(Monitoring { registry: context.registry.clone(), health, before_scrape })
 }
 
-/// What front ends and developers find on the buyers' port too.
+/// Monitoring endpoints on the port for front ends: health for front ends, metrics for developers.
 fn on_http_port(with_metrics: bool, monitoring: &Monitoring) -> Router {
     let health = monitoring.clone();
     let router = Router::new().route("/health", get(move || health_endpoint(health.clone())));

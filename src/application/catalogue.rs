@@ -1,26 +1,26 @@
-//! All items of one sale in memory: found by id, told by number.
+//! All items of one sale in memory, by id and by number.
 //!
-//! A sale may have a million items, and several sales are live at a time, so the texts lie one behind the other in one
-//! buffer and the index holds numbers only.
+//! A sale may have a million items, and several sales are live at a time, so all texts are in one buffer and the index
+//! contains numbers only.
 
 use std::hash::{BuildHasher, RandomState};
 
 use crate::domain::ids::{ItemId, ItemNo};
 
-/// An item as a buyer sees it.
+/// An item as buyers see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Its place in the sale.
+    /// Its number in the sale.
     pub no: ItemNo,
     /// Its id.
     pub id: ItemId,
     /// Its name.
     pub name: String,
-    /// Link to its picture.
+    /// Link to its image.
     pub image_url: String,
 }
 
-/// Texts of one item in the buffer: id, name and link, one behind the other.
+/// The position of an item's texts in the buffer: id, name and link, in this order.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     no: i32,
@@ -32,20 +32,20 @@ struct Entry {
 /// The items of a sale.
 #[derive(Debug)]
 pub struct Catalogue {
-    /// By item number.
+    /// Sorted by item number.
     entries: Vec<Entry>,
     texts: String,
-    /// Open addressing over `entries`: place + 1, 0 is empty. At most half full.
+    /// Hash table with open addressing: index in `entries` + 1, or 0 if empty. At most half full.
     index: Vec<u32>,
     hasher: RandomState,
 }
 
-/// Texts that are too long for the catalogue's counters.
+/// The texts are too long for the catalogue's counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the sale's item texts do not fit into memory's bounds")]
+#[error("the sale's item texts are too long for the catalogue")]
 pub struct CatalogueTooLarge;
 
-/// Takes items one by one and makes a [`Catalogue`] of them.
+/// Builds a [`Catalogue`] item by item.
 #[derive(Debug, Default)]
 pub struct CatalogueBuilder {
     entries: Vec<Entry>,
@@ -53,7 +53,7 @@ pub struct CatalogueBuilder {
 }
 
 impl CatalogueBuilder {
-    /// Adds an item; numbers must come in growing order.
+    /// Adds an item; numbers must be increasing.
     pub fn push(
         &mut self,
         no: ItemNo,
@@ -107,7 +107,7 @@ impl Catalogue {
         self.entries.is_empty()
     }
 
-    /// The number behind an id.
+    /// The number of the item with this id.
     #[must_use]
     pub fn find(&self, id: &ItemId) -> Option<ItemNo> {
         let mut slot = self.first_slot(id.as_str());
@@ -120,7 +120,7 @@ impl Catalogue {
         }
     }
 
-    /// The item with a number.
+    /// The item with this number.
     #[must_use]
     pub fn item(&self, no: ItemNo) -> Option<Item> {
         let place = self.place(no)?;
@@ -133,10 +133,10 @@ impl Catalogue {
         })
     }
 
-    /// An item's place from 0, for tables beside this one.
+    /// The index of an item, from 0.
     #[must_use]
     pub fn place(&self, no: ItemNo) -> Option<usize> {
-        // Numbers usually have no gaps: then the place is known without a search.
+        // Numbers usually have no gaps: then the index needs no search.
         let guess = usize::try_from(no.0).ok()?.checked_sub(1)?;
         if self.entries.get(guess).is_some_and(|entry| entry.no == no.0) {
             return Some(guess);
@@ -157,7 +157,7 @@ impl Catalogue {
         (id, name, image_url)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "only the low bits of a hash are wanted")]
+    #[expect(clippy::cast_possible_truncation, reason = "only the low bits of the hash are used")]
     fn first_slot(&self, id: &str) -> usize {
         self.hasher.hash_one(id) as usize & (self.index.len() - 1)
     }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_item_is_found_by_its_id_and_told_by_its_number() {
+    fn every_item_is_found_by_its_id_and_by_its_number() {
         let ids: Vec<String> = (1..=1_000).map(|no| format!("sku-{no}")).collect();
         let items: Vec<_> = ids.iter().zip(1..).map(|(id, no)| (no, id.as_str())).collect();
         let catalogue = catalogue(&items);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_not_sold_is_not_found() {
+    fn an_unknown_id_is_not_found() {
         let catalogue = catalogue(&[(1, "1"), (2, "2")]);
 
         assert_eq!(catalogue.find(&ItemId::parse("3").unwrap()), None);

@@ -1,25 +1,25 @@
-//! What the service does, one use case a file. This layer knows the rules (`domain`) and what it needs of the world
-//! ([`ports`]), and nothing of HTTP, SQL or Redis.
+//! The use cases, one per file or folder. This layer imports the rules (`domain`) and the interfaces of adapters
+//! ([`ports`]), and knows neither HTTP nor SQL nor Redis.
 //!
-//! - [`checkout`]: collect an item, answer a code.
+//! - [`checkout`]: change the buyer's open checkout and return its code.
 //! - [`purchase`]: turn a code into sold items, once.
-//! - [`once`]: both of them with idempotency keys, and changes of a checkout by its code.
-//! - [`browse`]: read sales, items, purchases.
-//! - [`create_sale`]: an operator adds a sale. [`open_sales`]: the schedule does.
-//! - [`board`]: what this instance knows about sales, in memory. [`catalogue`]: their items.
-//! - [`rebuild_filter`]: make the shared filter of sold-out items anew from facts.
-//! - [`refusals`]: put refused attempts on record.
-//! - [`verify`]: look for broken promises.
+//! - [`idempotency`]: both with idempotency keys, and changes of a checkout by its code.
+//! - [`browse`]: read sales, items and purchases.
+//! - [`create_sale`]: create a sale for an operator. [`open_sales`]: create the scheduled sales.
+//! - [`sale_cache`]: what the instance knows of sales, in memory. [`catalogue`]: the items of a sale, in memory.
+//! - [`rebuild_filter`]: rebuild the shared filter of sold-out items from PostgreSQL.
+//! - [`refusals`]: record refused attempts.
+//! - [`verify`]: audit the promises.
 
-pub mod board;
 pub mod browse;
 pub mod catalogue;
 pub mod checkout;
 pub mod create_sale;
-pub mod once;
+pub mod idempotency;
 pub mod open_sales;
 pub mod ports;
 pub mod purchase;
 pub mod rebuild_filter;
 pub mod refusals;
+pub mod sale_cache;
 pub mod verify;

@@ -1,40 +1,56 @@
-//! Open sales: write the schedule's sales ahead of time, so that each opens at its second.
+//! Open sales: create the scheduled sales ahead of time, so that each opens at its second.
 //!
-//! A sale whose time is now and that does not exist is created by any instance that notices; the next one is written
-//! ahead by the leader, and by everybody when its start is near. Two who write the same one make one sale: no start of
-//! the schedule exists twice (`sales_one_per_start`).
+//! Any instance creates a missing sale whose window is open. The leader creates the next sale ahead; shortly before its
+//! start, every instance does. Concurrent attempts create one sale: a start of the schedule is unique
+//! (`sales_one_per_start`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::board::Board;
-use super::ports::{Calendar, Leadership, PortError, SaleBook};
+use super::ports::{Calendar, Leadership, PortError, SaleStore};
+use super::sale_cache::SaleCache;
 use crate::domain::sale::{InvalidSale, NewSale, Sale, SaleWindow};
 
-/// How long before its start everybody writes a missing sale, not only the leader.
-const EVERYBODY_BEFORE: Duration = Duration::from_mins(1);
-/// Most starts whose windows may overlap, and most that are written ahead at a time.
+/// This long before its start, every instance creates a missing sale, not only the leader.
+const ALL_CREATE_BEFORE: Duration = Duration::from_mins(1);
+/// Maximum number of starts whose windows overlap, and of sales created ahead at a time.
 const MAX_OVERLAP: usize = 24;
 
-/// What each scheduled sale looks like.
+/// How scheduled sales are created.
 #[derive(Debug, Clone)]
-pub struct Template {
-    /// How long it is open.
+pub struct Schedule {
+    /// The creator on record.
+    pub actor: String,
+    /// The leader's term: sales that start within it are created ahead.
+    pub term: Duration,
+    /// Length of each sale.
     pub duration: Duration,
-    /// Its items.
+    /// Number of items of each sale.
     pub items: i32,
-    /// Pieces of each.
+    /// Pieces of each item.
     pub stock: i32,
-    /// Most pieces a buyer gets.
+    /// Maximum number of pieces per buyer.
     pub buyer_limit: i32,
 }
 
-/// Why the schedule could not be kept.
+/// The ports of [`OpenSales`].
+pub struct OpenSalesPorts {
+    /// Refreshed with the created sales; provides the clock.
+    pub sale_cache: Arc<SaleCache>,
+    /// Stores the sales.
+    pub sales: Arc<dyn SaleStore>,
+    /// Computes the starts.
+    pub calendar: Arc<dyn Calendar>,
+    /// Elects the instance that creates sales ahead.
+    pub leadership: Arc<dyn Leadership>,
+}
+
+/// Why the scheduled sales could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenSalesError {
-    /// The template is out of bounds.
+    /// The sales of the schedule are out of bounds.
     #[error(transparent)]
     Invalid(#[from] InvalidSale),
     /// A port failed.
@@ -42,68 +58,60 @@ pub enum OpenSalesError {
     Port(#[from] PortError),
 }
 
-/// Keeps the schedule.
+/// Creates the scheduled sales.
 pub struct OpenSales {
-    board: Arc<Board>,
-    sales: Arc<dyn SaleBook>,
-    calendar: Arc<dyn Calendar>,
-    leadership: Arc<dyn Leadership>,
-    template: Template,
-    /// The last start that was written: one that is days away is not among the live sales yet.
-    written_ahead: Mutex<Option<DateTime<Utc>>>,
+    ports: OpenSalesPorts,
+    schedule: Schedule,
+    /// Start of the last sale created here: one that is days away is not among the live sales yet.
+    last_created: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl OpenSales {
-    /// Writes sales made after `template` into the book.
+    /// Creates sales of this schedule.
     #[must_use]
-    pub fn new(
-        board: Arc<Board>,
-        sales: Arc<dyn SaleBook>,
-        calendar: Arc<dyn Calendar>,
-        leadership: Arc<dyn Leadership>,
-        template: Template,
-    ) -> Self {
-        Self { board, sales, calendar, leadership, template, written_ahead: Mutex::default() }
+    pub fn new(ports: OpenSalesPorts, schedule: Schedule) -> Self {
+        Self { ports, schedule, last_created: Mutex::default() }
     }
 
-    /// Creates what is due; `actor` goes on record. Answers the sales that this call created.
-    pub async fn execute(&self, actor: &str, term: Duration) -> Result<Vec<Sale>, OpenSalesError> {
-        let existing = self.sales.live().await?;
-        let Some(reading) = self.board.clock().database() else {
+    /// Creates the due sales and returns those that this call created.
+    pub async fn execute(&self) -> Result<Vec<Sale>, OpenSalesError> {
+        let term = self.schedule.term;
+        let existing = self.ports.sales.live().await?;
+        let Some(reading) = self.ports.sale_cache.clock().database() else {
             return Ok(Vec::new());
         };
         let is_missing = |start: &DateTime<Utc>| {
             !existing.iter().any(|sale| sale.scheduled && sale.window.starts_at() == *start)
         };
         let mut due = self.open_at(reading.at);
-        let next = self.next_starts(reading.at, term);
-        if let Some(first) = next.iter().find(|start| is_missing(start) && self.is_unwritten(start))
-        {
+        let next = self.next_starts(reading.at);
+        if let Some(first) = next.iter().find(|start| is_missing(start) && self.is_new(start)) {
             let ahead = (*first - reading.at).to_std();
-            let is_near = ahead.is_ok_and(|ahead| ahead < EVERYBODY_BEFORE);
-            // Without Redis there is no leader: then everybody writes, which is only more work.
-            if is_near || self.leadership.lead("schedule", term).await.unwrap_or(true) {
-                due.extend(next.into_iter().filter(|start| self.is_unwritten(start)));
+            let is_near = ahead.is_ok_and(|ahead| ahead < ALL_CREATE_BEFORE);
+            // Without Redis there is no leader: then every instance tries, which is only more work.
+            if is_near || self.ports.leadership.lead("schedule", term).await.unwrap_or(true) {
+                due.extend(next.into_iter().filter(|start| self.is_new(start)));
             }
         }
         let mut created = Vec::new();
         for start in due.into_iter().filter(is_missing) {
             let Some(sale) = self.sale(start) else { continue };
-            created.extend(self.sales.create(&sale.validated()?, actor).await?);
-            *self.written_ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
+            let sale = sale.validated()?;
+            created.extend(self.ports.sales.create(&sale, &self.schedule.actor).await?);
+            *self.last_created.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
         }
         if !created.is_empty() {
-            self.board.refresh().await?;
+            self.ports.sale_cache.refresh().await?;
         }
         Ok(created)
     }
 
-    /// The next start, and all others before the schedule is looked at again.
-    fn next_starts(&self, now: DateTime<Utc>, term: Duration) -> Vec<DateTime<Utc>> {
+    /// The next start, and all others within the leader's term.
+    fn next_starts(&self, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
         let mut starts = Vec::new();
         let mut moment = now;
-        while let Some(start) = self.calendar.next_start(moment) {
-            let is_soon = (start - now).to_std().is_ok_and(|ahead| ahead < term);
+        while let Some(start) = self.ports.calendar.next_start(moment) {
+            let is_soon = (start - now).to_std().is_ok_and(|ahead| ahead < self.schedule.term);
             if starts.len() == MAX_OVERLAP || (!starts.is_empty() && !is_soon) {
                 break;
             }
@@ -113,17 +121,17 @@ impl OpenSales {
         starts
     }
 
-    fn is_unwritten(&self, start: &DateTime<Utc>) -> bool {
-        let written = *self.written_ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        written.is_none_or(|written| written < *start)
+    fn is_new(&self, start: &DateTime<Utc>) -> bool {
+        let last = *self.last_created.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_none_or(|last| last < *start)
     }
 
-    /// Starts whose sales are open at `now`, the earliest first.
+    /// Starts whose sales are open at `now`, earliest first.
     fn open_at(&self, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
         let mut starts = Vec::new();
         let mut moment = now;
-        while let Some(start) = self.calendar.last_start(moment) {
-            let is_open = SaleWindow::lasting(start, self.template.duration)
+        while let Some(start) = self.ports.calendar.last_start(moment) {
+            let is_open = SaleWindow::lasting(start, self.schedule.duration)
                 .is_some_and(|window| now < window.ends_at());
             if !is_open || starts.len() == MAX_OVERLAP {
                 break;
@@ -142,10 +150,10 @@ impl OpenSales {
         Some(NewSale {
             name: format!("Flash sale of {}", start.format("%Y-%m-%d %H:%M:%S UTC")),
             scheduled: true,
-            window: SaleWindow::lasting(start, self.template.duration)?,
-            buyer_limit: self.template.buyer_limit,
-            items: self.template.items,
-            stock: self.template.stock,
+            window: SaleWindow::lasting(start, self.schedule.duration)?,
+            buyer_limit: self.schedule.buyer_limit,
+            items: self.schedule.items,
+            stock: self.schedule.stock,
         })
     }
 }
@@ -154,27 +162,26 @@ impl OpenSales {
 mod tests {
     use super::*;
     use crate::application::ports::{
-        After, MockCalendar, MockLeadership, MockSaleBook, SaleFilter,
+        Cursor, MockCalendar, MockLeadership, MockSaleStore, SaleFilter,
     };
-    use crate::testing::builders::{HOUR, a_new_sale, at, away};
-    use crate::testing::fakes::{FakeCalendar, FakeTerms};
-    use crate::testing::house::House;
+    use crate::testing::builders::{HOUR, a_new_sale, at, unavailable};
+    use crate::testing::fakes::{FakeCalendar, FakeLeaderships};
+    use crate::testing::test_shop::TestShop;
 
     const TERM: Duration = Duration::from_secs(15);
-    /// Ten to eleven, on the first day of 1970.
+    /// 10:50 on the first day of 1970.
     const TEN_TO_ELEVEN: i64 = 10 * 3_600 + 50 * 60;
 
-    struct Schedule {
-        house: House,
-        terms: Arc<FakeTerms>,
-        template: Template,
+    struct World {
+        test_shop: TestShop,
+        terms: Arc<FakeLeaderships>,
+        schedule: Schedule,
     }
 
-    impl Schedule {
-        /// How many sales there are.
-        async fn made(&self) -> usize {
-            let shop = self.house.shop();
-            SaleBook::list(&*shop, SaleFilter::default(), After::beginning(10))
+    impl World {
+        async fn number_of_sales(&self) -> usize {
+            let shop = self.test_shop.shop();
+            SaleStore::list(&*shop, SaleFilter::default(), Cursor::beginning(10))
                 .await
                 .unwrap()
                 .entries
@@ -182,26 +189,41 @@ mod tests {
         }
 
         fn at(seconds: i64) -> Self {
-            let house = House::open();
-            house.clock.set(at(seconds));
-            let terms = FakeTerms::new(Arc::clone(&house.clock));
-            let template = Template { duration: HOUR, items: 3, stock: 1, buyer_limit: 10 };
-            Self { house, terms, template }
+            let test_shop = TestShop::open();
+            test_shop.clock.set(at(seconds));
+            let terms = FakeLeaderships::new(Arc::clone(&test_shop.clock));
+            let schedule = Schedule {
+                actor: "schedule@test".to_owned(),
+                term: TERM,
+                duration: HOUR,
+                items: 3,
+                stock: 1,
+                buyer_limit: 10,
+            };
+            Self { test_shop, terms, schedule }
         }
 
-        fn on(&self, sales: Arc<dyn SaleBook>, leadership: Arc<dyn Leadership>) -> OpenSales {
-            let calendar = Arc::new(FakeCalendar { period_seconds: 3_600 });
-            let board = Arc::clone(&self.house.board);
-            OpenSales::new(board, sales, calendar, leadership, self.template.clone())
+        fn ports(&self) -> OpenSalesPorts {
+            OpenSalesPorts {
+                sale_cache: self.test_shop.sale_cache(),
+                sales: self.test_shop.shop(),
+                calendar: Arc::new(FakeCalendar { period_seconds: 3_600 }),
+                leadership: self.terms.instance(1),
+            }
+        }
+
+        fn on(&self, sales: Arc<dyn SaleStore>, leadership: Arc<dyn Leadership>) -> OpenSales {
+            let ports = OpenSalesPorts { sales, leadership, ..self.ports() };
+            OpenSales::new(ports, self.schedule.clone())
         }
 
         fn instance(&self, number: u32) -> OpenSales {
-            self.on(self.house.shop(), self.terms.instance(number))
+            self.on(self.test_shop.shop(), self.terms.instance(number))
         }
 
-        /// Runs an instance; when the sales start that it made.
+        /// Runs an instance and returns the starts of the sales that it created.
         async fn run(&self, instance: &OpenSales) -> Vec<i64> {
-            let created = instance.execute("schedule@test", TERM).await.unwrap();
+            let created = instance.execute().await.unwrap();
             created.iter().map(|sale| sale.window.starts_at().timestamp()).collect()
         }
     }
@@ -213,21 +235,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_that_starts_at_ten_to_eleven_opens_the_ten_oclock_sale_and_writes_the_next()
+    async fn a_service_that_starts_at_ten_to_eleven_opens_the_ten_oclock_sale_and_creates_the_next()
     {
-        let schedule = Schedule::at(TEN_TO_ELEVEN);
+        let world = World::at(TEN_TO_ELEVEN);
 
-        let created = schedule.run(&schedule.instance(1)).await;
+        let created = world.run(&world.instance(1)).await;
 
         assert_eq!(created, [10 * 3_600, 11 * 3_600]);
     }
 
     #[tokio::test]
-    async fn a_created_sale_is_on_the_board_as_the_schedule_wants_it() {
-        let schedule = Schedule::at(TEN_TO_ELEVEN);
-        schedule.run(&schedule.instance(1)).await;
+    async fn a_created_sale_is_cached_with_the_settings_of_the_schedule() {
+        let world = World::at(TEN_TO_ELEVEN);
+        world.run(&world.instance(1)).await;
 
-        let open = schedule.house.board.open();
+        let open = world.test_shop.sale_cache.open();
 
         let sale = &open[0].sale;
         assert_eq!((open.len(), sale.scheduled, sale.items, sale.buyer_limit), (1, true, 3, 10));
@@ -235,154 +257,155 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_there_is_not_created_again() {
-        let schedule = Schedule::at(TEN_TO_ELEVEN);
-        schedule.run(&schedule.instance(1)).await;
+    async fn an_existing_sale_is_not_created_again() {
+        let world = World::at(TEN_TO_ELEVEN);
+        world.run(&world.instance(1)).await;
 
-        assert_eq!(schedule.run(&schedule.instance(2)).await, [0; 0]);
+        assert_eq!(world.run(&world.instance(2)).await, [0; 0]);
     }
 
     #[tokio::test]
-    async fn the_next_sale_is_written_ahead_by_the_leader_only() {
-        let schedule = Schedule::at(TEN_TO_ELEVEN);
-        schedule.terms.instance(1).lead("schedule", TERM).await.unwrap();
+    async fn only_the_leader_creates_the_next_sale_ahead() {
+        let world = World::at(TEN_TO_ELEVEN);
+        world.terms.instance(1).lead("schedule", TERM).await.unwrap();
 
-        let follower = schedule.run(&schedule.instance(2)).await;
-        let leader = schedule.run(&schedule.instance(1)).await;
+        let follower = world.run(&world.instance(2)).await;
+        let leader = world.run(&world.instance(1)).await;
 
         assert_eq!((follower, leader), (vec![10 * 3_600], vec![11 * 3_600]));
     }
 
     #[tokio::test]
-    async fn when_its_start_is_near_everybody_writes_a_missing_sale() {
-        let schedule = Schedule::at(11 * 3_600 - 59);
+    async fn shortly_before_its_start_every_instance_creates_a_missing_sale() {
+        let world = World::at(11 * 3_600 - 59);
 
-        let created = schedule.run(&schedule.on(schedule.house.shop(), leads(|| Ok(false)))).await;
+        let created = world.run(&world.on(world.test_shop.shop(), leads(|| Ok(false)))).await;
 
         assert_eq!(created, [10 * 3_600, 11 * 3_600]);
     }
 
     #[tokio::test]
-    async fn while_nobody_can_be_leader_everybody_writes() {
-        let schedule = Schedule::at(TEN_TO_ELEVEN);
+    async fn without_leadership_every_instance_creates_sales() {
+        let world = World::at(TEN_TO_ELEVEN);
 
         let created =
-            schedule.run(&schedule.on(schedule.house.shop(), leads(|| Err(away())))).await;
+            world.run(&world.on(world.test_shop.shop(), leads(|| Err(unavailable())))).await;
 
         assert_eq!(created, [10 * 3_600, 11 * 3_600]);
     }
 
     #[tokio::test]
-    async fn two_leaders_at_once_make_one_sale_a_start() {
-        let schedule = Schedule::at(TEN_TO_ELEVEN);
-        // Both have read the sales before either has written.
-        let mut blind = MockSaleBook::new();
-        let shop = schedule.house.shop();
+    async fn two_leaders_at_once_create_one_sale_per_start() {
+        let world = World::at(TEN_TO_ELEVEN);
+        // Both read the sales before either creates one.
+        let mut blind = MockSaleStore::new();
+        let shop = world.test_shop.shop();
         blind.expect_live().returning(|| Ok(Vec::new()));
         blind.expect_create().returning(move |new, actor| Ok(shop.put_unless_taken(new, actor)));
-        let both = schedule.on(Arc::new(blind), leads(|| Ok(true)));
+        let both = world.on(Arc::new(blind), leads(|| Ok(true)));
 
-        let first = schedule.run(&both).await;
-        let second = schedule.run(&both).await;
+        let first = world.run(&both).await;
+        let second = world.run(&both).await;
 
         assert_eq!((first.len(), second.len()), (2, 0));
-        assert_eq!(schedule.made().await, 2);
+        assert_eq!(world.number_of_sales().await, 2);
     }
 
     #[tokio::test]
-    async fn between_short_sales_none_is_opened_late() {
-        let mut schedule = Schedule::at(TEN_TO_ELEVEN);
-        schedule.template.duration = HOUR / 2;
+    async fn between_short_sales_no_past_sale_is_created() {
+        let mut world = World::at(TEN_TO_ELEVEN);
+        world.schedule.duration = HOUR / 2;
 
-        assert_eq!(schedule.run(&schedule.instance(1)).await, [11 * 3_600]);
+        assert_eq!(world.run(&world.instance(1)).await, [11 * 3_600]);
     }
 
     #[tokio::test]
-    async fn of_long_sales_all_that_are_open_now_are_created() {
-        let mut schedule = Schedule::at(TEN_TO_ELEVEN);
-        schedule.template.duration = 2 * HOUR;
+    async fn all_overlapping_sales_that_are_open_are_created() {
+        let mut world = World::at(TEN_TO_ELEVEN);
+        world.schedule.duration = 2 * HOUR;
 
-        let created = schedule.run(&schedule.instance(1)).await;
+        let created = world.run(&world.instance(1)).await;
 
         assert_eq!(created, [9 * 3_600, 10 * 3_600, 11 * 3_600]);
     }
 
     #[tokio::test]
-    async fn an_operators_sale_does_not_stand_for_the_schedules() {
-        let schedule = Schedule::at(TEN_TO_ELEVEN);
+    async fn an_operators_sale_does_not_replace_a_scheduled_sale() {
+        let world = World::at(TEN_TO_ELEVEN);
         let window = SaleWindow::lasting(at(10 * 3_600), HOUR).unwrap();
         let new = a_new_sale(3, window);
-        schedule.house.sale_like(new).await;
+        world.test_shop.sale_like(new).await;
 
-        assert_eq!(schedule.run(&schedule.instance(1)).await, [10 * 3_600, 11 * 3_600]);
+        assert_eq!(world.run(&world.instance(1)).await, [10 * 3_600, 11 * 3_600]);
     }
 
     #[tokio::test]
-    async fn before_the_clock_was_measured_nothing_is_created() {
-        let schedule = Schedule::at(TEN_TO_ELEVEN);
-        schedule.house.clock.forget();
+    async fn before_the_clock_is_measured_no_sale_is_created() {
+        let world = World::at(TEN_TO_ELEVEN);
+        world.test_shop.clock.set_unmeasured();
 
-        assert_eq!(schedule.run(&schedule.instance(1)).await, [0; 0]);
+        assert_eq!(world.run(&world.instance(1)).await, [0; 0]);
     }
 
     #[tokio::test]
     async fn a_schedule_without_starts_creates_nothing() {
-        let schedule = Schedule::at(TEN_TO_ELEVEN);
+        let world = World::at(TEN_TO_ELEVEN);
         let mut never = MockCalendar::new();
         never.expect_last_start().returning(|_| None);
         never.expect_next_start().returning(|_| None);
-        let (board, shop) = (schedule.house.board(), schedule.house.shop());
-        let leadership = schedule.terms.instance(1);
-        let template = schedule.template.clone();
+        let ports = OpenSalesPorts { calendar: Arc::new(never), ..world.ports() };
 
-        let idle = OpenSales::new(board, shop, Arc::new(never), leadership, template);
+        let idle = OpenSales::new(ports, world.schedule.clone());
 
-        assert_eq!(schedule.run(&idle).await, [0; 0]);
+        assert_eq!(world.run(&idle).await, [0; 0]);
     }
 
     #[tokio::test]
     async fn sales_that_cannot_be_read_or_written_are_an_error() {
-        let schedule = Schedule::at(TEN_TO_ELEVEN);
-        let mut unreadable = MockSaleBook::new();
-        unreadable.expect_live().returning(|| Err(away()));
-        let mut unwritable = MockSaleBook::new();
+        let world = World::at(TEN_TO_ELEVEN);
+        let mut unreadable = MockSaleStore::new();
+        unreadable.expect_live().returning(|| Err(unavailable()));
+        let mut unwritable = MockSaleStore::new();
         unwritable.expect_live().returning(|| Ok(Vec::new()));
-        unwritable.expect_create().returning(|_, _| Err(away()));
+        unwritable.expect_create().returning(|_, _| Err(unavailable()));
 
-        for book in [unreadable, unwritable] {
-            let instance = schedule.on(Arc::new(book), leads(|| Ok(true)));
-            let failed = instance.execute("schedule@test", TERM).await;
+        for store in [unreadable, unwritable] {
+            let instance = world.on(Arc::new(store), leads(|| Ok(true)));
+            let failed = instance.execute().await;
             assert!(matches!(failed, Err(OpenSalesError::Port(_))));
         }
     }
 
     #[tokio::test]
-    async fn a_template_out_of_bounds_is_an_error() {
-        let mut schedule = Schedule::at(TEN_TO_ELEVEN);
-        schedule.template.stock = 0;
+    async fn a_schedule_out_of_bounds_is_an_error() {
+        let mut world = World::at(TEN_TO_ELEVEN);
+        world.schedule.stock = 0;
 
-        let failed = schedule.instance(1).execute("schedule@test", TERM).await;
+        let failed = world.instance(1).execute().await;
 
         assert!(matches!(failed, Err(OpenSalesError::Invalid(InvalidSale::Stock))));
     }
 
     #[tokio::test]
-    async fn a_next_start_that_is_days_away_is_written_once() {
-        let schedule = Schedule::at(TEN_TO_ELEVEN);
-        let mut weekly = MockSaleBook::new();
-        let shop = schedule.house.shop();
+    async fn a_next_start_that_is_days_away_is_created_once() {
+        let world = World::at(TEN_TO_ELEVEN);
+        let mut weekly = MockSaleStore::new();
+        let shop = world.test_shop.shop();
         weekly.expect_live().returning(|| Ok(Vec::new()));
         weekly
             .expect_create()
             .once()
             .returning(move |new, actor| Ok(shop.put_unless_taken(new, actor)));
-        let calendar = Arc::new(FakeCalendar { period_seconds: 7 * 24 * 3_600 });
-        let (board, template) = (schedule.house.board(), schedule.template.clone());
-        let keeper =
-            OpenSales::new(board, Arc::new(weekly), calendar, leads(|| Ok(true)), template);
+        let ports = OpenSalesPorts {
+            sales: Arc::new(weekly),
+            calendar: Arc::new(FakeCalendar { period_seconds: 7 * 24 * 3_600 }),
+            leadership: leads(|| Ok(true)),
+            ..world.ports()
+        };
+        let instance = OpenSales::new(ports, world.schedule.clone());
 
-        schedule.run(&keeper).await;
+        world.run(&instance).await;
 
-        assert_eq!(schedule.run(&keeper).await, [0; 0]);
+        assert_eq!(world.run(&instance).await, [0; 0]);
     }
 }

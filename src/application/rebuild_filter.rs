@@ -1,18 +1,18 @@
-//! Rebuild the filter: make the shared filter of sold-out items anew from what PostgreSQL holds.
+//! Rebuild the filter: rebuild the shared filter of sold-out items from PostgreSQL.
 //!
-//! A filter only ever grows, so a restocked item would stay in it; and after Redis lost everything there is none. One
-//! instance rebuilds it for all. The rebuild is announced before the facts are read: an item that sells out after the
-//! reading is added to the new filter by whoever sold it.
+//! A filter only grows, so a restocked item would stay in it, and after a loss of Redis's data there is no filter. One
+//! instance rebuilds it for all. The rebuild is announced before the stock is read: the instance that sells an item out
+//! after the reading adds it to the new filter.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::board::Board;
 use super::ports::{FilterBuilder, ItemReader, Leadership, PortError};
+use super::sale_cache::SaleCache;
 
 /// Rebuilds the filters of all open sales.
 pub struct RebuildFilter {
-    board: Arc<Board>,
+    sale_cache: Arc<SaleCache>,
     items: Arc<dyn ItemReader>,
     filter: Arc<dyn FilterBuilder>,
     leadership: Arc<dyn Leadership>,
@@ -20,29 +20,29 @@ pub struct RebuildFilter {
 }
 
 impl RebuildFilter {
-    /// Rebuilds every `interval`, whoever leads.
+    /// `interval` is the time between two calls of [`Self::execute`].
     #[must_use]
     pub fn new(
-        board: Arc<Board>,
+        sale_cache: Arc<SaleCache>,
         items: Arc<dyn ItemReader>,
         filter: Arc<dyn FilterBuilder>,
         leadership: Arc<dyn Leadership>,
         interval: Duration,
     ) -> Self {
-        Self { board, items, filter, leadership, interval }
+        Self { sale_cache, items, filter, leadership, interval }
     }
 
-    /// Rebuilds once, unless another instance leads. What it read teaches this instance's board as well.
+    /// Rebuilds once, unless another instance leads. The stock is applied to this instance's sale cache too.
     pub async fn execute(&self) -> Result<(), PortError> {
-        // A term of two intervals: the leader renews it in time, and a dead one is followed soon.
+        // The leader renews its term in time, and a crashed leader is replaced after two intervals.
         if !self.leadership.lead("filter", self.interval * 2).await? {
             return Ok(());
         }
-        for known in self.board.open() {
-            let totals = self.filter.begin(&known.sale).await?;
-            let stock = self.items.stock(known.sale.id).await?;
-            self.board.learn(known.sale.id, &stock.facts);
-            self.filter.publish(&known.sale, &stock, totals).await?;
+        for cached in self.sale_cache.open() {
+            let totals = self.filter.begin(&cached.sale).await?;
+            let stock = self.items.stock(cached.sale.id).await?;
+            self.sale_cache.apply_stock(cached.sale.id, &stock.facts);
+            self.filter.publish(&cached.sale, &stock, totals).await?;
         }
         Ok(())
     }
@@ -54,141 +54,147 @@ mod tests {
 
     use super::*;
     use crate::application::ports::{
-        Belief, Knock, MockFilterBuilder, MockItemReader, MockLeadership, SharedMemory,
-        StockSnapshot, Totals,
+        Hint, HintCache, ItemTotals, MockFilterBuilder, MockItemReader, MockLeadership,
+        PrecheckRequest, StockSnapshot,
     };
     use crate::domain::ids::ItemNo;
     use crate::domain::sale::Sale;
-    use crate::testing::builders::{away, buyer, line};
-    use crate::testing::fakes::FakeTerms;
-    use crate::testing::house::House;
+    use crate::testing::builders::{buyer, line, unavailable};
+    use crate::testing::fakes::FakeLeaderships;
+    use crate::testing::test_shop::TestShop;
 
     const INTERVAL: Duration = Duration::from_secs(10);
 
-    fn rebuild(house: &House, leadership: Arc<dyn Leadership>) -> RebuildFilter {
-        let (board, items) = (house.board(), house.shop());
-        RebuildFilter::new(board, items, house.memory(), leadership, INTERVAL)
+    fn rebuild(test_shop: &TestShop, leadership: Arc<dyn Leadership>) -> RebuildFilter {
+        let (sale_cache, items) = (test_shop.sale_cache(), test_shop.shop());
+        RebuildFilter::new(sale_cache, items, test_shop.hints(), leadership, INTERVAL)
     }
 
-    fn leader(house: &House) -> Arc<dyn Leadership> {
-        FakeTerms::new(house.clock()).instance(1)
+    fn leader(test_shop: &TestShop) -> Arc<dyn Leadership> {
+        FakeLeaderships::new(test_shop.clock()).instance(1)
     }
 
-    async fn belief(house: &House, sale: &Sale, item: i32) -> Belief {
+    async fn hint(test_shop: &TestShop, sale: &Sale, item: i32) -> Hint {
         let sale = Arc::new(sale.clone());
-        house
-            .memory
-            .believes(Knock { sale, buyer: buyer("ann"), line: line(item, 1) })
+        test_shop
+            .hints
+            .precheck(PrecheckRequest { sale, buyer: buyer("ann"), line: line(item, 1) })
             .await
             .unwrap()
     }
 
     #[tokio::test]
-    async fn afterwards_the_memory_and_the_board_know_what_sold_out() {
-        let house = House::open();
-        let sale = house.sale(3, 1).await;
-        house.bought(&sale, "bob", &[2]).await;
-        let leader = leader(&house);
+    async fn afterwards_the_hint_cache_and_the_sale_cache_know_the_sold_out_items() {
+        let test_shop = TestShop::open();
+        let sale = test_shop.sale(3, 1).await;
+        test_shop.bought(&sale, "bob", &[2]).await;
+        let leader = leader(&test_shop);
 
-        rebuild(&house, leader).execute().await.unwrap();
+        rebuild(&test_shop, leader).execute().await.unwrap();
 
-        let beliefs = (belief(&house, &sale, 1).await, belief(&house, &sale, 2).await);
-        assert_eq!(beliefs, (Belief::Fine, Belief::ItemInFilter));
-        let known = house.board.find(sale.id).await.unwrap().unwrap();
-        assert!(known.is_sold_out(ItemNo(2)));
+        let hints = (hint(&test_shop, &sale, 1).await, hint(&test_shop, &sale, 2).await);
+        assert_eq!(hints, (Hint::Clear, Hint::ItemInFilter));
+        let cached = test_shop.sale_cache.find(sale.id).await.unwrap().unwrap();
+        assert!(cached.is_sold_out(ItemNo(2)));
     }
 
     #[tokio::test]
-    async fn a_restocked_item_is_in_the_next_filter_no_more() {
-        let house = House::open();
-        let sale = house.sale(3, 1).await;
-        house.bought(&sale, "bob", &[2]).await;
-        let leader = leader(&house);
-        let rebuild = rebuild(&house, leader);
+    async fn a_restocked_item_is_not_in_the_next_filter() {
+        let test_shop = TestShop::open();
+        let sale = test_shop.sale(3, 1).await;
+        test_shop.bought(&sale, "bob", &[2]).await;
+        let leader = leader(&test_shop);
+        let rebuild = rebuild(&test_shop, leader);
         rebuild.execute().await.unwrap();
-        house.shop.set_stock(sale.id, ItemNo(2), 2);
-        house.board.refresh().await.unwrap();
+        test_shop.shop.set_stock(sale.id, ItemNo(2), 2);
+        test_shop.sale_cache.refresh().await.unwrap();
 
         rebuild.execute().await.unwrap();
 
-        assert_eq!(belief(&house, &sale, 2).await, Belief::Fine);
+        assert_eq!(hint(&test_shop, &sale, 2).await, Hint::Clear);
     }
 
     #[tokio::test]
-    async fn after_the_memory_lost_everything_it_knows_all_again() {
-        let house = House::open();
-        let sale = house.sale(2, 1).await;
-        house.bought(&sale, "bob", &[1, 2]).await;
-        let leader = leader(&house);
-        let rebuild = rebuild(&house, leader);
+    async fn after_a_loss_of_all_hints_a_rebuild_restores_them() {
+        let test_shop = TestShop::open();
+        let sale = test_shop.sale(2, 1).await;
+        test_shop.bought(&sale, "bob", &[1, 2]).await;
+        let leader = leader(&test_shop);
+        let rebuild = rebuild(&test_shop, leader);
         rebuild.execute().await.unwrap();
-        house.memory.lose_everything();
+        test_shop.hints.clear();
 
         rebuild.execute().await.unwrap();
 
-        assert_eq!(belief(&house, &sale, 1).await, Belief::SaleSoldOut);
+        assert_eq!(hint(&test_shop, &sale, 1).await, Hint::SaleSoldOut);
     }
 
     #[tokio::test]
-    async fn whoever_does_not_lead_does_nothing() {
-        let house = House::open();
-        house.sale(2, 1).await;
+    async fn an_instance_that_does_not_lead_does_nothing() {
+        let test_shop = TestShop::open();
+        test_shop.sale(2, 1).await;
         let mut follower = MockLeadership::new();
         follower.expect_lead().returning(|_, _| Ok(false));
         let untouched = Arc::new(MockFilterBuilder::new());
-        let (board, items) = (house.board(), house.shop());
+        let (sale_cache, items) = (test_shop.sale_cache(), test_shop.shop());
 
-        let idle = RebuildFilter::new(board, items, untouched, Arc::new(follower), INTERVAL);
+        let idle = RebuildFilter::new(sale_cache, items, untouched, Arc::new(follower), INTERVAL);
 
         idle.execute().await.unwrap();
     }
 
     #[tokio::test]
-    async fn the_rebuild_is_announced_before_the_facts_are_read() {
-        let house = House::open();
-        house.sale(2, 1).await;
+    async fn the_rebuild_is_announced_before_the_stock_is_read() {
+        let test_shop = TestShop::open();
+        test_shop.sale(2, 1).await;
         let mut order = Sequence::new();
         let (mut filter, mut items) = (MockFilterBuilder::new(), MockItemReader::new());
         let begin = filter.expect_begin().once().in_sequence(&mut order);
-        begin.returning(|_| Ok(Totals::Missing));
+        begin.returning(|_| Ok(ItemTotals::Missing));
         items
             .expect_stock()
             .once()
             .in_sequence(&mut order)
             .returning(|_| Ok(StockSnapshot::default()));
         filter.expect_publish().once().in_sequence(&mut order).returning(|_, _, _| Ok(()));
-        let leader = leader(&house);
+        let leader = leader(&test_shop);
 
-        let board = house.board();
+        let sale_cache = test_shop.sale_cache();
         let rebuild =
-            RebuildFilter::new(board, Arc::new(items), Arc::new(filter), leader, INTERVAL);
+            RebuildFilter::new(sale_cache, Arc::new(items), Arc::new(filter), leader, INTERVAL);
 
         rebuild.execute().await.unwrap();
     }
 
     #[tokio::test]
-    async fn each_port_that_fails_is_an_error() {
-        let house = House::open();
-        house.sale(2, 1).await;
-        let mut nobody_leads = MockLeadership::new();
-        nobody_leads.expect_lead().returning(|_, _| Err(away()));
+    async fn each_failing_port_is_an_error() {
+        let test_shop = TestShop::open();
+        test_shop.sale(2, 1).await;
+        let mut no_leadership = MockLeadership::new();
+        no_leadership.expect_lead().returning(|_, _| Err(unavailable()));
         let mut no_filter = MockFilterBuilder::new();
-        no_filter.expect_begin().returning(|_| Err(away()));
+        no_filter.expect_begin().returning(|_| Err(unavailable()));
         let mut no_items = MockItemReader::new();
-        no_items.expect_stock().returning(|_| Err(away()));
-        let leader = leader(&house);
-        let board = || house.board();
+        no_items.expect_stock().returning(|_| Err(unavailable()));
+        let leader = leader(&test_shop);
+        let sale_cache = || test_shop.sale_cache();
 
         let failing = [
-            rebuild(&house, Arc::new(nobody_leads)),
+            rebuild(&test_shop, Arc::new(no_leadership)),
             RebuildFilter::new(
-                board(),
-                house.shop(),
+                sale_cache(),
+                test_shop.shop(),
                 Arc::new(no_filter),
                 Arc::clone(&leader),
                 INTERVAL,
             ),
-            RebuildFilter::new(board(), Arc::new(no_items), house.memory(), leader, INTERVAL),
+            RebuildFilter::new(
+                sale_cache(),
+                Arc::new(no_items),
+                test_shop.hints(),
+                leader,
+                INTERVAL,
+            ),
         ];
 
         for rebuild in failing {

@@ -1,9 +1,9 @@
-//! Refusals: put refused attempts on record, in batches, with exact totals.
+//! Refusals: record refused attempts in batches, with exact totals.
 //!
-//! Recording costs no I/O. Details are kept up to a bound and then shed; totals never are. The bound is a bucket (a token
-//! bucket, as in RFC 2697): it holds a burst whole and fills up slowly, because a storm of refusals lasts, and writing
-//! each of its details would take from the buyers what they wait for. A flush that failed is kept
-//! as it was and written again under its number before anything newer, so nothing is counted twice or lost.
+//! Recording costs no I/O. Totals are always kept; details are dropped beyond a budget. The budget is a token bucket (as in
+//! RFC 2697): it keeps a burst whole and refills slowly, because a storm of refusals lasts, and writing each detail would
+//! slow buyers down. A failed flush is kept unchanged and repeated under its number before anything newer, so nothing is
+//! counted twice or lost.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,32 +13,32 @@ use super::ports::{
 };
 use crate::domain::ids::SaleId;
 
-/// Exact counts: all refusals, and those with details.
+/// Exact counts: all refusals, and the refusals with details.
 type Totals = BTreeMap<(SaleId, Operation, RefusalReason), (i64, i64)>;
 
 /// Collects refusals and writes them.
 pub struct Refusals {
     store: Arc<dyn RefusalStore>,
-    room: Room,
-    gathered: Mutex<Gathered>,
-    /// Held while a flush is written; keeps the one that failed.
+    budget: DetailBudget,
+    pending: Mutex<Pending>,
+    /// Locked while a flush is written; contains the flush that failed.
     flushing: tokio::sync::Mutex<Flushing>,
 }
 
-/// Bounds of what is kept beside the totals.
+/// The token bucket of details.
 #[derive(Debug, Clone, Copy)]
-pub struct Room {
-    /// Most details that wait to be written: a burst of so many is kept whole.
+pub struct DetailBudget {
+    /// Size of the bucket: the maximum number of unwritten details.
     pub burst: usize,
-    /// Details for which a flush makes room.
+    /// Tokens that each flush adds.
     pub refill: usize,
 }
 
-struct Gathered {
+struct Pending {
     totals: Totals,
     details: Vec<Refusal>,
-    /// Details that may still be kept.
-    room: usize,
+    /// Number of further details to keep.
+    tokens: usize,
 }
 
 #[derive(Default)]
@@ -48,54 +48,54 @@ struct Flushing {
 }
 
 impl Refusals {
-    /// Keeps as many details as there is room for.
+    /// Keeps details within this budget.
     #[must_use]
-    pub fn new(store: Arc<dyn RefusalStore>, room: Room) -> Self {
-        let gathered = Gathered { totals: Totals::new(), details: Vec::new(), room: room.burst };
+    pub fn new(store: Arc<dyn RefusalStore>, budget: DetailBudget) -> Self {
+        let pending = Pending { totals: Totals::new(), details: Vec::new(), tokens: budget.burst };
         Self {
             store,
-            room,
-            gathered: Mutex::new(gathered),
+            budget,
+            pending: Mutex::new(pending),
             flushing: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Takes a refusal in.
+    /// Records a refusal in memory.
     pub fn record(&self, refusal: Refusal) {
-        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-        let detailed = gathered.room > 0;
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let detailed = pending.tokens > 0;
         let key = (refusal.sale, refusal.operation, refusal.reason);
-        let (total, with_details) = gathered.totals.entry(key).or_default();
+        let (total, with_details) = pending.totals.entry(key).or_default();
         *total += 1;
         if detailed {
             *with_details += 1;
-            gathered.room -= 1;
-            gathered.details.push(refusal);
+            pending.tokens -= 1;
+            pending.details.push(refusal);
         }
     }
 
-    /// Writes what was gathered; on failure everything is kept for the next time.
+    /// Writes all recorded refusals; after a failure they are kept for the next flush.
     pub async fn flush(&self) -> Result<(), PortError> {
         let mut flushing = self.flushing.lock().await;
         loop {
             let next =
-                flushing.unwritten.take().or_else(|| self.gather(flushing.last_sequence + 1));
+                flushing.unwritten.take().or_else(|| self.take_pending(flushing.last_sequence + 1));
             let Some(flush) = next else {
-                self.make_room();
+                self.refill();
                 return Ok(());
             };
             flushing.last_sequence = flush.sequence;
-            // Kept before the attempt: if this future is dropped in the middle, the flush is still there.
+            // Stored before the attempt, so that the flush survives if this future is dropped.
             let flush = flushing.unwritten.insert(flush);
             self.store.append(flush).await?;
             flushing.unwritten = None;
         }
     }
 
-    fn gather(&self, sequence: i64) -> Option<RefusalFlush> {
+    fn take_pending(&self, sequence: i64) -> Option<RefusalFlush> {
         let (totals, details) = {
-            let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-            (std::mem::take(&mut gathered.totals), std::mem::take(&mut gathered.details))
+            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            (std::mem::take(&mut pending.totals), std::mem::take(&mut pending.details))
         };
         if totals.is_empty() {
             return None;
@@ -110,11 +110,11 @@ impl Refusals {
         Some(RefusalFlush { sequence, totals: totals.collect(), details })
     }
 
-    /// Never more than a burst, with those that wait.
-    fn make_room(&self) {
-        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = self.room.burst.saturating_sub(gathered.details.len());
-        gathered.room = (gathered.room + self.room.refill).min(most);
+    /// Adds tokens, so that tokens and unwritten details never exceed the burst.
+    fn refill(&self) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let max = self.budget.burst.saturating_sub(pending.details.len());
+        pending.tokens = (pending.tokens + self.budget.refill).min(max);
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::application::ports::{MockRefusalStore, PortError};
 
-    const ROOMY: Room = Room { burst: 10, refill: 10 };
+    const LARGE: DetailBudget = DetailBudget { burst: 10, refill: 10 };
 
     fn refusal(reason: RefusalReason) -> Refusal {
         Refusal {
@@ -151,7 +151,7 @@ mod tests {
                     && flush.totals.iter().map(|t| (t.total, t.detailed)).eq([(5, 2)])
             })
             .returning(|_| Ok(()));
-        let refusals = Refusals::new(Arc::new(store), Room { burst: 2, refill: 0 });
+        let refusals = Refusals::new(Arc::new(store), DetailBudget { burst: 2, refill: 0 });
 
         for _ in 0..5 {
             refusals.record(refusal(RefusalReason::ItemSoldOut));
@@ -172,7 +172,7 @@ mod tests {
                 .withf(move |flush| flush.details.len() == kept && flush.totals[0].total == 5)
                 .returning(|_| Ok(()));
         }
-        let refusals = Refusals::new(Arc::new(store), Room { burst: 3, refill: 1 });
+        let refusals = Refusals::new(Arc::new(store), DetailBudget { burst: 3, refill: 1 });
 
         for _ in 0..3 {
             for _ in 0..5 {
@@ -201,7 +201,7 @@ mod tests {
         expect(1, true);
         expect(1, false);
         expect(2, false);
-        let refusals = Refusals::new(Arc::new(store), ROOMY);
+        let refusals = Refusals::new(Arc::new(store), LARGE);
 
         refusals.record(refusal(RefusalReason::Ended));
         refusals.flush().await.unwrap_err();
@@ -211,8 +211,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_gathered_writes_nothing() {
-        let refusals = Refusals::new(Arc::new(MockRefusalStore::new()), ROOMY);
+    async fn a_flush_without_refusals_writes_nothing() {
+        let refusals = Refusals::new(Arc::new(MockRefusalStore::new()), LARGE);
 
         refusals.flush().await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! `flash-sale health`: asks the running service's `/livez`.
+//! `flash-sale health`: requests `/livez` of the running service.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{FAILED, Failure};
+use super::failure::{FAILED, Failure};
 use crate::config::Config;
 
-/// A service that takes longer does not live.
+/// A service that takes longer is not alive.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let (host, port) = (reachable(&config.monitoring.host), config.monitoring.port);
-    let status = tokio::time::timeout(TIMEOUT, ask(&host, port)).await;
+    let status = tokio::time::timeout(TIMEOUT, probe(&host, port)).await;
     match status {
         Ok(Ok(StatusCode::OK)) => Ok(()),
         Ok(Ok(status)) => Err(Failure::new(FAILED, format!("{host}:{port} answers {status}"))),
@@ -26,7 +26,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     }
 }
 
-async fn ask(
+async fn probe(
     host: &str,
     port: u16,
 ) -> Result<StatusCode, Box<dyn std::error::Error + Send + Sync>> {
@@ -43,7 +43,7 @@ async fn ask(
     Ok(answer.status())
 }
 
-/// An address that means "all of this machine's" is reached over the loopback.
+/// The loopback address for an unspecified address, which cannot be connected to.
 fn reachable(host: &str) -> String {
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) if address.is_unspecified() => "127.0.0.1".to_owned(),

@@ -1,7 +1,8 @@
 //! The command line. Data goes to standard output, everything else to standard error.
 //!
-//! Exit codes: 0 done, 1 failed (`verify`: a promise is broken), 2 bad arguments (`verify`: could not look).
+//! Exit codes: 0 success, otherwise those in [`failure`].
 
+mod failure;
 mod health;
 mod output;
 mod sale;
@@ -18,10 +19,8 @@ use tokio::runtime::{Builder, Runtime};
 use crate::app;
 use crate::config::Config;
 
+use failure::{BAD_ARGUMENTS, FAILED, Failure};
 use output::Format;
-
-const FAILED: u8 = 1;
-const BAD_ARGUMENTS: u8 = 2;
 
 /// Sells a limited stock at an announced second, without overselling or underselling.
 #[derive(Debug, Parser)]
@@ -35,10 +34,10 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// Folder with default.yaml and profiles in place of those in the binary.
+    /// Folder whose default.yaml and profiles replace those in the binary.
     #[arg(long, global = true, value_name = "DIR")]
     config: Option<PathBuf>,
-    /// How data is written; json when standard output is not a terminal.
+    /// Format of the output; by default a table on a terminal, else json.
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     output: Option<Format>,
 }
@@ -47,29 +46,17 @@ struct Common {
 enum Command {
     /// Runs the service until SIGTERM or SIGINT.
     Serve,
-    /// Brings the schema up to date.
+    /// Applies pending database migrations.
     Migrate,
     /// Creates and lists sales.
     #[command(subcommand)]
     Sale(sale::SaleCommand),
-    /// Looks for broken promises: exit 0 all hold, 1 one is broken, 2 could not look.
+    /// Audits the promises: exit 0 all hold, 1 at least one is broken, 2 the audit could not run.
     Verify(verify::VerifyArgs),
-    /// Asks the running service whether it lives: exit 0 or 1.
+    /// Probes the running service: exit 0 it is alive, 1 it is not.
     Health,
-    /// Prints the interface as an OpenAPI document.
+    /// Prints the OpenAPI document.
     Openapi,
-}
-
-/// Why a command ends without success.
-struct Failure {
-    code: u8,
-    message: String,
-}
-
-impl Failure {
-    fn new(code: u8, message: impl std::fmt::Display) -> Self {
-        Self { code, message: message.to_string() }
-    }
 }
 
 /// Parses the command line and runs the command.
@@ -83,7 +70,7 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                say(&format!("flash-sale: {}", failure.message));
+                print_error(&failure.message);
             }
             ExitCode::from(failure.code)
         }
@@ -91,11 +78,11 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<(), Failure> {
-    // It needs no configuration.
+    // The document does not depend on the configuration.
     if matches!(cli.command, Command::Openapi) {
         return output::text(&app::openapi());
     }
-    // What `verify` cannot look at is not a broken promise.
+    // An audit that cannot run has found no broken promise.
     let code = if matches!(cli.command, Command::Verify(_)) { BAD_ARGUMENTS } else { FAILED };
     let config = Config::load(cli.common.config.as_deref())
         .map_err(|error| Failure::new(BAD_ARGUMENTS, error))?;
@@ -103,7 +90,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     let format = Format::or_by_terminal(cli.common.output);
     if !matches!(cli.command, Command::Serve) {
         for warning in &config.warnings {
-            say(&format!("flash-sale: {warning}"));
+            print_error(warning);
         }
     }
     runtime.block_on(async {
@@ -120,7 +107,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     })
 }
 
-/// Help is data; a mistake is one sentence that says what to do.
+/// Prints help on standard output, and an error as one line on standard error.
 fn explain(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let _ = error.print();
@@ -140,11 +127,11 @@ fn explain(error: &clap::Error) -> ExitCode {
     } else {
         problem
     };
-    say(&format!("flash-sale: {problem}; see `flash-sale --help` for what can be said here"));
+    print_error(&format!("{problem}; see `flash-sale --help`"));
     ExitCode::from(BAD_ARGUMENTS)
 }
 
-/// Runs the service without a command line, selling as it is told.
+/// Runs the service without a command line, with other adapters for checkouts and purchases.
 #[cfg(feature = "bench")]
 pub(crate) fn run_service(selling: app::MakeSelling) -> ExitCode {
     let served = Config::load(None).map_err(|error| error.to_string()).and_then(|config| {
@@ -153,7 +140,7 @@ pub(crate) fn run_service(selling: app::MakeSelling) -> ExitCode {
     });
     served.map_or_else(
         |error| {
-            say(&format!("flash-sale: {error}"));
+            print_error(&error);
             ExitCode::from(FAILED)
         },
         |()| ExitCode::SUCCESS,
@@ -165,6 +152,6 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().enable_all().build()
 }
 
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+fn print_error(message: &str) {
+    let _ = writeln!(std::io::stderr(), "flash-sale: {message}");
 }

@@ -1,4 +1,4 @@
-//! Data on standard output: JSON for programs, tables for people.
+//! Data on standard output: JSON for programs, tables for terminals.
 
 use std::io::{IsTerminal, Write};
 
@@ -6,36 +6,36 @@ use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 
-use super::{FAILED, Failure};
+use super::failure::{FAILED, Failure};
 
-/// How data is written.
+/// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// For programs.
+    /// One JSON value per line.
     Json,
-    /// For people.
+    /// A table.
     Table,
 }
 
 impl Format {
-    /// As asked, or by where it goes.
-    pub(super) fn or_by_terminal(asked: Option<Self>) -> Self {
-        let fitting = if std::io::stdout().is_terminal() { Self::Table } else { Self::Json };
-        asked.unwrap_or(fitting)
+    /// The requested format; by default a table on a terminal, else JSON.
+    pub(super) fn or_by_terminal(requested: Option<Self>) -> Self {
+        let default = if std::io::stdout().is_terminal() { Self::Table } else { Self::Json };
+        requested.unwrap_or(default)
     }
 }
 
-/// Writes one JSON value on a line.
+/// Writes a JSON value on one line.
 pub(super) fn json(value: &Value) -> Result<(), Failure> {
     line(&value.to_string())
 }
 
-/// Writes a text that is complete.
+/// Writes a text and a newline.
 pub(super) fn text(text: &str) -> Result<(), Failure> {
     line(text)
 }
 
-/// Writes rows of JSON objects with these columns as a table.
+/// Writes these columns of JSON objects as a table.
 pub(super) fn table(columns: &[&str], rows: &[Value]) -> Result<(), Failure> {
     let mut table = Table::new();
     table.set_content_arrangement(ContentArrangement::Dynamic).set_header(columns);

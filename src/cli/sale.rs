@@ -6,25 +6,25 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use super::output::{self, Format};
-use super::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::app::Offline;
 use crate::application::create_sale::CreateSaleError;
-use crate::application::ports::{After, SaleFilter};
+use crate::application::ports::{Cursor, SaleFilter};
 use crate::config::Config;
 use crate::domain::sale::{
     MAX_BUYER_LIMIT, MAX_ITEMS, MAX_STOCK, NewSale, Sale, SaleState, SaleWindow,
 };
 
-/// Who creates sales from the command line, for the audit.
+/// The creator on record.
 const ACTOR: &str = "command line";
 
-/// What a poll of the sales may take beyond its interval.
+/// Maximum delay of a poll of sales beyond its interval.
 const POLL_MARGIN: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SaleCommand {
-    /// Creates a sale with the items "1" to "N" and prints it; running instances sell it at once.
+    /// Creates a sale with the items "1" to "N" and prints it; running instances know it when the command returns.
     Create(CreateArgs),
     /// Lists sales, newest first.
     List(ListArgs),
@@ -35,29 +35,29 @@ pub(super) struct CreateArgs {
     /// Number of items.
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..=i64::from(MAX_ITEMS)))]
     items: i32,
-    /// Pieces of each item.
+    /// Number of pieces of each item.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=i64::from(MAX_STOCK)))]
     stock: i32,
-    /// Most pieces a buyer gets.
+    /// Maximum number of pieces per buyer.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i32).range(1..=i64::from(MAX_BUYER_LIMIT)))]
     buyer_limit: i32,
-    /// Time until it starts, by the database's clock, such as 0s or 10m.
+    /// Time until the start, by the database's clock, such as 0s or 10m.
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     starts_in: Duration,
-    /// When it starts, such as 2026-11-20T16:00:00Z.
+    /// Start of the sale, such as 2026-11-20T16:00:00Z.
     #[arg(long, conflicts_with = "starts_in", value_name = "RFC3339")]
     starts_at: Option<DateTime<Utc>>,
-    /// How long it is open.
+    /// Length of the sale.
     #[arg(long, default_value = "1h", value_parser = parse_length)]
     duration: Duration,
-    /// Its name, for people.
+    /// Display name of the sale.
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
-    /// Most sales to list.
+    /// Maximum number of sales to list.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
 }
@@ -99,7 +99,7 @@ async fn create(
             .ok_or_else(|| Failure::new(BAD_ARGUMENTS, "--starts-in is too far away"))?,
     };
     let window = SaleWindow::lasting(starts_at, args.duration).ok_or_else(|| {
-        Failure::new(BAD_ARGUMENTS, "--duration must be more than 0s and end within the calendar")
+        Failure::new(BAD_ARGUMENTS, "--duration must be more than 0s and end before the year 10000")
     })?;
     if window.state_at(now) == SaleState::Ended {
         return Err(Failure::new(
@@ -121,13 +121,13 @@ async fn create(
     let created = match offline.create_sale.execute(sale, ACTOR).await {
         Ok(Some(created)) => created,
         Ok(None) => {
-            return Err(Failure::new(FAILED, "there is a sale with this start already"));
+            return Err(Failure::new(FAILED, "a sale with this start exists already"));
         }
         Err(CreateSaleError::Invalid(fault)) => return Err(Failure::new(BAD_ARGUMENTS, fault)),
         Err(CreateSaleError::Port(error)) => return Err(Failure::new(FAILED, error)),
     };
-    // Every running instance has read the new sale before it is told: nobody sells without it from now on.
-    tokio::time::sleep(config.board.poll_interval + POLL_MARGIN).await;
+    // Every running instance reads the new sale before the command returns.
+    tokio::time::sleep(config.sale_cache.poll_interval + POLL_MARGIN).await;
     let row = json!({
         "sale_id": created.id.to_string(),
         "name": created.name,
@@ -150,7 +150,7 @@ async fn list(args: &ListArgs, offline: &Offline, format: Format) -> Result<(), 
     let failed = |error| Failure::new(FAILED, error);
     let now = database_now(offline).await?;
     let mut rows = Vec::new();
-    let newest = offline.sales.list(SaleFilter::default(), After::beginning(args.limit));
+    let newest = offline.sales.list(SaleFilter::default(), Cursor::beginning(args.limit));
     for sale in newest.await.map_err(failed)?.entries {
         let progress = offline.items.progress(sale.id).await.map_err(failed)?;
         rows.push(row(&sale, now, progress.sold, progress.remaining));
@@ -179,11 +179,11 @@ fn row(sale: &Sale, now: DateTime<Utc>, sold: i64, remaining: i64) -> Value {
     })
 }
 
-/// The database's clock, measured now.
+/// Measures the database's clock.
 async fn database_now(offline: &Offline) -> Result<DateTime<Utc>, Failure> {
     offline.sales.live().await.map_err(|error| Failure::new(FAILED, error))?;
     let reading = offline.clock.database();
-    Ok(reading.ok_or_else(|| Failure::new(FAILED, "the database did not tell its time"))?.at)
+    Ok(reading.ok_or_else(|| Failure::new(FAILED, "the database returned no time"))?.at)
 }
 
 fn text(moment: DateTime<Utc>) -> String {

@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use super::output::{self, Format};
-use super::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::app::Offline;
 use crate::application::ports::Finding;
 use crate::config::Config;
@@ -12,30 +12,30 @@ use crate::domain::ids::SaleId;
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// Only this sale; the whole history otherwise.
+    /// Audits only this sale instead of the whole history.
     #[arg(long, value_name = "S-…", value_parser = parse_sale)]
     sale: Option<SaleId>,
 }
 
 fn parse_sale(text: &str) -> Result<SaleId, String> {
-    SaleId::parse(text).ok_or_else(|| "a sale's number looks like S-1".to_owned())
+    SaleId::parse(text).ok_or_else(|| "a sale id looks like S-1".to_owned())
 }
 
 pub(super) async fn run(args: &VerifyArgs, config: &Config, format: Format) -> Result<(), Failure> {
-    let could_not_look =
-        |error: String| Failure::new(BAD_ARGUMENTS, format!("could not look: {error}"));
+    let could_not_run =
+        |error: String| Failure::new(BAD_ARGUMENTS, format!("the audit could not run: {error}"));
     let offline =
-        Offline::connect(config).await.map_err(|error| could_not_look(error.to_string()))?;
+        Offline::connect(config).await.map_err(|error| could_not_run(error.to_string()))?;
     if let Some(sale) = args.sale {
         let found = offline.sales.find(sale).await;
-        match found.map_err(|error| could_not_look(error.to_string()))? {
+        match found.map_err(|error| could_not_run(error.to_string()))? {
             Some(_) => {}
-            None => return Err(could_not_look(format!("there is no sale {sale}"))),
+            None => return Err(could_not_run(format!("there is no sale {sale}"))),
         }
     }
     let findings = offline.verify.execute(args.sale).await;
     offline.close().await;
-    let findings = findings.map_err(|error| could_not_look(describe(&error)))?;
+    let findings = findings.map_err(|error| could_not_run(describe(&error)))?;
     let rows: Vec<Value> = findings.iter().map(row).collect();
     match format {
         Format::Json => rows.iter().try_for_each(output::json)?,
@@ -47,7 +47,7 @@ pub(super) async fn run(args: &VerifyArgs, config: &Config, format: Format) -> R
         return Ok(());
     }
     let broken = findings.iter().filter(|finding| finding.broken > 0).count();
-    Err(Failure::new(FAILED, format!("{broken} checks found something broken")))
+    Err(Failure::new(FAILED, format!("{broken} checks failed")))
 }
 
 fn row(finding: &Finding) -> Value {
@@ -61,7 +61,7 @@ fn row(finding: &Finding) -> Value {
     })
 }
 
-/// The error and what caused it.
+/// The error and its causes.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

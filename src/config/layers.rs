@@ -1,28 +1,28 @@
-//! The layers: defaults, a profile, the environment, one on top of the other.
+//! The layers: defaults, a profile and the environment; later layers override earlier ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use config::{File, FileFormat, Value, ValueKind};
 
-/// Prefix of every key in the environment.
+/// Prefix of every key's variable.
 const PREFIX: &str = "FLASH_SALE__";
-/// Names the profile.
+/// The variable that names the profile.
 const PROFILE: &str = "FLASH_SALE_ENV";
-/// Names a file that holds the value.
+/// Suffix of a variable that names a file with the value.
 const FILE_SUFFIX: &str = "_file";
-/// Profiles that are part of the binary.
+/// Profiles in the binary.
 const EMBEDDED: [(&str, &str); 2] = [
     ("development", include_str!("../../config/development.yaml")),
     ("production", include_str!("../../config/production.yaml")),
 ];
 const DEFAULTS: &str = include_str!("../../config/default.yaml");
 
-/// What the layers came to.
+/// The merged layers.
 pub(crate) struct Layers {
     pub(crate) merged: config::Config,
     pub(crate) profile: String,
-    /// Keys that the environment set under their long names.
+    /// Keys that the environment sets under their long names.
     pub(crate) from_environment: BTreeSet<String>,
     pub(crate) faults: Vec<String>,
     pub(crate) warnings: Vec<String>,
@@ -31,7 +31,7 @@ pub(crate) struct Layers {
 /// The environment, read once.
 pub(crate) type Environment = BTreeMap<String, String>;
 
-/// Merges all layers. `folder` may hold other defaults and profiles than those in the binary.
+/// Merges all layers. Defaults and profiles in `folder` replace those in the binary.
 pub(crate) fn merge(environment: &Environment, folder: Option<&Path>) -> Result<Layers, String> {
     let mut warnings = Vec::new();
     let profile = environment.get(PROFILE).cloned().unwrap_or_else(|| {
@@ -50,7 +50,7 @@ pub(crate) fn merge(environment: &Environment, folder: Option<&Path>) -> Result<
     let known = keys(&build(&[DEFAULTS])?);
     let (set, from_environment) = overrides(environment, &known, &mut faults);
     let mut builder = config::Config::builder();
-    // The defaults in the binary lie below a folder's own: a key that it leaves out still has its default.
+    // The defaults in the binary lie below those of the folder, so a key that it leaves out has its default.
     for text in [DEFAULTS, defaults.as_str(), on_top.as_str()] {
         builder = builder.add_source(File::from_str(text, FileFormat::Yaml));
     }
@@ -67,7 +67,7 @@ fn read(folder: Option<&Path>, name: &str) -> Result<Option<String>, String> {
     let Some(folder) = folder else {
         return Ok(None);
     };
-    // The profile's name comes from the environment: only a plain name may become part of a path.
+    // The profile's name comes from the environment: only a plain name becomes part of a path.
     if !name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter)) {
         return Ok(None);
     }
@@ -89,13 +89,13 @@ fn build(texts: &[&str]) -> Result<config::Config, String> {
 
 /// All keys with a value, as `a.b`.
 fn keys(layers: &config::Config) -> BTreeSet<String> {
-    fn walk(prefix: &str, value: &Value, keys: &mut BTreeSet<String>) {
+    fn insert_keys(prefix: &str, value: &Value, keys: &mut BTreeSet<String>) {
         match &value.kind {
             ValueKind::Table(table) => {
                 for (name, value) in table {
                     let key =
                         if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-                    walk(&key, value, keys);
+                    insert_keys(&key, value, keys);
                 }
             }
             _ => {
@@ -104,11 +104,11 @@ fn keys(layers: &config::Config) -> BTreeSet<String> {
         }
     }
     let mut found = BTreeSet::new();
-    walk("", &layers.cache, &mut found);
+    insert_keys("", &layers.cache, &mut found);
     found
 }
 
-/// What the environment sets: values by key, and which keys came under their long names.
+/// The values that the environment sets, by key, and the keys that it sets under their long names.
 fn overrides(
     environment: &Environment,
     known: &BTreeSet<String>,

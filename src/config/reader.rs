@@ -1,5 +1,6 @@
-//! Reads typed values out of the merged layers and gathers every fault on the way, so that all of them are told at once.
+//! Reads typed values from the merged layers and collects every fault, so that all are reported at once.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,18 +8,28 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
-/// Merged layers, and what is wrong with them.
+/// The merged layers and their faults. Methods return a valid value also after a fault.
 pub(crate) struct Reader {
     layers: config::Config,
+    from_environment: BTreeSet<String>,
     pub(crate) faults: Vec<String>,
 }
 
 impl Reader {
-    pub(crate) fn new(layers: config::Config, faults: Vec<String>) -> Self {
-        Self { layers, faults }
+    pub(crate) fn new(
+        layers: config::Config,
+        from_environment: BTreeSet<String>,
+        faults: Vec<String>,
+    ) -> Self {
+        Self { layers, from_environment, faults }
     }
 
-    /// Notes a fault. The value itself is never named: it may be a secret.
+    /// Whether the environment sets this key under its long name.
+    pub(crate) fn is_from_environment(&self, key: &str) -> bool {
+        self.from_environment.contains(key)
+    }
+
+    /// Records a fault. `what` must not contain the value, which may be a secret.
     pub(crate) fn fault(&mut self, key: &str, what: impl Display) {
         self.faults.push(format!("{key}: {what}"));
     }
@@ -30,6 +41,7 @@ impl Reader {
         })
     }
 
+    /// A text that is not empty.
     pub(crate) fn filled(&mut self, key: &str) -> String {
         let text = self.text(key);
         if text.is_empty() {
@@ -78,19 +90,20 @@ impl Reader {
         duration
     }
 
-    /// A moment, or none where the text is empty.
-    pub(crate) fn moment(&mut self, key: &str) -> Option<DateTime<Utc>> {
+    /// A time of RFC 3339, or `None` if the text is empty.
+    pub(crate) fn time(&mut self, key: &str) -> Option<DateTime<Utc>> {
         let text = self.text(key);
         if text.is_empty() {
             return None;
         }
-        let moment = DateTime::parse_from_rfc3339(text.trim());
-        if moment.is_err() {
-            self.fault(key, "must be empty or a moment such as 2027-01-31T00:00:00Z");
+        let time = DateTime::parse_from_rfc3339(text.trim());
+        if time.is_err() {
+            self.fault(key, "must be empty or a time such as 2027-01-31T00:00:00Z");
         }
-        Some(moment.ok()?.to_utc())
+        Some(time.ok()?.to_utc())
     }
 
+    /// The value of the named choice; `None` after a fault.
     pub(crate) fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text(key);
         let chosen = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);

@@ -1,6 +1,10 @@
-//! What a configuration may say, and what it is told that it may not.
+//! Loading of valid and invalid configurations.
 
 #![cfg(test)]
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
 
 use super::*;
 
@@ -15,7 +19,7 @@ fn faults(environment: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_development_profile_needs_nothing() {
+fn the_development_profile_needs_no_settings() {
     let config = load(&[]).unwrap();
 
     assert_eq!(config.profile, "development");
@@ -34,7 +38,7 @@ fn profiles_differ_in_their_pools() {
 }
 
 #[test]
-fn all_faults_are_told_at_once() {
+fn all_faults_are_reported_at_once() {
     let faults = faults(&[
         ("FLASH_SALE__HTTP__PORT", "99999"),
         ("FLASH_SALE__HTTP__COLOUR", "red"),
@@ -115,7 +119,7 @@ fn a_secret_can_come_from_a_file_and_is_never_shown() {
 }
 
 #[test]
-fn faults_never_tell_values() {
+fn faults_never_contain_values() {
     let faults = faults(&[("FLASH_SALE__CHECKOUT__CODE_KEYS", "hunter2:hunter2")]);
 
     assert!(!faults.contains("hunter2"), "{faults}");

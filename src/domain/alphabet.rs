@@ -1,8 +1,8 @@
-//! Numbers as text that people can read aloud.
+//! Numbers as text that can be read aloud.
 //!
-//! The alphabet is Crockford's base 32 (<https://www.crockford.com/base32.html>): no I, L, O or U. One number has exactly
-//! one spelling here. Crockford's lenient reading (`o` for `0`) is left out on purpose: a code is also a lock key and
-//! a name in logs, and two spellings of one code would be two of each.
+//! The alphabet is Crockford's base 32 (<https://www.crockford.com/base32.html>): no I, L, O or U. Each number has exactly
+//! one spelling. Crockford's lenient decoding (`o` for `0`) is not supported, because a code is also a lock key and a name
+//! in logs: two spellings would make two keys.
 
 /// The 32 digits, in order of value.
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -17,7 +17,7 @@ pub fn push_number(text: &mut String, number: u64) {
     }
 }
 
-/// Reads what [`push_number`] writes; `None` for any other spelling.
+/// Parses the output of [`push_number`]; `None` for any other spelling.
 #[must_use]
 pub fn parse_number(text: &str) -> Option<u64> {
     if text.is_empty() || (text.len() > 1 && text.starts_with('0')) {
@@ -30,7 +30,7 @@ pub fn parse_number(text: &str) -> Option<u64> {
     Some(number)
 }
 
-/// Appends `bytes`, whose bits must fill whole digits: every five bytes are eight digits.
+/// Appends `bytes`: every five bytes become eight digits, so `N` must be a multiple of five.
 pub fn push_bytes<const N: usize>(text: &mut String, bytes: &[u8; N]) {
     const { assert!(N.is_multiple_of(5), "only whole groups of five bytes have one spelling") };
     for group in bytes.chunks_exact(5) {
@@ -41,7 +41,7 @@ pub fn push_bytes<const N: usize>(text: &mut String, bytes: &[u8; N]) {
     }
 }
 
-/// Reads what [`push_bytes`] writes; `None` for any other length or letter.
+/// Parses the output of [`push_bytes`]; `None` for any other length or letter.
 #[must_use]
 pub fn parse_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     if !text.is_ascii() || text.len() != N / 5 * 8 {
@@ -75,21 +75,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_number_comes_back(number: u64) {
+        fn every_number_round_trips(number: u64) {
             let mut text = String::new();
             push_number(&mut text, number);
             prop_assert_eq!(parse_number(&text), Some(number));
         }
 
         #[test]
-        fn all_bytes_come_back(bytes: [u8; 10]) {
+        fn all_bytes_round_trip(bytes: [u8; 10]) {
             let mut text = String::new();
             push_bytes(&mut text, &bytes);
             prop_assert_eq!(parse_bytes::<10>(&text), Some(bytes));
         }
 
         #[test]
-        fn whatever_is_read_is_the_only_spelling(text in "[0-9A-Za-z]{1,14}") {
+        fn every_text_that_parses_is_the_only_spelling(text in "[0-9A-Za-z]{1,14}") {
             if let Some(number) = parse_number(&text) {
                 let mut again = String::new();
                 push_number(&mut again, number);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_look_alike_are_not_read() {
+    fn ambiguous_letters_are_rejected() {
         for text in ["O", "I", "L", "U", "a", "01", "", "é"] {
             assert_eq!(parse_number(text), None, "{text:?}");
         }

@@ -1,38 +1,38 @@
 //! The arithmetic of a Bloom filter over item numbers: its size and which bits an item sets.
 //!
 //! Size after Bloom (1970): for `n` items and a false-positive rate `p`, `m = -n ln p / (ln 2)²` bits and
-//! `k = (m / n) ln 2` hashes. Positions by double hashing after Kirsch and Mitzenmacher (2006). Where the bits are kept
-//! is not the filter's concern: every place is given as a bit offset, most significant bit of a byte first, as
-//! Redis's SETBIT counts.
+//! `k = (m / n) ln 2` hashes. Positions by double hashing after Kirsch and Mitzenmacher (2006). The storage of the bits
+//! is up to the caller: positions are bit offsets, most significant bit of a byte first, as in Redis's SETBIT.
 
 use super::ids::ItemNo;
 
-/// False positives that are aimed at: one in a thousand.
+/// Target false-positive rate: one in a thousand.
 const FALSE_POSITIVE_RATE: f64 = 0.001;
 
-/// How large a filter is and how often an item is hashed.
+/// The size of a filter and its number of hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BloomShape {
     bits: u64,
     hashes: u32,
 }
 
-/// How an item's bits lie: all numbers stay far below 2^53, so that a double, all that Lua has, holds them exactly.
+/// The positions of an item's bits: `first + n * stride`, modulo the filter's size. All numbers stay far below 2^53, so
+/// that a double, Lua's only number type, represents them exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Walk {
-    /// Place of the first bit.
+pub struct ProbeSequence {
+    /// Offset of the first bit.
     pub first: u64,
-    /// From each bit to the next.
+    /// Distance from one bit to the next.
     pub stride: u64,
 }
 
 impl BloomShape {
-    /// The shape for a sale with this many items, all of which may sell out.
+    /// The shape for a sale with this many items, all of which can sell out.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "items are positive and below 2^31, so all numbers here are small and positive"
+        reason = "items are positive and below 2^31, so all numbers are small and positive"
     )]
     pub fn for_items(items: i32) -> Self {
         let items = f64::from(items.max(1));
@@ -47,7 +47,7 @@ impl BloomShape {
         usize::try_from(self.bits / 8).unwrap_or(usize::MAX)
     }
 
-    /// Bits that an item has.
+    /// Bits that an item sets.
     #[must_use]
     pub fn hashes(self) -> u32 {
         self.hashes
@@ -59,21 +59,21 @@ impl BloomShape {
         self.bits
     }
 
-    /// The place of an item's first bit, and the stride to the next ones, modulo the size.
+    /// The probe sequence of an item.
     #[must_use]
-    pub fn walk(self, item: ItemNo) -> Walk {
+    pub fn probe_sequence(self, item: ItemNo) -> ProbeSequence {
         let hash = mix(u64::from(item.0.unsigned_abs()));
-        // Never 0, which would put all bits of an item into one place.
-        Walk { first: hash % self.bits, stride: 1 + mix(hash) % (self.bits - 1) }
+        // Never 0: that would put all bits of an item into one position.
+        ProbeSequence { first: hash % self.bits, stride: 1 + mix(hash) % (self.bits - 1) }
     }
 
-    /// Places of an item's bits.
+    /// Offsets of an item's bits.
     pub fn positions(self, item: ItemNo) -> impl Iterator<Item = u64> {
-        let Walk { first, stride } = self.walk(item);
+        let ProbeSequence { first, stride } = self.probe_sequence(item);
         (0..u64::from(self.hashes)).map(move |turn| (first + turn * stride) % self.bits)
     }
 
-    /// A whole filter with these items in it.
+    /// The bytes of a filter that contains these items.
     #[must_use]
     pub fn filled(self, items: impl IntoIterator<Item = ItemNo>) -> Vec<u8> {
         let mut bytes = vec![0_u8; self.bytes()];
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_is_always_found() {
+    fn every_inserted_item_is_found() {
         let shape = BloomShape::for_items(1_000);
         let filter = shape.filled((1..=1_000).map(ItemNo));
 
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_filter_errs_about_once_in_a_thousand() {
+    fn a_full_filter_has_about_one_false_positive_in_a_thousand() {
         let shape = BloomShape::for_items(10_000);
         let filter = shape.filled((1..=10_000).map(ItemNo));
 

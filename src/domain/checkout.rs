@@ -1,8 +1,8 @@
-//! What a buyer has collected, and whether one more item fits. Nothing here reserves anything.
+//! The lines that a buyer has collected, and the limit check for more. Collecting reserves nothing.
 
 use super::ids::{ItemNo, Quantity};
 
-/// One item of a checkout, with its quantity. It sells whole or not at all.
+/// One item of a checkout, with its quantity. A line sells whole or not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
     /// The item.
@@ -11,32 +11,32 @@ pub struct Line {
     pub quantity: Quantity,
 }
 
-/// Where a buyer stands in a sale.
+/// A buyer's collected and bought pieces in a sale.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct BuyerTotals {
     /// Lines of the open checkout, in the order in which they were first collected.
     pub lines: Vec<Line>,
     /// Pieces bought so far in this sale.
     pub bought: i32,
 }
 
-/// What collecting did to the lines.
+/// The effect of collecting on the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// There are more lines, and those that were there are as they were.
+    /// Lines were added; the existing lines are unchanged.
     Added,
-    /// A line has another quantity now, which may be smaller than before, or is gone.
+    /// A line has another quantity, possibly a smaller one, or was removed.
     Replaced,
 }
 
-/// The limit stands in the way.
+/// The buyer's limit would be exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OverLimit;
 
-impl Standing {
-    /// Sets the quantities of these items, each named once: asking again replaces, so that a retry changes nothing.
+impl BuyerTotals {
+    /// Sets the quantities of these items, each named once. A repeated call replaces, so a retry changes nothing.
     ///
-    /// Refuses, and leaves everything as it was, when collected and bought pieces together would pass `limit`.
+    /// Fails without a change if collected and bought pieces together would exceed `limit`.
     pub fn collect(&mut self, wanted: &[Line], limit: i32) -> Result<Change, OverLimit> {
         if !self.fits(wanted, limit) {
             return Err(OverLimit);
@@ -45,7 +45,7 @@ impl Standing {
         Ok(if replaced == 0 { Change::Added } else { Change::Replaced })
     }
 
-    /// Whether these lines, in place of those of the same items, leave the buyer within the limit.
+    /// Whether the buyer stays within the limit if these lines replace those of the same items.
     #[must_use]
     pub fn fits(&self, wanted: &[Line], limit: i32) -> bool {
         let others =
@@ -54,7 +54,7 @@ impl Standing {
         pieces.sum::<i64>() + i64::from(self.bought) <= i64::from(limit)
     }
 
-    /// Sets one line, whatever the limit.
+    /// Sets one line without checking the limit.
     pub fn put(&mut self, wanted: Line) -> Change {
         if let Some(line) = self.lines.iter_mut().find(|line| line.item == wanted.item) {
             line.quantity = wanted.quantity;
@@ -64,14 +64,14 @@ impl Standing {
         Change::Added
     }
 
-    /// Takes an item out, if it is there.
+    /// Removes an item, if it is in the checkout.
     pub fn remove(&mut self, item: ItemNo) {
         self.lines.retain(|line| line.item != item);
     }
 
-    /// Whether it is so far up the way to the limit that somebody should remember it: half of it.
+    /// Whether the pieces reach half of the limit, from where on the hint cache keeps the totals.
     #[must_use]
-    pub fn is_near(&self, limit: i32) -> bool {
+    pub fn is_near_limit(&self, limit: i32) -> bool {
         i64::from(self.collected()) + i64::from(self.bought) >= i64::from(limit) / 2
     }
 
@@ -93,62 +93,62 @@ mod tests {
     }
 
     #[test]
-    fn asking_again_sets_the_quantity_and_a_retry_changes_nothing() {
-        let mut standing = Standing::default();
+    fn a_second_request_sets_the_quantity_and_a_retry_changes_nothing() {
+        let mut totals = BuyerTotals::default();
 
-        standing.collect(&[line(1, 4)], 10).unwrap();
-        standing.collect(&[line(1, 6)], 10).unwrap();
-        standing.collect(&[line(1, 6)], 10).unwrap();
+        totals.collect(&[line(1, 4)], 10).unwrap();
+        totals.collect(&[line(1, 6)], 10).unwrap();
+        totals.collect(&[line(1, 6)], 10).unwrap();
 
-        assert_eq!(standing.lines, vec![line(1, 6)]);
+        assert_eq!(totals.lines, vec![line(1, 6)]);
     }
 
     #[test]
     fn beyond_the_limit_the_checkout_stays_as_it_was() {
-        let mut standing = Standing { lines: vec![line(1, 4)], bought: 5 };
-        let before = standing.clone();
+        let mut totals = BuyerTotals { lines: vec![line(1, 4)], bought: 5 };
+        let before = totals.clone();
 
-        assert_eq!(standing.collect(&[line(2, 2)], 10), Err(OverLimit));
+        assert_eq!(totals.collect(&[line(2, 2)], 10), Err(OverLimit));
 
-        assert_eq!(standing, before);
+        assert_eq!(totals, before);
     }
 
     #[test]
     fn a_line_can_be_made_smaller_at_the_limit() {
-        let mut standing = Standing { lines: vec![line(1, 10)], bought: 0 };
+        let mut totals = BuyerTotals { lines: vec![line(1, 10)], bought: 0 };
 
-        assert_eq!(standing.collect(&[line(1, 3)], 10), Ok(Change::Replaced));
+        assert_eq!(totals.collect(&[line(1, 3)], 10), Ok(Change::Replaced));
 
-        assert_eq!(standing.collected(), 3);
+        assert_eq!(totals.collected(), 3);
     }
 
     #[test]
     fn several_lines_fit_together_or_none_is_taken() {
-        let mut standing = Standing { lines: vec![line(1, 4), line(2, 4)], bought: 0 };
-        let before = standing.clone();
+        let mut totals = BuyerTotals { lines: vec![line(1, 4), line(2, 4)], bought: 0 };
+        let before = totals.clone();
 
-        assert_eq!(standing.collect(&[line(1, 5), line(3, 2)], 10), Err(OverLimit));
-        assert_eq!(standing, before);
-        assert_eq!(standing.collect(&[line(1, 3), line(3, 3)], 10), Ok(Change::Replaced));
+        assert_eq!(totals.collect(&[line(1, 5), line(3, 2)], 10), Err(OverLimit));
+        assert_eq!(totals, before);
+        assert_eq!(totals.collect(&[line(1, 3), line(3, 3)], 10), Ok(Change::Replaced));
 
-        assert_eq!(standing.lines, [line(1, 3), line(2, 4), line(3, 3)]);
+        assert_eq!(totals.lines, [line(1, 3), line(2, 4), line(3, 3)]);
     }
 
     #[test]
-    fn what_is_taken_out_is_gone_and_what_is_not_there_changes_nothing() {
-        let mut standing = Standing { lines: vec![line(1, 4), line(2, 4)], bought: 0 };
+    fn a_removed_item_is_gone_and_a_missing_one_changes_nothing() {
+        let mut totals = BuyerTotals { lines: vec![line(1, 4), line(2, 4)], bought: 0 };
 
-        standing.remove(ItemNo(1));
-        standing.remove(ItemNo(7));
+        totals.remove(ItemNo(1));
+        totals.remove(ItemNo(7));
 
-        assert_eq!(standing.lines, [line(2, 4)]);
+        assert_eq!(totals.lines, [line(2, 4)]);
     }
 
     #[test]
     fn half_of_the_limit_is_near_it() {
-        let standing = Standing { lines: vec![line(1, 3)], bought: 1 };
+        let totals = BuyerTotals { lines: vec![line(1, 3)], bought: 1 };
 
-        assert_eq!([8, 9, 10].map(|limit| standing.is_near(limit)), [true, true, false]);
+        assert_eq!([8, 9, 10].map(|limit| totals.is_near_limit(limit)), [true, true, false]);
     }
 
     proptest! {
@@ -156,10 +156,10 @@ mod tests {
         fn collected_and_bought_never_pass_the_limit(
             bought in 0..=10_i32, wishes in prop::collection::vec((1..5_i32, 1..12_i32), 0..40)
         ) {
-            let mut standing = Standing { lines: vec![], bought };
+            let mut totals = BuyerTotals { lines: vec![], bought };
             for (item, pieces) in wishes {
-                let _ = standing.collect(&[line(item, pieces)], 10);
-                prop_assert!(standing.collected() + bought <= 10);
+                let _ = totals.collect(&[line(item, pieces)], 10);
+                prop_assert!(totals.collected() + bought <= 10);
             }
         }
     }

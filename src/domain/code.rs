@@ -1,7 +1,7 @@
 //! The text of a checkout code: `CHK-S-<sale>-<key tag><attempt><mac>`.
 //!
-//! Sale and attempt are numbers in [`super::alphabet`]; the tag (2 digits) says which key signed; the MAC (80 bits,
-//! 16 digits) is made and checked by the `CodeSigner` port, because keys and cryptography do not belong to the rules.
+//! Sale and attempt are numbers in [`super::alphabet`]; the tag (2 digits) identifies the signing key; the `CodeSigner`
+//! port makes and checks the MAC (80 bits, 16 digits), because keys and cryptography do not belong to the domain.
 
 use std::fmt;
 
@@ -17,12 +17,12 @@ const MAC_DIGITS: usize = 16;
 const TAG_DIGITS: usize = 2;
 const PREFIX: &str = "CHK-";
 
-/// Which key signed a code: 10 bits, shown as two digits.
+/// The key that signed a code: 10 bits, shown as two digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyTag(u16);
 
 impl KeyTag {
-    /// The tag made of the lowest 10 bits.
+    /// The tag of the lowest 10 bits.
     #[must_use]
     pub fn from_bits(bits: u16) -> Self {
         Self(bits & 0x3FF)
@@ -35,21 +35,21 @@ impl KeyTag {
     }
 }
 
-/// A well-formed code, whose MAC nobody has checked yet.
+/// A well-formed code whose MAC has not been checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CodeClaim {
-    /// The sale it speaks of.
+    /// The sale that it names.
     pub sale: SaleId,
-    /// The checkout attempt it speaks of.
+    /// The checkout attempt that it names.
     pub attempt: AttemptId,
-    /// The key that is said to have signed it.
+    /// The key that claims to have signed it.
     pub tag: KeyTag,
     /// The signature.
     pub mac: [u8; MAC_BYTES],
 }
 
 impl CodeClaim {
-    /// Reads a code's text; `None` for everything that [`fmt::Display`] would not have written.
+    /// Parses a code; `None` for every text that [`fmt::Display`] does not write.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let rest = text.strip_prefix(PREFIX)?;
@@ -104,7 +104,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_code_comes_back_from_its_text(
+        fn every_code_round_trips(
             sale in 1..i64::MAX, attempt in 1..i64::MAX, tag in 0_u16..1024, mac: [u8; MAC_BYTES]
         ) {
             let code = claim(sale, attempt, tag, mac);
@@ -112,7 +112,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic_and_whatever_is_read_has_one_spelling(text in "(CHK-)?\\PC{0,60}") {
+        fn no_text_panics_and_every_parsed_text_is_the_only_spelling(text in "(CHK-)?\\PC{0,60}") {
             if let Some(code) = CodeClaim::parse(&text) {
                 prop_assert_eq!(code.to_string(), text);
             }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_looks_as_the_contract_says() {
+    fn a_code_has_the_documented_format() {
         let text = claim(1, 5, 33, [0; MAC_BYTES]).to_string();
         assert_eq!(text, "CHK-S-1-1150000000000000000");
     }

@@ -1,4 +1,4 @@
-//! The names things go by. Each is parsed once, at the door; inside, a value of these types is valid.
+//! Ids and quantities. Each is parsed once, at the boundary; a value of these types is valid.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ pub const MAX_BUYER_ID_BYTES: usize = 128;
 /// Longest item id, in characters.
 pub const MAX_ITEM_ID_CHARS: usize = 64;
 
-/// A sale's number. People and HTTP see it as `S-…`.
+/// A sale's number. Its public form is `S-…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SaleId(i64);
 
 impl SaleId {
     const PREFIX: &str = "S-";
 
-    /// A sale's number as the database has it; `None` below 1.
+    /// A number from the database; `None` below 1.
     #[must_use]
     pub fn new(number: i64) -> Option<Self> {
         (number > 0).then_some(Self(number))
@@ -29,7 +29,7 @@ impl SaleId {
         self.0
     }
 
-    /// Reads the public form, `S-…`.
+    /// Parses the public form, `S-…`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let number = alphabet::parse_number(text.strip_prefix(Self::PREFIX)?)?;
@@ -50,7 +50,7 @@ impl fmt::Display for SaleId {
 pub struct AttemptId(i64);
 
 impl AttemptId {
-    /// An attempt's number as the database has it; `None` below 1.
+    /// A number from the database; `None` below 1.
     #[must_use]
     pub fn new(number: i64) -> Option<Self> {
         (number > 0).then_some(Self(number))
@@ -63,18 +63,18 @@ impl AttemptId {
     }
 }
 
-/// The place of an item in its sale, from 1.
+/// The number of an item in its sale, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ItemNo(pub i32);
 
-/// A user's id: 1 to 128 visible ASCII characters, compared byte by byte.
+/// A user's id: 1 to 128 visible ASCII characters, case-sensitive.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BuyerId(Arc<str>);
 
 /// Why a text is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
-    /// Nothing was given.
+    /// The text is empty.
     #[error("must not be empty")]
     Empty,
     /// Longer than a user id may be.
@@ -83,7 +83,7 @@ pub enum InvalidId {
     /// Longer than an item id may be.
     #[error("must be at most {MAX_ITEM_ID_CHARS} characters long")]
     ItemTooLong,
-    /// A space, a control or something beyond ASCII.
+    /// A space, a control or a non-ASCII character.
     #[error("must consist of visible ASCII characters")]
     NotVisibleAscii,
     /// A control character.
@@ -114,20 +114,20 @@ impl BuyerId {
 /// Longest idempotency key, in characters.
 pub const MAX_KEY_CHARS: usize = 255;
 
-/// What a client tells its requests apart by: 1 to 255 printable ASCII characters.
+/// The key by which a client identifies a request: 1 to 255 printable ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdempotencyKey(Arc<str>);
 
 /// Why a header's value is not an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
-    /// Nothing is in it.
+    /// The key is empty.
     #[error("must not be empty")]
     Empty,
     /// Longer than a key may be.
     #[error("must be at most {MAX_KEY_CHARS} characters long")]
     TooLong,
-    /// Neither a string as RFC 8941, section 3.3.3, has it, nor the same without its quotes.
+    /// Neither a string of RFC 8941, section 3.3.3, nor one without its quotes.
     #[error(
         "must be a string of printable ASCII characters, such as \"8e03978e-40d5-43dd-bc93-6894a57f9324\""
     )]
@@ -135,8 +135,8 @@ pub enum InvalidKey {
 }
 
 impl IdempotencyKey {
-    /// Parses a header's value: a quoted string (RFC 8941, section 3.3.3), or, as many clients send it, visible characters
-    /// without the quotes, which is the same key.
+    /// Parses a header's value: a quoted string (RFC 8941, section 3.3.3) or, as many clients send it, the same visible
+    /// characters without quotes, which is the same key.
     pub fn parse(value: &str) -> Result<Self, InvalidKey> {
         let value = value.trim_matches(' ');
         let key = match value.strip_prefix('"') {
@@ -163,7 +163,7 @@ impl IdempotencyKey {
     }
 }
 
-/// What stands before the closing quote, which must end the text.
+/// The text before the closing quote, which must come last.
 fn unquoted(rest: &str) -> Option<String> {
     let mut key = String::new();
     let mut letters = rest.chars();
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sale_id_comes_back_from_its_text() {
+    fn a_sale_id_round_trips() {
         for number in [1, 31, 32, 1_000, i64::MAX] {
             let sale = SaleId::new(number).unwrap();
             assert_eq!(SaleId::parse(&sale.to_string()), Some(sale));
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_sale_id_is_refused() {
+    fn a_malformed_sale_id_is_rejected() {
         for text in ["", "S-", "S-0", "S-01", "s-1", "1", "S-1 ", "S-ZZZZZZZZZZZZZZ", "CHK-S-1"] {
             assert_eq!(SaleId::parse(text), None, "{text:?}");
         }
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_id_counts_characters_and_refuses_controls() {
+    fn an_item_id_counts_characters_and_rejects_controls() {
         assert!(ItemId::parse(&"é".repeat(MAX_ITEM_ID_CHARS)).is_ok());
         assert_eq!(ItemId::parse(&"é".repeat(65)), Err(InvalidId::ItemTooLong));
         assert_eq!(ItemId::parse("a\0b"), Err(InvalidId::Control));
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_string_is_no_key() {
+    fn a_malformed_key_is_rejected() {
         let long = "x".repeat(MAX_KEY_CHARS + 1);
         for (value, fault) in [
             ("", InvalidKey::Empty),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn user_ids_are_told_apart_by_every_byte() {
+    fn user_ids_are_compared_byte_by_byte() {
         assert_ne!(BuyerId::parse("Ann"), BuyerId::parse("ann"));
     }
 }

@@ -1,12 +1,12 @@
-//! The rules of a flash sale, pure: no I/O, no clock, no async, nothing but values in and values out.
+//! The rules of a flash sale as pure functions: no I/O, no clock, no async.
 //!
-//! - [`ids`]: the names things go by (sale, item, buyer, attempt), parsed once at the door.
-//! - [`alphabet`]: the letters in which numbers are shown to people.
+//! - [`ids`]: ids of sales, items, buyers and attempts, parsed once at the boundary.
+//! - [`alphabet`]: the alphabet of numbers in public ids.
 //! - [`code`]: the text of a checkout code.
-//! - [`sale`]: a sale, its window and what a new one needs.
-//! - [`checkout`]: what a buyer has collected, and whether one more item fits.
-//! - [`settlement`]: who gets what when several ask at once.
-//! - [`purchase`]: the outcome of a purchase, as it is stored and repeated.
+//! - [`sale`]: a sale, its window and the bounds of a new one.
+//! - [`checkout`]: the lines that a buyer has collected, and the limit check for more.
+//! - [`settlement`]: the decision over a batch of purchases.
+//! - [`purchase`]: the outcome of a purchase, as it is stored and replayed.
 //! - [`bloom`]: the arithmetic of the sold-out filter.
 
 pub mod alphabet;

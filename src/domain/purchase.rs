@@ -1,23 +1,23 @@
-//! The outcome of a purchase: what is stored with it and told again to everyone who repeats it.
+//! The outcome of a purchase, which is stored with it and returned to every repeat.
 
 use chrono::{DateTime, Utc};
 
 use super::checkout::Line;
 use super::ids::BuyerId;
 
-/// What became of one line.
+/// The outcome of one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Fate {
-    /// It was sold, whole.
+pub enum LineOutcome {
+    /// It was sold whole.
     Sold,
-    /// There were not enough pieces left.
+    /// Too few pieces were left.
     SoldOut,
-    /// The buyer's limit stood in the way, and nothing else.
+    /// Only the buyer's limit prevented the sale.
     BuyerLimit,
 }
 
-impl Fate {
-    /// The word that the contract and the database use.
+impl LineOutcome {
+    /// The name in the API and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -28,19 +28,19 @@ impl Fate {
     }
 }
 
-/// A line with what became of it.
+/// A line with its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SettledLine {
     /// The line.
     pub line: Line,
-    /// What became of it.
-    pub fate: Fate,
+    /// Its outcome.
+    pub outcome: LineOutcome,
 }
 
-/// What a purchase came to.
+/// The outcome of a purchase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Whose checkout it was.
+    /// The buyer.
     pub buyer: BuyerId,
     /// When it was decided, by the database's clock.
     pub purchased_at: DateTime<Utc>,
@@ -48,7 +48,7 @@ pub struct Outcome {
     pub lines: Vec<SettledLine>,
 }
 
-/// The answer in one word.
+/// An outcome in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// At least one line was bought.
@@ -68,20 +68,20 @@ impl Outcome {
 
     /// Lines that were bought.
     pub fn sold(&self) -> impl Iterator<Item = &SettledLine> {
-        self.lines.iter().filter(|settled| settled.fate == Fate::Sold)
+        self.lines.iter().filter(|settled| settled.outcome == LineOutcome::Sold)
     }
 
-    /// Lines that were not.
+    /// Lines that were not bought.
     pub fn failed(&self) -> impl Iterator<Item = &SettledLine> {
-        self.lines.iter().filter(|settled| settled.fate != Fate::Sold)
+        self.lines.iter().filter(|settled| settled.outcome != LineOutcome::Sold)
     }
 
-    /// The answer in one word.
+    /// The outcome in one word.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if self.sold().next().is_some() {
             Verdict::Bought
-        } else if self.lines.iter().all(|settled| settled.fate == Fate::BuyerLimit) {
+        } else if self.lines.iter().all(|settled| settled.outcome == LineOutcome::BuyerLimit) {
             Verdict::LimitReached
         } else {
             Verdict::NothingLeft
@@ -94,10 +94,10 @@ mod tests {
     use super::*;
     use crate::domain::ids::{ItemNo, Quantity};
 
-    fn outcome(fates: &[Fate]) -> Outcome {
-        let lines = fates.iter().zip(1..).map(|(fate, item)| SettledLine {
+    fn outcome(line_outcomes: &[LineOutcome]) -> Outcome {
+        let lines = line_outcomes.iter().zip(1..).map(|(outcome, item)| SettledLine {
             line: Line { item: ItemNo(item), quantity: Quantity::new(item).unwrap() },
-            fate: *fate,
+            outcome: *outcome,
         });
         Outcome {
             buyer: BuyerId::parse("ann").unwrap(),
@@ -107,8 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn one_sold_line_makes_it_a_purchase() {
-        let outcome = outcome(&[Fate::SoldOut, Fate::Sold, Fate::BuyerLimit]);
+    fn one_sold_line_makes_the_verdict_bought() {
+        let outcome = outcome(&[LineOutcome::SoldOut, LineOutcome::Sold, LineOutcome::BuyerLimit]);
 
         assert_eq!(outcome.verdict(), Verdict::Bought);
         assert_eq!(outcome.total_purchased(), 2);
@@ -116,8 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_limit_alone_is_blamed_on_the_limit() {
-        assert_eq!(outcome(&[Fate::BuyerLimit, Fate::BuyerLimit]).verdict(), Verdict::LimitReached);
-        assert_eq!(outcome(&[Fate::BuyerLimit, Fate::SoldOut]).verdict(), Verdict::NothingLeft);
+    fn the_verdict_names_the_limit_only_if_no_line_sold_out() {
+        assert_eq!(
+            outcome(&[LineOutcome::BuyerLimit, LineOutcome::BuyerLimit]).verdict(),
+            Verdict::LimitReached
+        );
+        assert_eq!(
+            outcome(&[LineOutcome::BuyerLimit, LineOutcome::SoldOut]).verdict(),
+            Verdict::NothingLeft
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A sale: its window, its limit, and what a new one needs.
+//! A sale: its window, its limit, and the bounds of a new one.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,23 +7,23 @@ use chrono::{DateTime, Datelike, Utc};
 
 use super::ids::SaleId;
 
-/// Most items (rows) one sale may have.
+/// Maximum number of items (rows) of a sale.
 pub const MAX_ITEMS: i32 = 1_000_000;
-/// Most pieces one item may have.
+/// Maximum number of pieces of an item.
 pub const MAX_STOCK: i32 = 100_000_000;
-/// Highest limit of pieces a buyer. It also bounds a basket: every line is at least one piece.
+/// Maximum limit of pieces per buyer. It also bounds a checkout: every line is at least one piece.
 pub const MAX_BUYER_LIMIT: i32 = 1_000;
-/// Longest name of a sale, in characters.
+/// Maximum length of a sale's name, in characters.
 pub const MAX_NAME_CHARS: usize = 200;
 
-/// The time in which a sale is open: from its start up to, not including, its end, by the database's clock.
+/// The time in which a sale is open: from its start to its end, exclusive, by the database's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SaleWindow {
     starts_at: DateTime<Utc>,
     ends_at: DateTime<Utc>,
 }
 
-/// Where a sale is in its life.
+/// The state of a sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SaleState {
     /// Before its start.
@@ -35,7 +35,7 @@ pub enum SaleState {
 }
 
 impl SaleState {
-    /// The word that the contract uses.
+    /// The name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,15 +53,15 @@ impl fmt::Display for SaleState {
 }
 
 impl SaleWindow {
-    /// A window from `starts_at` to `ends_at`; `None` unless it ends after it starts, and within the four-digit years of
-    /// RFC 3339.
+    /// A window from `starts_at` to `ends_at`; `None` unless it ends after it starts, within the four-digit years of RFC
+    /// 3339.
     #[must_use]
     pub fn new(starts_at: DateTime<Utc>, ends_at: DateTime<Utc>) -> Option<Self> {
-        let is_told = (0..=9999).contains(&starts_at.year()) && ends_at.year() <= 9999;
-        (ends_at > starts_at && is_told).then_some(Self { starts_at, ends_at })
+        let has_four_digits = (0..=9999).contains(&starts_at.year()) && ends_at.year() <= 9999;
+        (ends_at > starts_at && has_four_digits).then_some(Self { starts_at, ends_at })
     }
 
-    /// A window of this length; `None` for no length, or an end beyond the calendar.
+    /// A window of this length; `None` if the length is zero or the end lies beyond the calendar.
     #[must_use]
     pub fn lasting(starts_at: DateTime<Utc>, length: Duration) -> Option<Self> {
         let length = chrono::Duration::from_std(length).ok()?;
@@ -74,7 +74,7 @@ impl SaleWindow {
         self.starts_at
     }
 
-    /// The first moment in which it is open no more.
+    /// The first moment in which it is no longer open.
     #[must_use]
     pub fn ends_at(&self) -> DateTime<Utc> {
         self.ends_at
@@ -92,8 +92,8 @@ impl SaleWindow {
         }
     }
 
-    /// The state at a moment that is known up to an error; `None` where the error leaves two states possible and only
-    /// the database can tell.
+    /// The state at a moment that is known up to an error; `None` if two states are possible, so that only the database
+    /// can decide.
     #[must_use]
     pub fn state_within(&self, reading: ClockReading) -> Option<SaleState> {
         let earliest = self.state_at(reading.earliest());
@@ -101,12 +101,12 @@ impl SaleWindow {
     }
 }
 
-/// What the database's clock says, as far as it is known here.
+/// An estimate of the database's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockReading {
     /// The best estimate.
     pub at: DateTime<Utc>,
-    /// The true time is at most this far from the estimate.
+    /// Maximum difference between the estimate and the true time.
     pub error: Duration,
 }
 
@@ -124,43 +124,43 @@ impl ClockReading {
     }
 }
 
-/// A sale as PostgreSQL has it.
+/// A sale as stored in PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sale {
     /// Its number.
     pub id: SaleId,
-    /// Its name, for people.
+    /// Its display name.
     pub name: String,
-    /// Whether the schedule opened it (an operator did otherwise).
+    /// Whether the schedule created it; otherwise an operator did.
     pub scheduled: bool,
-    /// When it is open.
+    /// The time in which it is open.
     pub window: SaleWindow,
-    /// Most pieces a buyer gets.
+    /// Maximum number of pieces per buyer.
     pub buyer_limit: i32,
     /// Number of items (rows).
     pub items: i32,
-    /// Grows with every change that can make a sold-out item buyable again or moves the window.
+    /// Increases with every change that can make a sold-out item available again or that moves the window.
     pub generation: i64,
 }
 
-/// A sale that is to be created.
+/// A sale to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSale {
-    /// Its name.
+    /// Its display name.
     pub name: String,
-    /// Whether it belongs to the schedule, of which no start exists twice.
+    /// Whether it belongs to the schedule, which has at most one sale per start.
     pub scheduled: bool,
-    /// When it is open.
+    /// The time in which it is open.
     pub window: SaleWindow,
-    /// Most pieces a buyer gets.
+    /// Maximum number of pieces per buyer.
     pub buyer_limit: i32,
-    /// Items, numbered from 1.
+    /// Number of items, numbered from 1.
     pub items: i32,
     /// Pieces of each item.
     pub stock: i32,
 }
 
-/// Why a new sale is not a sale.
+/// Why a new sale is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSale {
     /// Too few or too many items.
@@ -169,10 +169,10 @@ pub enum InvalidSale {
     /// Too few or too many pieces.
     #[error("stock must be between 1 and {MAX_STOCK}")]
     Stock,
-    /// A limit of nothing, or beyond bounds.
+    /// A limit of zero, or beyond the maximum.
     #[error("the buyer limit must be between 1 and {MAX_BUYER_LIMIT}")]
     BuyerLimit,
-    /// No name, too long a name, or controls in it.
+    /// An empty or too long name, or one with control characters.
     #[error("the name must have 1 to {MAX_NAME_CHARS} characters and no control characters")]
     Name,
 }
@@ -198,7 +198,7 @@ impl NewSale {
     }
 }
 
-/// How much of a sale is gone, in pieces.
+/// The progress of a sale, in pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Pieces sold.
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn inside_the_clocks_error_nobody_here_decides() {
+    fn within_the_clocks_error_of_an_edge_the_state_is_unknown() {
         let reading = |second| ClockReading { at: at(second), error: Duration::from_secs(2) };
 
         assert_eq!(window().state_within(reading(99)), None);

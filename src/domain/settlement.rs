@@ -1,33 +1,33 @@
-//! Who gets what: the decision over a batch of purchases, as a pure function.
+//! Settlement: the decision over a batch of purchases, as a pure function.
 //!
-//! Requests are served in arrival order, the lines of one request in the order in which they were collected. A line
-//! sells whole or fails, and a failed line takes nothing from the lines behind it.
+//! Requests are served in arrival order, the lines of a request in the order in which they were collected. A line sells
+//! whole or fails, and a failed line takes nothing from the lines after it.
 
 use std::collections::HashMap;
 
 use super::checkout::Line;
 use super::ids::{AttemptId, BuyerId, ItemNo};
-use super::purchase::{Fate, SettledLine};
+use super::purchase::{LineOutcome, SettledLine};
 
 /// Pieces left, by item. An item that is not listed has none.
-pub type Shelf = HashMap<ItemNo, i32>;
+pub type RemainingStock = HashMap<ItemNo, i32>;
 
-/// What buyers have bought and may buy.
+/// Allowances by buyer.
 pub type Allowances = HashMap<BuyerId, Allowance>;
 
-/// What a buyer has bought and may buy.
+/// The pieces that a buyer has bought, and the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowance {
     /// Pieces bought so far.
     pub bought: i32,
-    /// Most pieces that may be bought.
+    /// Maximum number of pieces, including those bought.
     pub limit: i32,
 }
 
-/// One checkout that asks to be bought.
+/// The purchase of one checkout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The attempt; the same one may come twice in a batch.
+    /// The attempt; it may appear twice in a batch.
     pub attempt: AttemptId,
     /// Its buyer.
     pub buyer: BuyerId,
@@ -35,20 +35,24 @@ pub struct Request {
     pub lines: Vec<Line>,
 }
 
-/// What became of the batch.
+/// The decisions over a batch.
 #[derive(Debug, Default)]
 pub struct Settlement {
-    /// Every attempt once, with its lines by item number.
+    /// Every attempt once, with its lines in order of item number.
     pub decided: HashMap<AttemptId, Vec<SettledLine>>,
-    /// Pieces sold by this batch, by item: what the stock's rows must take.
+    /// Pieces sold by this batch, by item: the update of the item rows.
     pub sold: HashMap<ItemNo, i32>,
-    /// Pieces bought in this batch, by buyer: what the buyers' rows must take.
+    /// Pieces bought in this batch, by buyer: the update of the buyer rows.
     pub bought: HashMap<BuyerId, i32>,
 }
 
-/// Decides a batch. A buyer without an allowance may buy nothing.
+/// Decides a batch. A buyer without an allowance cannot buy.
 #[must_use]
-pub fn settle(mut shelf: Shelf, mut allowances: Allowances, requests: &[Request]) -> Settlement {
+pub fn settle(
+    mut remaining: RemainingStock,
+    mut allowances: Allowances,
+    requests: &[Request],
+) -> Settlement {
     let mut settlement = Settlement::default();
     for request in requests {
         if settlement.decided.contains_key(&request.attempt) {
@@ -58,12 +62,12 @@ pub fn settle(mut shelf: Shelf, mut allowances: Allowances, requests: &[Request]
         let allowance = allowances.get_mut(&request.buyer).unwrap_or(&mut nothing);
         let mut lines = Vec::with_capacity(request.lines.len());
         for line in &request.lines {
-            let fate = settle_line(*line, &mut shelf, allowance);
-            if fate == Fate::Sold {
+            let outcome = settle_line(*line, &mut remaining, allowance);
+            if outcome == LineOutcome::Sold {
                 *settlement.sold.entry(line.item).or_default() += line.quantity.get();
                 *settlement.bought.entry(request.buyer.clone()).or_default() += line.quantity.get();
             }
-            lines.push(SettledLine { line: *line, fate });
+            lines.push(SettledLine { line: *line, outcome });
         }
         lines.sort_unstable_by_key(|settled| settled.line.item);
         settlement.decided.insert(request.attempt, lines);
@@ -71,17 +75,21 @@ pub fn settle(mut shelf: Shelf, mut allowances: Allowances, requests: &[Request]
     settlement
 }
 
-fn settle_line(line: Line, shelf: &mut Shelf, allowance: &mut Allowance) -> Fate {
+fn settle_line(
+    line: Line,
+    remaining: &mut RemainingStock,
+    allowance: &mut Allowance,
+) -> LineOutcome {
     let pieces = line.quantity.get();
-    let Some(left) = shelf.get_mut(&line.item).filter(|left| **left >= pieces) else {
-        return Fate::SoldOut;
+    let Some(left) = remaining.get_mut(&line.item).filter(|left| **left >= pieces) else {
+        return LineOutcome::SoldOut;
     };
     if pieces > allowance.limit.saturating_sub(allowance.bought) {
-        return Fate::BuyerLimit;
+        return LineOutcome::BuyerLimit;
     }
     *left -= pieces;
     allowance.bought += pieces;
-    Fate::Sold
+    LineOutcome::Sold
 }
 
 #[cfg(test)]
@@ -107,7 +115,7 @@ mod tests {
         }
     }
 
-    fn shelf(items: &[(i32, i32)]) -> Shelf {
+    fn remaining(items: &[(i32, i32)]) -> RemainingStock {
         items.iter().map(|(item, left)| (ItemNo(*item), *left)).collect()
     }
 
@@ -116,44 +124,47 @@ mod tests {
         names.iter().map(|(name, bought)| (buyer(name), allowance(*bought))).collect()
     }
 
-    fn fates(settlement: &Settlement, attempt: i64) -> Vec<Fate> {
+    fn line_outcomes(settlement: &Settlement, attempt: i64) -> Vec<LineOutcome> {
         let lines = &settlement.decided[&AttemptId::new(attempt).unwrap()];
-        lines.iter().map(|settled| settled.fate).collect()
+        lines.iter().map(|settled| settled.outcome).collect()
     }
 
     #[test]
-    fn what_is_still_there_is_bought_and_the_rest_fails() {
+    fn available_items_are_bought_and_the_rest_fails() {
         let settlement = settle(
-            shelf(&[(1, 1), (3, 2)]),
+            remaining(&[(1, 1), (3, 2)]),
             allowances(&[("ann", 0)]),
             &[request(1, "ann", &[(1, 1), (2, 1), (3, 3)])],
         );
 
-        assert_eq!(fates(&settlement, 1), [Fate::Sold, Fate::SoldOut, Fate::SoldOut]);
+        assert_eq!(
+            line_outcomes(&settlement, 1),
+            [LineOutcome::Sold, LineOutcome::SoldOut, LineOutcome::SoldOut]
+        );
         assert_eq!(settlement.bought[&buyer("ann")], 1);
     }
 
     #[test]
-    fn the_last_piece_goes_to_the_first_who_asked() {
+    fn the_last_piece_goes_to_the_first_request() {
         let settlement = settle(
-            shelf(&[(1, 1)]),
+            remaining(&[(1, 1)]),
             allowances(&[("ann", 0), ("bob", 0)]),
             &[request(2, "bob", &[(1, 1)]), request(1, "ann", &[(1, 1)])],
         );
 
-        assert_eq!(fates(&settlement, 2), [Fate::Sold]);
-        assert_eq!(fates(&settlement, 1), [Fate::SoldOut]);
+        assert_eq!(line_outcomes(&settlement, 2), [LineOutcome::Sold]);
+        assert_eq!(line_outcomes(&settlement, 1), [LineOutcome::SoldOut]);
     }
 
     #[test]
     fn a_line_over_the_limit_fails_and_a_smaller_one_behind_it_is_bought() {
         let settlement = settle(
-            shelf(&[(1, 50), (2, 50)]),
+            remaining(&[(1, 50), (2, 50)]),
             allowances(&[("ann", 7)]),
             &[request(1, "ann", &[(1, 4), (2, 3)])],
         );
 
-        assert_eq!(fates(&settlement, 1), [Fate::BuyerLimit, Fate::Sold]);
+        assert_eq!(line_outcomes(&settlement, 1), [LineOutcome::BuyerLimit, LineOutcome::Sold]);
     }
 
     #[test]
@@ -161,7 +172,7 @@ mod tests {
         let twice = request(1, "ann", &[(1, 1)]);
 
         let settlement =
-            settle(shelf(&[(1, 5)]), allowances(&[("ann", 0)]), &[twice.clone(), twice]);
+            settle(remaining(&[(1, 5)]), allowances(&[("ann", 0)]), &[twice.clone(), twice]);
 
         assert_eq!(settlement.sold[&ItemNo(1)], 1);
         assert_eq!(settlement.decided.len(), 1);
@@ -170,32 +181,32 @@ mod tests {
     #[test]
     fn two_codes_of_one_buyer_share_one_limit() {
         let settlement = settle(
-            shelf(&[(1, 50)]),
+            remaining(&[(1, 50)]),
             allowances(&[("ann", 0)]),
             &[request(1, "ann", &[(1, 6)]), request(2, "ann", &[(1, 6)])],
         );
 
-        assert_eq!(fates(&settlement, 2), [Fate::BuyerLimit]);
+        assert_eq!(line_outcomes(&settlement, 2), [LineOutcome::BuyerLimit]);
         assert_eq!(settlement.bought[&buyer("ann")], 6);
     }
 
     #[test]
-    fn a_line_that_is_gone_and_over_the_limit_is_called_sold_out() {
+    fn a_line_that_is_sold_out_and_over_the_limit_is_sold_out() {
         let settlement =
-            settle(shelf(&[]), allowances(&[("ann", 10)]), &[request(1, "ann", &[(1, 1)])]);
+            settle(remaining(&[]), allowances(&[("ann", 10)]), &[request(1, "ann", &[(1, 1)])]);
 
-        assert_eq!(fates(&settlement, 1), [Fate::SoldOut]);
+        assert_eq!(line_outcomes(&settlement, 1), [LineOutcome::SoldOut]);
     }
 
     #[test]
     fn lines_are_reported_by_item_number_whatever_the_order_of_collecting() {
         let settlement = settle(
-            shelf(&[(1, 1), (2, 1)]),
+            remaining(&[(1, 1), (2, 1)]),
             allowances(&[("ann", 9)]),
             &[request(1, "ann", &[(2, 1), (1, 1)])],
         );
 
-        assert_eq!(fates(&settlement, 1), [Fate::BuyerLimit, Fate::Sold]);
+        assert_eq!(line_outcomes(&settlement, 1), [LineOutcome::BuyerLimit, LineOutcome::Sold]);
     }
 
     fn batches() -> impl Strategy<Value = (Vec<i32>, Vec<i32>, Vec<Request>)> {
@@ -220,32 +231,32 @@ mod tests {
         fn never_more_than_the_stock_never_more_than_the_limit_and_nothing_refused_for_nothing(
             (stock, bought, requests) in batches()
         ) {
-            let shelf: Shelf = stock.iter().zip(0..).map(|(left, item)| (ItemNo(item), *left)).collect();
+            let remaining: RemainingStock = stock.iter().zip(0..).map(|(left, item)| (ItemNo(item), *left)).collect();
             let allowances: HashMap<_, _> = bought
                 .iter()
                 .enumerate()
                 .map(|(who, bought)| (buyer(&format!("b{who}")), Allowance { bought: *bought, limit: 10 }))
                 .collect();
 
-            let settlement = settle(shelf.clone(), allowances.clone(), &requests);
+            let settlement = settle(remaining.clone(), allowances.clone(), &requests);
 
             for (item, sold) in &settlement.sold {
-                prop_assert!(*sold <= shelf.get(item).copied().unwrap_or(0));
+                prop_assert!(*sold <= remaining.get(item).copied().unwrap_or(0));
             }
             for (buyer, pieces) in &settlement.bought {
                 prop_assert!(allowances[buyer].bought + pieces <= 10);
             }
-            // At the end there is less of everything than at any decision, so what fits now fitted then.
+            // Stock and allowances only shrink, so a line that fits at the end fitted when it was decided.
             for request in &requests {
                 for settled in &settlement.decided[&request.attempt] {
                     let item = settled.line.item;
-                    let left = shelf.get(&item).copied().unwrap_or(0)
+                    let left = remaining.get(&item).copied().unwrap_or(0)
                         - settlement.sold.get(&item).copied().unwrap_or(0);
                     let allowance = allowances[&request.buyer];
                     let room = allowance.limit - allowance.bought
                         - settlement.bought.get(&request.buyer).copied().unwrap_or(0);
                     let pieces = settled.line.quantity.get();
-                    prop_assert!(settled.fate == Fate::Sold || pieces > left || pieces > room);
+                    prop_assert!(settled.outcome == LineOutcome::Sold || pieces > left || pieces > room);
                 }
             }
         }

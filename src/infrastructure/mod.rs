@@ -1,8 +1,8 @@
-//! The technology behind the ports, one folder a kind. A folder knows the layers below, its own section of the
-//! configuration and its own technology, never a sibling; only [`batching`] and [`circuit`], kits without technology, are shared.
+//! The adapters, one folder per technology. A folder imports the layers below and its own section of the configuration,
+//! never a sibling, except for the kits [`batching`] and [`circuit`], which all may share.
 //!
-//! - [`http`]: what front ends talk to. [`persistence`]: PostgreSQL. [`cache`]: Redis. [`monitoring`]: metrics, health,
-//!   logs. [`schedule`]: cron. [`signing`]: the MAC of codes.
+//! - [`http`]: the API. [`persistence`]: PostgreSQL. [`cache`]: Redis. [`monitoring`]: metrics, health checks, logs.
+//!   [`schedule`]: cron. [`signing`]: MACs of codes and cursors.
 
 pub(crate) mod batching;
 pub(crate) mod cache;

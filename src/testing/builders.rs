@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::application::ports::{Collect, Edit, KeyUse, PortError, Settle, StockFacts};
+use crate::application::ports::{Collect, Edit, KeyedRequest, PortError, Settle, StockFacts};
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, IdempotencyKey, ItemId, ItemNo, Quantity, SaleId};
 use crate::domain::sale::{NewSale, Sale, SaleWindow};
 
-/// When [`a_sale`] starts.
+/// When [`a_sale`] starts, in seconds after 1970.
 pub(crate) const START: i64 = 1_000;
 /// How long [`a_sale`] is open.
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
 
-/// An hour's sale of ten items from 1,000 seconds after 1970, ten pieces a buyer.
+/// A sale of one hour from [`START`]: ten items, ten pieces a buyer.
 pub(crate) fn a_sale(number: i64) -> Sale {
     Sale {
         id: sale_id(number),
@@ -27,7 +27,7 @@ pub(crate) fn a_sale(number: i64) -> Sale {
     }
 }
 
-/// A new sale of so many items with one piece each, for this window, ten pieces a buyer.
+/// A new sale in this window: `items` items with one piece each, ten pieces a buyer.
 pub(crate) fn a_new_sale(items: i32, window: SaleWindow) -> NewSale {
     NewSale {
         name: "a sale".to_owned(),
@@ -68,23 +68,23 @@ pub(crate) fn line(item: i32, count: i32) -> Line {
     Line { item: ItemNo(item), quantity: pieces(count) }
 }
 
-/// So many pieces of an item for a buyer's checkout.
+/// Sets `count` pieces of an item in a buyer's checkout.
 pub(crate) fn collect(sale: SaleId, who: &str, item: i32, count: i32) -> Collect {
     let edit = Edit::Set(vec![line(item, count)]);
-    Collect { sale, buyer: buyer(who), attempt: None, edit, key: None }
+    Collect { sale, buyer: buyer(who), attempt: None, edit }
 }
 
-/// A purchase of this checkout, without a key.
+/// A purchase of this checkout.
 pub(crate) fn settle_of(sale: SaleId, attempt: AttemptId) -> Settle {
-    Settle { sale, attempt, key: None }
+    Settle { sale, attempt }
 }
 
-/// A key for a request with this content.
-pub(crate) fn key_use(key: &str, content: &str) -> KeyUse {
-    KeyUse { key: IdempotencyKey::parse(key).unwrap(), content: content.into() }
+/// An idempotency key and the content of its request.
+pub(crate) fn keyed_request(key: &str, content: &str) -> KeyedRequest {
+    KeyedRequest { key: IdempotencyKey::parse(key).unwrap(), content: content.into() }
 }
 
-/// These items are sold out.
+/// Facts that name these items as sold out.
 pub(crate) fn sold_out(generation: i64, items: &[i32]) -> StockFacts {
     StockFacts {
         generation,
@@ -93,7 +93,7 @@ pub(crate) fn sold_out(generation: i64, items: &[i32]) -> StockFacts {
     }
 }
 
-/// What a port says that is away.
-pub(crate) fn away() -> PortError {
-    PortError::Unavailable { what: "a port", source: "it is away".into() }
+/// The error of a port whose dependency is down.
+pub(crate) fn unavailable() -> PortError {
+    PortError::Unavailable { what: "a port", source: "unavailable".into() }
 }

@@ -1,19 +1,19 @@
-//! Ways to break each promise by hand, so that every check of the inspector is seen to fail.
+//! SQL that breaks each promise, to prove that every check of the inspector can fail.
 //!
-//! They are made for a scratch database that holds one sale with items, outcomes (one buyer has bought something), a
-//! buyer whose checkout is open, and details of refusals. Each needs a copy of its own (`CREATE DATABASE … TEMPLATE`):
-//! the inspector sees only what is committed.
+//! It needs a database with one sale, its items, outcomes (one buyer has bought something), a buyer whose checkout is
+//! open, and details of refusals. Each sabotage runs in its own copy (`CREATE DATABASE … TEMPLATE`), because the
+//! inspector reads only what is committed.
 
 /// One way to break a promise.
 #[derive(Debug)]
 pub(crate) struct Sabotage {
-    /// What happens to the data.
+    /// What is wrong with the data.
     pub(crate) name: &'static str,
     /// The promise that it breaks, or `bookkeeping`.
     pub(crate) promise: &'static str,
-    /// The check that finds it, among others.
+    /// A check that finds it.
     pub(crate) check: &'static str,
-    /// Drops what forbids it, then does it.
+    /// Drops the constraint that forbids it, then changes the data.
     pub(crate) sql: &'static [&'static str],
 }
 
@@ -34,7 +34,7 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
         ],
     },
     Sabotage {
-        name: "an item is sold less than never",
+        name: "an item's sold count is negative",
         promise: "I1",
         check: "no item's stock is oversold",
         sql: &[
@@ -46,7 +46,7 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
         ],
     },
     Sabotage {
-        name: "two buyers are told that they own one piece",
+        name: "two buyers own one piece",
         promise: "I1",
         check: "no item's sold lines pass its stock",
         sql: &[
@@ -66,7 +66,7 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
                WHERE item_no = (SELECT min(item_no) FROM purchase_items WHERE outcome = 'sold')"],
     },
     Sabotage {
-        name: "a sold piece is put back on the shelf",
+        name: "a sold piece is put back on the remaining",
         promise: BOOKKEEPING,
         check: "an item's sold count is the sum of its sold lines",
         sql: &[r"
@@ -75,7 +75,7 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
                WHERE item_no = (SELECT min(item_no) FROM item_stock WHERE sold > 0)"],
     },
     Sabotage {
-        name: "a piece is taken and nobody has it",
+        name: "a sold piece has no buyer",
         promise: BOOKKEEPING,
         check: "an item's sold count is the sum of its sold lines",
         sql: &[r"
@@ -230,7 +230,7 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
                )"],
     },
     Sabotage {
-        name: "an outcome has an item that nobody collected",
+        name: "an outcome has an item that was not collected",
         promise: "I4",
         check: "an outcome has exactly the lines of its checkout",
         sql: &[r"
@@ -271,12 +271,12 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
                WHERE id = (SELECT min(attempt_id) FROM purchases)"],
     },
     Sabotage {
-        name: "an outcome goes to somebody else",
+        name: "an outcome belongs to another buyer",
         promise: "I6",
         check: "an outcome has its attempt, of the same buyer",
         sql: &[r"
                UPDATE purchases
-               SET user_id = 'somebody-else'
+               SET user_id = 'another-buyer'
                WHERE attempt_id = (SELECT min(attempt_id) FROM purchases)"],
     },
     Sabotage {
@@ -425,7 +425,7 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
         ],
     },
     Sabotage {
-        name: "a sale says that it has more items",
+        name: "a sale's item count is one too many",
         promise: BOOKKEEPING,
         check: "a sale has as many items as it says",
         sql: &[r"
@@ -458,12 +458,12 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
                  AND purchases.user_id = buyers.user_id"],
     },
     Sabotage {
-        name: "a buyer fills somebody else's checkout",
+        name: "a buyer has the open checkout of another buyer",
         promise: BOOKKEEPING,
         check: "an open attempt exists, is its buyer's and has no outcome",
         sql: &[r"
                UPDATE buyers
-               SET user_id = 'somebody-else'
+               SET user_id = 'another-buyer'
                WHERE open_attempt = (SELECT min(open_attempt) FROM buyers)"],
     },
     Sabotage {
@@ -499,7 +499,7 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
                FROM sales"],
     },
     Sabotage {
-        name: "a key says that an open checkout was purchased",
+        name: "a key records the purchase of an open checkout",
         promise: "I4",
         check: "what an idempotency key stands for is there, and its buyer's",
         sql: &[r"
@@ -509,7 +509,7 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
                WHERE open_attempt = (SELECT min(open_attempt) FROM buyers)"],
     },
     Sabotage {
-        name: "a key stands for somebody else's checkout",
+        name: "a key belongs to another buyer's checkout",
         promise: "I4",
         check: "what an idempotency key stands for is there, and its buyer's",
         sql: &[r"
@@ -572,7 +572,7 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
         ],
     },
     Sabotage {
-        name: "a sale appears and nobody has created it",
+        name: "a sale's creation is not on record",
         promise: BOOKKEEPING,
         check: "a sale's creation is on record",
         sql: &["DELETE FROM sale_audit"],

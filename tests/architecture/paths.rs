@@ -1,21 +1,26 @@
 //! Finds paths in code.
 
-/// All paths of the own crate in a piece of code, from its root, cut to their first two names.
-pub(crate) fn own_paths(code: &str, base: &[String]) -> Vec<Vec<String>> {
+/// All paths of the own crate in a piece of code, from its root. `base` is the module that the code is in; a path may begin with
+/// `crate`, `super`, `self` or the name of one of the module's `children`.
+pub(crate) fn own_paths(code: &str, base: &[String], children: &[String]) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     for (start, word) in words(code) {
-        let preceded = code[..start].trim_end().ends_with("::");
-        let rest = code[start + word.len()..].trim_start();
-        let Some(rest) = rest.strip_prefix("::") else {
+        let before = code[..start].trim_end();
+        let Some(rest) = code[start + word.len()..].trim_start().strip_prefix("::") else {
             continue;
         };
-        if preceded || !["crate", "super"].contains(&word) {
+        if before.ends_with("::") || before.ends_with('.') {
             continue;
         }
-        let (mut from, mut rest) = (Vec::new(), rest.trim_start());
-        if word == "super" {
-            from = base[..base.len() - 1].to_vec();
-        }
+        let (mut from, mut rest) = match word {
+            "crate" => (Vec::new(), rest.trim_start()),
+            "self" => (base.to_vec(), rest.trim_start()),
+            "super" => (base[..base.len().saturating_sub(1)].to_vec(), rest.trim_start()),
+            child if children.iter().any(|known| known == child) => {
+                ([base, &[child.to_owned()]].concat(), rest.trim_start())
+            }
+            _ => continue,
+        };
         while let Some(further) = rest.strip_prefix("super::") {
             from.pop();
             rest = further.trim_start();
@@ -28,9 +33,7 @@ pub(crate) fn own_paths(code: &str, base: &[String]) -> Vec<Vec<String>> {
 /// Follows a path, and every branch of it where it has braces.
 fn follow(rest: &str, from: &[String], paths: &mut Vec<Vec<String>>) {
     let rest = rest.trim_start();
-    if from.len() >= 2 {
-        paths.push(from[..2].to_vec());
-    } else if let Some(group) = rest.strip_prefix('{') {
+    if let Some(group) = rest.strip_prefix('{') {
         for branch in branches(group) {
             follow(branch, from, paths);
         }
@@ -38,6 +41,7 @@ fn follow(rest: &str, from: &[String], paths: &mut Vec<Vec<String>>) {
         let path = [from, &[name.to_owned()]].concat();
         match rest[name.len()..].trim_start().strip_prefix("::") {
             Some(further) => follow(further, &path, paths),
+            None if name == "self" => paths.push(from.to_vec()),
             None => paths.push(path),
         }
     } else if !from.is_empty() {

@@ -1,9 +1,9 @@
-//! Requests that are hardly HTTP: wrong methods and paths, endless heads and bodies, clients that take for ever.
+//! Requests that are hardly HTTP: wrong methods and paths, endless heads and bodies, clients that never finish a request.
 
 use crate::harness::{Wire, World, until, wire};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_method_is_told_the_right_one() {
+async fn a_wrong_method_gets_405_with_the_right_one() {
     let world = World::of(1).await;
     let address = world.at(0).address;
 
@@ -21,17 +21,17 @@ async fn a_wrong_method_is_told_the_right_one() {
     for (method, path, right) in wrong {
         let mut wire = Wire::connect(address).await.unwrap();
         wire.send(&wire::request(method, path)).await;
-        let heard = wire.hear().await;
-        assert_eq!(heard.status, Some(405), "{method} {path}");
-        assert_eq!(heard.json()["code"], "method_not_allowed", "{method} {path}");
-        let allow = heard.head.lines().find(|line| line.to_lowercase().starts_with("allow:"));
+        let received = wire.receive().await;
+        assert_eq!(received.status, Some(405), "{method} {path}");
+        assert_eq!(received.json()["code"], "method_not_allowed", "{method} {path}");
+        let allow = received.head.lines().find(|line| line.to_lowercase().starts_with("allow:"));
         assert!(allow.is_some_and(|allow| allow.contains(right)), "{method} {path}: {allow:?}");
     }
     world.at(0).get("/sales/active").await.is(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_that_is_not_there_is_told_so_in_json() {
+async fn an_unknown_path_gets_404_in_json() {
     let world = World::of(1).await;
     let address = world.at(0).address;
     let long = format!("/{}", "a/".repeat(8_000));
@@ -59,9 +59,9 @@ async fn a_path_that_is_not_there_is_told_so_in_json() {
         for method in ["GET", "POST"] {
             let mut wire = Wire::connect(address).await.unwrap();
             wire.send(&wire::request(method, path)).await;
-            let heard = wire.hear().await;
-            assert_eq!(heard.status, Some(404), "{method} {path}");
-            assert_eq!(heard.json()["code"], "route_not_found", "{method} {path}");
+            let received = wire.receive().await;
+            assert_eq!(received.status, Some(404), "{method} {path}");
+            assert_eq!(received.json()["code"], "route_not_found", "{method} {path}");
         }
     }
     world.at(0).get("/sales/active").await.is(200);
@@ -81,9 +81,9 @@ async fn a_body_of_ten_megabytes_is_too_large() {
     ] {
         let request = format!("POST {path} HTTP/1.1\r\nHost: shop\r\n{framed}").into_bytes();
         let wire = Wire::connect(world.at(0).address).await.unwrap();
-        let heard = wire.send_and_hear(request).await;
-        assert_eq!(heard.status, Some(413), "{}", heard.head);
-        assert_eq!(heard.json()["code"], "payload_too_large");
+        let received = wire.exchange(request).await;
+        assert_eq!(received.status, Some(413), "{}", received.head);
+        assert_eq!(received.json()["code"], "payload_too_large");
     }
     world.at(0).buys(&sale, "ann", "1").await;
 }
@@ -106,16 +106,16 @@ async fn an_endless_head_is_cut_off() {
     for head in heads {
         let shown = head[..60].to_owned();
         let wire = Wire::connect(world.at(0).address).await.unwrap();
-        let heard = wire.send_and_hear(head.into_bytes()).await;
-        // 400 for what is not even a head; no status if the connection was just closed.
-        let told = heard.status.is_none_or(|status| [400, 414, 431].contains(&status));
-        assert!(told, "{shown}: {}", heard.head);
+        let received = wire.exchange(head.into_bytes()).await;
+        // 400 for what is not a head; no status if the connection was closed without a response.
+        let is_refused = received.status.is_none_or(|status| [400, 414, 431].contains(&status));
+        assert!(is_refused, "{shown}: {}", received.head);
         world.at(0).get("/sales/active").await.is(200);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_is_somewhat_too_long_is_told_so() {
+async fn a_head_that_is_somewhat_too_long_gets_414_or_431() {
     let world = World::of(1).await;
     let line = format!("GET /sales/active?{} HTTP/1.1\r\nHost: shop\r\n\r\n", "a".repeat(20_000));
     let header = format!(
@@ -125,8 +125,8 @@ async fn a_head_that_is_somewhat_too_long_is_told_so() {
 
     for (head, status) in [(line, 414), (header, 431), ("NONSENSE\r\n\r\n".to_owned(), 400)] {
         let wire = Wire::connect(world.at(0).address).await.unwrap();
-        let heard = wire.send_and_hear(head.into_bytes()).await;
-        assert_eq!(heard.status, Some(status), "{}", heard.head);
+        let received = wire.exchange(head.into_bytes()).await;
+        assert_eq!(received.status, Some(status), "{}", received.head);
     }
 }
 
@@ -138,11 +138,11 @@ async fn an_answer_does_not_wait_for_the_rest_of_the_next_request() {
     let whole = "GET /sales/active HTTP/1.1\r\nHost: shop\r\n\r\n";
     wire.send(format!("{whole}G").as_bytes()).await;
 
-    assert_eq!(wire.hear().await.status, Some(200));
+    assert_eq!(wire.receive().await.status, Some(200));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_takes_for_ever_to_say_what_they_want_is_hung_up_on() {
+async fn a_request_that_is_never_finished_ends_its_connection() {
     let world = World::plan(1)
         .set("http.header_read_timeout", "1s")
         .set("http.body_read_timeout", "1s")
@@ -155,11 +155,11 @@ async fn who_takes_for_ever_to_say_what_they_want_is_hung_up_on() {
         "POST /checkout?user_id=ann&item_id=1 HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n\r\nabc",
     ];
 
-    for said in unfinished {
+    for part in unfinished {
         let mut wire = Wire::connect(world.at(0).address).await.unwrap();
-        assert!(wire.send(said.as_bytes()).await);
-        let heard = wire.hear().await;
-        assert!(heard.status.is_none_or(|status| status < 500), "{said}: {}", heard.head);
+        assert!(wire.send(part.as_bytes()).await);
+        let received = wire.receive().await;
+        assert!(received.status.is_none_or(|status| status < 500), "{part}: {}", received.head);
     }
     let mut slow = Wire::connect(world.at(0).address).await.unwrap();
     assert!(slow.send(b"GET /sales/active HTTP/1.1\r\n").await);
@@ -168,7 +168,7 @@ async fn who_takes_for_ever_to_say_what_they_want_is_hung_up_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_http_is_refused_and_harms_nobody() {
+async fn what_is_not_http_is_refused_and_the_next_request_is_served() {
     let world = World::of(1).await;
     let garbage: [&[u8]; 8] = [
         b"\0\0\0\0\r\n\r\n",
@@ -183,15 +183,15 @@ async fn what_is_not_http_is_refused_and_harms_nobody() {
 
     for bytes in garbage {
         let wire = Wire::connect(world.at(0).address).await.unwrap();
-        let heard = wire.send_and_hear(bytes.to_vec()).await;
-        let status = heard.status;
-        assert!(status.is_none_or(|status| (400..500).contains(&status)), "{}", heard.head);
+        let received = wire.exchange(bytes.to_vec()).await;
+        let status = received.status;
+        assert!(status.is_none_or(|status| (400..500).contains(&status)), "{}", received.head);
         world.at(0).get("/sales/active").await.is(200);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_could_be_read_in_two_ways_is_refused() {
+async fn an_ambiguous_request_is_refused() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 9").await;
     let target = format!("POST /checkout?user_id=ann&item_id=1&sale_id={sale} HTTP/1.1\r\n");
@@ -210,8 +210,8 @@ async fn what_could_be_read_in_two_ways_is_refused() {
         let body = if lines.contains("chunked") { "0\r\n\r\n" } else { "" };
         let request = format!("{target}Connection: close\r\n{lines}\r\n{body}");
         wire.send(request.as_bytes()).await;
-        let heard = wire.hear().await;
-        assert_eq!(heard.status, Some(400), "{lines}: {} {}", heard.head, heard.body);
+        let received = wire.receive().await;
+        assert_eq!(received.status, Some(400), "{lines}: {} {}", received.head, received.body);
     }
     let count = "SELECT count(*) FROM checkout_attempts";
     let count: i64 = sqlx::query_scalar(count).fetch_one(world.pool()).await.unwrap();
@@ -219,13 +219,13 @@ async fn what_could_be_read_in_two_ways_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_first_whether_a_large_body_is_welcome_is_told_at_once() {
-    let world = World::plan(1).set("http.body_read_timeout", "20s").start().await;
+async fn a_body_that_is_announced_as_too_large_is_refused_before_it_is_sent() {
+    let world = World::plan(1).set("http.body_read_timeout", "5m").start().await;
     let request = "POST /v2/checkouts HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 999999\r\n\r\n";
     let mut wire = Wire::connect(world.at(0).address).await.unwrap();
     wire.send(request.as_bytes()).await;
 
-    let heard = wire.hear().await;
+    let received = wire.receive().await;
 
-    assert_eq!(heard.status, Some(413), "{}", heard.head);
+    assert_eq!(received.status, Some(413), "{}", received.head);
 }

@@ -1,4 +1,4 @@
-//! Bodies that are no good: each gets a problem that names the place, and nothing is half done.
+//! Bad bodies: each request gets a problem that names the place, and has no effect.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ async fn post(world: &World, media_type: Option<&str>, body: impl Into<Vec<u8>>)
     world.at(0).send_with(Method::POST, "/v2/checkouts", &headers, body.into()).await
 }
 
-/// Places of the body that are at fault.
+/// The places of the body that the problem names.
 fn pointers(answer: &Answer) -> BTreeSet<String> {
     let errors = answer.at("/errors");
     let errors = errors.as_array().unwrap().iter();
@@ -49,9 +49,9 @@ async fn what_is_not_json_is_refused_whole() {
 
     for body in broken {
         let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
-        let told = post(&world, Some("application/json"), body).await;
-        let told = told.tells_problem(400, "validation_failed");
-        assert_eq!(pointers(&told), BTreeSet::from(["#".to_owned()]), "{shown}");
+        let refused = post(&world, Some("application/json"), body).await;
+        let refused = refused.problem(400, "validation_failed");
+        assert_eq!(pointers(&refused), BTreeSet::from(["#".to_owned()]), "{shown}");
     }
     assert_eq!(checkouts(&world).await, 0);
     post(&world, Some("application/json"), good).await.is(201);
@@ -98,27 +98,25 @@ async fn every_member_of_the_wrong_kind_is_named_at_once() {
         ),
         (json!({ "buyer_id": "ann", "items": vec![json!({ "id": "1" }); 101] }), &["#/items"]),
     ] {
-        let told = post(&world, Some("application/json"), body.to_string()).await;
-        let told = told.tells_problem(400, "validation_failed");
+        let refused = post(&world, Some("application/json"), body.to_string()).await;
+        let refused = refused.problem(400, "validation_failed");
         let expected: BTreeSet<_> = expected.iter().map(|place| (*place).to_owned()).collect();
-        assert_eq!(pointers(&told), expected, "{body}");
+        assert_eq!(pointers(&refused), expected, "{body}");
     }
     let huge =
         json!({ "buyer_id": "ann", "sale_id": sale, "items": [{ "id": "1", "quantity": 1e300 }] });
-    let told = post(&world, Some("application/json"), huge.to_string()).await;
+    let refused = post(&world, Some("application/json"), huge.to_string()).await;
     assert_eq!(
-        pointers(&told.tells_problem(400, "validation_failed")),
+        pointers(&refused.problem(400, "validation_failed")),
         BTreeSet::from(["#/items/0/quantity".to_owned()])
     );
     let gone = json!({ "buyer_id": "ann", "sale_id": "S-none", "items": [{ "id": "1" }] });
-    post(&world, Some("application/json"), gone.to_string())
-        .await
-        .tells_problem(404, "sale_not_found");
+    post(&world, Some("application/json"), gone.to_string()).await.problem(404, "sale_not_found");
     assert_eq!(checkouts(&world).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_not_said_to_be_json_or_is_too_large_is_refused() {
+async fn a_body_that_is_not_declared_as_json_or_is_too_large_is_refused() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 9").await;
     let good = json!({ "buyer_id": "ann", "sale_id": sale, "items": [{ "id": "1" }] }).to_string();
@@ -129,23 +127,24 @@ async fn a_body_that_is_not_said_to_be_json_or_is_too_large_is_refused() {
         Some("application/jsonp"),
         Some(""),
     ] {
-        let told = post(&world, media_type, good.clone()).await;
-        told.tells_problem(415, "unsupported_media_type");
+        let refused = post(&world, media_type, good.clone()).await;
+        refused.problem(415, "unsupported_media_type");
     }
     let encoded = [JSON, ("idempotency-key", "k"), ("content-encoding", "gzip")];
-    let told = world.at(0).send_with(Method::POST, "/v2/checkouts", &encoded, good.clone()).await;
-    told.tells_problem(415, "unsupported_media_type");
+    let refused =
+        world.at(0).send_with(Method::POST, "/v2/checkouts", &encoded, good.clone()).await;
+    refused.problem(415, "unsupported_media_type");
     let padded = format!("{good}{}", " ".repeat(70_000));
-    post(&world, Some("application/json"), padded).await.tells_problem(413, "payload_too_large");
+    post(&world, Some("application/json"), padded).await.problem(413, "payload_too_large");
     assert_eq!(checkouts(&world).await, 0);
 
-    // Version 1 has no use for a body: whatever it holds changes nothing.
+    // Version 1 ignores the body.
     let v1 = format!("/v1/checkout?user_id=ann&item_id=1&sale_id={sale}");
     world.at(0).send_with(Method::POST, &v1, &[JSON], "{").await.is(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quantity_in_a_body_is_read_as_strictly() {
+async fn a_quantity_in_a_body_is_parsed_as_strictly() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 9 --stock 99").await;
     let code = world.at(0).collects(&sale, "ann", "1").await;
@@ -162,14 +161,15 @@ async fn a_quantity_in_a_body_is_read_as_strictly() {
         (r#"{"quantity": 1, "id": "1"}"#, "#"),
         (r#"{"quantity": 1"#, "#"),
     ] {
-        let told = put(body).await.tells_problem(400, "validation_failed");
-        assert_eq!(pointers(&told), BTreeSet::from([place.to_owned()]), "{body}");
+        let refused = put(body).await.problem(400, "validation_failed");
+        assert_eq!(pointers(&refused), BTreeSet::from([place.to_owned()]), "{body}");
     }
     put(r#"{"quantity": 3.0}"#).await.is(200);
     assert_eq!(world.at(0).get(&format!("/v2/checkouts/{code}")).await.at("/pieces"), 3);
     for item in ["%00", "%ff", &"x".repeat(65)] {
         let line = format!("/v2/checkouts/{code}/items/{item}");
-        let told = world.at(0).send_with(Method::PUT, &line, &[JSON], r#"{"quantity": 1}"#).await;
-        told.tells_problem(400, "validation_failed");
+        let refused =
+            world.at(0).send_with(Method::PUT, &line, &[JSON], r#"{"quantity": 1}"#).await;
+        refused.problem(400, "validation_failed");
     }
 }

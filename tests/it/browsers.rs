@@ -1,8 +1,9 @@
-//! What browsers are told: who may read answers, and how pages are protected. And lists that are packed.
+//! Headers for browsers: who may read responses, and how pages are protected. And compressed lists.
 
 use reqwest::Method;
 use serde_json::Value;
 
+use crate::harness::client::builder;
 use crate::harness::{Answer, World};
 
 async fn of_origin(world: &World, method: Method, path: &str, origin: &str) -> Answer {
@@ -31,10 +32,10 @@ async fn pages_of_the_named_origins_may_read_answers_and_no_others() {
         assert_eq!(preflight.header("access-control-allow-origin"), Some(origin));
         assert_eq!(preflight.header("access-control-max-age"), Some("600"));
         for (header, expected) in [("allow-methods", "PUT"), ("allow-headers", "idempotency-key")] {
-            let told = preflight.header(&format!("access-control-{header}")).unwrap();
-            assert!(told.contains(expected), "{told}");
+            let value = preflight.header(&format!("access-control-{header}")).unwrap();
+            assert!(value.contains(expected), "{value}");
         }
-        // Also where a request goes by the straight line to its handler, and where it is refused.
+        // Also where a request bypasses the router, and where it is refused.
         let checkout = format!("/checkout?user_id=ann&item_id=1&sale_id={sale}");
         for (method, path, status) in [
             (Method::GET, "/v2/sales/active", 200),
@@ -62,19 +63,19 @@ async fn pages_of_the_named_origins_may_read_answers_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_word_no_other_origin_may_read_and_with_a_star_all_may() {
+async fn by_default_no_other_origin_may_read_and_with_a_star_all_may() {
     let closed = World::of(1).await;
     let open = World::plan(1).set("http.cors.origins", "*").start().await;
 
     for (world, expected) in [(&closed, None), (&open, Some("*"))] {
-        let answer = of_origin(world, Method::GET, "/v2/sales", "https://anybody.example").await;
+        let answer = of_origin(world, Method::GET, "/v2/sales", "https://other.example").await;
         assert_eq!(answer.is(200).header("access-control-allow-origin"), expected);
     }
-    of_origin(&closed, Method::OPTIONS, "/v2/sales", "https://anybody.example").await.is(405);
+    of_origin(&closed, Method::OPTIONS, "/v2/sales", "https://other.example").await.is(405);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_origin_that_is_none_stops_the_start() {
+async fn an_invalid_origin_fails_the_start() {
     for origins in
         ["shop.example", "https://shop.example/path", "https://a, *", "https://SHOP.example"]
     {
@@ -86,7 +87,7 @@ async fn an_origin_that_is_none_stops_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_is_protected_and_what_belongs_to_a_buyer_is_kept_nowhere() {
+async fn every_answer_is_protected_and_what_belongs_to_a_buyer_is_not_stored() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 9").await;
     let code = world.at(0).collects(&sale, "ann", "1").await;
@@ -152,7 +153,7 @@ async fn the_documentation_needs_nothing_from_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn long_lists_are_packed_for_clients_that_can_unpack_them() {
+async fn long_lists_are_compressed_for_clients_that_accept_it() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 100").await;
     let url = |path: &str| format!("http://{}{path}", world.at(0).address);
@@ -160,11 +161,8 @@ async fn long_lists_are_packed_for_clients_that_can_unpack_them() {
     let plain = world.at(0).get(&items).await.is(200);
     assert_eq!(plain.header("content-encoding"), None);
 
-    for (coding, client) in [
-        ("gzip", reqwest::Client::builder().no_zstd()),
-        ("zstd", reqwest::Client::builder().no_gzip()),
-    ] {
-        let client = client.no_proxy().build().unwrap();
+    for (coding, client) in [("gzip", builder().no_zstd()), ("zstd", builder().no_gzip())] {
+        let client = client.build().unwrap();
         for path in [&items, &format!("/v1/sales/{sale}/items?limit=100")] {
             let raw =
                 world.at(0).send(Method::GET, path, &[("accept-encoding", coding)]).await.is(200);
@@ -178,7 +176,7 @@ async fn long_lists_are_packed_for_clients_that_can_unpack_them() {
         assert_eq!(world.at(0).send(Method::GET, &items, &again).await.is(304).body, "");
         world.at(0).send(Method::HEAD, &items, &[("accept-encoding", coding)]).await.is(200);
     }
-    // Whoever refuses plain answers is told all the same what was done.
+    // A client that refuses uncompressed responses gets them all the same, because the effect has happened.
     let code = world.at(0).collects(&sale, "ann", "1").await;
     for coding in ["identity;q=0", "*;q=0", "br;q=1, identity;q=0"] {
         let headers = [("accept-encoding", coding), ("idempotency-key", "k")];
@@ -188,7 +186,7 @@ async fn long_lists_are_packed_for_clients_that_can_unpack_them() {
         world.at(0).send(Method::GET, "/v2/sales/S-99", &headers).await.is(404);
         world.at(0).send(Method::GET, "/health", &headers).await.is(200);
     }
-    // What is short is sent as it is, and so is everything for clients that want it so.
+    // Short responses are not compressed, nor is any for a client that does not want it.
     for (path, coding) in [
         ("/v2/sales/active", "gzip"),
         (&*items, "br"),

@@ -1,9 +1,9 @@
-//! The commands beside `serve`.
+//! The commands other than `serve`.
 
-use crate::harness::{Program, World, program::Ran};
+use crate::harness::{Program, World, commands::Ran};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_arguments_end_with_two_and_one_sentence() {
+async fn bad_arguments_exit_with_2_and_one_sentence() {
     let bad = [
         "frobnicate",
         "serve --frobnicate",
@@ -35,7 +35,7 @@ async fn bad_arguments_end_with_two_and_one_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sale_that_is_created_is_told_listed_and_sold_at_once() {
+async fn a_created_sale_is_printed_listed_and_sold_at_once() {
     let world = World::of(1).await;
 
     let first = created(&world, "--items 3 --name First").await;
@@ -55,14 +55,14 @@ async fn a_sale_that_is_created_is_told_listed_and_sold_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_audit_finds_what_was_broken_and_says_where() {
+async fn an_audit_finds_what_was_broken_and_where() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 5").await;
     let sound = world.create_sale("--items 5").await;
     world.at(0).buys(&sale, "ann", "1").await;
     world.verify().await;
 
-    // An item that is marked as sold and that nobody bought: undersold for ever.
+    // An item that is marked as sold without a purchase: it would never sell.
     let leak = "UPDATE item_stock SET sold = 1 WHERE item_no = 2 \
                 AND sale_id = (SELECT id FROM sales WHERE public_id = $1)";
     sqlx::query(leak).bind(&sale).execute(world.pool()).await.unwrap();
@@ -86,11 +86,11 @@ async fn an_audit_names_what_redis_would_refuse_for_good() {
         .await
         .unwrap();
 
-    // Ten pieces that nobody bought, as of a commit that lies far ahead: no commit will ever correct it.
-    let standing = format!("{}{{sale:{number}}}:buyer:bob", world.key_prefix);
+    // Ten pieces without a purchase, with a version far in the future: no commit will ever correct it.
+    let totals = format!("{}{{sale:{number}}}:buyer:bob", world.key_prefix);
     let mut redis = world.redis().await;
     let set = redis::cmd("SET")
-        .arg(&[standing.as_str(), "9000000000000000 10"])
+        .arg(&[totals.as_str(), "9000000000000000 10"])
         .query_async::<()>(&mut redis)
         .await;
     set.unwrap();
@@ -98,9 +98,9 @@ async fn an_audit_names_what_redis_would_refuse_for_good() {
     let audit = world.program.run(&["verify"]).await;
     assert_eq!(audit.code, Some(1), "{audit}");
     assert!(audit.stdout.contains("bob"), "{audit}");
-    // It is no verdict all the same: PostgreSQL decides.
+    // It refuses no request all the same, because PostgreSQL decides.
     world.at(0).buys(&sale, "bob", "2").await;
-    redis::cmd("DEL").arg(&standing).query_async::<()>(&mut redis).await.unwrap();
+    redis::cmd("DEL").arg(&totals).query_async::<()>(&mut redis).await.unwrap();
     world.verify().await;
 }
 
@@ -120,7 +120,7 @@ async fn an_audit_also_passes_in_the_middle_of_the_rush() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_audit_that_could_not_look_ends_with_two() {
+async fn an_audit_without_a_database_exits_with_2() {
     let nowhere = Program::new()
         .variable("DATABASE_URL", "postgres://nobody@127.0.0.1:9/nothing")
         .set("database.retries", "1")
@@ -133,7 +133,7 @@ async fn an_audit_that_could_not_look_ends_with_two() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn migrating_twice_is_as_good_as_once() {
+async fn migrating_twice_changes_nothing() {
     let world = World::plan(0).start().await;
 
     world.program.run(&["migrate"]).await.succeeded();
@@ -143,7 +143,7 @@ async fn migrating_twice_is_as_good_as_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_asks_the_instance_on_this_machine() {
+async fn health_probes_the_instance_on_this_machine() {
     let mut world = World::of(1).await;
     let port = world.instances[0].monitor.address.port().to_string();
     let probe = world.program.clone().set("monitoring.port", &port);

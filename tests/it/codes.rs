@@ -1,10 +1,10 @@
-//! Codes: nobody makes one but the service, and keys can be rotated.
+//! Codes: only the service can make one, and its keys can be rotated.
 
-use crate::harness::{Dice, World, program};
+use crate::harness::{Dice, World};
 
 /// The alphabet of codes.
 const DIGITS: &[u8] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// What else a forger may try.
+/// Other characters that a forger may try.
 const OTHERS: &[u8] = b"abcILOU-_.!$'*+,;=:@/?#%&<> \"\\";
 /// Characters of the signature at a code's end.
 const MAC_DIGITS: usize = 16;
@@ -25,7 +25,7 @@ async fn none_of_a_thousand_forged_codes_is_accepted() {
             }
         };
         let answer = world.at(0).purchase(&forged).await;
-        assert_eq!(answer.told(), (404, "code_not_found".to_owned()), "{forged}");
+        assert_eq!(answer.status_and_code(), (404, "code_not_found".to_owned()), "{forged}");
         if round % 50 == 0 {
             let path = format!("/purchases/{}", crate::harness::client::encoded(&forged));
             world.at(0).get(&path).await.refuses(404, "code_not_found");
@@ -39,7 +39,7 @@ async fn none_of_a_thousand_forged_codes_is_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_code_is_worth_something_as_long_as_its_key_is_configured() {
+async fn a_code_is_valid_as_long_as_its_key_is_configured() {
     let (old, new) = ("old:b2xkLW9sZC1vbGQtb2xkLW9sZA==", "new:bmV3LW5ldy1uZXctbmV3LW5ldw==");
     let mut world = World::plan(1).set("checkout.code_keys", old).start().await;
     let sale = world.create_sale("--items 5").await;
@@ -54,18 +54,17 @@ async fn a_code_is_worth_something_as_long_as_its_key_is_configured() {
     world.at(0).purchase(&kept).await.refuses(404, "code_not_found");
     world.at(0).purchase(&lost).await.refuses(404, "code_not_found");
     world.at(0).purchase(&signed_anew).await.is(200);
-    // The checkout itself is not lost: asking again tells its code under the key of now.
+    // The checkout itself is not lost: another checkout returns its code, signed with the new key.
     world.at(0).buys(&sale, "bob", "2").await;
     world.verify().await;
 }
 
 async fn configure_keys(world: &mut World, keys: &str) {
-    let program: program::Program = world.program.clone();
-    world.program = program.set("checkout.code_keys", keys);
+    world.program = world.program.clone().set("checkout.code_keys", keys);
     world.restart().await;
 }
 
-/// One way to change a genuine code; may by chance come out unchanged.
+/// One way to change a genuine code, which may return it unchanged by chance.
 fn forge(genuine: &str, sale: &str, other: &str, round: usize, dice: &mut Dice) -> String {
     let mut bytes = genuine.as_bytes().to_vec();
     let last = bytes.len() - 1;

@@ -1,24 +1,24 @@
-//! Clients that hang up at any moment change nothing half-way.
+//! A client that hangs up at any moment leaves no partial effect.
 
 use std::time::Duration;
 
 use crate::harness::client::{checkout_path, purchase_path};
 use crate::harness::{Client, Dice, Wire, World, at_once, until, wire};
 
-/// Clients that hang up, at the same time.
+/// Concurrent clients that hang up.
 const CLIENTS: usize = 4;
-/// Buyers each of them plays.
+/// Buyers of each client.
 const BUYERS_EACH: usize = 40;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_moment_clients_hang_up_at_their_checkouts_and_purchases_are_whole() {
+async fn whenever_clients_hang_up_their_checkouts_and_purchases_are_whole() {
     let world = World::of(2).await;
     let items = CLIENTS * BUYERS_EACH;
     let sale = world.create_sale(&format!("--items {items}")).await;
 
-    let fickle = (0..CLIENTS)
+    let clients = (0..CLIENTS)
         .map(|number| hang_up_all_the_time(world.at(number % 2).clone(), sale.clone(), number));
-    at_once(fickle).await;
+    at_once(clients).await;
 
     world.sells_exactly(&sale, items).await;
     world.verify().await;
@@ -36,7 +36,7 @@ async fn what_a_client_began_and_left_is_carried_to_its_end() {
         hang_up(world.at(0), &purchase_path(&code), &mut dice).await;
     }
 
-    // Every outcome that is stored was also spread: counted, and told to the shared memory.
+    // After the commit, the outcome was also published and counted.
     until("every stored purchase is counted", async || {
         let stored: f64 = sqlx::query_scalar("SELECT count(*)::float8 FROM purchases")
             .fetch_one(world.pool())
@@ -49,7 +49,7 @@ async fn what_a_client_began_and_left_is_carried_to_its_end() {
     world.verify().await;
 }
 
-/// Sends every request first without waiting for its answer, then again: only then it must be answered.
+/// Sends every request once without waiting for its response, then again until it is answered.
 async fn hang_up_all_the_time(client: Client, sale: String, number: usize) {
     let mut dice = Dice::new(u64::try_from(number).unwrap());
     for buyer in 0..BUYERS_EACH {
@@ -71,7 +71,7 @@ async fn hang_up_all_the_time(client: Client, sale: String, number: usize) {
     }
 }
 
-/// Sends a request, or only the beginning of it, and hangs up before long.
+/// Sends a request, or only its beginning, and hangs up after up to 12 ms.
 async fn hang_up(client: &Client, path: &str, dice: &mut Dice) {
     let request = wire::request("POST", path);
     let sent = if dice.below(8) == 0 { dice.below(request.len()) } else { request.len() };

@@ -1,4 +1,4 @@
-//! What is written for developers is true: the examples run as they stand, and the OpenAPI document is the service's own.
+//! The documentation is true: its examples run unchanged, and the OpenAPI document is the service's own.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -8,15 +8,15 @@ use serde_json::Value;
 
 use crate::harness::{Wire, World, wire};
 
-/// Statuses and bodies of the requests that a block of shell makes. `code` is read from the first answer that has one, and
-/// stands for every code that the block names.
+/// Statuses and bodies of the requests in a block of shell commands. The first `code` in a response replaces every code in the
+/// block.
 async fn run_session(world: &World, sale: &str, block: &str) -> Vec<(u16, String)> {
     let commands = block.replace("\\\n", " ");
-    let (mut told, mut code) = (Vec::new(), String::new());
+    let (mut responses, mut code) = (Vec::new(), String::new());
     for command in commands.lines().filter(|line| line.starts_with("curl ")) {
-        // After the answer, on a line of its own.
+        // Prints the status after the body, on a line of its own.
         let command = command.replace("CHK-S-1-…", "$CODE").replace(" -i ", " ");
-        let command = command.replacen("curl ", "curl --max-time 30 -w '\\n%{http_code}' ", 1);
+        let command = command.replacen("curl ", "curl --max-time 180 -w '\\n%{http_code}' ", 1);
         let mut bash = Command::new("bash");
         bash.args(["-c", &command]).env("SHOP", format!("http://{}", world.at(0).address));
         bash.env("SALE", sale).env("CODE", &code).stdin(Stdio::null());
@@ -28,43 +28,43 @@ async fn run_session(world: &World, sale: &str, block: &str) -> Vec<(u16, String
         {
             answer["code"].as_str().unwrap_or_default().clone_into(&mut code);
         }
-        told.push((status.parse().unwrap(), format!("{command}: {body}")));
+        responses.push((status.parse().unwrap(), format!("{command}: {body}")));
     }
-    told
+    responses
 }
 
-/// The block behind this line of a document.
+/// The block of a document that follows this line.
 fn block<'a>(document: &'a str, begins: &str) -> &'a str {
     let (_, rest) = document.split_once(begins).unwrap();
     rest.split_once("```\n").unwrap().0
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_session_of_version_two_runs_as_it_stands() {
+async fn the_session_of_version_two_runs_unchanged() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 50 --stock 9").await;
-    let told =
+    let responses =
         run_session(&world, &sale, block(include_str!("../../docs/http.md"), "```sh session\n"))
             .await;
 
-    let statuses: Vec<_> = told.iter().map(|(status, _)| *status).collect();
-    assert_eq!(statuses, [200, 200, 201, 201, 200, 200, 200, 200], "{told:#?}");
-    assert!(told.last().unwrap().1.contains("\"pieces_bought\":3"), "{told:#?}");
+    let statuses: Vec<_> = responses.iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [200, 200, 201, 201, 200, 200, 200, 200], "{responses:#?}");
+    assert!(responses.last().unwrap().1.contains("\"pieces_bought\":3"), "{responses:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_session_of_the_readme_runs_as_it_stands() {
+async fn the_session_of_the_readme_runs_unchanged() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 50").await;
     let readme = include_str!("../../README.md");
     let session = block(readme, "SHOP=http://127.0.0.1:8080\n");
-    let told = run_session(&world, &sale, session).await;
+    let responses = run_session(&world, &sale, session).await;
 
-    assert!(told.len() >= 7, "{told:#?}");
-    assert!(told.iter().all(|(status, _)| *status == 200), "{told:#?}");
+    assert!(responses.len() >= 7, "{responses:#?}");
+    assert!(responses.iter().all(|(status, _)| *status == 200), "{responses:#?}");
 }
 
-/// Every value behind a name, wherever it is.
+/// Collects every value with this name, at any depth.
 fn all<'v>(value: &'v Value, name: &str, found: &mut Vec<&'v Value>) {
     match value {
         Value::Object(members) => {
@@ -81,7 +81,7 @@ fn all<'v>(value: &'v Value, name: &str, found: &mut Vec<&'v Value>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_document_is_whole_and_the_same_wherever_it_comes_from() {
+async fn the_document_is_complete_and_the_command_prints_the_same() {
     let world = World::of(1).await;
     let served = world.at(0).get("/openapi.json").await.is(200);
     let printed = world.program.run(&["openapi"]).await.succeeded();
@@ -103,7 +103,7 @@ async fn the_document_is_whole_and_the_same_wherever_it_comes_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_path_of_the_document_takes_the_methods_that_it_says_and_no_others() {
+async fn every_path_accepts_the_methods_of_the_document_and_no_others() {
     let world = World::of(1).await;
     let document = world.at(0).get("/openapi.json").await.is(200).json();
 
@@ -111,19 +111,19 @@ async fn every_path_of_the_document_takes_the_methods_that_it_says_and_no_others
         let filled = path.replace(['{', '}'], "");
         let mut wire = Wire::connect(world.at(0).address).await.unwrap();
         wire.send(&wire::request("PATCH", &filled)).await;
-        let heard = wire.hear().await;
-        assert_eq!(heard.status, Some(405), "{path}");
-        let allow = heard
+        let received = wire.receive().await;
+        assert_eq!(received.status, Some(405), "{path}");
+        let allow = received
             .head
             .lines()
             .find_map(|line| line.to_lowercase().strip_prefix("allow:").map(str::to_owned));
         let allow = allow.unwrap();
         let mut allowed: BTreeSet<_> = allow.trim().split(',').map(str::trim).collect();
-        // Whatever can be read has a head.
+        // `HEAD` belongs to `GET`.
         allowed.remove("head");
-        let told: BTreeSet<_> =
+        let documented: BTreeSet<_> =
             operations.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(allowed, told, "{path}");
+        assert_eq!(allowed, documented, "{path}");
     }
 }
 

@@ -1,7 +1,7 @@
-//! HTTP/2 in the clear, and connections that abuse it.
+//! HTTP/2 without TLS, and connections that abuse it.
 
+use std::future::pending;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use reqwest::Version;
@@ -9,7 +9,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Client, World, until};
+use crate::harness::client::builder;
+use crate::harness::locks::{hold_buyer, waiting};
+use crate::harness::{Client, PATIENCE, World, until};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADERS: u8 = 1;
@@ -29,7 +31,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A connection that has said hello.
+/// A connection that has sent its preface and settings.
 async fn connect(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(PREFACE).await.unwrap();
@@ -37,26 +39,27 @@ async fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends frames as long as the other side takes them, reading what it says; kinds of what it said until it hung up, or for so
-/// long.
+/// Sends frames as long as the server reads them. Returns the kinds of the frames that the server sent until it closed the
+/// connection, or until it sent this many of these kinds.
 async fn abuse(
     stream: TcpStream,
     frames: impl Iterator<Item = Vec<u8>>,
-    listen: Duration,
+    (kinds, times): (&[u8], usize),
 ) -> Vec<u8> {
     let (mut reader, mut writer) = stream.into_split();
-    let hearing = async {
-        let mut heard = Vec::new();
+    let receiving = async {
+        let (mut received, mut found) = (Vec::new(), 0);
         let mut header = [0; 9];
-        while reader.read_exact(&mut header).await.is_ok() {
-            heard.push(header[3]);
+        while found < times && reader.read_exact(&mut header).await.is_ok() {
+            received.push(header[3]);
+            found += usize::from(kinds.contains(&header[3]));
             let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
             let mut payload = vec![0; usize::try_from(length).unwrap()];
             if reader.read_exact(&mut payload).await.is_err() {
                 break;
             }
         }
-        heard
+        received
     };
     let sending = async {
         for frame in frames {
@@ -64,24 +67,25 @@ async fn abuse(
                 break;
             }
         }
-        tokio::time::sleep(listen).await;
-        drop(writer);
+        // The connection stays open: only the server may end it.
+        pending().await
     };
-    tokio::time::timeout(Duration::from_mins(1), async { tokio::join!(hearing, sending).0 })
-        .await
-        .unwrap()
+    let received = async {
+        tokio::select! { received = receiving => received, never = sending => never }
+    };
+    tokio::time::timeout(PATIENCE, received).await.unwrap()
 }
 
-fn count(heard: &[u8], kind: u8) -> usize {
-    heard.iter().map(|heard| usize::from(*heard == kind)).sum()
+fn count(received: &[u8], kind: u8) -> usize {
+    received.iter().map(|received| usize::from(*received == kind)).sum()
 }
 
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap()
+    builder().http2_prior_knowledge().build().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_whole_way_works_over_http2_and_on_one_connection() {
+async fn a_whole_purchase_works_over_one_http2_connection() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 9 --stock 999").await;
     let client = client();
@@ -101,7 +105,7 @@ async fn the_whole_way_works_over_http2_and_on_one_connection() {
         client.post(format!("{base}/v2/checkouts/{code}/purchase")).header("idempotency-key", "b");
     assert_eq!(buy.send().await.unwrap().status().as_u16(), 200);
 
-    // More than run at a time: they wait their turn.
+    // More than may run at a time: the others wait.
     let sales = (0..500).map(|_| client.get(format!("{base}/v2/sales/{sale}")).send());
     for answer in join_all(sales).await {
         assert_eq!(answer.unwrap().status().as_u16(), 200);
@@ -110,7 +114,7 @@ async fn the_whole_way_works_over_http2_and_on_one_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bounds_hold_over_http2_as_well() {
+async fn limits_hold_over_http2_as_well() {
     let world = World::of(1).await;
     let client = client();
     let url = format!("http://{}/v2/checkouts", world.at(0).address);
@@ -130,30 +134,30 @@ async fn bounds_hold_over_http2_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_streams_on_one_connection_and_rapid_resets_leave_others_in_peace() {
+async fn ten_thousand_streams_on_one_connection_and_rapid_resets_do_not_disturb_buyers() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 9 --stock 99999").await;
     let address = world.at(0).address;
     let memory = async || world.metrics(0).await.sum("process_resident_memory_bytes", &[]);
     let before = memory().await;
 
-    // All at once, whatever the other side's bound: what goes beyond it is reset, or the connection ends.
+    // All at once: the server resets streams beyond its limit, or ends the connection.
     let many = (0..10_000).map(|n| frame(HEADERS, END_STREAM_AND_HEADERS, 2 * n + 1, GET));
-    let flood = abuse(connect(address).await, many, Duration::from_secs(1));
-    // Opened and taken back at once (CVE-2023-44487).
+    let flood = abuse(connect(address).await, many, (&[HEADERS, RST_STREAM], 10_000));
+    // Opened and reset at once (CVE-2023-44487).
     let reset = (0..10_000).flat_map(|n| {
         let stream = 2 * n + 1;
         let cancel = 8_u32.to_be_bytes();
         [frame(HEADERS, END_STREAM_AND_HEADERS, stream, GET), frame(RST_STREAM, 0, stream, &cancel)]
     });
-    let resets = abuse(connect(address).await, reset, Duration::from_secs(1));
-    // A head without an end (CVE-2024-27316).
+    let resets = abuse(connect(address).await, reset, (&[GOAWAY], 1));
+    // Headers without an end (CVE-2024-27316).
     let endless = std::iter::once(frame(HEADERS, 0, 1, GET))
         .chain((0..10_000).map(|_| frame(CONTINUATION, 0, 1, &[b'\x40'; 1_000])));
-    let endless = abuse(connect(address).await, endless, Duration::from_secs(1));
-    // Settings without an end (CVE-2019-9515): each must be acknowledged.
+    let endless = abuse(connect(address).await, endless, (&[GOAWAY, RST_STREAM], 1));
+    // Settings without an end (CVE-2019-9515), each of which must be acknowledged.
     let settings = (0..100_000).map(|_| frame(SETTINGS, 0, 0, &[]));
-    let settings = abuse(connect(address).await, settings, Duration::from_secs(1));
+    let settings = abuse(connect(address).await, settings, (&[SETTINGS], 100_000));
     let buying = async {
         for buyer in 0..50 {
             world.at(0).buys(&sale, &format!("buyer-{buyer}"), "1").await;
@@ -164,64 +168,74 @@ async fn ten_thousand_streams_on_one_connection_and_rapid_resets_leave_others_in
     assert!(
         count(&flood, HEADERS) + count(&flood, RST_STREAM) >= 10_000 || count(&flood, GOAWAY) > 0
     );
-    assert!(count(&resets, GOAWAY) > 0, "rapid resets went on");
+    assert!(count(&resets, GOAWAY) > 0, "rapid resets did not end the connection");
     assert!(
         count(&endless, GOAWAY) + count(&endless, RST_STREAM) > 0,
-        "a head without an end was read"
+        "headers without an end were read"
     );
     let grown = memory().await - before;
     assert!(grown < 100e6, "memory grew by {grown} bytes");
     world.verify().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_idle_connection_ends_and_one_that_is_at_work_does_not() {
-    let world = World::plan(1).set("http.header_read_timeout", "300ms").start().await;
-    let mut silent = TcpStream::connect(world.at(0).address).await.unwrap();
-    let mut half = TcpStream::connect(world.at(0).address).await.unwrap();
-    half.write_all(&PREFACE[..10]).await.unwrap();
-    let idle = connect(world.at(0).address).await;
+/// A world with this setting, and a sale in which ann has a checkout.
+async fn with_checkout(key: &str, value: &str) -> (World, String) {
+    let world = World::plan(1).set(key, value).start().await;
+    let sale = world.create_sale("--items 9").await;
+    world.at(0).collects(&sale, "ann", "1").await;
+    (world, sale)
+}
 
-    let mut rest = Vec::new();
-    silent.read_to_end(&mut rest).await.unwrap();
-    // What it began with was never taken: its end may be a reset.
-    let _ = half.read_to_end(&mut rest).await;
-    assert!(rest.is_empty());
-    let heard = abuse(idle, std::iter::empty(), Duration::from_secs(5)).await;
-    assert!(count(&heard, GOAWAY) > 0, "{heard:?}");
+/// Adds an item to ann's checkout over HTTP/2. Returns the status.
+async fn collect(address: SocketAddr, sale: &str) -> u16 {
+    let body = json!({ "buyer_id": "ann", "sale_id": sale, "items": [{ "id": "2" }] });
+    let url = format!("http://{address}/v2/checkouts");
+    let request = client().post(url).header("idempotency-key", "a").json(&body).send();
+    request.await.unwrap().status().as_u16()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_finishes_what_was_begun_over_http2() {
-    let mut world = World::plan(1)
-        .set("shutdown.grace", "0s")
-        .set("database.lock_timeout", "10s")
-        .set("database.statement_timeout", "20s")
-        .start()
-        .await;
-    let sale = world.create_sale("--items 9").await;
-    world.at(0).collects(&sale, "ann", "1").await;
-    let mut holder = world.pool().begin().await.unwrap();
-    let hold = "SELECT FROM buyers WHERE user_id = 'ann' FOR NO KEY UPDATE";
-    sqlx::query(hold).execute(&mut *holder).await.unwrap();
-    let body = json!({ "buyer_id": "ann", "sale_id": sale, "items": [{ "id": "2" }] });
-    let url = format!("http://{}/v2/checkouts", world.at(0).address);
-    let request = client().post(url).header("idempotency-key", "a").json(&body).send();
+async fn an_idle_connection_ends_and_a_busy_one_does_not() {
+    let (world, sale) = with_checkout("http.header_read_timeout", "1s").await;
+    let address = world.at(0).address;
+    let hold = hold_buyer(world.pool(), "ann").await;
 
-    let client: Client = world.at(0).clone();
-    let (answer, ()) = tokio::join!(request, async {
-        until("the checkout waits", async || {
-            let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity
-                         WHERE datname = current_database() AND wait_event_type = 'Lock')";
-            sqlx::query_scalar::<_, bool>(waits).fetch_one(world.pool()).await.unwrap()
-        })
-        .await;
-        world.instances[0].process.signal(nix::sys::signal::Signal::SIGTERM);
-        until("nobody is accepted any more", async || client.status("/health").await.is_none())
-            .await;
-        holder.rollback().await.unwrap();
+    let (status, ()) = tokio::join!(collect(address, &sale), async {
+        waiting(world.pool(), 1).await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut half = TcpStream::connect(address).await.unwrap();
+        half.write_all(&PREFACE[..10]).await.unwrap();
+
+        let mut rest = Vec::new();
+        silent.read_to_end(&mut rest).await.unwrap();
+        // The server closes it with unread bytes, which may be a reset.
+        let _ = half.read_to_end(&mut rest).await;
+        assert!(rest.is_empty());
+        // One after the other, so that the busy one has been open for longer than an idle one may be.
+        for _ in 0..2 {
+            let idle = connect(address).await;
+            let received = abuse(idle, std::iter::empty(), (&[GOAWAY], 1)).await;
+            assert!(count(&received, GOAWAY) > 0, "{received:?}");
+        }
+        hold.rollback().await.unwrap();
     });
 
-    assert_eq!(answer.unwrap().status().as_u16(), 200);
+    assert_eq!(status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_finishes_requests_over_http2() {
+    let (mut world, sale) = with_checkout("shutdown.grace", "0s").await;
+    let client: Client = world.at(0).clone();
+    let hold = hold_buyer(world.pool(), "ann").await;
+
+    let (status, ()) = tokio::join!(collect(client.address, &sale), async {
+        waiting(world.pool(), 1).await;
+        world.instances[0].process.signal(nix::sys::signal::Signal::SIGTERM);
+        until("the port is closed", async || client.status("/health").await.is_none()).await;
+        hold.rollback().await.unwrap();
+    });
+
+    assert_eq!(status, 200);
     assert_eq!(world.instances[0].process.exit().await, Some(0));
 }

@@ -1,13 +1,12 @@
-//! A write with an idempotency key happens once, however often and wherever it is asked for.
-
-use std::time::Duration;
+//! A write with an idempotency key happens once, however often and at whichever instance it is requested.
 
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Answer, Client, World, until};
+use crate::harness::locks::{hold_buyer, waiting};
+use crate::harness::{Answer, Client, World, eventually, until};
 
 fn replayed(answer: &Answer) -> bool {
     answer.header("idempotent-replayed") == Some("true")
@@ -37,7 +36,7 @@ async fn a_repeat_gets_the_first_answer_from_any_instance_whatever_has_happened_
     let mut killed = world.instances.remove(0);
     killed.process.signal(Signal::SIGKILL);
     assert_eq!(killed.process.exit().await, None);
-    // Somebody else has what is left: no board would let it pass.
+    // Another buyer has the last piece, so that every sale cache would refuse the request.
     world.at(0).buys(&sale, "bob", "3").await;
 
     for _ in 0..2 {
@@ -76,10 +75,10 @@ async fn a_key_for_another_request_is_refused_and_nothing_is_done() {
     ];
 
     for answer in refused {
-        answer.tells_problem(422, "idempotency_key_reused");
+        answer.problem(422, "idempotency_key_reused");
     }
     assert_eq!(shop.get(&format!("/v2/checkouts/{code}")).await.at("/pieces"), 1);
-    // The same in other words: a key with and without quotes, a body with other spaces.
+    // The same request in another form: a key with and without quotes, a body with other spaces.
     let body =
         format!(r#" {{ "items" : [ {{"id":"1"}} ], "sale_id":"{sale}", "buyer_id":"ann" }} "#);
     let headers =
@@ -93,7 +92,7 @@ async fn what_was_refused_may_be_asked_again_with_the_same_key() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 2").await;
     world.at(0).buys(&sale, "bob", "1").await;
-    world.at(0).collect(&sale, "ann", &["1"], "k").await.tells_problem(409, "item_sold_out");
+    world.at(0).collect(&sale, "ann", &["1"], "k").await.problem(409, "item_sold_out");
 
     let restock = "WITH more AS (UPDATE item_stock SET stock = 2 WHERE item_no = 1)
                    UPDATE sales SET generation = generation + 1";
@@ -101,43 +100,31 @@ async fn what_was_refused_may_be_asked_again_with_the_same_key() {
 
     until("the item is collected", async || {
         let answer = world.at(0).collect(&sale, "ann", &["1"], "k").await;
-        answer.status == 201 || answer.told() != (409, "item_sold_out".to_owned())
+        answer.status == 201 || answer.status_and_code() != (409, "item_sold_out".to_owned())
     })
     .await;
     assert!(replayed(&world.at(0).collect(&sale, "ann", &["1"], "k").await.is(201)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_first_runs_a_repeat_is_told_so_and_afterwards_gets_its_answer() {
-    let world = World::plan(2)
-        .set("database.lock_timeout", "10s")
-        .set("database.statement_timeout", "20s")
-        .set("redis.lock_ttl", "20s")
-        .start()
-        .await;
+async fn a_repeat_is_refused_while_the_first_runs_and_afterwards_gets_its_answer() {
+    let world = World::plan(2).set("redis.lock_ttl", "1m").start().await;
     let sale = world.create_sale("--items 9 --stock 9").await;
     world.at(0).collect(&sale, "ann", &["1"], "before").await.is(201);
-    let mut holder = world.pool().begin().await.unwrap();
-    let hold = "SELECT FROM buyers WHERE user_id = 'ann' FOR NO KEY UPDATE";
-    sqlx::query(hold).execute(&mut *holder).await.unwrap();
+    let hold = hold_buyer(world.pool(), "ann").await;
     let collect = async |at: usize| world.at(at).collect(&sale, "ann", &["2", "3"], "k").await;
 
     let (first, ()) = tokio::join!(collect(0), async {
-        until("the first one waits", async || {
-            let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity
-                         WHERE datname = current_database() AND wait_event_type = 'Lock')";
-            sqlx::query_scalar::<_, bool>(waits).fetch_one(world.pool()).await.unwrap()
-        })
-        .await;
+        waiting(world.pool(), 1).await;
         for at in [0, 1] {
-            let told = collect(at).await.tells_problem(409, "idempotency_key_in_use");
-            assert_eq!(told.header("retry-after"), Some("1"));
+            let refused = collect(at).await.problem(409, "idempotency_key_in_use");
+            assert_eq!(refused.header("retry-after"), Some("1"));
         }
-        holder.rollback().await.unwrap();
+        hold.rollback().await.unwrap();
     });
 
     let first = first.is(200);
-    until("the first one's answer is told again", async || {
+    until("a repeat gets the first answer", async || {
         let again = collect(1).await;
         again.content() == first.content() && replayed(&again)
     })
@@ -149,17 +136,11 @@ async fn a_storm_of_one_request_happens_once_with_and_without_redis() {
     for plan in [World::plan(3), World::plan(3).set("redis.circuit.mode", "open")] {
         let world = plan.start().await;
         let sale = world.create_sale("--items 9 --stock 99").await;
-        let storm = (0..60).map(|n| async move { n % 3 });
-        let answers = join_all(storm.map(|at| async {
-            let at = at.await;
-            loop {
-                let answer = world.at(at).collect(&sale, "ann", &["1", "2"], "k").await;
-                if answer.status < 400 {
-                    return answer;
-                }
-                assert!([409, 503].contains(&answer.status), "{}", answer.body);
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+        let (world, sale) = (&world, &sale);
+        let answers = join_all((0..60).map(|n| {
+            eventually("it is accepted", async move || {
+                final_answer(world.at(n % 3).collect(sale, "ann", &["1", "2"], "k").await)
+            })
         }))
         .await;
 
@@ -169,17 +150,9 @@ async fn a_storm_of_one_request_happens_once_with_and_without_redis() {
         let code = code_of(first[0]);
         let bought = join_all((0..30).map(|n| {
             let code = &code;
-            let world = &world;
-            async move {
-                loop {
-                    let answer = world.at(n % 3).buy(code, "buy").await;
-                    if answer.status == 200 {
-                        return answer;
-                    }
-                    assert!([409, 503].contains(&answer.status), "{}", answer.body);
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            }
+            eventually("it is bought", async move || {
+                final_answer(world.at(n % 3).buy(code, "buy").await)
+            })
         }))
         .await;
         assert_eq!(bought.iter().filter(|answer| !replayed(answer)).count(), 1);
@@ -195,7 +168,7 @@ async fn a_key_and_its_effect_are_both_there_or_neither() {
         "ALTER TABLE idempotency_keys ADD CONSTRAINT no_mallory CHECK (user_id <> 'mallory')";
     sqlx::query(forbid).execute(world.pool()).await.unwrap();
 
-    world.at(0).collect(&sale, "mallory", &["1"], "k").await.tells_problem(500, "internal");
+    world.at(0).collect(&sale, "mallory", &["1"], "k").await.problem(500, "internal");
 
     let count = async |table: &str| {
         let sql = format!("SELECT count(*) FROM {table} WHERE user_id = 'mallory'");
@@ -209,7 +182,7 @@ async fn a_key_and_its_effect_are_both_there_or_neither() {
     let keyless = "ALTER TABLE purchases ADD CONSTRAINT no_mallory CHECK (user_id <> 'mallory')";
     sqlx::query(keyless).execute(world.pool()).await.unwrap();
     let code = code_of(&world.at(0).collect(&sale, "mallory", &["1"], "k").await.is(201));
-    world.at(0).buy(&code, "buy").await.tells_problem(500, "internal");
+    world.at(0).buy(&code, "buy").await.problem(500, "internal");
     assert_eq!(count("idempotency_keys").await, 1);
 }
 
@@ -221,7 +194,7 @@ async fn keys_are_kept_for_a_day_and_then_go() {
         world.at(0).collect(&sale, "ann", &["1"], key).await;
     }
     let age = "UPDATE idempotency_keys SET created_at = created_at - CASE key
-                   WHEN 'old' THEN interval '24 hours 1 minute' ELSE interval '23 hours 59 minutes' END";
+                   WHEN 'old' THEN interval '24 hours 1 minute' ELSE interval '23 hours 30 minutes' END";
     sqlx::query(age).execute(world.pool()).await.unwrap();
 
     let left = "SELECT array_agg(key) FROM idempotency_keys";
@@ -236,7 +209,7 @@ async fn keys_are_kept_for_a_day_and_then_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_a_key_is_needed_it_must_be_there_and_be_one() {
+async fn a_required_key_must_be_present_and_valid() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 9").await;
     let shop = world.at(0);
@@ -249,21 +222,20 @@ async fn where_a_key_is_needed_it_must_be_there_and_be_one() {
     };
     let purchase = format!("/v2/checkouts/{code}/purchase");
 
-    collect(&[]).await.tells_problem(400, "idempotency_key_missing");
-    shop.send(Method::POST, &purchase, &[]).await.tells_problem(400, "idempotency_key_missing");
+    collect(&[]).await.problem(400, "idempotency_key_missing");
+    shop.send(Method::POST, &purchase, &[]).await.problem(400, "idempotency_key_missing");
     let long = "x".repeat(256);
     for key in ["", "\"\"", &long, "a b", "\"a", "a,b", "caf\u{e9}"] {
-        let told =
-            collect(&[("idempotency-key", key)]).await.tells_problem(400, "validation_failed");
-        assert_eq!(told.at("/errors/0/parameter"), "Idempotency-Key", "{key}");
-        let told = shop.send(Method::POST, &purchase, &[("idempotency-key", key)]).await;
-        told.tells_problem(400, "validation_failed");
+        let refused = collect(&[("idempotency-key", key)]).await.problem(400, "validation_failed");
+        assert_eq!(refused.at("/errors/0/parameter"), "Idempotency-Key", "{key}");
+        let refused = shop.send(Method::POST, &purchase, &[("idempotency-key", key)]).await;
+        refused.problem(400, "validation_failed");
         let line = format!("/v2/checkouts/{code}/items/1");
-        let told = shop.send(Method::DELETE, &line, &[("idempotency-key", key)]).await;
-        told.tells_problem(400, "validation_failed");
+        let refused = shop.send(Method::DELETE, &line, &[("idempotency-key", key)]).await;
+        refused.problem(400, "validation_failed");
     }
     let twice = collect(&[("idempotency-key", "a"), ("idempotency-key", "b")]).await;
-    twice.tells_problem(400, "validation_failed");
+    twice.problem(400, "validation_failed");
     let widest = "x".repeat(255);
     collect(&[("idempotency-key", &widest)]).await.is(201);
     assert_eq!(shop.get(&format!("/v2/checkouts/{code}")).await.at("/state"), "open");
@@ -316,17 +288,22 @@ async fn a_client_that_repeats_until_it_is_answered_has_it_once_while_instances_
     world.verify().await;
 }
 
-/// Asks one instance after the other, with the same key, until one of them answers.
+/// Sends the same request to one instance after the other until one of them answers.
 async fn repeat(clients: &[Client], buyer: usize, path: &str, key: &str, body: &str) -> Answer {
-    for turn in buyer.. {
-        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
-        let client = &clients[turn % clients.len()];
-        match client.attempt_with(Method::POST, path, &headers, body.to_owned()).await {
-            Some(answer) if answer.status < 400 => return answer,
-            Some(answer) => assert!([409, 503].contains(&answer.status), "{}", answer.body),
-            None => {}
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    unreachable!("there is always a next turn")
+    let mut turns = clients.iter().cycle().skip(buyer);
+    let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+    eventually("an instance answers", async || {
+        let client = turns.next()?;
+        client
+            .attempt_with(Method::POST, path, &headers, body.to_owned())
+            .await
+            .and_then(final_answer)
+    })
+    .await
+}
+
+/// A final response; `None` if the client is to repeat the request.
+fn final_answer(answer: Answer) -> Option<Answer> {
+    assert!(answer.status < 400 || [409, 503].contains(&answer.status), "{}", answer.body);
+    (answer.status < 400).then_some(answer)
 }

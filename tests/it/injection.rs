@@ -1,10 +1,10 @@
-//! Well-formed text that means something in SQL, Lua, logs or shells means nothing here.
+//! Well-formed text that has a meaning in SQL, Lua, logs or shells has none here.
 
 use crate::harness::World;
 use crate::harness::client::{checkout_path, encoded};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn text_that_means_something_elsewhere_means_nothing_here() {
+async fn text_with_a_meaning_in_sql_lua_logs_or_shells_is_plain_text_here() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 20").await;
     let hostile = [

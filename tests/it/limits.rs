@@ -1,8 +1,8 @@
-//! A buyer's limit: exact, however many clients and instances the buyer uses.
+//! A buyer's limit is exact, however many clients and instances the buyer uses.
 
 use crate::harness::{Client, Dice, World, at_once};
 
-/// Pieces a buyer gets in these sales.
+/// The buyer limit of these sales.
 const LIMIT: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,7 +31,7 @@ async fn collected_and_bought_pieces_together_stay_within_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_limit_is_the_sales_own() {
+async fn each_sale_has_its_own_limit() {
     let world = World::of(1).await;
     let small = world.create_sale("--items 5 --buyer-limit 2").await;
     let large = world.create_sale("--items 5 --stock 50 --buyer-limit 40").await;
@@ -57,7 +57,7 @@ async fn eight_clients_of_one_buyer_over_two_instances_get_ten_pieces() {
     for code in codes.into_iter().flatten() {
         world.at(0).purchase(&code).await.is(200);
     }
-    // Whatever is missing can still be had, one by one.
+    // What is missing up to the limit can still be bought, one by one.
     for item in 1..=40 {
         let checkout = world.at(item % 2).checkout(&sale, "ann", &item.to_string()).await;
         if checkout.status == 200 {
@@ -69,7 +69,7 @@ async fn eight_clients_of_one_buyer_over_two_instances_get_ten_pieces() {
     world.verify().await;
 }
 
-/// One of a buyer's clients: collects and purchases, three hundred requests whatever it is told; the last code it got.
+/// One of a buyer's clients: three hundred checkouts and purchases, whatever the responses are. Returns its last code.
 async fn greedy(clients: Vec<Client>, sale: String, number: usize) -> Option<String> {
     let mut dice = Dice::new(u64::try_from(number).unwrap());
     let mut code = None;
@@ -93,7 +93,7 @@ async fn greedy(clients: Vec<Client>, sale: String, number: usize) -> Option<Str
     code
 }
 
-/// Pieces that a buyer owns, by the buyer's own history.
+/// Pieces that a buyer owns, by the buyer's history.
 async fn owned(client: &Client, sale: &str, user: &str) -> u64 {
     let history = format!("/users/{user}/purchases?sale_id={sale}&limit=100");
     let history = client.get(&history).await.is(200).at("/data");

@@ -1,4 +1,4 @@
-//! Lists of version 2: stretch by stretch, by cursors that only the service can make; and answers that a client has already.
+//! Lists of version 2: page by page, by cursors that only the service can make; and conditional requests.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use crate::harness::{Answer, Client, Wire, World};
 
-/// Where an answer says that its list goes on.
+/// The cursor of the next page.
 fn next(answer: &Answer) -> Option<String> {
     answer.at("/next_cursor").as_str().map(str::to_owned)
 }
 
-/// Follows the links of a list to its end; the entries, and how many answers they took.
+/// Follows the links of a list to its end. Returns the entries and the number of pages.
 async fn walk(client: &Client, first: &str) -> (Vec<Value>, usize) {
     let (mut entries, mut answers, mut path) = (Vec::new(), 0, first.to_owned());
     loop {
@@ -51,7 +51,7 @@ async fn a_list_of_items_is_walked_from_any_instance_and_nothing_comes_twice() {
     assert_eq!((left.len(), answers), (20, 2));
     assert!(!ids(&left).contains(&"5"));
 
-    // What one instance gave the other understands, also when the entry that it names is gone from the list.
+    // An instance accepts another instance's cursor, also when the entry that it names is no longer in the list.
     let first = format!("/v2/sales/{sale}/items?available=true&limit=1");
     let cursor = next(&world.at(0).get(&first).await.is(200)).unwrap();
     world.at(0).buys(&sale, "quick", "1").await;
@@ -60,7 +60,7 @@ async fn a_list_of_items_is_walked_from_any_instance_and_nothing_comes_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_sale_that_is_nearly_sold_out_stretches_may_be_empty_and_nothing_is_left_out() {
+async fn pages_of_a_sale_that_is_nearly_sold_out_may_be_empty_and_leave_nothing_out() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 2110").await;
     let sold = "UPDATE item_stock SET sold = stock WHERE item_no <= 2050";
@@ -142,14 +142,14 @@ async fn a_buyers_purchases_are_listed_newest_first() {
     codes.reverse();
 
     let (all, answers) = walk(world.at(0), "/v2/buyers/ann/purchases?limit=2").await;
-    let told: Vec<_> = all.iter().map(|purchase| purchase["code"].as_str().unwrap()).collect();
-    assert_eq!((told, answers), (codes.iter().map(String::as_str).collect(), 2));
+    let listed: Vec<_> = all.iter().map(|purchase| purchase["code"].as_str().unwrap()).collect();
+    assert_eq!((listed, answers), (codes.iter().map(String::as_str).collect(), 2));
     let of_one = format!("/v2/buyers/ann/purchases?sale_id={other}");
     assert_eq!(walk(world.at(0), &of_one).await.0.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_an_answer_already_is_told_so_until_it_changes() {
+async fn a_client_that_has_the_current_answer_gets_304_until_it_changes() {
     let world = World::of(2).await;
     let sale = world.create_sale("--items 3").await;
     let again = async |path: &str, tag: &str| {
@@ -172,12 +172,16 @@ async fn who_has_an_answer_already_is_told_so_until_it_changes() {
             );
             let mut wire = Wire::connect(world.at(0).address).await.unwrap();
             assert!(wire.send(request.as_bytes()).await);
-            let heard = wire.hear().await;
-            assert_eq!((heard.status, heard.body.as_str()), (Some(304), ""), "{method} {path}");
+            let received = wire.receive().await;
+            assert_eq!(
+                (received.status, received.body.as_str()),
+                (Some(304), ""),
+                "{method} {path}"
+            );
             assert!(
-                !heard.head.to_lowercase().contains("content-length"),
+                !received.head.to_lowercase().contains("content-length"),
                 "{method}: {}",
-                heard.head
+                received.head
             );
         }
     }

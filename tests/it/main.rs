@@ -1,7 +1,7 @@
-//! The service as the outside sees it: child processes of the binary, spoken to over HTTP, on real PostgreSQL and Redis.
+//! Black-box tests: child processes of the binary on real PostgreSQL and Redis, used over HTTP.
 //!
-//! Run by `make test`, which brings up the servers. Each file is a theme, each test a sentence of what must hold;
-//! `harness` is what they stand on.
+//! `make test` runs them and starts the servers. Each file is a theme, and each test's name a sentence that must hold. `harness`
+//! is what they are built on; they share `tests/support` with the benchmarks.
 
 #![expect(
     clippy::panic,
@@ -10,7 +10,15 @@
     reason = "what the harness cannot do fails the test"
 )]
 
+#[expect(dead_code, reason = "the benchmarks use the rest")]
+#[path = "../support/dice.rs"]
+mod dice;
 mod harness;
+#[expect(dead_code, reason = "the benchmarks use the rest")]
+#[path = "../support/program.rs"]
+mod program;
+#[path = "../support/proxy.rs"]
+mod proxy;
 
 mod bad_http;
 mod bad_input;

@@ -1,4 +1,4 @@
-//! What operators see: probes, and numbers without anything that a user typed.
+//! Probes, and metrics without any user's input.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ const METRICS: &[(&str, &[&str])] = &[
     ("flash_sale_build_info", &[]),
     ("flash_sale_tasks", &[]),
 ];
-/// How our own metrics begin; dashboards also show those of other programs.
+/// Prefixes of our own metrics; dashboards also show those of other programs.
 const OURS: [&str; 2] = ["flash_sale_", "http_request"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +63,7 @@ async fn every_metric_that_dashboards_and_alerts_name_exists() {
     let expressions = expressions_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy"));
 
     let wanted: BTreeSet<&str> = expressions.iter().flat_map(|text| own_metrics(text)).collect();
-    assert!(wanted.len() > 5, "dashboards and alerts name next to nothing: {wanted:?}");
+    assert!(wanted.len() > 5, "dashboards and alerts name few metrics: {wanted:?}");
     let missing: Vec<_> = wanted.difference(&names).collect();
     assert!(missing.is_empty(), "no such metrics: {missing:?}");
 }
@@ -80,7 +80,7 @@ async fn nothing_that_a_user_typed_is_in_a_metric() {
     world.at(0).get(&format!("/purchases/{code}")).await.is(200);
     let mut wire = Wire::connect(world.at(0).address).await.unwrap();
     wire.send(&wire::request("ZEBRA", "/checkout")).await;
-    wire.hear().await;
+    wire.receive().await;
 
     let text = world.instances[0].monitor.get("/metrics").await.is(200).body;
 
@@ -94,7 +94,7 @@ async fn nothing_that_a_user_typed_is_in_a_metric() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn probes_tell_how_it_is_in_json() {
+async fn probes_answer_in_json() {
     let world = World::of(1).await;
     let monitor = &world.instances[0].monitor;
 
@@ -107,13 +107,13 @@ async fn probes_tell_how_it_is_in_json() {
         assert!(health.body.to_lowercase().contains(dependency), "{}", health.body);
     }
     world.at(0).get("/health").await.is(200);
-    // The development profile serves the numbers to buyers' port as well.
+    // The development profile serves the metrics on the buyers' port as well.
     assert!(world.at(0).get("/metrics").await.is(200).body.contains("flash_sale_build_info"));
     let text = monitor.get("/metrics").await;
     assert!(text.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));
 }
 
-/// A purchase of two pieces and a refusal; the sale.
+/// Makes a purchase of two pieces and a refusal. Returns the sale's id.
 async fn trade(world: &World) -> String {
     let sale = world.create_sale("--items 5").await;
     world.at(0).collects(&sale, "ann", "2").await;
@@ -123,7 +123,7 @@ async fn trade(world: &World) -> String {
     sale
 }
 
-/// What the files below a folder ask Prometheus for.
+/// The Prometheus expressions in the files below a folder.
 fn expressions_of(folder: &Path) -> Vec<String> {
     let mut expressions = Vec::new();
     let mut folders = vec![PathBuf::from(folder)];
@@ -140,7 +140,7 @@ fn expressions_of(folder: &Path) -> Vec<String> {
     expressions
 }
 
-/// What a JSON or YAML file says; nothing for files of another kind.
+/// The content of a JSON or YAML file; `None` for other files.
 fn content_of(path: &Path) -> Option<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     match path.extension()?.to_str()? {
@@ -150,7 +150,7 @@ fn content_of(path: &Path) -> Option<Value> {
     }
 }
 
-/// The texts under `expr`, wherever they are.
+/// Collects the texts under `expr`, at any depth.
 fn collect(value: &Value, expressions: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -166,7 +166,7 @@ fn collect(value: &Value, expressions: &mut Vec<String>) {
     }
 }
 
-/// The names in an expression that are our own metrics; a rule's recorded name has a colon.
+/// The names of our own metrics in an expression; names that rules record contain a colon.
 fn own_metrics(expression: &str) -> impl Iterator<Item = &str> {
     let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
     words.filter(|word| OURS.iter().any(|ours| word.starts_with(ours)) && !word.contains(':'))

@@ -1,4 +1,4 @@
-//! `POST /purchase`: as much as is still there, whole lines, and what is told about the rest.
+//! `POST /purchase`: it buys whole lines, as many as can be sold, and names the rest.
 
 use crate::harness::{World, until};
 
@@ -74,7 +74,7 @@ async fn a_line_sells_whole_or_not_at_all() {
     world.verify().await;
 }
 
-/// The checkout's door keeps buyers from ever getting here, so the test moves the buyer's count behind its back.
+/// A checkout never lets a buyer get here, so the test changes the buyer's count in the database.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purchase_that_only_the_limit_stops_is_refused_and_stored() {
     let world = World::of(2).await;
@@ -94,7 +94,7 @@ async fn a_purchase_that_only_the_limit_stops_is_refused_and_stored() {
     let again = world.at(1).purchase(&code).await;
     assert_eq!(again.content(), answer.content());
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
-    // What the service remembered of the buyer meanwhile refuses nobody for long.
+    // What the service remembers of the buyer refuses requests for a second.
     until("the buyer is served again", async || {
         world.at(1).checkout(&sale, "ann", "2").await.status == 200
     })

@@ -1,4 +1,4 @@
-//! A checkout and the purchase of the same code at the same moment: no acknowledged item is lost between them.
+//! A checkout concurrent with the purchase of the same code: no acknowledged item is lost between them.
 
 use tokio::task::JoinSet;
 
@@ -6,10 +6,10 @@ use crate::harness::client::checkout_path;
 use crate::harness::locks::{hold_buyer, waiting};
 use crate::harness::{Answer, World};
 
-/// Rounds; every fourth has the same instances in the same order.
+/// Rounds; every fourth one uses the same instances in the same order.
 const ROUNDS: usize = 40;
 
-/// Who races for what.
+/// One race.
 struct Round<'a> {
     number: usize,
     sale: &'a str,
@@ -18,7 +18,7 @@ struct Round<'a> {
     late: &'a str,
 }
 
-/// What one of the two was told.
+/// The response to one of the two requests.
 enum Raced {
     Bought(Answer),
     Added(Answer),
@@ -26,7 +26,7 @@ enum Raced {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_item_acknowledged_while_its_code_is_purchased_is_bought_or_still_collected() {
-    let world = World::plan(2).set("database.lock_timeout", "4s").start().await;
+    let world = World::of(2).await;
     let sale = world.create_sale(&format!("--items {}", 2 * ROUNDS)).await;
 
     for number in 0..ROUNDS {
@@ -52,7 +52,7 @@ async fn an_item_acknowledged_while_its_code_is_purchased_is_bought_or_still_col
     world.verify().await;
 }
 
-/// Lets a purchase and a checkout meet at the buyer's lock, in all orders, on one instance or two.
+/// Makes a purchase and a checkout wait for the buyer's lock together, in both orders, on one instance or two.
 async fn race(world: &World, round: Round<'_>) -> (Answer, Answer) {
     let hold = hold_buyer(world.pool(), round.user).await;
     let (client, code) = (world.at(0).clone(), round.code.to_owned());

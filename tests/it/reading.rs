@@ -1,4 +1,4 @@
-//! Reading: sales, items, purchases, histories, page by page.
+//! Reads: sales, items, purchases and histories, page by page.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{World, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sale_is_told_with_every_field_of_the_contract() {
+async fn a_sale_has_every_field_of_the_contract() {
     let world = World::of(1).await;
     let sale =
         world.create_sale("--items 12 --stock 3 --buyer-limit 7 --name Zest --duration 2h").await;
@@ -16,7 +16,7 @@ async fn a_sale_is_told_with_every_field_of_the_contract() {
 
     world.sells_exactly(&sale, 2).await;
 
-    let told = world.sale(&sale).await;
+    let read = world.sale(&sale).await;
     for (field, value) in [
         ("sale_id", json!(sale)),
         ("name", json!("Zest")),
@@ -26,18 +26,18 @@ async fn a_sale_is_told_with_every_field_of_the_contract() {
         ("sold", json!(2)),
         ("remaining", json!(34)),
     ] {
-        assert_eq!(told[field], value, "{told}");
+        assert_eq!(read[field], value, "{read}");
     }
     for field in ["starts_at", "ends_at", "server_time"] {
-        let time = told[field].as_str().unwrap();
+        let time = read[field].as_str().unwrap();
         assert!(
             time.parse::<chrono::DateTime<chrono::Utc>>().is_ok() && time.ends_with('Z'),
-            "{told}"
+            "{read}"
         );
     }
     let active = world.at(0).get("/sales/active").await.is(200);
     let names = |sale: &Value| sale.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
-    assert_eq!(names(&active.at("/data/0")), names(&told));
+    assert_eq!(names(&active.at("/data/0")), names(&read));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,8 +144,7 @@ async fn a_buyers_history_is_newest_first_and_can_be_narrowed_to_a_sale() {
     world.at(0).buys(&one, "Ann", "5").await;
 
     let history = world.at(0).get("/users/ann/purchases").await.is(200);
-    let told: Vec<String> = strings(&history.at("/data"), "code");
-    assert_eq!(told, codes);
+    assert_eq!(strings(&history.at("/data"), "code"), codes);
     let narrowed = world.at(1).get(&format!("/users/ann/purchases?sale_id={other}")).await.is(200);
     assert_eq!(strings(&narrowed.at("/data"), "code"), [codes[2].clone()]);
     let second = world.at(0).get("/users/ann/purchases?limit=3&page=2").await.is(200);
@@ -157,8 +156,8 @@ async fn a_buyers_history_is_newest_first_and_can_be_narrowed_to_a_sale() {
     );
     let entry = world.at(0).get(&format!("/purchases/{}", codes[0])).await.is(200).json();
     assert_eq!(history.at("/data/0"), entry);
-    let nobody = world.at(0).get("/users/nobody/purchases").await.is(200);
-    assert_eq!((nobody.at("/data"), nobody.at("/pagination/total_items")), (json!([]), json!(0)));
+    let none = world.at(0).get("/users/zoe/purchases").await.is(200);
+    assert_eq!((none.at("/data"), none.at("/pagination/total_items")), (json!([]), json!(0)));
 }
 
 fn ids(items: &Value) -> Vec<String> {

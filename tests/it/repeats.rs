@@ -1,4 +1,4 @@
-//! A purchase takes effect once, and is answered the same for ever.
+//! A purchase takes effect once, and every repeat gets the same answer.
 
 use tokio::task::JoinSet;
 
@@ -10,7 +10,7 @@ use crate::harness::{Answer, Client, World, at_once, until};
 async fn every_repeat_gets_the_first_answer_from_any_instance_and_after_a_restart() {
     let mut world = World::of(2).await;
     let sale = world.create_sale("--items 15").await;
-    // Two buyers want each item: one outcome of a pair is a 200, the other a 409.
+    // Two buyers want each item: one of them gets 200, the other 409.
     let mut codes = Vec::new();
     for number in 0..30 {
         let item = (number / 2 + 1).to_string();
@@ -34,7 +34,8 @@ async fn every_repeat_gets_the_first_answer_from_any_instance_and_after_a_restar
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_after_the_sale_gets_the_answer_from_during_the_sale() {
     let mut world = World::of(2).await;
-    let sale = world.create_sale("--items 2 --duration 8s").await;
+    let brief = world.seconds(4).await;
+    let sale = world.create_sale(&format!("--items 2 --duration {brief}")).await;
     let won = world.at(0).collects(&sale, "ann", "1").await;
     let lost = world.at(1).collects(&sale, "bob", "1").await;
     let mut first = Vec::new();
@@ -53,12 +54,9 @@ async fn a_repeat_after_the_sale_gets_the_answer_from_during_the_sale() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_that_comes_while_the_first_is_running_is_told_so_and_nothing_is_stored_for_it() {
-    let world = World::plan(2)
-        .set("redis.lock_wait", "200ms")
-        .set("database.lock_timeout", "4s")
-        .start()
-        .await;
+async fn a_repeat_is_refused_while_the_first_runs_and_nothing_is_stored_for_it() {
+    let world =
+        World::plan(2).set("redis.lock_wait", "200ms").set("redis.lock_ttl", "1m").start().await;
     let sale = world.create_sale("--items 5").await;
     let code = world.at(0).collects(&sale, "ann", "1").await;
     let hold = hold_buyer(world.pool(), "ann").await;
@@ -79,13 +77,8 @@ async fn a_repeat_that_comes_while_the_first_is_running_is_told_so_and_nothing_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_was_told_too_early_that_it_takes_too_long_gets_the_truth_by_asking_again() {
-    let world = World::plan(2)
-        .set("http.request_timeout", "1s")
-        .set("database.lock_timeout", "20s")
-        .set("database.statement_timeout", "20s")
-        .start()
-        .await;
+async fn a_repeat_after_a_timeout_gets_the_outcome_of_the_first() {
+    let world = World::plan(2).set("http.request_timeout", "3s").start().await;
     let sale = world.create_sale("--items 5").await;
     let code = world.at(0).collects(&sale, "ann", "1").await;
     let hold = hold_buyer(world.pool(), "ann").await;
@@ -93,7 +86,7 @@ async fn whoever_was_told_too_early_that_it_takes_too_long_gets_the_truth_by_ask
     let first = world.at(0).purchase(&code).await.is(503);
     assert!(first.header("retry-after").is_some());
     hold.rollback().await.unwrap();
-    until("the purchase that went on is stored", async || {
+    until("the outcome of the first is stored", async || {
         world.at(1).get(&format!("/purchases/{code}")).await.status == 200
     })
     .await;
@@ -104,7 +97,7 @@ async fn whoever_was_told_too_early_that_it_takes_too_long_gets_the_truth_by_ask
     world.verify().await;
 }
 
-/// The same purchase from both instances at once: one answer, told to one of them as a repeat.
+/// Sends the same purchase to both instances at once: both get the same answer, one of them as a repeat.
 async fn twice_at_once(clients: Vec<Client>, code: String) -> (String, Answer) {
     let (one, other) = tokio::join!(clients[0].purchase(&code), clients[1].purchase(&code));
     assert_eq!(one.content(), other.content());

@@ -1,11 +1,11 @@
-//! The id under which a request is found in the log.
+//! The id that identifies a request in the log.
 
 use reqwest::Method;
 
 use crate::harness::{World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sane_request_id_is_answered_as_it_came() {
+async fn a_valid_request_id_is_returned_unchanged() {
     let world = World::of(1).await;
 
     for id in ["abc-123", "0190b5a2-7c3e-7f00-8000-0123456789ab", "trace_42"] {

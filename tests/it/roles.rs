@@ -1,11 +1,11 @@
-//! The role that serves under compose may read and write rows, and define nothing.
+//! The database role of the service under compose may read and write rows, and define nothing.
 
 use reqwest::Url;
 use sqlx::AssertSqlSafe;
 
 use crate::harness::World;
 
-/// What the database's container runs when its volume is new.
+/// The script that the database's container runs on a new volume.
 const ROLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/postgres/10-roles.sh");
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +42,7 @@ async fn the_service_sells_and_opens_sales_without_the_right_to_define_anything(
     }
 }
 
-/// The statements of the script, with what its `psql` would fill in.
+/// The statements of the script, with `psql`'s variables replaced.
 fn roles(database: &str) -> String {
     let script = std::fs::read_to_string(ROLES).unwrap();
     let (_, statements) = script.split_once("<<'SQL'\n").unwrap();

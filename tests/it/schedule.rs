@@ -1,4 +1,4 @@
-//! Sales on schedule: the hour of now is open, whenever the service starts, and no hour opens twice.
+//! Scheduled sales: the sale of the current hour is open, whenever the service starts, and no hour opens twice.
 
 use chrono::{DateTime, Timelike, Utc};
 use serde_json::Value;
@@ -77,10 +77,10 @@ async fn two_instances_that_start_together_on_an_empty_database_open_each_hour_o
 async fn one_sale_follows_the_other_by_the_schedule() {
     let world = World::plan(2)
         .set("schedule.enabled", "true")
-        .set("schedule.cron", "*/3 * * * * *")
-        .set("schedule.duration", "3s")
+        .set("schedule.cron", "*/5 * * * * *")
+        .set("schedule.duration", "5s")
         .set("schedule.items", "20")
-        .set("schedule.interval", "500ms")
+        .set("schedule.interval", "200ms")
         .start()
         .await;
 
@@ -97,9 +97,9 @@ async fn one_sale_follows_the_other_by_the_schedule() {
                     sales.push(sale);
                 }
             }
-            // Only before the very first one was written.
+            // Only before the first one was written.
             404 => assert!(sales.is_empty(), "a gap after {sales:?}: {}", answer.body),
-            // The hand-over happened between asking and being served.
+            // One sale ended and the next one started while the request was served.
             409 => drop(answer.refuses(409, "sale_not_started")),
             _ => drop(answer.refuses(410, "sale_ended")),
         }

@@ -1,4 +1,4 @@
-//! What is secret stays secret, and buyers stay unnamed: in the log, in errors, in numbers.
+//! The log, errors and metrics contain no secret and name no buyer.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,9 +7,9 @@ use reqwest::Url;
 
 use crate::harness::{Program, World};
 
-/// A password that nobody would write by chance.
+/// A password that occurs nowhere by chance.
 const PASSWORD: &str = "hunter2-marker-password";
-/// A key that nobody would write by chance.
+/// A key that occurs nowhere by chance.
 const KEY: &str = "marker-key-0123456789";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,12 +32,12 @@ async fn passwords_and_keys_are_never_written_out() {
     let (out, log) = (instance.process.stdout.text(), instance.process.stderr.text());
     assert!(log.len() > 100);
     for text in [out, log, numbers, health] {
-        assert_tells_nothing(&text);
+        assert_has_no_secret(&text);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_that_fails_does_not_tell_them_either() {
+async fn a_start_that_fails_does_not_write_them_either() {
     let program = Program::new()
         .variable("DATABASE_URL", &format!("postgres://nobody:{PASSWORD}@127.0.0.1:9/nothing"))
         .variable("REDIS_URL", &format!("redis://nobody:{PASSWORD}@127.0.0.1:9/0"))
@@ -56,8 +56,8 @@ async fn a_start_that_fails_does_not_tell_them_either() {
     ] {
         let refused = program.run(&arguments).await;
         assert!(refused.code.is_some_and(|code| code != 0), "{refused}");
-        assert_tells_nothing(&refused.stdout);
-        assert_tells_nothing(&refused.stderr);
+        assert_has_no_secret(&refused.stdout);
+        assert_has_no_secret(&refused.stderr);
     }
 }
 
@@ -109,7 +109,7 @@ fn with_password(url: &str) -> String {
 }
 
 #[track_caller]
-fn assert_tells_nothing(text: &str) {
+fn assert_has_no_secret(text: &str) {
     let coded = STANDARD.encode(KEY);
     for secret in [PASSWORD, KEY, &coded] {
         assert!(!text.contains(secret), "a secret was written out: {text}");

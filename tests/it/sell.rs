@@ -1,4 +1,4 @@
-//! The rush over two instances: everything is sold, and nothing twice.
+//! A rush over two instances: everything is sold, and nothing twice.
 
 use std::collections::BTreeSet;
 
@@ -60,11 +60,11 @@ async fn an_instance_that_comes_late_knows_what_is_sold_and_what_is_not() {
     world.verify().await;
 }
 
-/// One buyer's try; the item, if it was bought.
+/// One buyer's attempt. Returns the item if it was bought.
 async fn buy(client: Client, sale: String, user: String, item: String) -> Option<String> {
     let checkout = client.checkout(&sale, &user, &item).await;
     if checkout.status == 409 {
-        let (_, code) = checkout.told();
+        let (_, code) = checkout.status_and_code();
         assert!(["item_sold_out", "sale_sold_out"].contains(&code.as_str()), "{code}");
         return None;
     }

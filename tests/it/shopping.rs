@@ -1,11 +1,11 @@
-//! Version 2 from the first item to the purchase.
+//! Version 2, from the first item to the purchase.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, World};
+use crate::harness::{Answer, World, until};
 
-/// Ids and quantities of what is in a checkout.
+/// The ids and quantities of a checkout's lines.
 fn lines(answer: &Answer) -> Vec<(String, i64)> {
     let items = answer.at("/items");
     let line = |item: &Value| {
@@ -46,7 +46,7 @@ async fn a_buyer_collects_changes_and_buys() {
         let json = [("content-type", "application/json")];
         there.send_with(Method::PUT, &line(item), &json, body).await
     };
-    put("7", 1).await.tells_problem(400, "validation_failed");
+    put("7", 1).await.problem(400, "validation_failed");
     assert_eq!(lines(&put_free("7", 1).await.is(200)), own(&[("3", 1), ("7", 1), ("5", 1)]));
     put_free("1", 4).await.is(201);
     let without = here.send(Method::DELETE, &line("3"), &[]).await.is(200);
@@ -61,8 +61,8 @@ async fn a_buyer_collects_changes_and_buys() {
         (bought.at("/pieces_bought"), bought.at("/items/0/outcome")),
         (json!(6), json!("sold"))
     );
-    let told = here.get(&format!("/v2/purchases/{code}")).await.is(200);
-    assert_eq!(told.body, bought.body);
+    let stored = here.get(&format!("/v2/purchases/{code}")).await.is(200);
+    assert_eq!(stored.body, bought.body);
     assert_eq!(here.get(&place).await.is(200).at("/state"), "purchased");
     world.verify().await;
 }
@@ -85,14 +85,14 @@ async fn several_lines_are_collected_together_or_not_at_all() {
     };
 
     let gone = collect(json!([{ "id": "3" }, { "id": "2" }, { "id": "4" }])).await;
-    assert_eq!(gone.tells_problem(409, "item_sold_out").at("/items"), json!(["2", "4"]));
+    assert_eq!(gone.problem(409, "item_sold_out").at("/items"), json!(["2", "4"]));
     let unknown = collect(json!([{ "id": "3" }, { "id": "77" }])).await;
-    assert_eq!(unknown.tells_problem(404, "item_not_found").at("/items"), json!(["77"]));
+    assert_eq!(unknown.problem(404, "item_not_found").at("/items"), json!(["77"]));
     let many = [3, 5, 6, 7].map(|item| json!({ "id": item.to_string(), "quantity": 3 }));
-    collect(json!(many)).await.tells_problem(400, "user_limit_exceeded");
+    collect(json!(many)).await.problem(400, "user_limit_exceeded");
     let large = collect(json!([{ "id": "3", "quantity": 11 }, { "id": "5" }])).await;
     assert_eq!(
-        large.tells_problem(400, "validation_failed").at("/errors/0/pointer"),
+        large.problem(400, "validation_failed").at("/errors/0/pointer"),
         "#/items/0/quantity"
     );
 
@@ -112,26 +112,24 @@ async fn a_checkout_that_was_purchased_takes_no_change_and_an_empty_one_is_not_b
     let first = first.at("/code").as_str().unwrap().to_owned();
     shop.buy(&first, "b").await.is(200);
 
-    shop.write(Method::PUT, &place(&first, "2"), "c", &one)
-        .await
-        .tells_problem(409, "checkout_closed");
+    shop.write(Method::PUT, &place(&first, "2"), "c", &one).await.problem(409, "checkout_closed");
     let removed = shop.send(Method::DELETE, &place(&first, "1"), &[]).await;
-    removed.tells_problem(409, "checkout_closed");
+    removed.problem(409, "checkout_closed");
 
     let second = shop.collect(&sale, "ann", &["2"], "d").await.is(201);
     let second = second.at("/code").as_str().unwrap().to_owned();
     shop.send(Method::DELETE, &place(&second, "2"), &[]).await.is(200);
-    shop.buy(&second, "e").await.tells_problem(409, "checkout_empty");
+    shop.buy(&second, "e").await.problem(409, "checkout_empty");
     shop.purchase(&second).await.refuses(409, "checkout_empty");
     world.verify().await;
-    shop.get(&format!("/v2/purchases/{second}")).await.tells_problem(404, "not_purchased");
+    shop.get(&format!("/v2/purchases/{second}")).await.problem(404, "not_purchased");
     shop.write(Method::PUT, &place(&second, "3"), "f", &one).await.is(201);
     shop.buy(&second, "e").await.is(200);
     world.verify().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn purchases_that_get_nothing_are_problems_with_the_purchase_in_them() {
+async fn a_purchase_that_buys_nothing_is_a_problem_that_contains_the_purchase() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 3 --buyer-limit 1").await;
     let shop = world.at(0);
@@ -149,10 +147,10 @@ async fn purchases_that_get_nothing_are_problems_with_the_purchase_in_them() {
         (&late, 409, "items_already_sold", "sold_out"),
         (&limited, 400, "user_limit_exceeded", "buyer_limit"),
     ] {
-        let told = shop.buy(code, "x").await.tells_problem(status, reason);
-        assert_eq!(told.at("/purchase/items/0/outcome"), outcome);
-        let again = shop.buy(code, "y").await.tells_problem(status, reason);
-        assert_eq!((again.header("idempotent-replayed"), &again.body), (Some("true"), &told.body));
+        let first = shop.buy(code, "x").await.problem(status, reason);
+        assert_eq!(first.at("/purchase/items/0/outcome"), outcome);
+        let again = shop.buy(code, "y").await.problem(status, reason);
+        assert_eq!((again.header("idempotent-replayed"), &again.body), (Some("true"), &first.body));
     }
 }
 
@@ -176,7 +174,7 @@ async fn both_versions_work_on_the_same_checkout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn codes_that_nobody_was_given_are_not_found() {
+async fn codes_that_the_service_did_not_make_are_not_found() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 9").await;
     let code = world.at(0).collects(&sale, "ann", "1").await;
@@ -186,20 +184,20 @@ async fn codes_that_nobody_was_given_are_not_found() {
     for code in [code.to_lowercase(), format!("{code}0"), "CHK-S-1-x".to_owned(), "%ff".to_owned()]
     {
         let place = format!("/v2/checkouts/{code}");
-        shop.get(&place).await.tells_problem(404, "code_not_found");
-        shop.buy(&code, "k").await.tells_problem(404, "code_not_found");
+        shop.get(&place).await.problem(404, "code_not_found");
+        shop.buy(&code, "k").await.problem(404, "code_not_found");
         let line = format!("{place}/items/1");
         if code != "%ff" {
-            shop.write(Method::PUT, &line, "k", &one).await.tells_problem(404, "code_not_found");
-            shop.send(Method::DELETE, &line, &[]).await.tells_problem(404, "code_not_found");
+            shop.write(Method::PUT, &line, "k", &one).await.problem(404, "code_not_found");
+            shop.send(Method::DELETE, &line, &[]).await.problem(404, "code_not_found");
         }
     }
-    shop.get("/v2/checkouts").await.tells_problem(405, "method_not_allowed");
+    shop.get("/v2/checkouts").await.problem(405, "method_not_allowed");
     for item in ["%", "%zz"] {
         let line = format!("/v2/checkouts/{code}/items/{item}");
-        shop.send(Method::DELETE, &line, &[]).await.tells_problem(400, "validation_failed");
+        shop.send(Method::DELETE, &line, &[]).await.problem(400, "validation_failed");
         let buyer = format!("/v2/buyers/{item}/purchases");
-        shop.get(&buyer).await.tells_problem(400, "validation_failed");
+        shop.get(&buyer).await.problem(400, "validation_failed");
         shop.get(&format!("/users/{item}/purchases")).await.refuses(400, "validation_failed");
     }
 }
@@ -212,15 +210,15 @@ async fn outside_the_window_nothing_is_collected_changed_or_bought() {
     let shop = world.at(0);
     let code = world.at(0).collects(&sale, "ann", "1").await;
     let line = format!("/v2/checkouts/{code}/items/1");
-    shop.collect(&later, "ann", &["1"], "a").await.tells_problem(409, "sale_not_started");
+    shop.collect(&later, "ann", &["1"], "a").await.problem(409, "sale_not_started");
 
     let end = "UPDATE sales SET ends_at = clock_timestamp(), generation = generation + 1 WHERE ends_at > clock_timestamp() AND starts_at < clock_timestamp()";
     sqlx::query(end).execute(world.pool()).await.unwrap();
 
-    shop.collect(&sale, "ann", &["1"], "b").await.tells_problem(410, "sale_ended");
-    shop.send(Method::DELETE, &line, &[]).await.tells_problem(410, "sale_ended");
-    shop.buy(&code, "c").await.tells_problem(410, "sale_ended");
-    crate::harness::until("the checkout is told closed", async || {
+    shop.collect(&sale, "ann", &["1"], "b").await.problem(410, "sale_ended");
+    shop.send(Method::DELETE, &line, &[]).await.problem(410, "sale_ended");
+    shop.buy(&code, "c").await.problem(410, "sale_ended");
+    until("the checkout is closed", async || {
         shop.get(&format!("/v2/checkouts/{code}")).await.is(200).at("/state") == "closed"
     })
     .await;
@@ -243,8 +241,8 @@ async fn a_condition_on_a_checkout_cannot_hold_and_nothing_is_done() {
             (Method::DELETE, &line, ""),
             (Method::POST, &buy, ""),
         ] {
-            let told = shop.send_with(method, path, &headers, body).await;
-            told.tells_problem(412, "precondition_failed");
+            let refused = shop.send_with(method, path, &headers, body).await;
+            refused.problem(412, "precondition_failed");
         }
     }
     assert_eq!(shop.get(&format!("/v2/checkouts/{code}")).await.at("/pieces"), 1);

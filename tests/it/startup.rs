@@ -1,8 +1,8 @@
-//! Starting: what stops it, and how clearly it says so.
+//! The start: what fails it, and with which message.
 
 use crate::harness::{Program, World};
 
-/// A key of its own for the production profile.
+/// A key for the production profile.
 const KEY: &str = "k1:c29tZSByZWFsIHByb2R1Y3Rpb24ga2V5IQ==";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +75,7 @@ async fn an_unknown_profile_is_refused_and_a_missing_one_is_development_with_a_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_production_profile_demands_a_key_of_its_own() {
+async fn the_production_profile_requires_a_key_of_its_own() {
     let mut world = World::plan(0).start().await;
     let production = world.program.clone().variable("FLASH_SALE_ENV", "production");
     let development = "development:Zmxhc2gtc2FsZSBkZXZlbG9wbWVudCBrZXkhIQ==";
@@ -99,7 +99,7 @@ async fn the_production_profile_demands_a_key_of_its_own() {
     world.start(1).await;
     let sale = world.create_sale("--items 5").await;
     world.at(0).buys(&sale, "ann", "1").await;
-    // Numbers are for Prometheus, not for buyers.
+    // The buyers' port does not serve metrics.
     world.at(0).get("/metrics").await.refuses(404, "route_not_found");
     world.verify().await;
 }
@@ -121,7 +121,7 @@ async fn a_database_one_step_ahead_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_schema_it_says_what_to_do_and_ends() {
+async fn without_its_schema_it_names_the_command_to_run_and_ends() {
     let world = World::plan(0).set("database.migrate_on_start", "false").start().await;
 
     let refused = world.program.run(&["serve"]).await;
@@ -145,7 +145,7 @@ async fn a_port_that_is_taken_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_database_is_a_clear_last_word() {
+async fn a_missing_database_is_named_in_the_last_line() {
     let nowhere = Program::new()
         .variable("DATABASE_URL", "postgres://nobody@127.0.0.1:9/nothing")
         .set("database.retries", "2")

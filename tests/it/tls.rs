@@ -1,16 +1,16 @@
-//! TLS: both versions of HTTP over it, certificates that are replaced while the service runs, and files that are of no use.
+//! TLS: both versions of HTTP over it, certificates that are replaced while the service runs, and invalid files.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use reqwest::Version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Program, World, until};
+use crate::harness::client::builder;
+use crate::harness::{PATIENCE, Program, World, until};
 
-/// Where a test keeps its certificate.
+/// The folder of a test's certificate.
 struct Files(PathBuf);
 
 impl Files {
@@ -28,7 +28,7 @@ impl Files {
         self.0.join("key.pem")
     }
 
-    /// Writes a new certificate; it, for whoever is to trust it.
+    /// Writes a new certificate, and returns it for the clients that are to trust it.
     fn renew(&self) -> reqwest::Certificate {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -53,9 +53,9 @@ impl Drop for Files {
     }
 }
 
-/// A client that trusts this certificate alone, on a connection of its own.
+/// A client that trusts only this certificate and has no connection yet.
 fn client(trusted: &reqwest::Certificate) -> reqwest::ClientBuilder {
-    reqwest::Client::builder().no_proxy().tls_certs_only([trusted.clone()])
+    builder().tls_certs_only([trusted.clone()])
 }
 
 async fn get(
@@ -82,26 +82,25 @@ async fn both_versions_of_http_are_served_encrypted() {
     let stranger = Files::new("stranger").renew();
     assert!(get(client(&stranger), &world).await.is_err());
 
-    // In the clear there is nothing here, and whoever says nothing is hung up on.
+    // A request without TLS gets no response, and its connection is closed.
     let mut clear = TcpStream::connect(world.at(0).address).await.unwrap();
     clear.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n").await.unwrap();
-    let mut heard = Vec::new();
-    let _ =
-        tokio::time::timeout(Duration::from_secs(30), clear.read_to_end(&mut heard)).await.unwrap();
-    assert!(!heard.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&heard));
-    // Operators' port is theirs alone, and in the clear.
+    let mut received = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, clear.read_to_end(&mut received)).await.unwrap();
+    assert!(!received.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&received));
+    // The monitoring port does not use TLS.
     world.instances[0].monitor.get("/livez").await.is(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_is_replaced_while_the_service_runs_and_rubbish_is_left_alone() {
+async fn a_certificate_is_replaced_while_the_service_runs_and_an_invalid_one_is_ignored() {
     let files = Files::new("reload");
     let first = files.renew();
     let world = files.world().await;
     get(client(&first), &world).await.unwrap();
 
-    std::fs::write(files.certificate(), "rubbish").unwrap();
-    until("the rubbish is reported", async || {
+    std::fs::write(files.certificate(), "no certificate").unwrap();
+    until("the invalid certificate is reported", async || {
         world.instances[0]
             .process
             .stderr
@@ -119,7 +118,7 @@ async fn a_certificate_is_replaced_while_the_service_runs_and_rubbish_is_left_al
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_of_no_use_stop_the_start() {
+async fn invalid_files_fail_the_start() {
     let files = Files::new("bad");
     files.renew();
     let (certificate, key) = (files.certificate(), files.key());

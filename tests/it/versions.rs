@@ -1,4 +1,4 @@
-//! Two versions of the interface side by side: which one a request gets, and what version 2 tells.
+//! Two versions of the API side by side: which one serves a request, and what version 2 returns.
 
 use reqwest::Method;
 use serde_json::json;
@@ -11,13 +11,13 @@ async fn get(client: &Client, path: &str, headers: &[(&str, &str)]) -> Answer {
     client.send(Method::GET, path, headers).await
 }
 
-/// The version that an answer names.
+/// The version that a response names.
 fn version(answer: &Answer) -> &str {
     answer.header("api-version").unwrap_or("none")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_path_names_the_version_or_a_header_does_and_every_answer_says_which_it_is() {
+async fn the_path_or_a_header_selects_the_version_and_every_answer_names_it() {
     let world = World::of(1).await;
     let sale = world.create_sale("--items 3").await;
     let client = world.at(0);
@@ -73,7 +73,7 @@ async fn a_version_that_does_not_exist_is_refused_with_those_that_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bounds_hold_for_versions_that_do_not_exist_too() {
+async fn limits_hold_for_versions_that_do_not_exist_too() {
     let world = World::of(1).await;
     let client = world.at(0);
     let long = format!("/v3/{}", "x".repeat(20_000));
@@ -83,14 +83,14 @@ async fn bounds_hold_for_versions_that_do_not_exist_too() {
             format!("POST /v3/checkout HTTP/1.1\r\nHost: shop\r\nContent-Length: {body}\r\n\r\n")
                 .into_bytes();
         bytes.extend(vec![b'x'; body]);
-        let heard = Wire::connect(client.address).await.unwrap().send_and_hear(bytes).await;
+        let received = Wire::connect(client.address).await.unwrap().exchange(bytes).await;
         let expected = if body > 65_536 { 413 } else { 400 };
-        assert_eq!(heard.status, Some(expected), "{}", heard.body);
+        assert_eq!(received.status, Some(expected), "{}", received.body);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_no_version_is_the_same_whatever_is_asked_for() {
+async fn what_has_no_version_is_the_same_whatever_version_is_requested() {
     let world = World::plan(1).set("http.v1.deprecated_at", "2027-01-01T00:00:00Z").start().await;
     let media_type = ("accept", "application/vnd.flash-sale.v2+json");
     for path in ["/health", "/problems/", "/problems/sale_not_found"] {
@@ -169,9 +169,9 @@ async fn version_two_reads_what_version_one_reads() {
     let purchase = client.get(&format!("/v2/purchases/{code}")).await.is(200);
     assert_eq!((purchase.at("/buyer_id"), purchase.at("/pieces_bought")), (json!("ann"), json!(2)));
     let lines = purchase.at("/items");
-    let told: Vec<_> =
+    let bought: Vec<_> =
         lines.as_array().unwrap().iter().map(|line| (&line["id"], &line["outcome"])).collect();
-    assert_eq!(told, [(&json!("1"), &json!("sold")), (&json!("3"), &json!("sold"))]);
+    assert_eq!(bought, [(&json!("1"), &json!("sold")), (&json!("3"), &json!("sold"))]);
     let history = client.get("/v2/buyers/ann/purchases").await.is(200);
     assert_eq!(history.at("/data/0"), purchase.json());
     world.verify().await;
@@ -206,10 +206,10 @@ async fn the_end_of_version_one_is_announced_to_its_callers_alone() {
     let sale = world.create_sale("--items 1").await;
 
     for path in ["/sales/active", "/v1/sales/active"] {
-        let told = world.at(0).get(path).await.is(200);
-        assert_eq!(told.header("deprecation"), Some("@1798761600"));
-        assert_eq!(told.header("sunset"), Some("Thu, 01 Jul 2027 00:00:00 GMT"));
-        assert!(told.header("link").unwrap().contains("rel=\"deprecation\""));
+        let answer = world.at(0).get(path).await.is(200);
+        assert_eq!(answer.header("deprecation"), Some("@1798761600"));
+        assert_eq!(answer.header("sunset"), Some("Thu, 01 Jul 2027 00:00:00 GMT"));
+        assert!(answer.header("link").unwrap().contains("rel=\"deprecation\""));
     }
     let checkout = world.at(0).checkout(&sale, "ann", "1").await.is(200);
     assert!(checkout.header("sunset").is_some());

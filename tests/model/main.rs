@@ -1,14 +1,14 @@
-//! The purchase protocol, checked in every state that it can get into: two instances, a Redis that may forget, a PostgreSQL
-//! and instances that may die between any two steps, messages that come twice and late.
+//! The purchase protocol, checked in every reachable state: two instances, a Redis that may lose everything, a PostgreSQL and
+//! instances that may die between any two steps, requests that come twice and late.
 //!
-//! What the model covers, and what not, is told in ARCHITECTURE.md.
+//! docs/testing.md describes what the model covers and what it does not.
 
 mod protocol;
 
 use protocol::{Protection, Protocol};
 use stateright::{Checker, HasDiscoveries, Model};
 
-/// Both buyers want one item, one of them another one too.
+/// Both buyers want one item, and one of them another item too.
 const SMALL: Protocol =
     Protocol { limit: 2, without: None, wishes: [1, 1, 1], purchases: 1, deaths: 1 };
 
@@ -41,7 +41,7 @@ fn a_death_and_purchases_that_come_twice_break_no_promise() {
 }
 
 #[test]
-fn whatever_is_taken_out_is_noticed() {
+fn a_property_fails_without_any_one_protection() {
     for protection in [
         Protection::Version,
         Protection::Stock,
@@ -56,6 +56,6 @@ fn whatever_is_taken_out_is_noticed() {
         let checker = protocol.checker().threads(2).finish_when(HasDiscoveries::AnyFailures);
         let broken: Vec<_> = checker.spawn_bfs().join().discoveries().into_keys().collect();
         let broken: Vec<_> = broken.into_iter().filter(|name| name.starts_with('I')).collect();
-        assert!(!broken.is_empty(), "nobody notices that {protection:?} is missing");
+        assert!(!broken.is_empty(), "no property fails without {protection:?}");
     }
 }

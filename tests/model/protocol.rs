@@ -1,58 +1,58 @@
-//! The protocol of checkouts and purchases, as it is built, in steps between which anything may die.
+//! The protocol of checkouts and purchases as implemented, in steps between which anything may die.
 //!
-//! A step is what happens at once: a statement at PostgreSQL, or an answer. An instance has one writer of checkouts and one of
-//! purchases, each with one request at a time. Whatever Redis might say is left out: everybody is given the lock on every
-//! code, as after a Redis that forgets all the time.
+//! A step is atomic: a statement in PostgreSQL, or a response. An instance has one writer of checkouts and one of purchases, each
+//! with one request at a time. Redis is left out: every request gets the lock on its code, as with a Redis that loses
+//! everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use stateright::{Model, Property};
 
-/// Instances.
+/// Number of instances.
 const INSTANCES: usize = 2;
 const BUYERS: usize = 2;
 const ITEMS: usize = 2;
-/// Pieces of each item: the first one is wanted by both buyers.
+/// Pieces of each item; both buyers want the first item.
 const STOCK: u8 = 1;
-/// What buyers want: buyer and item.
+/// The checkouts: buyer and item.
 const WISHES: [(usize, usize); 3] = [(0, 0), (1, 0), (0, 1)];
 
 /// Items, one bit each.
 type Items = u8;
-/// A code's number, as PostgreSQL's sequence gives it.
+/// A code's number from PostgreSQL's sequence.
 type Attempt = u8;
 
-/// What the model is run with.
+/// The parameters of the model.
 #[derive(Debug, Clone)]
 pub(crate) struct Protocol {
-    /// Pieces that a buyer may have.
+    /// The buyer limit.
     pub(crate) limit: u32,
-    /// What is left out, to see that the properties notice.
+    /// The protection that is left out, to show that a property fails without it.
     pub(crate) without: Option<Protection>,
-    /// How often each wish may arrive.
+    /// How often each checkout may be requested.
     pub(crate) wishes: [u8; WISHES.len()],
-    /// How often each code may be asked for.
+    /// How often the purchase of each code may be requested.
     pub(crate) purchases: u8,
-    /// How often an instance or PostgreSQL may die, or an answer of PostgreSQL be lost.
+    /// How often an instance or PostgreSQL may die, or a reply of PostgreSQL may be lost.
     pub(crate) deaths: u8,
 }
 
-/// What keeps the promises.
+/// The protections that keep the promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protection {
-    /// The write's condition on the buyer's version, and the outcome's key behind it.
+    /// The write's condition on the buyer's version, and the primary key of outcomes.
     Version,
-    /// The write's condition on the stock, and the CHECK behind it.
+    /// The write's condition on the stock, and the CHECK constraint.
     Stock,
-    /// The outcome is stored with its effects.
+    /// The outcome is stored in the statement that has the effects.
     OutcomeWithEffects,
-    /// The answer comes after the commit.
+    /// The response comes after the commit.
     AnswerAfterCommit,
     /// A version is never written twice.
     FreshVersions,
-    /// Collected and bought pieces are held against the limit.
+    /// Collected and bought pieces are compared with the limit.
     Limit,
-    /// Whoever reads looks for a stored outcome first, and the outcome's key is behind it.
+    /// A read looks for a stored outcome first, and the primary key of outcomes.
     StoredOutcomeFirst,
 }
 
@@ -79,79 +79,79 @@ pub(crate) struct Postgres {
     sold: [u8; ITEMS],
     outcomes: BTreeMap<Attempt, Outcome>,
     owners: BTreeMap<Attempt, usize>,
-    /// Grows with each write: the clock that versions are taken from.
+    /// Grows with each write; versions are taken from it.
     clock: u8,
 }
 
-/// What a writer of checkouts works at.
+/// The state of a writer of checkouts.
 #[derive(Debug, Clone, Hash, PartialEq, Eq)]
 pub(crate) enum Checkout {
-    /// It failed, or nobody knows: once more.
+    /// The last attempt failed, or its result is unknown: it is repeated.
     Again { wish: usize },
     /// The buyer's row was read.
     Read { wish: usize, row: Option<Row> },
-    /// It is committed, and not answered.
+    /// It is committed and not answered.
     Written { wish: usize, attempt: Attempt },
 }
 
-/// What a writer of purchases works at.
+/// The state of a writer of purchases.
 #[derive(Debug, Clone, Hash, PartialEq, Eq)]
 pub(crate) enum Purchase {
-    /// It failed, or nobody knows: once more.
+    /// The last attempt failed, or its result is unknown: it is repeated.
     Again { attempt: Attempt },
-    /// Decided on what was read or remembered.
+    /// It was decided on state that was read or remembered.
     Decided { attempt: Attempt, buyer: usize, version: u8, outcome: Outcome },
-    /// It is committed, or was found, and not answered.
+    /// The outcome is committed or was found, and is not answered.
     Written { attempt: Attempt, outcome: Outcome },
 }
 
-/// An instance, with what it has in memory.
+/// The memory of an instance.
 #[derive(Debug, Clone, Default, Hash, PartialEq, Eq)]
 pub(crate) struct Instance {
     checkout: Option<Checkout>,
     purchase: Option<Purchase>,
-    /// Checkouts as it wrote them itself, with their buyers.
+    /// Recent writes: checkouts that it wrote itself, with their buyers.
     own_writes: BTreeMap<Attempt, (usize, Row)>,
-    /// Items that it saw sold out.
+    /// Items that it has read as sold out.
     sold_out: Items,
 }
 
-/// What a client was told.
+/// A response to a client.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Told {
-    /// The item is in the checkout of this code.
+pub(crate) enum Response {
+    /// The item is in this code's checkout.
     Collected { wish: usize, attempt: Attempt },
-    /// What became of the code.
+    /// The outcome of the code.
     Bought { attempt: Attempt, outcome: Outcome },
-    /// The item is sold out, though it was not.
+    /// A refusal as sold out of an item that was left.
     WronglySoldOut { item: usize },
 }
 
-/// Everything.
+/// The whole state.
 #[derive(Debug, Clone, Default, Hash, PartialEq, Eq)]
 pub(crate) struct World {
     postgres: Postgres,
     instances: [Instance; INSTANCES],
-    told: BTreeSet<Told>,
+    responses: BTreeSet<Response>,
     wishes_left: [u8; WISHES.len()],
     purchases_left: BTreeMap<Attempt, u8>,
     deaths_left: u8,
 }
 
-/// What may happen next. Requests come late because nothing says when they arrive.
+/// The next step. Requests may come late, because their order is not fixed.
 #[derive(Debug, Clone, Hash, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// A request for a checkout arrives, for the first time or again.
+    /// A checkout is requested, for the first time or again.
     Wish { wish: usize, at: usize },
-    /// A request for a purchase arrives.
+    /// A purchase is requested.
     Ask { attempt: Attempt, at: usize },
-    /// The writer of checkouts takes its next step. `is_heard`: the answer of PostgreSQL comes back.
+    /// The writer of checkouts takes its next step. `is_heard`: PostgreSQL's reply arrives.
     Checkout { at: usize, is_heard: bool },
     /// The writer of purchases takes its next step.
     Purchase { at: usize, is_heard: bool },
-    /// An instance dies, and comes back with nothing in memory.
+    /// An instance dies, and restarts with an empty memory.
     InstanceDies { at: usize },
-    /// PostgreSQL dies: what is committed stays, whatever was read is of no use.
+    /// PostgreSQL dies: what is committed stays, and what was read is discarded.
     PostgresDies,
 }
 
@@ -238,20 +238,20 @@ impl Model for Protocol {
             Property::always("I1: nothing is sold beyond its stock", |_, world: &World| {
                 world.sells_what_is_there()
             }),
-            Property::always("I2: nobody is refused what is left", |_, world: &World| {
+            Property::always("I2: no request is refused what is left", |_, world: &World| {
                 world.refuses_what_is_gone()
             }),
             Property::always(
-                "I3: nobody gets more than the limit",
+                "I3: no buyer gets more than the limit",
                 |protocol: &Self, world: &World| {
                     (0..BUYERS).all(|buyer| world.postgres.owned_by(buyer) <= protocol.limit)
                 },
             ),
             Property::always("I4: a code has one outcome", |_, world: &World| {
-                world.tells_one_outcome()
+                world.returns_one_outcome()
             }),
             Property::always("I5: what was answered is there", |_, world: &World| {
-                world.told.iter().all(|told| world.postgres.holds(told))
+                world.responses.iter().all(|response| world.postgres.holds(response))
             }),
             Property::sometimes("everything is sold", |_, world: &World| {
                 world.postgres.sold == [STOCK; ITEMS]
@@ -269,7 +269,7 @@ impl Protocol {
         self.without != Some(protection)
     }
 
-    /// The next step of a checkout; what is left to do, if anything is.
+    /// The next step of a checkout. Returns the writer's state, `None` when it is idle.
     fn checkout(
         &self,
         world: &mut World,
@@ -297,21 +297,21 @@ impl Protocol {
                 Some(Checkout::Written { wish, attempt })
             }
             Checkout::Written { wish, attempt } => {
-                world.told.insert(Told::Collected { wish, attempt });
+                world.responses.insert(Response::Collected { wish, attempt });
                 world.purchases_left.entry(attempt).or_insert(self.purchases);
                 None
             }
         }
     }
 
-    /// The effect of a checkout's statement: the line, and a new code where none is open.
+    /// The effect of a checkout's statement: the line, and a new code if none is open.
     fn collect(
         &self,
         postgres: &mut Postgres,
         (buyer, item): (usize, usize),
         row: &Row,
     ) -> (Attempt, Row) {
-        // The sequence is not rolled back, and gives no number twice.
+        // The sequence is not rolled back, and returns no number twice.
         let fresh = Attempt::try_from(postgres.owners.len()).unwrap_or(Attempt::MAX);
         let attempt = row.open.unwrap_or(fresh);
         let version = self.version(postgres);
@@ -327,7 +327,7 @@ impl Protocol {
         if self.has(Protection::FreshVersions) { postgres.clock } else { 1 }
     }
 
-    /// On what this instance wrote itself, taken once; else on what PostgreSQL has, where a stored outcome comes first.
+    /// Decides on the instance's own recent write, once; else on PostgreSQL's state, where a stored outcome comes first.
     fn decide(&self, world: &mut World, at: usize, attempt: Attempt) -> Purchase {
         let postgres = &world.postgres;
         let instance = &mut world.instances[at];
@@ -347,12 +347,12 @@ impl Protocol {
         let outcome =
             Outcome { sold: row.lines & !instance.sold_out, failed: row.lines & instance.sold_out };
         if !self.has(Protection::AnswerAfterCommit) {
-            world.told.insert(Told::Bought { attempt, outcome: outcome.clone() });
+            world.responses.insert(Response::Bought { attempt, outcome: outcome.clone() });
         }
         Purchase::Decided { attempt, buyer, version: row.version, outcome }
     }
 
-    /// The next step of a purchase; what is left to do, if anything is.
+    /// The next step of a purchase. Returns the writer's state, `None` when it is idle.
     fn purchase(
         &self,
         world: &mut World,
@@ -379,7 +379,7 @@ impl Protocol {
                 Some(Purchase::Written { attempt, outcome })
             }
             Purchase::Written { attempt, outcome } => {
-                world.told.insert(Told::Bought { attempt, outcome });
+                world.responses.insert(Response::Bought { attempt, outcome });
                 None
             }
         }
@@ -402,7 +402,7 @@ impl Protocol {
             && (key_is_free || !has_key)
     }
 
-    /// The effects of a purchase's statement, but for the outcome.
+    /// The effects of a purchase's statement, without the outcome.
     fn settle(&self, postgres: &mut Postgres, attempt: Attempt, buyer: usize, outcome: &Outcome) {
         for item in (0..ITEMS).filter(|item| has(outcome.sold, *item)) {
             postgres.sold[item] += 1;
@@ -420,7 +420,7 @@ impl Protocol {
 }
 
 impl Instance {
-    /// What was read is of no use; what is committed is answered all the same.
+    /// Discards what was read; what is committed is answered all the same.
     fn lose_postgres(&mut self) {
         if let Some(Checkout::Read { wish, .. }) = self.checkout {
             self.checkout = Some(Checkout::Again { wish });
@@ -432,14 +432,14 @@ impl Instance {
 }
 
 impl World {
-    /// Refused from memory or from what is read, or the buyer's row.
+    /// Reads the buyer's row; `None` if the item is refused from memory or from what was read.
     fn read_checkout(&mut self, at: usize, wish: usize) -> Option<Checkout> {
         let (buyer, item) = WISHES[wish];
         let is_gone = self.postgres.sold[item] >= STOCK;
         if is_gone || has(self.instances[at].sold_out, item) {
             self.instances[at].sold_out |= 1 << item;
             if !is_gone {
-                self.told.insert(Told::WronglySoldOut { item });
+                self.responses.insert(Response::WronglySoldOut { item });
             }
             return None;
         }
@@ -456,42 +456,42 @@ impl World {
     }
 
     fn refuses_what_is_gone(&self) -> bool {
-        let is_wrong = |told: &Told| matches!(told, Told::WronglySoldOut { .. });
+        let is_wrong = |response: &Response| matches!(response, Response::WronglySoldOut { .. });
         let outcomes = self.postgres.outcomes.values();
         let failed = outcomes.fold(0, |all, outcome| all | outcome.failed);
         let is_left = |item: usize| self.postgres.sold[item] < STOCK;
-        !self.told.iter().any(is_wrong)
+        !self.responses.iter().any(is_wrong)
             && !(0..ITEMS).any(|item| has(failed, item) && is_left(item))
     }
 
-    fn tells_one_outcome(&self) -> bool {
+    fn returns_one_outcome(&self) -> bool {
         let mut outcomes = BTreeMap::new();
-        self.told.iter().all(|told| match told {
-            Told::Bought { attempt, outcome } => {
+        self.responses.iter().all(|response| match response {
+            Response::Bought { attempt, outcome } => {
                 outcomes.insert(attempt, outcome).is_none_or(|other| other == outcome)
             }
-            Told::Collected { .. } | Told::WronglySoldOut { .. } => true,
+            Response::Collected { .. } | Response::WronglySoldOut { .. } => true,
         })
     }
 }
 
 impl Postgres {
-    /// Whether an answer is on record.
-    fn holds(&self, told: &Told) -> bool {
-        match told {
-            Told::Collected { wish, attempt } => {
+    /// Whether a response is stored.
+    fn holds(&self, response: &Response) -> bool {
+        match response {
+            Response::Collected { wish, attempt } => {
                 let (buyer, item) = WISHES[*wish];
                 let row = self.rows[buyer].as_ref();
                 let open = row.filter(|row| row.open == Some(*attempt)).map_or(0, |row| row.lines);
                 let outcome = self.outcomes.get(attempt);
                 has(open | outcome.map_or(0, |outcome| outcome.sold | outcome.failed), item)
             }
-            Told::Bought { attempt, outcome } => self.outcomes.get(attempt) == Some(outcome),
-            Told::WronglySoldOut { .. } => true,
+            Response::Bought { attempt, outcome } => self.outcomes.get(attempt) == Some(outcome),
+            Response::WronglySoldOut { .. } => true,
         }
     }
 
-    /// Pieces, by the outcomes.
+    /// Pieces that a buyer owns, by the outcomes.
     fn owned_by(&self, buyer: usize) -> u32 {
         let own =
             self.outcomes.iter().filter(|(attempt, _)| self.owners.get(*attempt) == Some(&buyer));

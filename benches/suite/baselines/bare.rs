@@ -1,4 +1,4 @@
-//! An HTTP server with nothing behind it: axum with a text, the allocator and the runtime of the service.
+//! An HTTP server that returns a constant text, with axum and the service's allocator and runtime.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
 /// As long as a refusal of the service.
 const TEXT: &str = r#"{"message":"the item is sold out","code":"item_sold_out"}"#;
@@ -31,12 +31,12 @@ fn run() -> Outcome<()> {
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        // Told as the service tells it.
+        // Logged like the service's addresses.
         let line =
             serde_json::json!({"message": "listening", "server": "http", "address": address});
         writeln!(std::io::stderr(), "{line}")?;
         let listener = listener.tap_io(|stream| {
-            // Without it the service would be compared with a server that waits to fill its packets.
+            // Like the service; otherwise the server would wait to fill its packets.
             let _ = stream.set_nodelay(true);
         });
         let routes = Router::new()

@@ -1,9 +1,9 @@
-//! What the service is measured against.
+//! The baselines, with which the service is compared.
 //!
-//! - [`bare`]: the same HTTP stack with nothing behind it, the most that a service of this kind could do.
-//! - `direct`: the service itself with a transaction a request, as nearly everybody builds it. It is a part of the
-//!   library (`flash_sale::bench`), and this binary plays it when it is told to.
-//! - [`floor`]: PostgreSQL and Redis alone, with the service's own statements and scripts.
+//! - [`bare`]: the same HTTP stack with a constant response, an upper bound for such a service.
+//! - `direct`: the service itself with one transaction for each request, the usual design. It is a part of the library
+//!   (`flash_sale::bench`), and this binary runs it with the role `direct`.
+//! - [`floor`]: PostgreSQL and Redis alone, with the service's statements and scripts.
 
 pub(crate) mod bare;
 pub(crate) mod floor;

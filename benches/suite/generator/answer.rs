@@ -1,29 +1,29 @@
-//! An HTTP answer, read where it was received.
+//! An HTTP response, parsed where it was received.
 
 use memchr::memmem;
 
-/// Most header lines of an answer; the service sends six.
+/// Maximum number of headers of a response.
 const MAX_HEADERS: usize = 32;
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer<'a> {
     /// Its status.
     pub(crate) status: u16,
     /// Its body.
     pub(crate) body: &'a [u8],
-    /// Whether the connection ends with it.
+    /// Whether it closes the connection.
     pub(crate) closes: bool,
-    /// Bytes of head and body.
+    /// Size of head and body in bytes.
     pub(crate) length: usize,
 }
 
-/// These bytes are no answer that this generator understands.
+/// These bytes are not a response that this generator can parse.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
 impl<'a> Answer<'a> {
-    /// Reads the answer at the beginning of the bytes; `None` while some of it is missing.
+    /// Parses the response at the beginning of the bytes; `None` while it is incomplete.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Option<Self>, Malformed> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Response::new(&mut headers);
@@ -42,13 +42,13 @@ impl<'a> Answer<'a> {
                 closes = header.value.eq_ignore_ascii_case(b"close");
             }
         }
-        // The service says how long its answers are; anything else would have to be understood first.
+        // The service sends the length of its responses; other framing is not supported.
         let length = head_length + body_length.ok_or(Malformed)?;
         let body = bytes.get(head_length..length);
         Ok(body.map(|body| Self { status, body, closes, length }))
     }
 
-    /// The value of the first text field `code` in the JSON body: a checkout's code, or what a refusal is called.
+    /// The value of the first text field `code` in the JSON body: a checkout's code, or an error code.
     pub(crate) fn code(&self) -> Option<&'a [u8]> {
         const FIELD: &[u8] = br#""code":""#;
         let start = memmem::find(self.body, FIELD)? + FIELD.len();

@@ -1,18 +1,21 @@
-//! The closed loop: as many buyers as connections, each of whom asks again as soon as it is answered.
+//! The closed loop: each connection sends its next request as soon as the last one is answered.
 //!
-//! It tells how much the service can do, not how long a buyer waits: a slow service is asked less.
+//! It measures throughput, not how long a buyer waits: a slow service gets fewer requests.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use super::driver::{CountBy, Driver};
-use super::{GeneratorError, Load, OnStart, Plan, Traffic};
+use super::error::GeneratorError;
+use super::load::Load;
+use super::plan::{OnStart, Plan};
+use super::traffic::Traffic;
 
-/// Longest wait without looking at the clock.
+/// Maximum wait before the clock is read again.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Runs one thread for each traffic, with its share of the connections, until the time is up or the traffic has ended and
-/// every request has its answer.
+/// Runs one thread for each traffic, with its share of the connections, until the time is up or the traffic has ended, and every
+/// request is answered.
 pub(crate) fn run(
     plan: &Plan,
     traffics: Vec<Box<dyn Traffic>>,
@@ -26,7 +29,7 @@ pub(crate) fn run(
         let running = traffics.into_iter().map(|mut traffic| {
             scope.spawn(move || {
                 let driver = Driver::open(share, traffic.as_mut(), CountBy::Answer);
-                // Also when it failed: the others wait.
+                // Even if it failed, because the other threads wait.
                 connected.wait();
                 let mut driver = driver?;
                 driver.start(share, on_start);

@@ -1,4 +1,4 @@
-//! One kept connection with at most one request under way.
+//! One kept connection with at most one request in progress.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -7,18 +7,18 @@ use std::time::Instant;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::Kind;
+use super::traffic::Kind;
 
-/// Bytes of the longest answer; a request for one item is answered in about 400.
+/// Size of the largest response; that to a request for one item has about 400 bytes.
 const ANSWER_BYTES: usize = 16 * 1024;
-/// Bytes of a request without having to grow.
+/// Initial size of the request buffer.
 const REQUEST_BYTES: usize = 512;
 
-/// A request under way.
+/// A request in progress.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pending {
     pub(crate) kind: Kind,
-    /// When it was due; its latency counts from here.
+    /// When it was due, from which its latency counts.
     pub(crate) due: Instant,
 }
 
@@ -31,12 +31,12 @@ pub(crate) struct Connection {
     received: Box<[u8]>,
     filled: usize,
     pub(crate) pending: Option<Pending>,
-    /// When it was last of use.
+    /// When it was last used.
     pub(crate) used: Instant,
 }
 
 impl Connection {
-    /// Connects. It waits, so that no request is charged for the time that this takes.
+    /// Connects, and waits for it, so that this time does not count for a request.
     pub(crate) fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Self> {
         let stream = std::net::TcpStream::connect(address)?;
         stream.set_nonblocking(true)?;
@@ -51,7 +51,7 @@ impl Connection {
         })
     }
 
-    /// Gives up what it was, and begins to connect again, without waiting: others go on meanwhile.
+    /// Abandons the connection and begins to connect again, without waiting, because the others go on meanwhile.
     pub(crate) fn reopen(
         &mut self,
         address: SocketAddr,
@@ -72,13 +72,13 @@ impl Connection {
         &mut self.request
     }
 
-    /// Sends what is left of the request, as far as the socket takes it.
+    /// Sends the rest of the request, as far as the socket accepts it.
     pub(crate) fn send(&mut self) -> io::Result<()> {
         while self.sent < self.request.len() {
             match self.stream.write(&self.request[self.sent..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(bytes) => self.sent += bytes,
-                // An event tells when the socket takes more.
+                // There is an event when the socket accepts more.
                 Err(error) if is_not_yet(&error) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -87,7 +87,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Receives some of what is there; whether anything was.
+    /// Receives available bytes. Returns whether there were any.
     pub(crate) fn fill(&mut self) -> io::Result<bool> {
         if self.filled == self.received.len() {
             return Err(ErrorKind::FileTooLarge.into());
@@ -106,12 +106,12 @@ impl Connection {
         }
     }
 
-    /// What was received since the last answer.
+    /// Bytes received since the last response.
     pub(crate) fn received(&self) -> &[u8] {
         &self.received[..self.filled]
     }
 
-    /// The answer is dealt with: the next one starts with an empty buffer.
+    /// Discards a handled response: the next one starts with an empty buffer.
     pub(crate) fn finish(&mut self, now: Instant) {
         self.filled = 0;
         self.pending = None;

@@ -1,4 +1,4 @@
-//! Connections, events and accounting: what both loops are made of.
+//! Connections, events and accounting: the parts of both loops.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -8,30 +8,36 @@ use mio::{Events, Poll, Token};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
+use super::answer::Answer;
 use super::connection::{Connection, Pending};
-use super::{Answer, Class, GeneratorError, Load, OnStart, Plan, Tally, Traffic, Window};
+use super::error::GeneratorError;
+use super::load::Load;
+use super::plan::{OnStart, Plan, Window};
+use super::tally::Tally;
+use super::traffic::{Class, Traffic};
 
-/// A request without an answer for so long has failed; the service itself gives up after 10 s.
+/// A request without a response fails after this time; the service itself gives up after 10 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often is looked for such requests.
+/// Interval between two searches for such requests.
 const LOOK: Duration = Duration::from_secs(1);
-/// The service ends connections that are idle for 10 s: before that they are not used any more.
+/// A connection that is idle for this long is not used any more, because the service closes it after 10 s.
 const IDLE: Duration = Duration::from_secs(8);
-/// Events that are taken at a time.
+/// Events handled at a time.
 const EVENTS: usize = 1024;
-/// Broken connections a connection after which the run is given up.
+/// A run is given up when each connection has broken this many times on average.
 const BROKEN_PER_CONNECTION: u64 = 20;
 
-/// Connections that are opened in one go, and the pause after them: what a listener has no room for waits for a second.
+/// Connections that are opened without a pause, and the pause after them: one that overflows the listener's queue waits for a
+/// second.
 const CONNECT_BURST: usize = 32;
 const CONNECT_PAUSE: Duration = Duration::from_millis(2);
 
-/// By what a request belongs into the window.
+/// Which time of a request must be within the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CountBy {
-    /// When it was due: each that should have been served is counted, however late its answer.
+    /// When it was due: each request that should have been served counts, however late its response.
     Due,
-    /// When it was answered: answers a second are what a closed loop is about.
+    /// When it was answered: a closed loop measures responses a second.
     Answer,
 }
 
@@ -86,19 +92,19 @@ impl<'t> Driver<'t> {
         })
     }
 
-    /// The run begins now: the time that connecting took is nobody's. Tells when the counted time will be.
+    /// Begins the run, so that the time for connecting does not count, and calls `on_start` with its window.
     pub(crate) fn start(&mut self, plan: &Plan, on_start: OnStart<'_>) {
         let now = Instant::now();
         (self.window, self.last_answer, self.looked) = (plan.window(now), now, now);
         on_start(self.window);
     }
 
-    /// Room for events.
+    /// A buffer for events.
     pub(crate) fn events() -> Events {
         Events::with_capacity(EVENTS)
     }
 
-    /// Waits for events, at most so long.
+    /// Waits for events, for at most this long.
     pub(crate) fn wait(
         &mut self,
         events: &mut Events,
@@ -118,12 +124,12 @@ impl<'t> Driver<'t> {
         Ok(())
     }
 
-    /// Whether any request has no answer yet.
+    /// Whether any request is without a response.
     pub(crate) fn is_busy(&self) -> bool {
         self.under_way > 0
     }
 
-    /// Sends the next request over an idle connection; whether there was one.
+    /// Sends the next request over an idle connection. Returns whether there was one.
     pub(crate) fn send(&mut self, id: usize, due: Instant) -> Result<bool, GeneratorError> {
         if due.saturating_duration_since(self.connections[id].used) > IDLE {
             self.reopen(id)?;
@@ -140,7 +146,7 @@ impl<'t> Driver<'t> {
         Ok(true)
     }
 
-    /// Does what an event asks for; whether the connection has become idle by it.
+    /// Handles an event. Returns whether its connection became idle.
     pub(crate) fn handle(&mut self, id: usize) -> Result<bool, GeneratorError> {
         match self.receive(id) {
             Ok(is_idle) => Ok(is_idle),
@@ -152,7 +158,7 @@ impl<'t> Driver<'t> {
         }
     }
 
-    /// Gives up requests that have waited for too long; the connections that have become idle by it.
+    /// Gives up requests that have waited for too long. Returns the connections that became idle.
     pub(crate) fn expire(&mut self, now: Instant) -> Result<Vec<usize>, GeneratorError> {
         if now.duration_since(self.looked) < LOOK {
             return Ok(Vec::new());
@@ -170,7 +176,7 @@ impl<'t> Driver<'t> {
         Ok(late)
     }
 
-    /// What the run came to.
+    /// The result of the run.
     pub(crate) fn finish(self) -> Result<Load, GeneratorError> {
         let now = thread_cpu()?;
         let (from, to) = (self.cpu_from.unwrap_or(now), self.cpu_to.unwrap_or(now));
@@ -188,13 +194,13 @@ impl<'t> Driver<'t> {
         connection.send()?;
         while connection.fill()? {
             let Some(pending) = connection.pending else {
-                return Err(io::Error::new(ErrorKind::InvalidData, "an answer to nothing"));
+                return Err(io::Error::new(ErrorKind::InvalidData, "a response without a request"));
             };
             let answer = Answer::read(connection.received())
-                .map_err(|_| io::Error::new(ErrorKind::InvalidData, "not an HTTP answer"))?;
+                .map_err(|_| io::Error::new(ErrorKind::InvalidData, "not an HTTP response"))?;
             let Some(answer) = answer else { continue };
             if answer.length < connection.received().len() {
-                return Err(io::Error::new(ErrorKind::InvalidData, "more than one answer"));
+                return Err(io::Error::new(ErrorKind::InvalidData, "more than one response"));
             }
             let now = Instant::now();
             let class = self.traffic.take(id, &answer);
@@ -210,7 +216,7 @@ impl<'t> Driver<'t> {
             self.under_way -= 1;
             self.last_answer = now;
             let closes = answer.closes;
-            // Nothing follows an answer before the next request: whatever comes then makes a new event.
+            // Nothing follows a response before the next request, and new bytes make a new event.
             connection.finish(now);
             if closes {
                 self.reopen(id).map_err(io::Error::other)?;
@@ -220,7 +226,7 @@ impl<'t> Driver<'t> {
         Ok(false)
     }
 
-    /// A connection broke: what was asked over it has failed, and it is opened again.
+    /// Handles a connection that broke: its request has failed, and it is opened again.
     fn broken(&mut self, id: usize, error: &io::Error) -> Result<(), GeneratorError> {
         if let Some(pending) = self.connections[id].pending {
             self.tally.fail(pending.kind, || format!("{:?}: {error}", pending.kind));

@@ -1,8 +1,8 @@
-//! The open loop: requests arrive by a clock that does not wait for answers, as buyers do.
+//! The open loop: requests arrive by a clock that does not wait for responses, as buyers do.
 //!
-//! An arrival takes an idle connection. If there is none it waits in a queue of the generator, and its latency counts
-//! from when it was due: a service that stalls is charged for everybody who came meanwhile (no "coordinated omission").
-//! An arrival that could not be sent within [`PATIENCE`] is dropped and counted as unsent.
+//! An arrival takes an idle connection. If there is none, it waits in a queue of the generator, and its latency counts from when
+//! it was due: a stall of the service counts for every request that arrived meanwhile (no "coordinated omission"). An arrival
+//! that could not be sent within [`PATIENCE`] is dropped and counted as unsent.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd};
@@ -17,15 +17,18 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags};
 
 use super::dice::Dice;
 use super::driver::{CountBy, Driver};
-use super::{GeneratorError, Load, OnStart, Plan, Traffic};
+use super::error::GeneratorError;
+use super::load::Load;
+use super::plan::{OnStart, Plan};
+use super::traffic::Traffic;
 
-/// Longest time after which an arrival is still sent.
+/// An arrival is sent for at most this long after it was due.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
-/// Arrivals are sent at this grain: epoll's own timeout knows milliseconds only.
+/// Resolution of arrivals; epoll's own timeout has a resolution of a millisecond.
 const GRAIN: Duration = Duration::from_micros(200);
 const CLOCK: Token = Token(usize::MAX);
 
-/// Arrivals at random moments with a mean rate (a Poisson process), the same ones for the same seed.
+/// Arrivals at random times with a mean rate (a Poisson process), the same for the same seed.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
     next: Instant,
@@ -33,19 +36,19 @@ pub(crate) struct Arrivals {
     dice: Dice,
 }
 
-/// Who is due and not sent yet.
+/// Arrivals that are due and not sent.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     due: VecDeque<Instant>,
 }
 
 impl Arrivals {
-    /// From now on, so many a second.
+    /// Arrivals from this time on, at this rate.
     pub(crate) fn new(start: Instant, a_second: f64, seed: u64) -> Self {
         Self { next: start, mean_gap: 1.0 / a_second.max(f64::MIN_POSITIVE), dice: Dice::new(seed) }
     }
 
-    /// Moves all that are due by now, and before the end, into the queue.
+    /// Moves all arrivals that are due, and before the end, into the queue.
     pub(crate) fn arrive(&mut self, now: Instant, end: Instant, queue: &mut Queue) {
         while self.next <= now && self.next < end {
             queue.due.push_back(self.next);
@@ -56,7 +59,7 @@ impl Arrivals {
 }
 
 impl Queue {
-    /// The next arrival that may still be sent; those that may not any more are counted by `unsent`.
+    /// Takes the next arrival that may still be sent; calls `unsent` for those that are too late.
     pub(crate) fn take(
         &mut self,
         now: Instant,
@@ -71,19 +74,18 @@ impl Queue {
         None
     }
 
-    /// Puts back what nobody could send yet.
+    /// Puts back an arrival for which there was no connection.
     pub(crate) fn put_back(&mut self, due: Instant) {
         self.due.push_front(due);
     }
 
-    /// Whether nobody waits.
+    /// Whether it is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.due.is_empty()
     }
 }
 
-/// Offers so many requests a second, at moments that the seed determines, until the time is up, and waits for the last
-/// answers.
+/// Offers this many requests a second, at times drawn from the seed, until the time is up, and waits for the last responses.
 pub(crate) fn run(
     plan: &Plan,
     traffic: &mut dyn Traffic,
@@ -96,8 +98,8 @@ pub(crate) fn run(
     let mut events = Driver::events();
     let mut arrivals = Arrivals::new(Instant::now(), a_second, seed);
     let mut queue = Queue::default();
-    // In turn: one that rests for long is closed by the service, and opening hundreds again at once, as after a stall,
-    // costs more than what is measured.
+    // Used in turn, because the service closes idle connections, and opening hundreds at once, as after a stall, would cost more
+    // than the requests.
     let mut idle: VecDeque<usize> = (0..plan.connections).collect();
     let end = driver.window.to;
     while Instant::now() < end || driver.is_busy() || !queue.is_empty() {
@@ -105,7 +107,7 @@ pub(crate) fn run(
         for event in &events {
             let id = event.token().0;
             if event.token() == CLOCK {
-                // A timer that nobody reads does not strike again.
+                // A timer that is not read does not fire again.
                 match clock.wait() {
                     Ok(()) | Err(Errno::EAGAIN) => {}
                     Err(error) => return Err(error.into()),
@@ -120,7 +122,7 @@ pub(crate) fn run(
         send_due(&mut driver, &mut queue, &mut idle, now)?;
     }
     let mut load = driver.finish()?;
-    // What was offered came within the whole window, whenever the last answer was.
+    // The offered load filled the whole window, whenever the last response came.
     load.elapsed = plan.measured;
     Ok(load)
 }
@@ -147,7 +149,7 @@ fn send_due(
     }
 }
 
-/// Wakes the loop at every grain.
+/// A timer that wakes the loop every [`GRAIN`].
 fn clock(driver: &Driver<'_>) -> Result<TimerFd, GeneratorError> {
     let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
     let every = Expiration::Interval(TimeSpec::from_duration(GRAIN));

@@ -4,30 +4,31 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::{Class, GeneratorError, Kind};
+use super::error::GeneratorError;
+use super::traffic::{Class, Kind};
 
-/// Latencies are told apart up to here; longer ones count as this.
+/// Longer latencies count as this one.
 const LONGEST: Duration = Duration::from_mins(1);
 /// Significant digits of a latency.
 const DIGITS: u8 = 3;
-/// Failures of which more is kept than their number.
+/// Maximum number of failures that are described.
 const EXAMPLES: usize = 5;
-/// Progress is kept in slices of this length.
+/// Progress is counted in slices of this length.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
-/// What was asked and answered in a run.
+/// Counts and latencies of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
     counts: [[u64; Class::ALL.len()]; Kind::ALL.len()],
-    /// Latencies in microseconds of what was accepted or refused.
+    /// Latencies in microseconds of accepted and refused requests.
     served: [Histogram<u64>; Kind::ALL.len()],
-    /// Latencies in microseconds of answers that the service had no room.
+    /// Latencies in microseconds of 503s.
     shed: Histogram<u64>,
-    /// Accepted requests by the slice of the window in which they were answered.
+    /// Accepted requests, by the slice of the window in which they were answered.
     accepted: Vec<u64>,
     /// Requests of an open loop that could not be sent in time.
     pub(crate) unsent: u64,
-    /// What the first failures were.
+    /// Descriptions of the first failures.
     pub(crate) examples: Vec<String>,
 }
 
@@ -53,7 +54,7 @@ impl Tally {
         })
     }
 
-    /// Counts an answer that came so long after the request was due, so far into the window.
+    /// Counts a response that came this long after the request was due, at this time of the window.
     pub(crate) fn record(&mut self, kind: Kind, class: Class, latency: Duration, at: Duration) {
         self.counts[kind as usize][class as usize] += 1;
         let micros = u64::try_from(latency.min(LONGEST).as_micros()).unwrap_or(u64::MAX);
@@ -73,7 +74,7 @@ impl Tally {
         }
     }
 
-    /// Counts a failure, whenever it happened.
+    /// Counts a failure, also outside the window.
     pub(crate) fn fail(&mut self, kind: Kind, what: impl FnOnce() -> String) {
         self.counts[kind as usize][Class::Failed as usize] += 1;
         if self.examples.len() < EXAMPLES {
@@ -81,7 +82,7 @@ impl Tally {
         }
     }
 
-    /// Adds another one.
+    /// Adds another thread's counts.
     pub(crate) fn absorb(&mut self, other: &Self) -> Result<(), GeneratorError> {
         for (own, others) in self.counts.iter_mut().zip(&other.counts) {
             own.iter_mut().zip(others).for_each(|(own, others)| *own += others);
@@ -98,30 +99,30 @@ impl Tally {
         Ok(())
     }
 
-    /// Answers of a class.
+    /// Number of responses of a class.
     pub(crate) fn count(&self, class: Class) -> u64 {
         Kind::ALL.iter().map(|kind| self.count_of(*kind, class)).sum()
     }
 
-    /// Answers of a class to a kind of requests.
+    /// Number of responses of a class to a kind of request.
     pub(crate) fn count_of(&self, kind: Kind, class: Class) -> u64 {
         self.counts[kind as usize][class as usize]
     }
 
-    /// All requests that were sent.
+    /// Number of requests that were sent.
     pub(crate) fn requests(&self) -> u64 {
         Class::ALL.iter().map(|class| self.count(*class)).sum()
     }
 
-    /// Latency of what was accepted or refused.
+    /// Latency of accepted and refused requests.
     pub(crate) fn served(&self) -> Latency {
         let [mut all, purchases] = self.served.clone();
-        // Both were made with the same bounds, so nothing can be out of them.
+        // Both have the same bounds, so no value can be out of range.
         let _ = all.add(purchases);
         Latency::of(&all)
     }
 
-    /// The same for one kind of requests.
+    /// The same for one kind of request.
     pub(crate) fn served_of(&self, kind: Kind) -> Latency {
         Latency::of(&self.served[kind as usize])
     }
@@ -155,7 +156,7 @@ fn histogram() -> Result<Histogram<u64>, GeneratorError> {
         .map_err(|error| GeneratorError::Histogram(error.to_string()))
 }
 
-/// A count as a number to calculate with.
+/// A count as a floating-point number.
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 pub(crate) fn float(count: u64) -> f64 {
     count as f64

@@ -1,8 +1,8 @@
-//! What is asked, and what an answer means.
+//! The requests, and what a response means.
 
-use super::Answer;
+use super::answer::Answer;
 
-/// Kinds of requests, which are measured apart.
+/// Kinds of requests, which are measured separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `POST /checkout`.
@@ -11,16 +11,16 @@ pub(crate) enum Kind {
     Purchase,
 }
 
-/// What an answer was.
+/// What a response means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// What was asked for was done.
+    /// The request had its effect.
     Accepted,
-    /// It was refused for a reason that this traffic expects.
+    /// The refusal that this traffic expects.
     Refused,
-    /// 503: the service had no room for it.
+    /// 503: the service shed it.
     Shed,
-    /// Anything else: another status, no answer in time, a broken connection.
+    /// Everything else: another status, no response in time, a broken connection.
     Failed,
 }
 
@@ -41,7 +41,7 @@ impl Class {
     /// All of them.
     pub(crate) const ALL: [Self; 4] = [Self::Accepted, Self::Refused, Self::Shed, Self::Failed];
 
-    /// What an answer is if no refusal is expected.
+    /// The class of a response if no refusal is expected.
     pub(crate) fn of(answer: &Answer<'_>) -> Self {
         match answer.status {
             200..=299 => Self::Accepted,
@@ -50,23 +50,23 @@ impl Class {
         }
     }
 
-    /// What an answer is if this refusal is expected.
+    /// The class of a response if this refusal is expected.
     pub(crate) fn expecting(answer: &Answer<'_>, status: u16, code: &str) -> Self {
         if answer.is(status, code) { Self::Refused } else { Self::of(answer) }
     }
 }
 
-/// Buyers who ask over the generator's connections. A buyer is not bound to a connection: what continues is whoever has
-/// waited longest for a connection, as behind a load balancer.
+/// Buyers who use the generator's connections. A buyer is not bound to one: a free connection serves the buyer who has waited
+/// longest, as behind a load balancer.
 pub(crate) trait Traffic: Send {
-    /// Writes the next request into an empty buffer; `None` when there is nothing to ask (now).
+    /// Writes the next request into an empty buffer; `None` when there is none (now).
     ///
-    /// The connection has a number below [`super::Plan::connections`], and one request under way at most.
+    /// The connection's number is below the plan's `connections`, and it has at most one request in progress.
     fn ask(&mut self, connection: usize, request: &mut Vec<u8>) -> Option<Kind>;
 
-    /// Takes the answer to what was asked last over the connection, and says what it was.
+    /// Takes the response to the connection's last request. Returns its class.
     fn take(&mut self, connection: usize, answer: &Answer<'_>) -> Class;
 
-    /// What was asked last over the connection has no answer and will have none.
+    /// The connection's last request will get no response.
     fn lose(&mut self, connection: usize);
 }

@@ -1,25 +1,25 @@
-//! A figure and what it must be.
+//! A figure and its target.
 
-/// What was measured, once a run.
+/// A measured value, one for each run.
 #[derive(Debug, Clone)]
 pub(crate) struct Figure {
     pub(crate) scenario: &'static str,
-    /// What it is, such as `checkouts, of bare`.
+    /// Its name, such as `checkouts, of bare`.
     pub(crate) what: String,
     pub(crate) unit: &'static str,
-    /// One value a run; the median counts.
+    /// One value for each run; the median counts.
     pub(crate) runs: Vec<f64>,
     pub(crate) target: Target,
-    /// What is said beside it, such as the absolute figures behind a ratio.
+    /// A remark, such as the absolute figures behind a ratio.
     pub(crate) beside: String,
-    /// A run behind it failed, or broke a promise.
+    /// Whether a run behind it failed or broke a promise.
     pub(crate) is_struck: bool,
 }
 
-/// What a figure must be, and what we would like it to be.
+/// What a figure must reach, and what it should reach.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Target {
-    /// Nothing: it is there to be looked at.
+    /// No target: it is for information.
     None,
     /// More is better.
     AtLeast { must: f64, aim: f64 },
@@ -46,19 +46,19 @@ impl Figure {
         }
     }
 
-    /// At least so much.
+    /// Sets a lower bound.
     pub(crate) fn at_least(mut self, must: f64, aim: f64) -> Self {
         self.target = Target::AtLeast { must, aim };
         self
     }
 
-    /// At most so much.
+    /// Sets an upper bound.
     pub(crate) fn at_most(mut self, must: f64, aim: f64) -> Self {
         self.target = Target::AtMost { must, aim };
         self
     }
 
-    /// With a remark.
+    /// Adds a remark.
     pub(crate) fn beside(mut self, text: String) -> Self {
         self.beside = text;
         self
@@ -79,7 +79,7 @@ impl Figure {
         }
     }
 
-    /// In words.
+    /// The verdict in words.
     pub(crate) fn verdict(&self) -> &'static str {
         match self.reached() {
             _ if self.is_struck => "struck out",
@@ -90,7 +90,7 @@ impl Figure {
         }
     }
 
-    /// All of it in a line.
+    /// The figure in one line.
     pub(crate) fn line(&self) -> String {
         let (value, unit) = (number(self.value()), self.unit);
         let text = format!("{:16} {:34} {value:>10} {unit:4}", self.scenario, self.what);
@@ -110,7 +110,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// With as many digits as say something.
+/// With three significant digits, or all of the integer part.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 1_000.0 => thousands(value),

@@ -1,12 +1,12 @@
-//! The report for programs.
+//! The report as JSON.
 
 use serde_json::{Map, Value, json};
 
+use super::contents::{LoadLine, Report};
 use super::figure::{Figure, Target};
-use super::{LoadLine, Report};
 use crate::generator::Latency;
 
-/// Everything, with stable names.
+/// The whole report, with stable names.
 pub(super) fn of(report: &Report) -> Value {
     json!({
         "machine": report.machine,

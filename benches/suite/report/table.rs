@@ -1,11 +1,12 @@
-//! The report for people.
+//! The report as tables.
 
 use comfy_table::{CellAlignment, Table};
 
+use super::contents::{LoadLine, Report};
 use super::figure::{Figure, Target, number};
-use super::{LoadLine, Report, say};
+use super::say::say;
 
-/// Shows machine, figures, runs and faults.
+/// Prints the machine, figures, runs and faults.
 pub(super) fn show(report: &Report) {
     say("");
     for (name, value) in &report.machine {
@@ -14,7 +15,7 @@ pub(super) fn show(report: &Report) {
     say("");
     say(&figures(&report.figures));
     say(
-        "\nThe middle run of each. Latencies in ms, CPU time in µs a request, generator in cores a thread.\n",
+        "\nThe median run of each load. Latencies in ms, CPU time in µs a request, generator in cores a thread.\n",
     );
     say(&loads(&report.loads));
     if !report.faults.is_empty() {

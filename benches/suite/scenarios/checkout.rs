@@ -1,12 +1,13 @@
-//! Checkouts that are accepted: each is in PostgreSQL for good before its answer.
+//! Accepted checkouts: each is committed before its response.
 //!
-//! Closed loop; a new buyer each time collects one random item of ten thousand, of which nothing sells out.
+//! Closed loop; a new buyer each time collects one random item of ten thousand, none of which sells out.
 
-use super::{Compared, Scenario};
-use crate::Outcome;
+use super::compared::Compared;
+use crate::environment::Environment;
 use crate::measure::Measured;
-use crate::stage::{Cast, Stage, Terms};
-use crate::suite::Suite;
+use crate::outcome::Outcome;
+use crate::stage::{Stage, Terms, Topology};
+use crate::suite::Scenario;
 use crate::traffic::Checkouts;
 
 pub(super) const CHECKOUT: Scenario = Scenario {
@@ -18,12 +19,12 @@ pub(super) const CHECKOUT: Scenario = Scenario {
     },
 };
 
-fn checkout(suite: &Suite, cast: Cast) -> Outcome<Measured> {
-    let stage = Stage::open(suite, cast)?;
+fn checkout(environment: &Environment, topology: Topology) -> Outcome<Measured> {
+    let stage = Stage::open(environment, topology)?;
     let terms = Terms { buyer_limit: 10, ..Terms::PLENTY };
     let sale = stage.sale(terms)?;
-    let run =
-        suite.measure(&stage, |first_buyer| Checkouts::of(&sale, terms.items, first_buyer))?;
+    let run = environment
+        .measure(&stage, |first_buyer| Checkouts::of(&sale, terms.items, first_buyer))?;
     stage.close(&sale)?;
     Ok(run)
 }

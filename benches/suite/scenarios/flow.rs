@@ -1,13 +1,14 @@
-//! The whole way of buyers: one to three checkouts of one item each, then the purchase.
+//! Complete visits of buyers: one to three checkouts of one item each, then the purchase.
 //!
-//! Closed loop over all requests; a hundred thousand buyers who come again and again, ten thousand items of which nothing
-//! sells out. Every answer was committed before it was given.
+//! Closed loop over all requests; a hundred thousand buyers who come again and again, and ten thousand items, none of which sells
+//! out. Every effect is committed before its response.
 
-use super::{Compared, Scenario};
-use crate::Outcome;
+use super::compared::Compared;
+use crate::environment::Environment;
 use crate::measure::Measured;
-use crate::stage::{Cast, Stage, Terms};
-use crate::suite::Suite;
+use crate::outcome::Outcome;
+use crate::stage::{Stage, Terms, Topology};
+use crate::suite::Scenario;
 use crate::traffic::{Shoppers, Wants};
 
 pub(super) const FLOW: Scenario = Scenario {
@@ -19,9 +20,9 @@ pub(super) const FLOW: Scenario = Scenario {
     },
 };
 
-/// Buyers that take part.
+/// Number of buyers.
 const BUYERS: u64 = 100_000;
-/// Most checkouts before a purchase.
+/// Maximum number of checkouts before a purchase.
 const LINES: u64 = 3;
 
 /// What buyers of the flow want.
@@ -29,12 +30,12 @@ pub(super) fn wants(terms: Terms) -> Wants {
     Wants::Some { items: terms.items.into(), lines: LINES, buyers: BUYERS }
 }
 
-pub(super) fn flow(suite: &Suite, cast: Cast) -> Outcome<Measured> {
-    let stage = Stage::open(suite, cast)?;
+pub(super) fn flow(environment: &Environment, topology: Topology) -> Outcome<Measured> {
+    let stage = Stage::open(environment, topology)?;
     let terms = Terms::PLENTY;
     let sale = stage.sale(terms)?;
-    let connections = suite.options.connections.into();
-    let run = suite.measure(&stage, |first_buyer| {
+    let connections = environment.options.connections.into();
+    let run = environment.measure(&stage, |first_buyer| {
         Shoppers::new(&sale, wants(terms), first_buyer, connections)
     })?;
     stage.close(&sale)?;

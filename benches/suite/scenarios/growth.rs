@@ -1,20 +1,20 @@
-//! What a larger sale, or a longer history, costs each request: nothing, if every look-up goes by a key.
+//! The cost of a larger sale, or of a longer history, for each request: nothing, if every look-up uses a key.
 //!
-//! Three stages beside each other, measured in turn: a sale of 10,000 items, one of 1,000,000, and one of 10,000 after a
-//! thousand past sales of as many. Checkouts by new buyers first, whose codes are then bought, so that each kind is
-//! measured alone.
+//! Three stages, measured in turn: a sale of 10,000 items, one of 1,000,000, and one of 10,000 after a thousand past sales of the
+//! same size. Checkouts by new buyers come first, then the purchases of their codes, so that each kind is measured alone.
 
 use std::time::Duration;
 
-use super::{Scenario, show};
-use crate::Outcome;
+use super::compared::show;
 use crate::database::{self, Database};
+use crate::environment::Environment;
 use crate::generator::Plan;
 use crate::measure::{Loop, Measured};
+use crate::outcome::Outcome;
 use crate::program::Program;
 use crate::report::{Figure, median};
-use crate::stage::{Cast, Stage, Terms};
-use crate::suite::Suite;
+use crate::stage::{Stage, Terms, Topology};
+use crate::suite::{Scenario, Suite};
 use crate::traffic::{Checkouts, Codes};
 
 pub(super) const GROWTH: Scenario = Scenario {
@@ -25,20 +25,20 @@ pub(super) const GROWTH: Scenario = Scenario {
 
 const SMALL: Terms = Terms { buyer_limit: 10, ..Terms::PLENTY };
 const LARGE: Terms = Terms { items: 1_000_000, ..SMALL };
-/// Buyers of one run; the next run's begin behind them.
+/// Buyers of one run; those of the next run follow them.
 const BUYERS_A_RUN: u64 = 10_000_000;
-/// Buying what was collected may take this long.
+/// Maximum time for the purchases.
 const BUYING: Duration = Duration::from_mins(1);
-/// Most runs: each has six parts.
+/// Maximum number of runs, because each has six parts.
 const RUNS: u16 = 3;
-/// Part of its rate, and multiple of its CPU time, that growth may cost.
+/// Targets: the rate and the CPU time as multiples of those of the small sale.
 const RATE: f64 = 0.85;
 const CPU: f64 = 1.15;
 
 /// Digits of a sale's number, in order of value.
 const DIGITS: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// One way of having grown.
+/// One stage.
 struct Grown {
     name: &'static str,
     stage: Stage,
@@ -49,22 +49,26 @@ struct Grown {
 }
 
 fn play(suite: &mut Suite) -> Outcome<()> {
-    let past_sales = suite.options.past_sales;
+    let past_sales = suite.environment.options.past_sales;
     let history = |program: Program, database: &Database| {
-        lay_down(database, past_sales)?;
+        create_past_sales(database, past_sales)?;
         Ok(program)
     };
-    let with_history = Stage::open_with(suite, Cast::Service(1), history)?;
+    let with_history = Stage::open_with(&suite.environment, Topology::Service(1), history)?;
     let mut all = [
-        Grown::new("small", Stage::open(suite, Cast::Service(1))?, SMALL)?,
-        Grown::new("1,000,000 items", Stage::open(suite, Cast::Service(1))?, LARGE)?,
+        Grown::new("small", Stage::open(&suite.environment, Topology::Service(1))?, SMALL)?,
+        Grown::new(
+            "1,000,000 items",
+            Stage::open(&suite.environment, Topology::Service(1))?,
+            LARGE,
+        )?,
         Grown::new("past sales", with_history, SMALL)?,
     ];
-    for run in 0..usize::from(suite.options.runs.min(RUNS)) {
+    for run in 0..usize::from(suite.environment.options.runs.min(RUNS)) {
         for place in 0..all.len() {
-            // Another one begins each time: none has the quietest server every time.
+            // Each run begins with another stage, so that none always has the quietest server.
             let grown = &mut all[(run + place) % all.len()];
-            grown.measure(suite, u64::try_from(run)? * BUYERS_A_RUN)?;
+            grown.measure(&suite.environment, u64::try_from(run)? * BUYERS_A_RUN)?;
         }
     }
     let [small, larger @ ..] = &all;
@@ -83,23 +87,27 @@ fn play(suite: &mut Suite) -> Outcome<()> {
 impl Grown {
     fn new(name: &'static str, stage: Stage, terms: Terms) -> Outcome<Self> {
         let sale = stage.sale(terms)?;
-        // PostgreSQL does so by itself, once, soon after millions of rows came: not in the middle of a measurement.
+        // Otherwise autovacuum would do so soon after millions of inserts, in the middle of a measurement.
         for statement in ["VACUUM ANALYZE items", "VACUUM ANALYZE item_stock", "CHECKPOINT"] {
             database::execute(&stage.database.url, statement)?;
         }
         Ok(Self { name, stage, sale, terms, checkouts: Vec::new(), purchases: Vec::new() })
     }
 
-    fn measure(&mut self, suite: &Suite, offset: u64) -> Outcome<()> {
+    fn measure(&mut self, environment: &Environment, offset: u64) -> Outcome<()> {
         let codes = Codes::default();
-        self.checkouts.push(suite.measure(&self.stage, |first_buyer| {
+        self.checkouts.push(environment.measure(&self.stage, |first_buyer| {
             codes.made_by(Checkouts::of(&self.sale, self.terms.items, first_buyer + offset))
         })?);
-        let plan =
-            Plan { warm_up: Duration::ZERO, measured: BUYING, ..suite.plan(&self.stage.instances) };
-        // The first thread takes all codes, and the others have nothing to do.
-        self.purchases
-            .push(suite.measure_with(&self.stage, &plan, Loop::Closed, |_| codes.redeemed())?);
+        let plan = Plan {
+            warm_up: Duration::ZERO,
+            measured: BUYING,
+            ..environment.plan(&self.stage.instances)
+        };
+        // The first thread takes all codes; the others have nothing to do.
+        self.purchases.push(
+            environment.measure_with(&self.stage, &plan, Loop::Closed, |_| codes.redeemed())?,
+        );
         Ok(())
     }
 }
@@ -120,9 +128,9 @@ fn compare(suite: &mut Suite, name: &str, kind: &str, (runs, base): (&[Measured]
     suite.report.figure(cpu.at_most(CPU, CPU));
 }
 
-/// Lays down past sales of 10,000 items each, by plain SQL.
-fn lay_down(database: &Database, sales: u32) -> Outcome<()> {
-    // As the service writes it: in Crockford's base 32.
+/// Creates past sales of 10,000 items each, by plain SQL.
+fn create_past_sales(database: &Database, sales: u32) -> Outcome<()> {
+    // In Crockford's base 32, like the service.
     let digit = |value: u32| format!("substr('{DIGITS}', sale / {value} % 32 + 1, 1)");
     let public_id =
         format!("'S-' || ltrim({} || {} || {}, '0')", digit(1_024), digit(32), digit(1));

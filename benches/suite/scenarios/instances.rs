@@ -1,14 +1,15 @@
-//! Three instances beside one: what it costs to share PostgreSQL, Redis and, here, the processors.
+//! Three instances compared with one: the cost of sharing PostgreSQL, Redis and, on one machine, the processors.
 //!
-//! The flow, with the connections spread over the instances and buyers who go from one to another between two requests.
-//! More instances on the same machine cannot be faster: what counts is how little is lost.
+//! The flow, with the connections spread over the instances; the requests of one buyer go to different instances. More instances
+//! on the same machine cannot be faster: the figure shows how little is lost.
 
-use super::{Scenario, flow, show};
-use crate::Outcome;
+use super::compared::show;
+use super::flow;
 use crate::measure::Measured;
+use crate::outcome::Outcome;
 use crate::report::{Figure, median};
-use crate::stage::Cast;
-use crate::suite::Suite;
+use crate::stage::Topology;
+use crate::suite::{Scenario, Suite};
 
 pub(super) const INSTANCES: Scenario = Scenario {
     name: "instances",
@@ -20,9 +21,9 @@ const MANY: usize = 3;
 
 fn play(suite: &mut Suite) -> Outcome<()> {
     let (mut one, mut many) = (Vec::new(), Vec::new());
-    for _ in 0..suite.options.runs {
-        one.push(flow::flow(suite, Cast::Service(1))?);
-        many.push(flow::flow(suite, Cast::Service(MANY))?);
+    for _ in 0..suite.environment.options.runs {
+        one.push(flow::flow(&suite.environment, Topology::Service(1))?);
+        many.push(flow::flow(&suite.environment, Topology::Service(MANY))?);
     }
     let figure = |what, unit, of: fn(&Measured) -> f64| {
         let base = median(&one.iter().map(of).collect::<Vec<_>>());

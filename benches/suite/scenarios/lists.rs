@@ -1,45 +1,44 @@
-//! What a page of a list costs at any depth, by cursor: a sale of 1,000,000 items is walked from its beginning to its end, page
-//! by page, and every page is timed. Beside it the last page by its number, which has to count its way there.
+//! The time of a page of a list at any depth, by cursor: a sale of 1,000,000 items is read from its beginning to its end, page by
+//! page, and every page is timed. For comparison, the last page by its number, for which all entries before it are counted.
 
-use super::Scenario;
 use super::quiet::timed_get;
-use crate::Outcome;
 use crate::client::Client;
+use crate::outcome::Outcome;
 use crate::report::{Figure, median};
-use crate::stage::{Cast, Stage, Terms};
-use crate::suite::Suite;
+use crate::stage::{Stage, Terms, Topology};
+use crate::suite::{Scenario, Suite};
 
 pub(super) const LISTS: Scenario =
     Scenario { name: "lists", about: "pages of a list of 1,000,000 items, by cursor", run: play };
 
 const ITEMS: u32 = 1_000_000;
-/// Entries of a page: the most that there may be.
+/// Entries of a page: the maximum.
 const LIMIT: u32 = 100;
-/// The walk is told in so many parts.
+/// Number of parts of the walk that are reported.
 const PARTS: usize = 10;
-/// Milliseconds that a page may take.
+/// Target: maximum milliseconds of a page.
 const MUST_MS: f64 = 5.0;
-/// A walk is 10,000 pages.
+/// Maximum number of runs, because a walk is 10,000 pages.
 const RUNS: u16 = 3;
 
-/// Milliseconds of a walk.
+/// Times of a walk, in milliseconds.
 struct Walk {
     /// The median of all pages.
     median: f64,
-    /// Of the pages of the slowest part: all but one in a hundred take no longer.
+    /// The p99 of the slowest part.
     slowest: f64,
-    /// Which part that is, from 1.
+    /// The number of that part, from 1.
     part: usize,
 }
 
 fn play(suite: &mut Suite) -> Outcome<()> {
-    let stage = Stage::open(suite, Cast::Service(1))?;
+    let stage = Stage::open(&suite.environment, Topology::Service(1))?;
     let sale = stage.sale(Terms { items: ITEMS, stock: 1, buyer_limit: 10 })?;
     let mut client = stage.client()?;
-    // A sale so large has just been written, and the service has just read it: that settles first.
+    // Without a first walk, the writes of so large a sale would still be in progress.
     walk(&mut client, &format!("/v2/sales/{sale}/items?limit={LIMIT}"))?;
     for (what, filter) in [("all items", ""), ("items that are left", "&available=true")] {
-        let runs = 0..suite.options.runs.min(RUNS);
+        let runs = 0..suite.environment.options.runs.min(RUNS);
         let list = format!("/v2/sales/{sale}/items?limit={LIMIT}{filter}");
         let walks = runs.map(|_| walk(&mut client, &list)).collect::<Outcome<Vec<_>>>()?;
         let beside = format!(
@@ -53,7 +52,8 @@ fn play(suite: &mut Suite) -> Outcome<()> {
         suite.report.figure(figure.at_most(MUST_MS, MUST_MS).beside(beside));
     }
     let last = format!("/v2/sales/{sale}/items?limit={LIMIT}&page={}", ITEMS / LIMIT);
-    let by_number = (0..suite.options.runs).map(|_| Ok(timed_get(&mut client, &last)?.0));
+    let by_number =
+        (0..suite.environment.options.runs).map(|_| Ok(timed_get(&mut client, &last)?.0));
     let by_number = by_number.collect::<Outcome<Vec<_>>>()?;
     suite.report.figure(Figure::new("lists", "the last page, by its number", "ms", by_number));
     stage.close(&sale)
@@ -72,7 +72,7 @@ fn walk(client: &mut Client, list: &str) -> Outcome<Walk> {
         path = format!("{list}&cursor={cursor}");
     }
     if items != usize::try_from(ITEMS)? {
-        return Err(format!("the walk met {items} items of {ITEMS}").into());
+        return Err(format!("the walk found {items} items of {ITEMS}").into());
     }
     let all = median(&times);
     let length = times.len().div_ceil(PARTS);

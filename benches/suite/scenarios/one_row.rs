@@ -1,14 +1,15 @@
 //! One product: all buyers want a piece of the same row.
 //!
-//! Closed loop; each buyer checks out one piece of the only item and buys it. Pieces sold a second.
+//! Closed loop; each buyer collects one piece of the only item and purchases it. Measures sold pieces a second.
 
-use super::{Scenario, show};
-use crate::Outcome;
+use super::compared::show;
+use crate::environment::Environment;
 use crate::generator::{Class, Kind, tally};
 use crate::measure::Measured;
+use crate::outcome::Outcome;
 use crate::report::Figure;
-use crate::stage::{Cast, Stage, Terms};
-use crate::suite::Suite;
+use crate::stage::{Stage, Terms, Topology};
+use crate::suite::{Scenario, Suite};
 use crate::traffic::{Shoppers, Wants};
 
 pub(super) const ONE_ROW: Scenario = Scenario {
@@ -20,7 +21,9 @@ pub(super) const ONE_ROW: Scenario = Scenario {
 const TERMS: Terms = Terms { items: 1, stock: 100_000, buyer_limit: 1 };
 
 fn play(suite: &mut Suite) -> Outcome<()> {
-    let runs = (0..suite.options.runs).map(|_| one_row(suite)).collect::<Outcome<Vec<_>>>()?;
+    let runs = (0..suite.environment.options.runs)
+        .map(|_| one_row(&suite.environment))
+        .collect::<Outcome<Vec<_>>>()?;
     let sold = runs.iter().map(|run| {
         let sold = run.load.tally.count_of(Kind::Purchase, Class::Accepted);
         tally::float(sold) / run.load.elapsed.as_secs_f64().max(f64::EPSILON)
@@ -31,11 +34,11 @@ fn play(suite: &mut Suite) -> Outcome<()> {
     Ok(())
 }
 
-fn one_row(suite: &Suite) -> Outcome<Measured> {
-    let stage = Stage::open(suite, Cast::Service(1))?;
+fn one_row(environment: &Environment) -> Outcome<Measured> {
+    let stage = Stage::open(environment, Topology::Service(1))?;
     let sale = stage.sale(TERMS)?;
-    let connections = suite.options.connections.into();
-    let run = suite.measure(&stage, |first_buyer| {
+    let connections = environment.options.connections.into();
+    let run = environment.measure(&stage, |first_buyer| {
         Shoppers::new(&sale, Wants::TheOne, first_buyer, connections)
     })?;
     stage.close(&sale)?;

@@ -1,21 +1,23 @@
-//! How long buyers wait at half of what the service can do.
+//! Latency at half of the service's throughput.
 //!
-//! The flow in an open loop: requests arrive at random moments, at half the rate that the closed loop reached just before,
-//! and their latency counts from when they were due. Nothing may fail, and nothing may be left unsent.
+//! The flow in an open loop: requests arrive at random times, at half the rate that the closed loop has just reached, and their
+//! latency counts from when they were due. No request may fail or stay unsent.
 //!
-//! Beside it the disk is watched: while it flushes for long, everybody who buys waits, so the slowest of a thousand are
-//! those of its longest flushes.
+//! Meanwhile, flushes of the disk are timed: every commit waits during a long one, so the slowest of a thousand requests are those
+//! during the longest flushes.
 
 use std::time::Duration;
 
-use super::{Scenario, flow, show};
-use crate::Outcome;
+use super::compared::show;
+use super::flow;
 use crate::baselines::floor::disk::Watch;
+use crate::environment::Environment;
 use crate::generator::{Class, Plan, tally};
 use crate::measure::{Loop, Measured};
+use crate::outcome::Outcome;
 use crate::report::Figure;
-use crate::stage::{Cast, Stage, Terms};
-use crate::suite::Suite;
+use crate::stage::{Stage, Terms, Topology};
+use crate::suite::{Scenario, Suite};
 use crate::traffic::Shoppers;
 
 pub(super) const OPEN: Scenario = Scenario {
@@ -24,13 +26,13 @@ pub(super) const OPEN: Scenario = Scenario {
     run: play,
 };
 
-/// Counted time of a run. Rare latencies need many requests; and once a minute PostgreSQL's autovacuum visits a database,
-/// soon after it was made for the first time: in a shorter run it would have a larger share than it has in a sale.
+/// Counted time of a run. Rare latencies need many requests; and PostgreSQL's autovacuum visits a database once a minute, first
+/// soon after its creation: in a shorter run it would have a larger share than in a sale.
 const LENGTH: Duration = Duration::from_mins(1);
 
 fn play(suite: &mut Suite) -> Outcome<()> {
-    let half = flow::flow(suite, Cast::Service(1))?.rate() / 2.0;
-    let runs = (0..suite.options.runs).map(|_| open(suite, half));
+    let half = flow::flow(&suite.environment, Topology::Service(1))?.rate() / 2.0;
+    let runs = (0..suite.environment.options.runs).map(|_| open(&suite.environment, half));
     let (runs, flushes): (Vec<_>, Vec<_>) = runs.collect::<Outcome<Vec<_>>>()?.into_iter().unzip();
     let beside = format!("{half:.0}/s offered");
     let each = |of: fn(&Measured) -> f64| runs.iter().map(of).collect::<Vec<_>>();
@@ -56,12 +58,12 @@ fn not_served(run: &Measured) -> f64 {
 }
 
 /// A run, and the longest flush of the disk in it, in milliseconds.
-fn open(suite: &Suite, a_second: f64) -> Outcome<(Measured, f64)> {
-    let stage = Stage::open(suite, Cast::Service(1))?;
+fn open(environment: &Environment, a_second: f64) -> Outcome<(Measured, f64)> {
+    let stage = Stage::open(environment, Topology::Service(1))?;
     let sale = stage.sale(Terms::PLENTY)?;
-    let plan = Plan { measured: suite.scaled(LENGTH), ..suite.plan(&stage.instances) };
-    let disk = Watch::begin(&suite.servers.folder()?)?;
-    let run = suite.measure_with(&stage, &plan, Loop::Open(a_second), |first_buyer| {
+    let plan = Plan { measured: environment.scaled(LENGTH), ..environment.plan(&stage.instances) };
+    let disk = Watch::begin(&environment.servers.folder()?)?;
+    let run = environment.measure_with(&stage, &plan, Loop::Open(a_second), |first_buyer| {
         Shoppers::new(&sale, flow::wants(Terms::PLENTY), first_buyer, plan.connections)
     })?;
     let longest = disk.end()?;

@@ -1,23 +1,24 @@
-//! Five times more than the service can take, for twenty seconds.
+//! Five times the service's capacity, for twenty seconds.
 //!
-//! A proxy slows PostgreSQL's answers until the flow's capacity is about 4,000 requests a second, so that the generator
-//! and the processors have room to overload it: what is short is the database, as it would be. Then five times the
-//! capacity arrives in an open loop over up to 4,096 connections, and after it the normal load again.
+//! A proxy delays PostgreSQL's replies until the flow's capacity is about 4,000 requests a second, so that the generator and the
+//! processors are not the bottleneck: the database is, as in production. Then five times the capacity arrives in an open loop
+//! over up to 4,096 connections, and after that the normal load.
 //!
-//! Whoever cannot be served shall be told so at once, the others shall be served as if nothing were: what counts is how
-//! much is accepted, how long a 503 takes, whether memory grows, and how soon all is as before.
+//! Requests that cannot be served must be refused at once, and the others served as usual. The figures are the accepted share, the
+//! time of a 503, the growth of memory, and the time to recovery.
 
 use std::time::Duration;
 
-use super::{Scenario, flow};
-use crate::Outcome;
+use super::flow;
+use crate::environment::Environment;
 use crate::generator::tally::SLICE;
 use crate::generator::{Class, Load, Plan, tally};
 use crate::measure::{Loop, Measured, without_failures};
-use crate::proxy::Proxy;
+use crate::outcome::Outcome;
+use crate::proxy::{Proxy, Way, Ways};
 use crate::report::Figure;
-use crate::stage::{Cast, Stage, Terms};
-use crate::suite::Suite;
+use crate::stage::{Stage, Terms, Topology};
+use crate::suite::{Scenario, Suite};
 use crate::traffic::Shoppers;
 use crate::usage::memory;
 
@@ -27,20 +28,20 @@ pub(super) const OVERLOAD: Scenario = Scenario {
     run: play,
 };
 
-/// Requests a second that the slowed service shall be able to do, and how near to it is near enough.
+/// Requested capacity of the slowed service in requests a second, and its tolerance.
 const CAPACITY: f64 = 4_000.0;
 const NEAR: f64 = 0.05;
-/// The delay that is tried first, and how often it is corrected.
+/// The first and the maximum delay, and the number of corrections.
 const FIRST_DELAY: Duration = Duration::from_millis(20);
 const LONGEST_DELAY: Duration = Duration::from_millis(150);
 const TRIES: usize = 6;
-/// What is offered in the overload, as a multiple of the capacity.
+/// The offered load, as a multiple of the capacity.
 const OFFERED: f64 = 5.0;
 const LENGTH: Duration = Duration::from_secs(20);
 const RECOVERY: Duration = Duration::from_secs(5);
-/// Most requests under way, in the overload and before: the capacity is what the same buyers get who wait their turn.
+/// Maximum number of requests in progress, in the overload and before it: the capacity is measured with the same connections.
 const CONNECTIONS: usize = 4_096;
-/// All is as before once this part of the capacity is served for half a second.
+/// The service has recovered once it serves this part of the capacity for half a second.
 const RECOVERED: f64 = 0.9;
 const HALF_A_SECOND: usize = 5;
 const MIB: f64 = 1_048_576.0;
@@ -50,18 +51,18 @@ struct Slowed {
     stage: Stage,
     proxy: Proxy,
     sale: String,
-    /// Makes buyers of one load others than those of the last.
+    /// Number of loads so far, so that each has buyers of its own.
     loads: u64,
 }
 
 fn play(suite: &mut Suite) -> Outcome<()> {
-    let mut slowed = Slowed::open(suite)?;
-    let capacity = slowed.calibrate(suite)?;
+    let mut slowed = Slowed::open(&suite.environment)?;
+    let capacity = slowed.calibrate(&suite.environment)?;
     let (before, _) = slowed.resident()?;
-    let long = suite.scaled(LENGTH);
-    let overload = slowed.load(suite, long, Loop::Open(OFFERED * capacity))?;
+    let long = suite.environment.scaled(LENGTH);
+    let overload = slowed.load(&suite.environment, long, Loop::Open(OFFERED * capacity))?;
     let (after, peak) = slowed.resident()?;
-    let recovery = slowed.load(suite, RECOVERY, Loop::Closed)?;
+    let recovery = slowed.load(&suite.environment, RECOVERY, Loop::Closed)?;
     slowed.stage.close(&slowed.sale)?;
     drop(slowed.proxy);
 
@@ -90,49 +91,57 @@ fn play(suite: &mut Suite) -> Outcome<()> {
 }
 
 impl Slowed {
-    fn open(suite: &Suite) -> Outcome<Self> {
-        let proxy = Proxy::before(suite.servers.postgres_port()?)?;
-        let stage = Stage::open_with(suite, Cast::Service(1), |program, database| {
-            Ok(program.variable("DATABASE_URL", &database.url_through(proxy.port)?))
+    fn open(environment: &Environment) -> Outcome<Self> {
+        let proxy = Proxy::before(environment.servers.postgres_address()?)?;
+        let stage = Stage::open_with(environment, Topology::Service(1), |program, database| {
+            Ok(program.variable("DATABASE_URL", &database.url_through(proxy.address)?))
         })?;
         let sale = stage.sale(Terms::PLENTY)?;
         Ok(Self { stage, proxy, sale, loads: 0 })
     }
 
-    /// Finds the delay with which the capacity is as wanted; the capacity that was measured with it.
-    fn calibrate(&mut self, suite: &Suite) -> Outcome<f64> {
+    /// Finds the delay for the requested capacity. Returns the capacity that was measured with it.
+    fn calibrate(&mut self, environment: &Environment) -> Outcome<f64> {
         let (mut delay, mut capacity) = (FIRST_DELAY, 0.0);
         for _ in 0..TRIES {
-            self.proxy.delay(delay);
-            capacity = self.load(suite, suite.options.seconds, Loop::Closed)?.rate();
+            self.proxy.lead(Ways { there: Way::Clear, back: Way::Delayed(delay) });
+            capacity = self.load(environment, environment.options.seconds, Loop::Closed)?.rate();
             if (capacity / CAPACITY - 1.0).abs() <= NEAR {
                 break;
             }
-            // As long as waiting is what it does, the capacity goes with one over the delay.
+            // As long as requests mostly wait, the capacity is inversely proportional to the delay.
             delay = delay.mul_f64((capacity / CAPACITY).clamp(0.2, 5.0)).min(LONGEST_DELAY);
         }
         Ok(capacity)
     }
 
-    fn load(&mut self, suite: &Suite, measured: Duration, how: Loop) -> Outcome<Measured> {
-        // The recovery counts from its first moment, and so does the overload.
-        let warm_up =
-            if measured == suite.options.seconds { suite.options.warm_up } else { Duration::ZERO };
+    fn load(
+        &mut self,
+        environment: &Environment,
+        measured: Duration,
+        how: Loop,
+    ) -> Outcome<Measured> {
+        // The overload and the recovery count from their beginning.
+        let warm_up = if measured == environment.options.seconds {
+            environment.options.warm_up
+        } else {
+            Duration::ZERO
+        };
         let plan = Plan {
             connections: CONNECTIONS,
             warm_up,
             measured,
-            ..suite.plan(&self.stage.instances)
+            ..environment.plan(&self.stage.instances)
         };
         self.loads += 1;
         let offset = self.loads * 1_000_000;
-        suite.measure_with(&self.stage, &plan, how, |first_buyer| {
+        environment.measure_with(&self.stage, &plan, how, |first_buyer| {
             let wants = flow::wants(Terms::PLENTY);
             Shoppers::new(&self.sale, wants, first_buyer + offset, CONNECTIONS)
         })
     }
 
-    /// In MiB: now, and at its highest.
+    /// Resident memory in MiB: now, and its maximum so far.
     fn resident(&self) -> Outcome<(f64, f64)> {
         let instance = self.stage.instances.first().ok_or("a stage without instances")?;
         let (now, peak) = memory(instance.process())?;
@@ -140,13 +149,13 @@ impl Slowed {
     }
 }
 
-/// How long it takes to be told that there is no room, if anybody was told.
+/// The time of a 503, if there was one.
 fn refusals(load: &Load) -> Figure {
     let (shed, count) = (load.tally.shed(), load.tally.count(Class::Shed));
     let figure = Figure::new("overload", "p99 of a 503", "ms", vec![shed.p99]);
     let unsent = load.tally.unsent;
     if count == 0 {
-        // Not a target that is reached: everybody had to wait.
+        // Without a 503 the target is not reached, because every request had to wait.
         return figure.beside(format!("there was none; {unsent} found all connections busy"));
     }
     let beside = format!("{count} of them, longest {:.0} ms; {unsent} unsent", shed.max);
@@ -160,7 +169,7 @@ fn accepted(load: &Load, measured: Duration) -> f64 {
     tally::float(accepted) / measured.as_secs_f64()
 }
 
-/// Seconds until the first half second in which enough was accepted; endless if there is none.
+/// Seconds until the first half second with the recovered rate; infinite if there is none.
 fn recovered_after(load: &Load, capacity: f64) -> f64 {
     let slices = load.tally.accepted_by_slice();
     let enough = |window: &[u64]| tally::float(window.iter().sum()) / 0.5 >= RECOVERED * capacity;

@@ -1,15 +1,15 @@
-//! How long one buyer waits when nobody else is there: no batch may wait for company.
+//! Latency for a single buyer: no batch may wait for further requests.
 //!
-//! One request at a time over one connection, with a pause before each, so that every thread of every party is asleep.
+//! One request at a time over one connection, with a pause before each, so that every thread of every process is asleep.
 
 use std::time::{Duration, Instant};
 
-use super::Scenario;
-use crate::Outcome;
 use crate::client::Client;
+use crate::environment::Environment;
+use crate::outcome::Outcome;
 use crate::report::{Figure, median};
-use crate::stage::{Cast, Stage, Terms};
-use crate::suite::Suite;
+use crate::stage::{Stage, Terms, Topology};
+use crate::suite::{Scenario, Suite};
 
 pub(super) const QUIET: Scenario =
     Scenario { name: "quiet", about: "latency of single requests with pauses between", run: play };
@@ -26,7 +26,9 @@ struct Waits {
 }
 
 fn play(suite: &mut Suite) -> Outcome<()> {
-    let runs = (0..suite.options.runs).map(|_| quiet(suite)).collect::<Outcome<Vec<_>>>()?;
+    let runs = (0..suite.environment.options.runs)
+        .map(|_| quiet(&suite.environment))
+        .collect::<Outcome<Vec<_>>>()?;
     let figure = |what, of: fn(&Waits) -> f64, must: f64| {
         let figure = Figure::new("quiet", what, "ms", runs.iter().map(of).collect());
         figure.at_most(must, must / 2.0)
@@ -37,8 +39,8 @@ fn play(suite: &mut Suite) -> Outcome<()> {
     Ok(())
 }
 
-fn quiet(suite: &Suite) -> Outcome<Waits> {
-    let stage = Stage::open(suite, Cast::Service(1))?;
+fn quiet(environment: &Environment) -> Outcome<Waits> {
+    let stage = Stage::open(environment, Topology::Service(1))?;
     let sale = stage.sale(Terms { items: ROUNDS + 2, stock: 1, buyer_limit: 10 })?;
     let mut client = stage.client()?;
     let checkout =
@@ -59,7 +61,7 @@ fn quiet(suite: &Suite) -> Outcome<Waits> {
     Ok(Waits { refusal, checkout, purchase: median(&purchases) })
 }
 
-/// Milliseconds until a page is read, and the page.
+/// Reads a page. Returns the time in milliseconds, and the page.
 pub(super) fn timed_get(client: &mut Client, target: &str) -> Outcome<(f64, serde_json::Value)> {
     let start = Instant::now();
     let told = client.get(target)?;
@@ -67,7 +69,7 @@ pub(super) fn timed_get(client: &mut Client, target: &str) -> Outcome<(f64, serd
     Ok((waited, told.expect(200)?.json()?))
 }
 
-/// Milliseconds until the answer, and its body.
+/// Sends a request. Returns the time in milliseconds, and the body of the response.
 fn timed(client: &mut Client, target: &str, status: u16) -> Outcome<(f64, String)> {
     std::thread::sleep(PAUSE);
     let start = Instant::now();

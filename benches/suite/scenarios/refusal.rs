@@ -1,14 +1,15 @@
 //! Refusals that need no I/O: nearly all of a flash sale's traffic.
 //!
-//! Closed loop, somebody else each time. The first three are checkouts that the instance refuses from what it knows, the
-//! last are purchases whose code was never signed. What is measured includes that refusals go on record.
+//! Closed loop, a new buyer each time. The first three are checkouts that the instance refuses from memory, the last are purchases
+//! whose code is not signed. The measured time includes recording the refusals.
 
-use super::{Compared, Scenario};
-use crate::Outcome;
+use super::compared::Compared;
+use crate::environment::Environment;
 use crate::generator::{Class, Plan, Traffic, closed};
 use crate::measure::{Measured, without_failures};
-use crate::stage::{Cast, Stage, Terms};
-use crate::suite::Suite;
+use crate::outcome::Outcome;
+use crate::stage::{Stage, Terms, Topology};
+use crate::suite::Scenario;
 use crate::traffic::{Checkouts, Code, Forgers, Shoppers, Wants};
 use std::time::Duration;
 
@@ -29,13 +30,13 @@ pub(super) const ENDED: Scenario = Scenario {
 };
 pub(super) const FORGED: Scenario = Scenario {
     name: "refusal-forged",
-    about: "purchases with a well-formed code that nobody signed",
+    about: "purchases with a well-formed code that is not signed",
     run: |suite| compared("refusal-forged").play(suite, forged),
 };
 
-/// Items that are sold out before the first two begin.
+/// Items that are sold before the first two scenarios begin.
 const SOLD: u32 = 1_000;
-/// Longest time that selling them may take.
+/// Maximum time for selling them.
 const SELLING: Duration = Duration::from_mins(1);
 const SELLING_CONNECTIONS: usize = 64;
 
@@ -43,27 +44,32 @@ fn compared(scenario: &'static str) -> Compared {
     Compared { scenario, of_bare: (0.80, 0.90), of_direct: None }
 }
 
-fn item(suite: &Suite, cast: Cast) -> Outcome<Measured> {
-    sold_out(suite, cast, SOLD + 1, "item_sold_out")
+fn item(environment: &Environment, topology: Topology) -> Outcome<Measured> {
+    sold_out(environment, topology, SOLD + 1, "item_sold_out")
 }
 
-fn sale(suite: &Suite, cast: Cast) -> Outcome<Measured> {
-    sold_out(suite, cast, SOLD, "sale_sold_out")
+fn sale(environment: &Environment, topology: Topology) -> Outcome<Measured> {
+    sold_out(environment, topology, SOLD, "sale_sold_out")
 }
 
-fn sold_out(suite: &Suite, cast: Cast, items: u32, refusal: &'static str) -> Outcome<Measured> {
-    let stage = Stage::open(suite, cast)?;
+fn sold_out(
+    environment: &Environment,
+    topology: Topology,
+    items: u32,
+    refusal: &'static str,
+) -> Outcome<Measured> {
+    let stage = Stage::open(environment, topology)?;
     let sale = stage.sale(Terms { items, stock: 1, buyer_limit: 10 })?;
     sell(&stage, &sale, SOLD)?;
-    let run = suite.measure(&stage, |first_buyer| {
+    let run = environment.measure(&stage, |first_buyer| {
         Checkouts::of(&sale, SOLD, first_buyer).refused(409, refusal)
     })?;
     stage.close(&sale)?;
     Ok(run)
 }
 
-fn ended(suite: &Suite, cast: Cast) -> Outcome<Measured> {
-    let stage = Stage::open(suite, cast)?;
+fn ended(environment: &Environment, topology: Topology) -> Outcome<Measured> {
+    let stage = Stage::open(environment, topology)?;
     let sale = stage.sale_lasting(Terms { items: SOLD, stock: 1, buyer_limit: 10 }, "1s")?;
     let mut client = stage.client()?;
     let asks = |client: &mut crate::client::Client| {
@@ -72,25 +78,25 @@ fn ended(suite: &Suite, cast: Cast) -> Outcome<Measured> {
     while asks(&mut client)?.status != 410 {
         std::thread::sleep(Duration::from_millis(50));
     }
-    let run = suite.measure(&stage, |first_buyer| {
+    let run = environment.measure(&stage, |first_buyer| {
         Checkouts::of(&sale, SOLD, first_buyer).refused(410, "sale_ended")
     })?;
     stage.close(&sale)?;
     Ok(run)
 }
 
-fn forged(suite: &Suite, cast: Cast) -> Outcome<Measured> {
-    let stage = Stage::open(suite, cast)?;
+fn forged(environment: &Environment, topology: Topology) -> Outcome<Measured> {
+    let stage = Stage::open(environment, topology)?;
     let sale = stage.sale(Terms { items: SOLD, stock: 1, buyer_limit: 10 })?;
     let target = format!("/checkout?user_id=ann&item_id=1&sale_id={sale}");
     let code = stage.client()?.post(&target)?.expect(200)?.field("code")?;
     let code = Code::new(code.as_bytes()).ok_or("a code is too long")?;
-    let run = suite.measure(&stage, |first_buyer| Forgers::of(code, first_buyer))?;
+    let run = environment.measure(&stage, |first_buyer| Forgers::of(code, first_buyer))?;
     stage.close(&sale)?;
     Ok(run)
 }
 
-/// Sells the first items of a sale, of which there is one piece each.
+/// Sells the first items of a sale with one piece of each.
 fn sell(stage: &Stage, sale: &str, items: u32) -> Outcome<()> {
     let plan = Plan {
         targets: stage.instances.iter().map(|instance| instance.http).collect(),

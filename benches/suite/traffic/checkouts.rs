@@ -1,6 +1,6 @@
-//! Checkouts of one random item each, by somebody else each time.
+//! Checkouts of one random item each, by a new buyer each time.
 
-use super::write_checkout;
+use super::requests::write_checkout;
 use crate::generator::dice::Dice;
 use crate::generator::{Answer, Class, Kind, Traffic};
 
@@ -26,7 +26,7 @@ impl Checkouts {
         }
     }
 
-    /// All of which this refusal is expected for.
+    /// Expects this refusal of every checkout.
     pub(crate) fn refused(mut self, status: u16, code: &'static str) -> Self {
         self.refusal = Some((status, code));
         self
@@ -43,7 +43,7 @@ impl Traffic for Checkouts {
 
     fn take(&mut self, _connection: usize, answer: &Answer<'_>) -> Class {
         match self.refusal {
-            // Who is accepted where everything is sold out bought what is not there.
+            // Where everything is sold out, an accepted checkout is a failure.
             Some((status, code)) if answer.is(status, code) => Class::Refused,
             Some(_) if answer.status != 503 => Class::Failed,
             _ => Class::of(answer),

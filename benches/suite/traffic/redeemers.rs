@@ -1,34 +1,35 @@
-//! Checkouts and purchases apart: codes are made first and bought later, so that each can be measured alone.
+//! Checkouts first and their purchases later, so that each can be measured alone.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Checkouts, Code, write_purchase};
+use super::checkouts::Checkouts;
+use super::requests::{Code, write_purchase};
 use crate::generator::{Answer, Class, Kind, Traffic};
 
-/// Codes that were made and not bought yet.
+/// Codes that are not purchased yet.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Codes(Arc<Mutex<Vec<Code>>>);
 
-/// Buyers who come once, and whose codes are kept.
+/// Buyers who make one checkout each; their codes are kept.
 #[derive(Debug)]
 pub(crate) struct Collectors {
     checkouts: Checkouts,
     codes: Codes,
 }
 
-/// Buyers of whom each has a code, until all are bought.
+/// Buyers who purchase one code each, until none is left.
 #[derive(Debug)]
 pub(crate) struct Redeemers {
     codes: Vec<Code>,
 }
 
 impl Codes {
-    /// Buyers who make more of them.
+    /// Traffic that makes more codes.
     pub(crate) fn made_by(&self, checkouts: Checkouts) -> Collectors {
         Collectors { checkouts, codes: self.clone() }
     }
 
-    /// Buyers who buy all of them.
+    /// Traffic that purchases all codes.
     pub(crate) fn redeemed(&self) -> Redeemers {
         let mut codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Redeemers { codes: std::mem::take(&mut *codes) }

@@ -1,23 +1,23 @@
-//! Buyers who collect some items and then buy them.
+//! Buyers who collect items and then purchase them.
 
 use std::collections::VecDeque;
 
-use super::{Code, write_checkout, write_purchase};
+use super::requests::{Code, write_checkout, write_purchase};
 use crate::generator::dice::Dice;
 use crate::generator::{Answer, Class, Kind, Traffic};
 
 /// What buyers want.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Wants {
-    /// One to `lines` times a random item with a number up to `items`; `buyers` of them come again and again.
+    /// One to `lines` random items with numbers up to `items`; the same `buyers` buyers come again and again.
     Some { items: u64, lines: u64, buyers: u64 },
-    /// The item that has their number, once: as many buyers as items.
+    /// The item with the buyer's number, once: there are as many buyers as items.
     Own { items: u64 },
-    /// Item 1, each buyer once, until it is sold out.
+    /// Item 1, until it is sold out; each buyer comes once.
     TheOne,
 }
 
-/// A buyer with what is collected so far.
+/// A buyer with the number of items collected so far.
 #[derive(Debug, Clone, Copy)]
 struct Shopper {
     buyer: u64,
@@ -26,23 +26,23 @@ struct Shopper {
     code: Code,
 }
 
-/// Buyers, those that wait for a connection and those that wait for an answer.
+/// Buyers who wait for a connection or for a response.
 #[derive(Debug)]
 pub(crate) struct Shoppers {
     sale: String,
     wants: Wants,
     first_buyer: u64,
     came: u64,
-    /// The one item is sold out: nobody else need come.
+    /// Whether the only item is sold out, which ends the traffic.
     is_over: bool,
-    /// Whoever is at the front has waited longest.
+    /// In order of their waiting time.
     waiting: VecDeque<Shopper>,
     asked: Vec<Option<Shopper>>,
     dice: Dice,
 }
 
 impl Shoppers {
-    /// In a sale, over at most so many connections.
+    /// Buyers of a sale, over at most this many connections.
     pub(crate) fn new(sale: &str, wants: Wants, first_buyer: u64, connections: usize) -> Self {
         Self {
             sale: sale.to_owned(),
@@ -111,7 +111,7 @@ impl Traffic for Shoppers {
                 (shopper.collected, shopper.code) = (shopper.collected + 1, code);
                 self.waiting.push_back(shopper);
             }
-            // Nothing was done: the same request again, later.
+            // It had no effect: the same request follows later.
             Class::Shed => self.waiting.push_back(shopper),
             Class::Refused => self.is_over = true,
             Class::Failed => {}

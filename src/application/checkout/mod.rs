@@ -1,188 +1,141 @@
-//! Checkout: collect items into the buyer's open checkout, or change it, and answer its code. Nothing is reserved.
+//! Checkout: change the buyer's open checkout and return its code. Nothing is reserved.
 //!
-//! Most refusals end on the board, without I/O. What the shared memory believes is a reason to look again, never a
-//! verdict: its refusal is confirmed in PostgreSQL, and what was confirmed is remembered for a second, so that a buyer who
-//! hammers at the limit costs one look a second. The memory is asked only where its word can change something: for a buyer
-//! whom PostgreSQL has refused, and for a sale whose stock this instance has not read yet. It is told of standings from half
-//! of the limit on; a refusal far below it, of many pieces at once, is PostgreSQL's each time.
+//! Most refusals come from the sale cache, without I/O. A hint from the hint cache never refuses by itself: PostgreSQL
+//! confirms it, and a confirmed refusal is cached for a second, so that a buyer who keeps requesting at the limit costs
+//! one query per second. The hint cache is queried only where the hint can change the result: for a buyer whom PostgreSQL
+//! has refused, and for a sale whose stock this instance has not read yet. It stores buyers' totals from half of the limit
+//! on, so a refusal below that, of many pieces at once, takes a query each time.
 
-mod confirmed;
+mod cached_refusal;
+mod command;
+mod limit_refusals;
 mod tests;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use super::board::{ActiveSale, Board, KnownSale};
-use super::catalogue::Catalogue;
+pub use command::{CheckoutAnswer, CheckoutCommand, CheckoutRefusal, LineChange, RequestedLine};
+
 use super::ports::{
-    Belief, CheckoutBook, CodeSigner, Collect, Collected, Edit, FilterResult, KeyUse, Knock,
-    KnownStanding, Meter, Operation, PortError, Refusal, RefusalReason, SharedMemory,
+    BusinessMetrics, CheckoutStore, CodeSigner, Collect, Collected, CommittedTotals, Done,
+    FilterResult, Hint, HintCache, Keyed, KeyedRequest, Operation, PortError, PrecheckRequest,
+    Refusal, RefusalReason,
 };
 use super::refusals::Refusals;
+use super::sale_cache::{ActiveSale, CachedSale, SaleCache};
 use crate::domain::checkout::{Change, Line};
-use crate::domain::code::CodeClaim;
-use crate::domain::ids::{AttemptId, BuyerId, ItemId, Quantity, SaleId};
-use crate::domain::sale::{Sale, SaleState};
+use crate::domain::ids::{AttemptId, ItemId};
+use crate::domain::sale::Sale;
 
-use confirmed::ConfirmedRefusals;
+use cached_refusal::{item_refusal, refusal, sold_out_reason};
+use limit_refusals::LimitRefusalCache;
 
-/// What the buyer wants of a checkout.
-#[derive(Debug, Clone)]
-pub struct CheckoutCommand {
-    /// Who.
-    pub buyer: BuyerId,
-    /// What, all of it or nothing.
-    pub wish: Wish,
-    /// Of which sale; the open one if not said.
-    pub sale: Option<SaleId>,
-    /// Of which checkout; whichever is open, or a new one, if not said.
-    pub attempt: Option<AttemptId>,
-    /// What keeps a repeat from happening again.
-    pub key: Option<KeyUse>,
-}
-
-/// What is to be different.
-#[derive(Debug, Clone)]
-pub enum Wish {
-    /// These items are in it, with these quantities. At least one; none comes twice.
-    Set(Vec<Wanted>),
-    /// This item is not in it.
-    Remove(ItemId),
-}
-
-/// An item, and how many of it.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// Which.
-    pub item: ItemId,
-    /// How many.
-    pub quantity: Quantity,
-}
-
-impl Wish {
-    fn wanted(&self) -> &[Wanted] {
-        match self {
-            Self::Set(wanted) => wanted,
-            Self::Remove(_) => &[],
-        }
-    }
-
-    /// Ids of all items that it names.
-    fn items(&self) -> impl Iterator<Item = &ItemId> {
-        let removed = if let Self::Remove(item) = self { Some(item) } else { None };
-        self.wanted().iter().map(|wanted| &wanted.item).chain(removed)
-    }
-}
-
-/// The answer to a checkout.
-#[derive(Debug)]
-pub enum CheckoutAnswer {
-    /// The checkout is as it was asked for.
-    Accepted {
-        /// The code that buys it.
-        code: CodeClaim,
-        /// What is in the checkout.
-        lines: Vec<Line>,
-        /// Whether this made what was asked for: the checkout, or the line where a checkout was named.
-        created: bool,
-        /// The sale.
-        sale: Arc<Sale>,
-    },
-    /// Nothing has changed.
-    Refused(CheckoutRefusal),
-}
-
-/// Why a checkout is as it was.
-#[derive(Debug)]
-pub enum CheckoutRefusal {
-    /// The sale refuses it.
-    BySale {
-        /// Why.
-        reason: RefusalReason,
-        /// The items that it is for, where it is for items.
-        items: Vec<ItemId>,
-    },
-    /// More pieces of an item than any buyer may have; this is the limit.
-    QuantityBeyondLimit(i32),
-    /// No sale has this number.
-    SaleNotFound,
-    /// No sale was named, and none is open.
-    NoActiveSale,
-    /// No sale was named, and several are open.
-    SaleIdRequired,
-    /// The key has been used.
-    KeyUsed,
-}
-
-/// Collects items.
+/// The checkout use case.
 pub struct Checkout {
-    board: Arc<Board>,
-    book: Arc<dyn CheckoutBook>,
-    memory: Arc<dyn SharedMemory>,
-    signer: Arc<dyn CodeSigner>,
-    refusals: Arc<Refusals>,
-    meter: Arc<dyn Meter>,
-    confirmed: ConfirmedRefusals,
+    ports: CheckoutPorts,
+    limit_refusals: LimitRefusalCache,
 }
 
-/// Everything that [`Checkout`] needs.
+/// The ports of [`Checkout`].
 pub struct CheckoutPorts {
-    /// What is known of sales.
-    pub board: Arc<Board>,
-    /// Keeps the checkouts.
-    pub book: Arc<dyn CheckoutBook>,
-    /// Believes.
-    pub memory: Arc<dyn SharedMemory>,
+    /// Sales and their sold-out items.
+    pub sale_cache: Arc<SaleCache>,
+    /// Stores the checkouts.
+    pub checkouts: Arc<dyn CheckoutStore>,
+    /// Hints and totals that all instances share.
+    pub hints: Arc<dyn HintCache>,
     /// Signs the codes.
     pub signer: Arc<dyn CodeSigner>,
     /// Records refusals.
     pub refusals: Arc<Refusals>,
-    /// Counts.
-    pub meter: Arc<dyn Meter>,
+    /// Counts answers.
+    pub business_metrics: Arc<dyn BusinessMetrics>,
+}
+
+/// Why the store has neither changed nor refused a checkout.
+enum NotCollected<S> {
+    Failed(PortError),
+    /// Because of the request's idempotency key. A request without a key cannot be stopped: its `S` has no values.
+    Stopped(S),
+}
+
+impl<S> From<PortError> for NotCollected<S> {
+    fn from(error: PortError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl Checkout {
-    /// Collects with these ports.
+    /// Creates the use case on these ports.
     #[must_use]
     pub fn new(ports: CheckoutPorts) -> Self {
-        let CheckoutPorts { board, book, memory, signer, refusals, meter } = ports;
-        Self {
-            board,
-            book,
-            memory,
-            signer,
-            refusals,
-            meter,
-            confirmed: ConfirmedRefusals::default(),
-        }
+        Self { ports, limit_refusals: LimitRefusalCache::default() }
     }
 
-    /// What can be said at once, from memory and for good; `None` if somebody has to be asked.
+    /// A final refusal from memory; `None` if only [`Self::execute`] can answer.
     #[must_use]
-    pub fn glance(&self, command: &CheckoutCommand) -> Option<CheckoutAnswer> {
-        let known = match command.sale {
-            Some(id) => self.board.known(id)?,
-            None => match self.board.active_now(None) {
-                ActiveSale::Found(known) => known,
+    pub fn refuse_from_cache(&self, command: &CheckoutCommand) -> Option<CheckoutAnswer> {
+        let sale_cache = &self.ports.sale_cache;
+        let cached = match command.sale {
+            Some(id) => sale_cache.find_cached(id)?,
+            None => match sale_cache.active_cached(None) {
+                ActiveSale::Found(cached) => cached,
                 ActiveSale::Several | ActiveSale::None => return None,
             },
         };
-        let answer = Ok(self.refused_by_memory(&known, command)?);
-        // Where no sale was named, the next one may be open already.
-        if command.sale.is_none() && is_closed(&answer) {
+        let answer = refusal(sale_cache, &cached, command)?;
+        // If the request names no sale, the next one may be open already.
+        if command.sale.is_none() && answer.is_outside_window() {
             return None;
         }
-        self.record(&known.sale, command, answer).ok()
+        self.record::<Infallible>(&cached.sale, command, Ok(answer)).ok()
     }
 
-    /// Does what is asked. Durable before it answers `Accepted`; a dropped future leaves either all of it or nothing.
+    /// Executes the command. Durable before it returns `Accepted`. All or nothing, also if the future is dropped.
     pub async fn execute(&self, command: &CheckoutCommand) -> Result<CheckoutAnswer, PortError> {
-        let known = match command.sale {
-            Some(id) => match self.board.find(id).await? {
-                Some(known) => known,
+        let collect = |request| {
+            let collected = self.ports.checkouts.collect(request);
+            async move { Ok(collected.await?) }
+        };
+        match self.execute_with(command, collect).await {
+            Ok(answer) => Ok(answer),
+            Err(NotCollected::<Infallible>::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Executes the command like [`Self::execute`], once for each key.
+    pub async fn execute_keyed(
+        &self,
+        command: &CheckoutCommand,
+        key: &KeyedRequest,
+    ) -> Result<Keyed<CheckoutAnswer, Done>, PortError> {
+        let collect = |request| {
+            let keyed = self.ports.checkouts.collect_keyed(request, key.clone());
+            async move { keyed.await?.into_new().map_err(NotCollected::Stopped) }
+        };
+        match self.execute_with(command, collect).await {
+            Ok(answer) => Ok(Keyed::New(answer)),
+            Err(NotCollected::Stopped(keyed)) => Ok(keyed),
+            Err(NotCollected::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn execute_with<S, F>(
+        &self,
+        command: &CheckoutCommand,
+        collect: impl Fn(Collect) -> F,
+    ) -> Result<CheckoutAnswer, NotCollected<S>>
+    where
+        F: Future<Output = Result<Collected, NotCollected<S>>>,
+    {
+        let sale_cache = &self.ports.sale_cache;
+        let cached = match command.sale {
+            Some(id) => match sale_cache.find(id).await? {
+                Some(cached) => cached,
                 None => return Ok(CheckoutAnswer::Refused(CheckoutRefusal::SaleNotFound)),
             },
-            None => match self.board.active(None).await? {
-                ActiveSale::Found(known) => known,
+            None => match sale_cache.active(None).await? {
+                ActiveSale::Found(cached) => cached,
                 ActiveSale::Several => {
                     return Ok(CheckoutAnswer::Refused(CheckoutRefusal::SaleIdRequired));
                 }
@@ -191,212 +144,162 @@ impl Checkout {
                 }
             },
         };
-        let answer = self.collect(&known, command).await;
-        // At the hour PostgreSQL may find the sale closed that this instance took for the open one: then it is the other; and
-        // while that one was asked, the first may have opened.
+        let answer = self.collect(&cached, command, &collect).await;
+        // On the hour, PostgreSQL may find the sale closed that this instance considers open: then the request is for the
+        // other sale. The first one may open while the other one is tried.
         if command.sale.is_none()
-            && is_closed(&answer)
-            && let Ok(ActiveSale::Found(other)) = self.board.active(Some(known.sale.id)).await
+            && is_outside_window(&answer)
+            && let Ok(ActiveSale::Found(other)) = sale_cache.active(Some(cached.sale.id)).await
         {
-            let second = self.collect(&other, command).await;
-            if !is_closed(&second) {
+            let second = self.collect(&other, command, &collect).await;
+            if !is_outside_window(&second) {
                 return self.record(&other.sale, command, second);
             }
-            let third = self.collect(&known, command).await;
-            return self.record(&known.sale, command, third);
+            let third = self.collect(&cached, command, &collect).await;
+            return self.record(&cached.sale, command, third);
         }
-        self.record(&known.sale, command, answer)
+        self.record(&cached.sale, command, answer)
     }
 
-    async fn collect(
+    async fn collect<S, F>(
         &self,
-        known: &KnownSale,
+        cached: &CachedSale,
         command: &CheckoutCommand,
-    ) -> Result<CheckoutAnswer, PortError> {
-        let sale = &known.sale;
-        if let Some(answer) = self.refused_by_memory(known, command) {
+        collect: &impl Fn(Collect) -> F,
+    ) -> Result<CheckoutAnswer, NotCollected<S>>
+    where
+        F: Future<Output = Result<Collected, NotCollected<S>>>,
+    {
+        let (sale, sale_cache) = (&cached.sale, &self.ports.sale_cache);
+        if let Some(answer) = refusal(sale_cache, cached, command) {
             return Ok(answer);
         }
-        let catalogue = if let Some(catalogue) = known.loaded() {
+        let catalogue = if let Some(catalogue) = cached.loaded_catalogue() {
             Arc::clone(catalogue)
         } else {
-            let catalogue = self.board.catalogue(known).await?;
-            if let Some(answer) = self.refused_for_items(known, command, &catalogue) {
+            let catalogue = sale_cache.catalogue(cached).await?;
+            if let Some(answer) = item_refusal(sale_cache, cached, command, &catalogue) {
                 return Ok(answer);
             }
             catalogue
         };
-        let Some(edit) = edit(&command.wish, &catalogue) else {
-            return Ok(refused(RefusalReason::ItemNotFound));
+        let Some(edit) = command.line_change.edit(&catalogue) else {
+            return Ok(CheckoutAnswer::refused(RefusalReason::ItemNotFound));
         };
         let mut version = None;
-        let mut belief = None;
-        // The memory knows about one item at a time.
+        let mut hint = None;
+        // The hint cache answers for one item at a time.
         if let [line] = *edit.lines()
-            && (!known.is_warm() || self.confirmed.has(sale.id, &command.buyer))
+            && (!cached.is_warm() || self.limit_refusals.contains(sale.id, &command.buyer))
         {
-            let told = self.belief(sale, command, line).await;
-            if let Belief::OverLimit { version: of } = told {
+            let given = self.hint(sale, command, line).await;
+            if let Hint::OverLimit { version: of } = given {
                 version = Some(of);
-                let now = self.board.clock().monotonic();
-                if self.confirmed.holds(sale.id, &command.buyer, of, now) {
-                    return Ok(refused(RefusalReason::BuyerLimit));
+                let now = sale_cache.clock().monotonic();
+                if self.limit_refusals.is_confirmed(sale.id, &command.buyer, of, now) {
+                    return Ok(CheckoutAnswer::refused(RefusalReason::BuyerLimit));
                 }
             }
-            belief = Some(told);
+            hint = Some(given);
         }
-        let CheckoutCommand { buyer, attempt, key, .. } = command;
-        let (buyer, attempt, key) = (buyer.clone(), *attempt, key.clone());
-        let collected =
-            self.book.collect(Collect { sale: sale.id, buyer, attempt, edit, key }).await?;
-        if let Some(belief) = belief {
-            self.count_filter(belief, &collected);
+        let (buyer, attempt) = (command.buyer.clone(), command.attempt);
+        let collected = collect(Collect { sale: sale.id, buyer, attempt, edit }).await?;
+        if let Some(hint) = hint {
+            self.count_filter(hint, &collected);
         }
         if collected == Collected::OverLimit {
-            let now = self.board.clock().monotonic();
-            self.confirmed.remember(sale.id, &command.buyer, version, now);
+            let now = sale_cache.clock().monotonic();
+            self.limit_refusals.insert(sale.id, &command.buyer, version, now);
         }
-        Ok(self.answer(known, command, collected))
+        Ok(self.answer(cached, command, collected))
     }
 
-    /// The refusals that cost no I/O.
-    fn refused_by_memory(
-        &self,
-        known: &KnownSale,
-        command: &CheckoutCommand,
-    ) -> Option<CheckoutAnswer> {
-        match self.board.state(known) {
-            Some(SaleState::Upcoming) => return Some(refused(RefusalReason::NotStarted)),
-            Some(SaleState::Ended) => return Some(refused(RefusalReason::Ended)),
-            // Where this instance may not tell, PostgreSQL does.
-            Some(SaleState::Open) | None => {}
-        }
-        let limit = known.sale.buyer_limit;
-        if command.wish.wanted().iter().any(|wanted| wanted.quantity.get() > limit) {
-            return Some(CheckoutAnswer::Refused(CheckoutRefusal::QuantityBeyondLimit(limit)));
-        }
-        self.refused_for_items(known, command, known.loaded()?)
-    }
-
-    /// What the sale does not have, or what is known to be sold out where the board may say so.
-    fn refused_for_items(
-        &self,
-        known: &KnownSale,
-        command: &CheckoutCommand,
-        catalogue: &Catalogue,
-    ) -> Option<CheckoutAnswer> {
-        let (mut unknown, mut gone) = (Vec::new(), Vec::new());
-        for wanted in command.wish.wanted() {
-            match catalogue.find(&wanted.item) {
-                None => unknown.push(wanted.item.clone()),
-                Some(item) if known.is_sold_out(item) => gone.push(wanted.item.clone()),
-                Some(_) => {}
-            }
-        }
-        if let Wish::Remove(item) = &command.wish
-            && catalogue.find(item).is_none()
-        {
-            unknown.push(item.clone());
-        }
-        if !unknown.is_empty() {
-            return Some(refused_for(RefusalReason::ItemNotFound, unknown));
-        }
-        if gone.is_empty() || !self.board.may_refuse(known) {
-            return None;
-        }
-        Some(refused_for(self.reason_of_sold_out(known), gone))
+    async fn hint(&self, sale: &Arc<Sale>, command: &CheckoutCommand, line: Line) -> Hint {
+        let request =
+            PrecheckRequest { sale: Arc::clone(sale), buyer: command.buyer.clone(), line };
+        // The hint cache is optional. Its adapter reports failures; here they mean that there is no hint.
+        self.ports.hints.precheck(request).await.unwrap_or(Hint::Cold)
     }
 
     fn answer(
         &self,
-        known: &KnownSale,
+        cached: &CachedSale,
         command: &CheckoutCommand,
         collected: Collected,
     ) -> CheckoutAnswer {
-        let sale = &known.sale;
+        let sale = &cached.sale;
         match collected {
-            Collected::Added { attempt, created, standing, change, version } => {
+            Collected::Added { attempt, created, totals, change, version } => {
                 let (sale, buyer) = (Arc::clone(sale), command.buyer.clone());
-                let known = KnownStanding { sale, buyer, standing, version };
-                self.accept(attempt, (change, created), known)
+                let totals = CommittedTotals { sale, buyer, totals, version };
+                self.accepted(attempt, (change, created), totals)
             }
             Collected::SoldOut(facts) => {
-                self.board.learn(sale.id, &facts);
-                let is_gone = |item: &&ItemId| {
-                    let no = known.loaded().and_then(|catalogue| catalogue.find(item));
+                self.ports.sale_cache.apply_stock(sale.id, &facts);
+                let is_sold_out = |item: &&ItemId| {
+                    let no = cached.loaded_catalogue().and_then(|catalogue| catalogue.find(item));
                     no.is_some_and(|no| facts.sold_out.contains(&no))
                 };
-                let items = command.wish.items().filter(is_gone).cloned().collect();
-                refused_for(self.reason_of_sold_out(known), items)
+                let items = command.line_change.items().filter(is_sold_out).cloned().collect();
+                let reason = sold_out_reason(&self.ports.sale_cache, cached);
+                CheckoutAnswer::refused_for(reason, items)
             }
-            Collected::OverLimit => refused(RefusalReason::BuyerLimit),
-            Collected::NotStarted => refused(RefusalReason::NotStarted),
-            Collected::Ended => refused(RefusalReason::Ended),
-            Collected::Closed => refused(RefusalReason::Closed),
-            Collected::KeyUsed => CheckoutAnswer::Refused(CheckoutRefusal::KeyUsed),
+            Collected::OverLimit => CheckoutAnswer::refused(RefusalReason::BuyerLimit),
+            Collected::NotStarted => CheckoutAnswer::refused(RefusalReason::NotStarted),
+            Collected::Ended => CheckoutAnswer::refused(RefusalReason::Ended),
+            Collected::Closed => CheckoutAnswer::refused(RefusalReason::Closed),
         }
     }
 
-    fn accept(
+    fn accepted(
         &self,
         attempt: AttemptId,
         (change, created): (Change, bool),
-        known: KnownStanding,
+        committed: CommittedTotals,
     ) -> CheckoutAnswer {
-        let sale = Arc::clone(&known.sale);
-        // What is far from the limit refuses nobody. A line that became smaller is told: an older standing may refuse.
-        let lines = if change == Change::Replaced || known.standing.is_near(sale.buyer_limit) {
-            let lines = known.standing.lines.clone();
-            self.memory.remember_standing(known);
+        let sale = Arc::clone(&committed.sale);
+        // Totals far below the limit refuse no checkout. A smaller line is stored, because older totals could refuse.
+        let is_stored =
+            change == Change::Replaced || committed.totals.is_near_limit(sale.buyer_limit);
+        let lines = if is_stored {
+            let lines = committed.totals.lines.clone();
+            self.ports.hints.update_totals(committed);
             lines
         } else {
-            known.standing.lines
+            committed.totals.lines
         };
-        self.meter.checkout(None);
-        CheckoutAnswer::Accepted { code: self.signer.sign(sale.id, attempt), lines, created, sale }
+        self.ports.business_metrics.checkout(None);
+        let code = self.ports.signer.sign(sale.id, attempt);
+        CheckoutAnswer::Accepted { code, lines, created, sale }
     }
 
-    fn reason_of_sold_out(&self, known: &KnownSale) -> RefusalReason {
-        if known.all_sold_out() && self.board.may_refuse(known) {
-            RefusalReason::SaleSoldOut
-        } else {
-            RefusalReason::ItemSoldOut
-        }
-    }
-
-    async fn belief(&self, sale: &Arc<Sale>, command: &CheckoutCommand, line: Line) -> Belief {
-        let knock = Knock { sale: Arc::clone(sale), buyer: command.buyer.clone(), line };
-        // The memory is a courtesy. Its adapter tells about its failures; here they mean that nothing is believed.
-        self.memory.believes(knock).await.unwrap_or(Belief::Cold)
-    }
-
-    fn count_filter(&self, belief: Belief, collected: &Collected) {
+    fn count_filter(&self, hint: Hint, collected: &Collected) {
         let sold_out = matches!(collected, Collected::SoldOut(_));
-        self.meter.filter(match belief {
-            Belief::Cold => FilterResult::Cold,
-            Belief::ItemInFilter if sold_out => FilterResult::Confirmed,
-            Belief::ItemInFilter => FilterResult::FalsePositive,
-            Belief::Fine | Belief::OverLimit { .. } | Belief::SaleSoldOut => FilterResult::Miss,
+        self.ports.business_metrics.filter(match hint {
+            Hint::Cold => FilterResult::Cold,
+            Hint::ItemInFilter if sold_out => FilterResult::Confirmed,
+            Hint::ItemInFilter => FilterResult::FalsePositive,
+            Hint::Clear | Hint::OverLimit { .. } | Hint::SaleSoldOut => FilterResult::Miss,
         });
     }
 
-    /// Puts the final answer on record, if it is a refusal: an attempt is refused once, whatever was tried for it.
-    fn record(
+    /// Records the final answer if it is a refusal: an attempt is refused once, however many sales were tried.
+    fn record<S>(
         &self,
         sale: &Sale,
         command: &CheckoutCommand,
-        answer: Result<CheckoutAnswer, PortError>,
-    ) -> Result<CheckoutAnswer, PortError> {
-        let (reason, at_fault) = match &answer {
+        answer: Result<CheckoutAnswer, NotCollected<S>>,
+    ) -> Result<CheckoutAnswer, NotCollected<S>> {
+        let (reason, refused_item) = match &answer {
             Ok(CheckoutAnswer::Refused(CheckoutRefusal::BySale { reason, items })) => {
                 (*reason, items.first())
             }
-            Err(_) => (RefusalReason::Unavailable, None),
-            Ok(_) => return answer,
+            Err(NotCollected::Failed(_)) => (RefusalReason::Unavailable, None),
+            Ok(_) | Err(NotCollected::Stopped(_)) => return answer,
         };
-        let item = at_fault.or_else(|| command.wish.items().next());
-        if let Some(reading) = self.board.clock().database() {
-            self.refusals.record(Refusal {
+        let item = refused_item.or_else(|| command.line_change.items().next());
+        if let Some(reading) = self.ports.sale_cache.clock().database() {
+            self.ports.refusals.record(Refusal {
                 sale: sale.id,
                 operation: Operation::Checkout,
                 reason,
@@ -406,39 +309,12 @@ impl Checkout {
                 refused_at: reading.at,
             });
         }
-        self.meter.checkout(Some(reason));
-        self.meter.refused(reason);
+        self.ports.business_metrics.checkout(Some(reason));
+        self.ports.business_metrics.refused(reason);
         answer
     }
 }
 
-fn is_closed(answer: &Result<CheckoutAnswer, PortError>) -> bool {
-    let Ok(CheckoutAnswer::Refused(CheckoutRefusal::BySale { reason, .. })) = answer else {
-        return false;
-    };
-    matches!(reason, RefusalReason::Ended | RefusalReason::NotStarted)
-}
-
-fn refused(reason: RefusalReason) -> CheckoutAnswer {
-    refused_for(reason, Vec::new())
-}
-
-fn refused_for(reason: RefusalReason, items: Vec<ItemId>) -> CheckoutAnswer {
-    CheckoutAnswer::Refused(CheckoutRefusal::BySale { reason, items })
-}
-
-/// The wish in numbers; `None` if the sale does not have all of it.
-fn edit(wish: &Wish, catalogue: &Catalogue) -> Option<Edit> {
-    match wish {
-        Wish::Set(wanted) => {
-            let line = |wanted: &Wanted| {
-                Some(Line { item: catalogue.find(&wanted.item)?, quantity: wanted.quantity })
-            };
-            let mut lines: Vec<Line> = wanted.iter().map(line).collect::<Option<_>>()?;
-            // What comes at the same time is kept by number.
-            lines.sort_by_key(|line| line.item);
-            Some(Edit::Set(lines))
-        }
-        Wish::Remove(item) => catalogue.find(item).map(Edit::Remove),
-    }
+fn is_outside_window<S>(answer: &Result<CheckoutAnswer, NotCollected<S>>) -> bool {
+    answer.as_ref().is_ok_and(CheckoutAnswer::is_outside_window)
 }

@@ -1,4 +1,4 @@
-//! The audit: looking for broken promises.
+//! The audit of the promises.
 
 use std::time::Duration;
 
@@ -7,61 +7,64 @@ use async_trait::async_trait;
 use super::system::PortError;
 use crate::domain::ids::{BuyerId, SaleId};
 
-/// One invariant, looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The promise it belongs to, or `bookkeeping`.
+    /// The promise that it belongs to, or `bookkeeping`.
     pub promise: &'static str,
-    /// What must hold, in a few words.
+    /// The invariant, in a few words.
     pub check: &'static str,
-    /// How many things were counted.
+    /// Number of checked entries.
     pub counted: i64,
-    /// How many of them break it.
+    /// Number of entries that violate the invariant.
     pub broken: i64,
-    /// The first of those that break it, for people.
+    /// The first violations, as text.
     pub examples: Vec<String>,
 }
 
-/// What the shared memory counts against a buyer's limit.
+/// A buyer's pieces in the hint cache.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Remembered {
+pub struct CachedTotals {
     /// The buyer.
     pub buyer: BuyerId,
-    /// Version of the commit that it comes from.
+    /// Version of the commit from which they come.
     pub version: i64,
     /// Pieces bought and in the open checkout.
     pub pieces: i64,
 }
 
-/// What the shared memory would refuse for, to be held against the facts.
+/// Reads the hint cache for the audit.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
-pub trait MemoryReader: Send + Sync {
-    /// What it counts of every buyer of a sale that it remembers.
-    async fn remembered(&self, sale: SaleId) -> Result<Vec<Remembered>, PortError>;
+pub trait HintReader: Send + Sync {
+    /// The cached totals of all buyers of a sale.
+    async fn cached_totals(&self, sale: SaleId) -> Result<Vec<CachedTotals>, PortError>;
 }
 
-/// The facts that the shared memory is held against.
+/// Reads committed totals, with which the audit compares the hint cache.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
-pub trait StandingReader: Send + Sync {
-    /// Pieces bought and in the open checkout, for each of these buyers, in their order; 0 for a buyer that the sale
-    /// does not know.
-    async fn counted(&self, sale: SaleId, buyers: &[BuyerId]) -> Result<Vec<i64>, PortError>;
+pub trait BuyerTotalsReader: Send + Sync {
+    /// Pieces bought and in the open checkout of each of these buyers, in their order; 0 for an unknown buyer.
+    async fn committed_pieces(
+        &self,
+        sale: SaleId,
+        buyers: &[BuyerId],
+    ) -> Result<Vec<i64>, PortError>;
 }
 
-/// Waits.
+/// Sleeps.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait Pause: Send + Sync {
-    /// Comes back after this time.
+    /// Returns after this time.
     async fn pause(&self, time: Duration);
 }
 
-/// Looks for broken promises.
+/// Checks the invariants in PostgreSQL.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait Inspector: Send + Sync {
-    /// Checks every invariant, of one sale or of all, as of one moment.
+    /// Checks every invariant, of one sale or of all sales, in one snapshot.
     async fn inspect(&self, sale: Option<SaleId>) -> Result<Vec<Finding>, PortError>;
 }

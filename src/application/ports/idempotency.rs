@@ -1,4 +1,4 @@
-//! Keys that keep a repeated write from happening twice (draft-ietf-httpapi-idempotency-key-header-07).
+//! Idempotency keys: a repeated write takes effect once (draft-ietf-httpapi-idempotency-key-header-07).
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use super::system::PortError;
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, IdempotencyKey, SaleId};
 
-/// A key, and what it is used for.
+/// An idempotency key and the content of its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyUse {
+pub struct KeyedRequest {
     /// The key.
     pub key: IdempotencyKey,
-    /// All that the request asks for, in one way of writing it: another text is another request.
+    /// Everything that the request asks for, in canonical form: two texts that differ are two requests.
     pub content: Arc<str>,
 }
 
-/// To whom a key belongs.
+/// The owner of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
     /// A buyer.
@@ -26,82 +26,112 @@ pub enum Caller {
     HolderOf(SaleId, AttemptId),
 }
 
-/// What is known of a caller's key.
+/// The answer to a request with an idempotency key. `N` answers a new request, `R` a repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyState {
-    /// Nothing so far. This is the caller.
-    Unused(BuyerId),
-    /// It was used for this very request.
-    Done(Done),
-    /// It was used for another request.
-    OtherContent,
-    /// There is no such checkout, and so no caller.
-    NoCaller,
+pub enum Keyed<N, R = N> {
+    /// The key was unused: the request is new.
+    New(N),
+    /// The same request was executed before with this key.
+    Replayed(R),
+    /// Another request with this key is running.
+    InProgress,
+    /// The key was used for a different request.
+    ContentMismatch,
+    /// The request names a code without a checkout, so the key has no owner.
+    UnknownCode,
 }
 
-/// What a request did.
+impl<N, R> Keyed<N, R> {
+    /// The answer to a new request; otherwise the same answer, whatever type a new request's has.
+    pub fn into_new<M>(self) -> Result<N, Keyed<M, R>> {
+        Err(match self {
+            Self::New(new) => return Ok(new),
+            Self::Replayed(replayed) => Keyed::Replayed(replayed),
+            Self::InProgress => Keyed::InProgress,
+            Self::ContentMismatch => Keyed::ContentMismatch,
+            Self::UnknownCode => Keyed::UnknownCode,
+        })
+    }
+
+    /// The answer to a repeat; otherwise the same answer, whatever type a repeat's has.
+    pub fn into_replayed<S>(self) -> Result<R, Keyed<N, S>> {
+        Err(match self {
+            Self::New(new) => Keyed::New(new),
+            Self::Replayed(replayed) => return Ok(replayed),
+            Self::InProgress => Keyed::InProgress,
+            Self::ContentMismatch => Keyed::ContentMismatch,
+            Self::UnknownCode => Keyed::UnknownCode,
+        })
+    }
+}
+
+/// An executed request with a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
-    /// Whose it was.
+    /// Its buyer.
     pub buyer: BuyerId,
     /// The sale.
     pub sale: SaleId,
     /// The checkout.
     pub attempt: AttemptId,
-    /// What became of it.
+    /// What it did to the checkout.
     pub effect: Effect,
 }
 
-/// What became of a checkout.
+/// What a request did to a checkout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// It was changed.
     Changed {
-        /// Whether the request made what it asked for: the checkout, or the line where it named a checkout.
+        /// Whether the request created the checkout, or the line if it named a checkout.
         created: bool,
-        /// Its lines after that.
+        /// The checkout's lines afterwards.
         lines: Vec<Line>,
     },
-    /// It was purchased; the ledger knows what that came to.
+    /// It was purchased; the ledger has the outcome.
     Purchased,
 }
 
-/// Remembers what keys were used for. They are written by the ports that do what the requests ask for, together with it.
+/// Reads used keys. The ports that execute requests write the keys, in the same transaction.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
-pub trait KeyBook: Send + Sync {
-    /// What this key of the caller's stands for. MUST know every key whose effect was acknowledged within the time that
-    /// keys are kept.
-    async fn find(&self, caller: Caller, wanted: KeyUse) -> Result<KeyState, PortError>;
+pub trait IdempotencyStore: Send + Sync {
+    /// Looks the caller's key up; for a new request, returns the caller. MUST find every key whose effect was acknowledged
+    /// within the retention time of keys.
+    async fn find(
+        &self,
+        caller: Caller,
+        request: KeyedRequest,
+    ) -> Result<Keyed<BuyerId, Done>, PortError>;
 
-    /// Forgets keys that were kept for long enough; how many. Bounded: it may leave some for the next time.
+    /// Deletes expired keys and returns how many. Bounded: it may leave some for the next call.
     async fn prune(&self) -> Result<u64, PortError>;
 }
 
-/// Leave to run a request with a key; somebody else waits until it is given back or has run out.
+/// A held lock on a key: no other request runs with this key until it is released or expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyLease {
-    /// Whose key.
+pub struct IdempotencyLease {
+    /// The key's buyer.
     pub buyer: BuyerId,
-    /// Which.
+    /// The key.
     pub key: IdempotencyKey,
-    /// Who holds it; only this owner can give it back.
+    /// The holder; only this owner can release the lock.
     pub owner: String,
 }
 
-/// Keeps two requests with the same key from running at a time. Nothing correct rests on it.
+/// Keeps two requests with the same key from running at the same time. Correctness does not depend on it.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
-pub trait KeyGate: Send + Sync {
-    /// Lets a request through; `None` while another one with the same key runs.
+pub trait IdempotencyLock: Send + Sync {
+    /// Takes the lock on a key; `None` while another request holds it.
     ///
-    /// MUST open by itself, so that an instance that died locks nobody out.
-    async fn enter(
+    /// MUST expire by itself, so that a crashed instance cannot block a key.
+    async fn acquire(
         &self,
         buyer: &BuyerId,
         key: &IdempotencyKey,
-    ) -> Result<Option<KeyLease>, PortError>;
+    ) -> Result<Option<IdempotencyLease>, PortError>;
 
-    /// Opens it again, as well as it can. MUST NOT open it for somebody else who is in by now.
-    async fn leave(&self, lease: KeyLease);
+    /// Releases the lock, best effort. MUST NOT release a lock that another owner holds by now.
+    async fn release(&self, lease: IdempotencyLease);
 }

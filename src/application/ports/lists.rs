@@ -1,11 +1,11 @@
-//! Lists, by pages or by stretches.
+//! Lists, by page number or by cursor.
 
-/// Which part of a list is wanted.
+/// A page by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageRequest {
-    /// From 1.
+    /// Number of the page, from 1.
     pub page: u32,
-    /// Entries a page.
+    /// Entries per page.
     pub limit: u32,
 }
 
@@ -17,43 +17,43 @@ impl PageRequest {
     }
 }
 
-/// Part of a list.
+/// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
     /// The entries.
     pub entries: Vec<T>,
-    /// Entries of the whole list.
+    /// Number of entries of the whole list.
     pub total: i64,
 }
 
-/// Where a stretch of a list begins: what lies before does not cost anything.
+/// The position of a page in a list. The entries before it cost nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct After<K> {
-    /// Behind this entry, which need not be there any more; at the beginning if there is none.
+pub struct Cursor<K> {
+    /// The entry before the page, which need not exist any more; `None` is the beginning of the list.
     pub entry: Option<K>,
-    /// Most entries.
+    /// Maximum number of entries.
     pub limit: u32,
 }
 
-impl<K> After<K> {
-    /// The first entries.
+impl<K> Cursor<K> {
+    /// The first page.
     #[must_use]
     pub fn beginning(limit: u32) -> Self {
         Self { entry: None, limit }
     }
 }
 
-/// Some entries of a list that nobody counted.
+/// A page of a list whose length is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stretch<T, K> {
-    /// The entries; perhaps fewer than were wanted, or none, although there are others.
+pub struct CursorPage<T, K> {
+    /// The entries: possibly fewer than requested, or none, although more follow.
     pub entries: Vec<T>,
-    /// Behind which entry the list goes on, if it does.
+    /// The last entry of the page, if more follow.
     pub next: Option<K>,
 }
 
-impl<T, K> Stretch<T, K> {
-    /// Of entries of which one more was asked for than are wanted; `key` is an entry's place.
+impl<T, K> CursorPage<T, K> {
+    /// A page of the first `limit` entries; more follow if there are more entries. `key` returns the position of an entry.
     #[must_use]
     pub fn cut(mut entries: Vec<T>, limit: u32, key: impl FnOnce(&T) -> K) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);

@@ -1,19 +1,19 @@
-//! What the application needs of the world outside. Each port is named by the need; adapters live in `infrastructure`,
+//! The interfaces of the adapters, each named by the need of the application. Adapters are in `infrastructure`, test
 //! doubles and contract suites in `testing`.
 
 mod audit;
+mod hints;
 mod idempotency;
 mod lists;
-mod memory;
 mod records;
 mod sales;
 mod selling;
 mod system;
 
 pub use audit::*;
+pub use hints::*;
 pub use idempotency::*;
 pub use lists::*;
-pub use memory::*;
 pub use records::*;
 pub use sales::*;
 pub use selling::*;

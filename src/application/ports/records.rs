@@ -1,4 +1,4 @@
-//! Records: refused attempts, and counts for dashboards.
+//! Records of refused attempts, and business metrics.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -6,17 +6,17 @@ use chrono::{DateTime, Utc};
 use super::system::PortError;
 use crate::domain::ids::{AttemptId, BuyerId, ItemId, SaleId};
 
-/// Which door a refused attempt came through.
+/// The operation that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
-    /// `POST /checkout`.
+    /// A checkout, or a change of one.
     Checkout,
-    /// `POST /purchase`.
+    /// A purchase.
     Purchase,
 }
 
 impl Operation {
-    /// The word for the record.
+    /// The name in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -26,7 +26,7 @@ impl Operation {
     }
 }
 
-/// Why a well-formed attempt that names a known sale was refused.
+/// Why a well-formed attempt at a known sale was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RefusalReason {
     /// No piece of the item is left.
@@ -35,24 +35,24 @@ pub enum RefusalReason {
     SaleSoldOut,
     /// The sale has no such item.
     ItemNotFound,
-    /// The buyer's limit.
+    /// The buyer's limit would be exceeded.
     BuyerLimit,
-    /// Before the start.
+    /// The sale has not started.
     NotStarted,
-    /// At or after the end.
+    /// The sale has ended.
     Ended,
-    /// The same code is being purchased right now.
+    /// The same code is being purchased.
     InProgress,
-    /// The checkout has been purchased: it cannot be changed any more.
+    /// The checkout has been purchased, so it cannot be changed.
     Closed,
-    /// Nothing is in the checkout.
+    /// The checkout is empty.
     Empty,
-    /// The service could not take it on.
+    /// The service was unavailable or overloaded.
     Unavailable,
 }
 
 impl RefusalReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 10] = [
         Self::ItemSoldOut,
         Self::SaleSoldOut,
@@ -66,7 +66,7 @@ impl RefusalReason {
         Self::Unavailable,
     ];
 
-    /// The word for the record and for metrics.
+    /// The name in the database and in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -89,17 +89,17 @@ impl RefusalReason {
 pub struct Refusal {
     /// The sale.
     pub sale: SaleId,
-    /// Which door.
+    /// The operation.
     pub operation: Operation,
-    /// Why.
+    /// The reason.
     pub reason: RefusalReason,
-    /// The buyer, where the request named one.
+    /// The buyer, if the request named one.
     pub buyer: Option<BuyerId>,
-    /// The item, where the request named one.
+    /// The item, if the request named one.
     pub item: Option<ItemId>,
-    /// The attempt, where the request named one.
+    /// The attempt, if the request named one.
     pub attempt: Option<AttemptId>,
-    /// When, by the database's clock as known here.
+    /// Time of the refusal, by the estimated database clock.
     pub refused_at: DateTime<Utc>,
 }
 
@@ -108,52 +108,52 @@ pub struct Refusal {
 pub struct RefusalTotal {
     /// The sale.
     pub sale: SaleId,
-    /// Which door.
+    /// The operation.
     pub operation: Operation,
-    /// Why.
+    /// The reason.
     pub reason: RefusalReason,
-    /// How many.
+    /// Number of refusals.
     pub total: i64,
-    /// How many of them come with details.
+    /// Number of refusals with details.
     pub detailed: i64,
 }
 
-/// Refusals to be written together.
+/// A batch of refusals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusalFlush {
     /// Number of the flush within this instance's run: 1, 2, 3 …
     pub sequence: i64,
-    /// Exact counts, one for each sale, door and reason, sorted.
+    /// Exact counts per sale, operation and reason, sorted.
     pub totals: Vec<RefusalTotal>,
-    /// The details that were kept.
+    /// Details within the budget.
     pub details: Vec<Refusal>,
 }
 
-/// Keeps refusals.
+/// Stores refusals.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait RefusalStore: Send + Sync {
-    /// Writes a flush, all or nothing. MUST NOT count a flush twice when it is repeated.
+    /// Writes a flush, all or nothing. MUST NOT count a repeated flush twice.
     async fn append(&self, flush: &RefusalFlush) -> Result<(), PortError>;
 }
 
-/// Result of one look into the sold-out filter.
+/// The result of one look-up in the sold-out filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilterResult {
-    /// Not in it: go on.
+    /// The filter does not contain the item.
     Miss,
-    /// In it, and really sold out.
+    /// The filter contains the item, and it is sold out.
     Confirmed,
-    /// In it, but there were pieces left.
+    /// The filter contains the item, but pieces are left.
     FalsePositive,
-    /// There was no filter to ask.
+    /// There is no filter.
     Cold,
 }
 
-/// What the business did, for dashboards. Fixed lists only: nothing a user typed becomes a label.
+/// Business metrics. Labels are fixed names only, never user input.
 #[cfg_attr(test, mockall::automock)]
-pub trait Meter: Send + Sync {
-    /// A checkout was answered: accepted (`None`) or refused.
+pub trait BusinessMetrics: Send + Sync {
+    /// A checkout was accepted (`None`) or refused.
     fn checkout(&self, refused: Option<RefusalReason>);
 
     /// A purchase was answered.
@@ -165,31 +165,31 @@ pub trait Meter: Send + Sync {
     /// An attempt was refused.
     fn refused(&self, reason: RefusalReason);
 
-    /// The sold-out filter was asked.
+    /// An item was looked up in the sold-out filter.
     fn filter(&self, result: FilterResult);
 }
 
-/// How a purchase was answered.
+/// The answer to a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PurchaseAnswer {
-    /// Something was bought.
+    /// At least one line was bought.
     Bought,
-    /// Nothing was left.
+    /// No line was bought, because items were sold out.
     SoldOut,
-    /// Only the limit stood in the way.
+    /// No line was bought, only because of the limit.
     BuyerLimit,
-    /// The first outcome was told again.
+    /// The first outcome was returned again.
     Replayed,
-    /// Forged, mistyped or unknown.
+    /// The code is forged, mistyped or unknown.
     UnknownCode,
-    /// After the end.
+    /// The sale has ended.
     Ended,
-    /// Before the start.
+    /// The sale has not started.
     NotStarted,
-    /// The first of two was still running.
+    /// The same code is being purchased.
     InProgress,
-    /// Nothing was in the checkout.
+    /// The checkout is empty.
     Empty,
-    /// The service could not take it on.
+    /// The service was unavailable or overloaded.
     Unavailable,
 }

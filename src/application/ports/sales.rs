@@ -1,9 +1,9 @@
-//! Sales: what there is to sell, when, and what was bought.
+//! Sales, their items and start times, and buyers' purchases.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::lists::{After, Page, PageRequest, Stretch};
+use super::lists::{Cursor, CursorPage, Page, PageRequest};
 use super::selling::StockFacts;
 use super::system::PortError;
 use crate::application::catalogue::{Catalogue, Item};
@@ -11,31 +11,31 @@ use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::domain::sale::{NewSale, Progress, Sale, SaleState};
 
-/// Keeps the sales.
+/// Stores sales.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
-pub trait SaleBook: Send + Sync {
-    /// Creates a sale with all its items, and the record of who did.
+pub trait SaleStore: Send + Sync {
+    /// Creates a sale with all its items and the record of its creator, all or nothing.
     ///
-    /// All or nothing. `None`: the schedule has a sale with this start already. MUST create at most one sale for a start
-    /// of the schedule, however many callers there are.
+    /// `None` if a scheduled sale with this start exists. MUST create at most one sale per start of the schedule, under
+    /// any concurrency.
     async fn create(&self, sale: &NewSale, actor: &str) -> Result<Option<Sale>, PortError>;
 
     /// A sale by its number.
     async fn find(&self, sale: SaleId) -> Result<Option<Sale>, PortError>;
 
-    /// Sales that are open or about to be, the earliest start first; also measures the database's clock.
+    /// Sales that are open or start soon, earliest start first; also measures the database's clock.
     async fn live(&self) -> Result<Vec<Sale>, PortError>;
 
     /// Sales by start, newest first.
     async fn list(
         &self,
         wanted: SaleFilter,
-        after: After<SaleKey>,
-    ) -> Result<Stretch<Sale, SaleKey>, PortError>;
+        after: Cursor<SaleKey>,
+    ) -> Result<CursorPage<Sale, SaleKey>, PortError>;
 }
 
-/// Which sales are wanted; all by default.
+/// A filter of sales; all by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SaleFilter {
     /// Only those in this state, by the database's clock.
@@ -44,7 +44,7 @@ pub struct SaleFilter {
     pub since: Option<DateTime<Utc>>,
 }
 
-/// A sale's place among all others.
+/// The position of a sale in the list of sales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SaleKey {
     /// Its start.
@@ -54,33 +54,33 @@ pub struct SaleKey {
 }
 
 impl SaleKey {
-    /// The place of this sale.
+    /// The position of this sale.
     #[must_use]
     pub fn of(sale: &Sale) -> Self {
         Self { starts_at: sale.window.starts_at(), sale: sale.id }
     }
 }
 
-/// An item with what is left of it.
+/// An item with its stock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StockedItem {
     /// The item.
     pub item: Item,
-    /// Pieces it had.
+    /// Pieces in total.
     pub stock: i32,
     /// Pieces left.
     pub remaining: i32,
 }
 
-/// Reads what a sale sells.
+/// Reads the items of sales.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait ItemReader: Send + Sync {
     /// All items of a sale.
     async fn catalogue(&self, sale: SaleId) -> Result<Catalogue, PortError>;
 
-    /// The named items of a sale, in any order; numbers that it does not have are left out.
-    async fn named(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError>;
+    /// The items with these numbers, in any order, without unknown numbers.
+    async fn by_number(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError>;
 
     /// A page of items by number, with their stock; only those with a piece left if `available`.
     async fn page(
@@ -90,28 +90,28 @@ pub trait ItemReader: Send + Sync {
         page: PageRequest,
     ) -> Result<Page<StockedItem>, PortError>;
 
-    /// Items by number, with their stock; only those with a piece left if `available`. MUST look at a bounded number of items,
-    /// so that of a sale that is nearly sold out fewer may come than were wanted.
+    /// Items by number, with their stock; only those with a piece left if `available`. MUST read a bounded number of
+    /// items, so a page of a nearly sold-out sale may have fewer entries than requested.
     async fn list(
         &self,
         sale: SaleId,
         available: bool,
-        after: After<ItemNo>,
-    ) -> Result<Stretch<StockedItem, ItemNo>, PortError>;
+        after: Cursor<ItemNo>,
+    ) -> Result<CursorPage<StockedItem, ItemNo>, PortError>;
 
     /// Pieces sold and left in a sale.
     async fn progress(&self, sale: SaleId) -> Result<Progress, PortError>;
 
-    /// What is sold out in a sale, as of one moment.
+    /// The sold-out items of a sale, in one snapshot.
     async fn stock(&self, sale: SaleId) -> Result<StockSnapshot, PortError>;
 }
 
 /// The stock of a whole sale.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StockSnapshot {
-    /// Items without a piece left, and how many pieces each of them sold.
+    /// Sold-out items, and how many pieces of each were sold.
     pub facts: StockFacts,
-    /// Pieces that the sale had, sold or not.
+    /// Pieces of the sale in total, sold or not.
     pub pieces: i64,
 }
 
@@ -122,15 +122,15 @@ pub struct PastPurchase {
     pub sale: SaleId,
     /// The attempt.
     pub attempt: AttemptId,
-    /// What it came to.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
-/// Reads what buyers did.
+/// Reads buyers' purchases.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait PurchaseHistory: Send + Sync {
-    /// A page of a buyer's purchases, newest first; of one sale if given.
+    /// A page of a buyer's purchases, newest first, optionally of one sale.
     async fn of_buyer(
         &self,
         buyer: &BuyerId,
@@ -138,16 +138,16 @@ pub trait PurchaseHistory: Send + Sync {
         page: PageRequest,
     ) -> Result<Page<PastPurchase>, PortError>;
 
-    /// A buyer's purchases, newest first; of one sale if given.
+    /// A buyer's purchases, newest first, optionally of one sale.
     async fn list(
         &self,
         buyer: &BuyerId,
         sale: Option<SaleId>,
-        after: After<PurchaseKey>,
-    ) -> Result<Stretch<PastPurchase, PurchaseKey>, PortError>;
+        after: Cursor<PurchaseKey>,
+    ) -> Result<CursorPage<PastPurchase, PurchaseKey>, PortError>;
 }
 
-/// A purchase's place in its buyer's history.
+/// The position of a purchase in its buyer's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PurchaseKey {
     /// When it was decided.
@@ -157,14 +157,14 @@ pub struct PurchaseKey {
 }
 
 impl PurchaseKey {
-    /// The place of this purchase.
+    /// The position of this purchase.
     #[must_use]
     pub fn of(past: &PastPurchase) -> Self {
         Self { purchased_at: past.outcome.purchased_at, attempt: past.attempt }
     }
 }
 
-/// Says when scheduled sales start.
+/// Computes the starts of scheduled sales.
 #[cfg_attr(test, mockall::automock)]
 pub trait Calendar: Send + Sync {
     /// The last start at or before `moment`.

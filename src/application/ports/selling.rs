@@ -1,12 +1,12 @@
-//! Selling: checkouts and purchases, which are durable before they are answered.
+//! Selling: checkouts and purchases, which are durable before the service answers.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::idempotency::KeyUse;
+use super::idempotency::{Done, Keyed, KeyedRequest};
 use super::system::PortError;
-use crate::domain::checkout::{Change, Line, Standing};
+use crate::domain::checkout::{BuyerTotals, Change, Line};
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 
@@ -17,25 +17,23 @@ pub struct Collect {
     pub sale: SaleId,
     /// The buyer.
     pub buyer: BuyerId,
-    /// The checkout that is meant; whichever is open, or a new one, if `None`.
+    /// The checkout to change; if `None`, the open one or a new one.
     pub attempt: Option<AttemptId>,
-    /// What is changed.
+    /// The change.
     pub edit: Edit,
-    /// What keeps a repeat from changing it again.
-    pub key: Option<KeyUse>,
 }
 
-/// What is changed of a checkout, all of it or nothing.
+/// A change of a checkout's lines, all or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
-    /// These items get these quantities; no item comes twice.
+    /// Sets the quantities of these items; no item appears twice.
     Set(Vec<Line>),
-    /// This item goes, if it is there.
+    /// Removes this item, if it is in the checkout.
     Remove(ItemNo),
 }
 
 impl Edit {
-    /// The lines that are set.
+    /// The lines that are set; none for a removal.
     #[must_use]
     pub fn lines(&self) -> &[Line] {
         match self {
@@ -45,60 +43,65 @@ impl Edit {
     }
 }
 
-/// What became of a [`Collect`].
+/// The result of a [`Collect`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Collected {
-    /// The open checkout is as it was asked for now, durably.
+    /// The checkout has been changed as requested, durably.
     Added {
         /// The open attempt.
         attempt: AttemptId,
-        /// Whether this call made what it asked for: the checkout, or the line where it named a checkout.
+        /// Whether this call created the checkout, or the line if it named a checkout.
         created: bool,
-        /// The buyer's standing after it.
-        standing: Standing,
-        /// What it did to the lines.
+        /// The buyer's totals afterwards.
+        totals: BuyerTotals,
+        /// The effect on the lines.
         change: Change,
-        /// When, in microseconds of the database's clock: a later commit for the same buyer has a larger number.
+        /// Commit version, in microseconds of the database's clock: a later commit for the same buyer has a larger one.
         version: i64,
     },
     /// These items have no piece left.
     SoldOut(StockFacts),
-    /// Collected and bought pieces would pass the buyer's limit.
+    /// Collected and bought pieces would exceed the buyer's limit.
     OverLimit,
     /// The sale has not started, by the database's clock.
     NotStarted,
     /// The sale has ended, by the database's clock.
     Ended,
-    /// The checkout that was meant is not open any more.
+    /// The named checkout is no longer open.
     Closed,
-    /// The key was used before: [`KeyBook::find`](super::KeyBook::find) tells for what.
-    KeyUsed,
 }
 
-/// What a committed transaction saw or made of the stock.
+/// The stock as a committed transaction read or changed it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StockFacts {
-    /// The sale's generation that these facts belong to.
+    /// The sale's generation to which the facts belong.
     pub generation: i64,
-    /// Items without a piece left.
+    /// Items with no piece left.
     pub sold_out: Vec<ItemNo>,
-    /// Pieces sold in all, by item, of the items that were touched.
+    /// Total pieces sold of each touched item.
     pub sold: Vec<(ItemNo, i32)>,
 }
 
 /// Keeps buyers' open checkouts.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
-pub trait CheckoutBook: Send + Sync {
-    /// Changes the buyer's open checkout, opening one if there is none and none is named.
+pub trait CheckoutStore: Send + Sync {
+    /// Changes the buyer's open checkout; opens one if there is none and none is named.
     ///
-    /// Durable before it returns, and its key with it. MUST NOT add to an attempt that has been purchased, however the two race. MUST NOT let
-    /// collected plus bought pieces pass the sale's limit. MUST decide the window by the database's clock. MUST leave
-    /// the checkout as it was unless it answers `Added`. A repeat of the same call MUST change nothing,
-    /// and MUST be told so where it has a key.
-    async fn collect(&self, wanted: Collect) -> Result<Collected, PortError>;
+    /// Durable before it returns. MUST NOT add to a purchased attempt, under any concurrency. MUST NOT let collected plus
+    /// bought pieces exceed the sale's limit. MUST decide the window by the database's clock. MUST leave the checkout
+    /// unchanged unless it returns `Added`. A repeat of the same call MUST change nothing.
+    async fn collect(&self, request: Collect) -> Result<Collected, PortError>;
 
-    /// A checkout with its lines in the order in which they came, open or not.
+    /// Collects like [`Self::collect`], once for each key. MUST store the key in the transaction of the change, and MUST NOT
+    /// store the key of a refused request.
+    async fn collect_keyed(
+        &self,
+        request: Collect,
+        key: KeyedRequest,
+    ) -> Result<Keyed<Collected, Done>, PortError>;
+
+    /// A checkout, open or not, with its lines in the order in which they were collected.
     async fn find(
         &self,
         sale: SaleId,
@@ -109,70 +112,74 @@ pub trait CheckoutBook: Send + Sync {
 /// A checkout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundCheckout {
-    /// Whose.
+    /// Its buyer.
     pub buyer: BuyerId,
-    /// What is in it.
+    /// Its lines.
     pub lines: Vec<Line>,
-    /// Whether it has been purchased, whatever that came to.
+    /// Whether it has been purchased, with any outcome.
     pub purchased: bool,
 }
 
-/// What became of a code.
+/// The result of a [`Settle`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
-    /// It was decided now, by this call.
+    /// This call decided it.
     Now(Decision),
-    /// It was decided before; this is what was decided then.
+    /// It was decided before, with this outcome.
     Before(Arc<Outcome>),
-    /// There is no such attempt in the sale.
+    /// The sale has no such attempt.
     Unknown,
     /// The sale ended before the attempt was purchased.
     Ended,
-    /// The sale has not started (its window was moved).
+    /// The sale has not started: its window was moved after the checkout.
     NotStarted,
-    /// There is nothing in the checkout. This is not stored: something may still be collected.
+    /// The checkout is empty. This is not stored: items may still be collected.
     Empty,
-    /// The key was used before: [`KeyBook::find`](super::KeyBook::find) tells for what.
-    KeyUsed,
 }
 
-/// A checkout that is to be purchased.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The purchase of a checkout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settle {
     /// The sale.
     pub sale: SaleId,
     /// The checkout.
     pub attempt: AttemptId,
-    /// What tells a repeat from another request.
-    pub key: Option<KeyUse>,
 }
 
-/// A decision that was made and committed.
+/// A committed decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// What was decided.
+    /// The outcome.
     pub outcome: Arc<Outcome>,
-    /// What it made of the stock.
+    /// The stock after it.
     pub facts: StockFacts,
-    /// When, in microseconds of the database's clock: a later commit for the same buyer has a larger number.
+    /// Commit version, in microseconds of the database's clock: a later commit for the same buyer has a larger one.
     pub version: i64,
-    /// Pieces that the buyer owns in this sale after it.
+    /// Pieces that the buyer has bought in this sale, including this purchase.
     pub bought: i32,
 }
 
-/// Decides purchases and remembers what it decided.
+/// Decides purchases and stores the outcomes.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Settles a checkout.
     ///
-    /// Atomic and durable before it returns, and its key with it where it is decided now. MUST NOT sell an item beyond its stock nor a buyer beyond the limit, under
-    /// any concurrency and from any instance. MUST sell every line that could be sold whole. MUST answer a repeated
-    /// call with the first outcome, also after the sale. MUST NOT sell outside the window, by the database's clock.
-    /// Every item that a checkout acknowledged before the first outcome MUST be in that outcome.
-    async fn settle(&self, wanted: Settle) -> Result<Settled, PortError>;
+    /// Atomic and durable before it returns. MUST NOT exceed an item's stock or a buyer's limit, under any concurrency and
+    /// from any instance. MUST sell every line that can be sold whole. MUST return the first outcome to a repeated call,
+    /// also after the sale. MUST NOT sell outside the window, by the database's clock. The first outcome MUST contain every
+    /// item that a checkout acknowledged before it.
+    async fn settle(&self, request: Settle) -> Result<Settled, PortError>;
 
-    /// The stored outcome of an attempt, if it has one.
+    /// Settles like [`Self::settle`], once for each key. MUST store the key in the transaction of the decision, and MUST NOT
+    /// store a key where this call decides nothing.
+    async fn settle_keyed(
+        &self,
+        request: Settle,
+        key: KeyedRequest,
+    ) -> Result<Keyed<Settled, Done>, PortError>;
+
+    /// The stored outcome of an attempt, if there is one.
     async fn outcome(&self, sale: SaleId, attempt: AttemptId)
     -> Result<Option<Outcome>, PortError>;
 }

@@ -1,4 +1,4 @@
-//! What every service needs: clocks, signatures, health, errors.
+//! Clocks, signatures, health checks, errors.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use crate::domain::code::CodeClaim;
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::sale::ClockReading;
 
-/// A port could not do what it was asked. Expected answers are never errors.
+/// A call of a port failed. Expected results are never errors.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
-    /// Something behind the port is away or too slow. Asking again later is safe.
+    /// The server behind the port is unreachable or too slow. Repeating the call later is safe.
     #[error("{what} is unavailable")]
     Unavailable {
-        /// What was asked for.
+        /// The resource.
         what: &'static str,
-        /// Why it did not answer.
+        /// The cause.
         source: BoxError,
     },
-    /// A bounded queue is full, or the request's time was up before it was begun: nothing was done.
+    /// A bounded queue is full, or the request's deadline passed in the queue: the call had no effect.
     #[error("{0} is overloaded")]
     Overloaded(&'static str),
-    /// Anything that should not happen.
+    /// An unexpected error.
     #[error("{what} failed")]
     Broken {
-        /// What was asked for.
+        /// The resource.
         what: &'static str,
-        /// What happened.
+        /// The cause.
         source: BoxError,
     },
 }
@@ -35,48 +35,48 @@ pub enum PortError {
 /// The technology's own error, kept for the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The clocks: the database's, as measured from here, and one that only ever goes forward.
+/// The database's clock, as estimated by this process, and a monotonic clock.
 #[cfg_attr(test, mockall::automock)]
 pub trait Clock: Send + Sync {
-    /// What the database's clock says; `None` before it was measured.
+    /// The database's clock; `None` before the first measurement.
     fn database(&self) -> Option<ClockReading>;
 
-    /// Time since some fixed moment of this process.
+    /// Time since a fixed moment of this process.
     fn monotonic(&self) -> Duration;
 }
 
-/// Signs codes and tells forged ones.
+/// Signs and verifies codes.
 #[cfg_attr(test, mockall::automock)]
 pub trait CodeSigner: Send + Sync {
     /// A code that [`Self::is_genuine`] accepts while its key is configured.
     fn sign(&self, sale: SaleId, attempt: AttemptId) -> CodeClaim;
 
-    /// Whether the code was signed by a key that is configured. MUST compare in constant time.
+    /// Whether a configured key signed the code. MUST compare in constant time.
     fn is_genuine(&self, claim: &CodeClaim) -> bool;
 }
 
 /// Bytes of a cursor's MAC.
 pub const CURSOR_MAC_BYTES: usize = 8;
-/// What tells a cursor that was changed, or is of another list.
+/// The MAC of a cursor, which detects a changed cursor or one of another list.
 pub type CursorMac = [u8; CURSOR_MAC_BYTES];
 
-/// Signs the places at which lists go on.
+/// Signs and verifies cursors of lists.
 pub trait CursorSigner: Send + Sync {
-    /// For a place in a list.
+    /// The MAC of a position in a list.
     fn sign(&self, list: &str, place: &str) -> CursorMac;
 
-    /// Whether it was signed for this place in this list, by a key that is configured. MUST compare in constant time.
+    /// Whether a configured key signed this position of this list. MUST compare in constant time.
     fn is_genuine(&self, list: &str, place: &str, mac: &CursorMac) -> bool;
 }
 
-/// State of something that the service needs or likes to have.
+/// The health of a dependency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// It works.
     Up,
-    /// It is away, and the service goes on without it.
+    /// It is unavailable, and the service goes on without it.
     Degraded(String),
-    /// It is away, and the service cannot sell.
+    /// It is unavailable, and the service cannot sell.
     Down(String),
 }
 
@@ -87,6 +87,6 @@ pub trait HealthCheck: Send + Sync {
     /// Its name in `/healthz`.
     fn name(&self) -> &'static str;
 
-    /// Looks.
+    /// Runs the check.
     async fn check(&self) -> Health;
 }

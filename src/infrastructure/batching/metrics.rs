@@ -1,8 +1,8 @@
-//! What batching tells Prometheus.
+//! Metrics of batches and their queues.
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-/// Metrics of all queues; each queue takes its children once.
+/// Metrics of all queues. Each queue resolves its children once.
 #[derive(Clone)]
 pub(crate) struct BatchMetrics {
     size: HistogramVec,

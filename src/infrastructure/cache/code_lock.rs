@@ -1,119 +1,105 @@
-//! The lock on a code: an owner's token, an expiry, a release that compares. One script call takes the locks of all
-//! purchases that wait, another one gives them back.
+//! The lock on a checkout code. One script call acquires the locks of all purchases of a sale that wait; the cache writer
+//! releases them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use super::connection::Redis;
-use super::courier::Courier;
-use super::scripts::KEYS_A_CALL;
+use super::lock::{self, Owners};
+use super::script::KEYS_A_CALL;
+use super::writer::CacheWriter;
 use crate::application::ports::{CodeLock, Lease, PortError};
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, BatchWork, Batcher};
 
-const WHAT: &str = "the lock on the code";
-/// First and longest pause between two looks at a lock that somebody holds.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
+const WHAT: &str = "the lock on a code";
+/// First and longest pause between two attempts to acquire a lock that is held.
+const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 
 /// Locks codes.
 pub(crate) struct RedisCodeLock {
     redis: Redis,
-    courier: Courier,
-    locks: Batcher<Locks>,
+    cache_writer: CacheWriter,
+    batcher: Batcher<AcquireLocks>,
     wait: Duration,
-    /// Begins every owner of this instance.
-    name: Uuid,
-    taken: AtomicU64,
+    owners: Owners,
 }
 
-/// How long locks last.
+/// Bounds of a lock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LockTimes {
     /// A lock expires after this time.
     pub(crate) ttl: Duration,
-    /// A caller waits for so long at most.
+    /// Maximum time that a caller waits for a lock.
     pub(crate) wait: Duration,
 }
 
 impl RedisCodeLock {
     pub(crate) fn new(
-        (redis, courier): (Redis, Courier),
+        (redis, cache_writer): (Redis, CacheWriter),
         times: LockTimes,
         limits: BatchLimits,
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
     ) -> Self {
-        let work = Locks { redis: redis.clone(), ttl: times.ttl };
+        let work = AcquireLocks { redis: redis.clone(), ttl: times.ttl };
         let limits = BatchLimits { size: limits.size.min(KEYS_A_CALL), ..limits };
-        let locks = Batcher::new("lock", work, limits, metrics, scope);
-        let (wait, name, taken) = (times.wait, Uuid::now_v7(), AtomicU64::new(0));
-        Self { redis, courier, locks, wait, name, taken }
+        let batcher = Batcher::new("lock", work, limits, metrics, scope);
+        Self { redis, cache_writer, batcher, wait: times.wait, owners: Owners::new() }
     }
 
     async fn try_acquire(&self, lease: &Lease) -> Result<bool, PortError> {
-        let wanted = Wanted { attempt: lease.attempt, owner: lease.owner.clone() };
-        match self.locks.submit(lease.sale, wanted).await {
-            Ok(Taken::Yes) => Ok(true),
-            Ok(Taken::No) => Ok(false),
-            Ok(Taken::NotAsked) => Err(unavailable("redis did not answer")),
+        let request = LockRequest { attempt: lease.attempt, owner: lease.owner.clone() };
+        match self.batcher.submit(lease.sale, request).await {
+            Ok(LockReply::Acquired) => Ok(true),
+            Ok(LockReply::Held) => Ok(false),
+            Ok(LockReply::Failed) => Err(Redis::unavailable(WHAT)),
             Err(reason) => Err(PortError::Unavailable { what: WHAT, source: Box::new(reason) }),
         }
     }
 }
 
-fn unavailable(why: &'static str) -> PortError {
-    PortError::Unavailable { what: WHAT, source: why.into() }
-}
-
-/// Takes locks, many in a call.
-struct Locks {
+/// Acquires the locks of a batch in one call.
+struct AcquireLocks {
     redis: Redis,
     ttl: Duration,
 }
 
-/// A lock that somebody wants.
-struct Wanted {
+struct LockRequest {
     attempt: AttemptId,
     owner: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    Yes,
-    No,
-    NotAsked,
+enum LockReply {
+    Acquired,
+    Held,
+    Failed,
 }
 
 #[async_trait]
-impl BatchWork for Locks {
+impl BatchWork for AcquireLocks {
     type Key = SaleId;
-    type Request = Wanted;
-    type Reply = Taken;
-    type Desk = ();
+    type Request = LockRequest;
+    type Reply = LockReply;
+    type WriterState = ();
 
-    async fn serve(&self, (): &mut (), sale: SaleId, wanted: Vec<Wanted>) -> Vec<Taken> {
-        let mut call = self.redis.scripts().lock_acquire.prepare_invoke();
-        call.arg(u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX));
-        for Wanted { attempt, owner } in &wanted {
-            call.key(self.redis.keys().lock(sale, *attempt)).arg(owner);
-        }
-        let mut manager = self.redis.manager();
-        let taken = self.redis.call(WHAT, call.invoke_async::<Vec<i64>>(&mut manager)).await;
-        match taken {
-            Ok(taken) if taken.len() == wanted.len() => {
-                let by = |taken: i64| if taken == 1 { Taken::Yes } else { Taken::No };
-                taken.into_iter().map(by).collect()
+    async fn serve(&self, (): &mut (), sale: SaleId, requests: Vec<LockRequest>) -> Vec<LockReply> {
+        let locks = requests.iter().map(|LockRequest { attempt, owner }| {
+            (self.redis.keys().lock(sale, *attempt), owner.as_str())
+        });
+        match lock::acquire(&self.redis, WHAT, self.ttl, locks).await {
+            Ok(acquired) => {
+                let reply = |acquired| if acquired { LockReply::Acquired } else { LockReply::Held };
+                acquired.into_iter().map(reply).collect()
             }
-            Ok(_) => vec![Taken::NotAsked; wanted.len()],
             Err(error) => {
-                tracing::debug!(%error, "redis was not asked");
-                vec![Taken::NotAsked; wanted.len()]
+                tracing::debug!(%error, "locks were not acquired");
+                vec![LockReply::Failed; requests.len()]
             }
         }
     }
@@ -123,19 +109,18 @@ impl BatchWork for Locks {
 impl CodeLock for RedisCodeLock {
     async fn acquire(&self, sale: SaleId, attempt: AttemptId) -> Result<Option<Lease>, PortError> {
         if !self.redis.is_up() {
-            return Err(unavailable("redis is away"));
+            return Err(Redis::unavailable(WHAT));
         }
-        let number = self.taken.fetch_add(1, Ordering::Relaxed);
-        let lease = Lease { sale, attempt, owner: format!("{}-{number}", self.name.simple()) };
+        let lease = Lease { sale, attempt, owner: self.owners.next() };
         let deadline = Instant::now() + self.wait;
-        let (mut pause, longest) = PAUSES;
+        let (mut pause, longest) = RETRY_PAUSES;
         loop {
             match self.try_acquire(&lease).await {
                 Ok(true) => return Ok(Some(lease)),
                 Ok(false) => {}
                 Err(error) => {
-                    // Redis may have taken the lock and only its answer got lost.
-                    self.courier.release(lease);
+                    // Redis may have taken the lock although its reply was lost.
+                    self.cache_writer.release(lease);
                     return Err(error);
                 }
             }
@@ -148,7 +133,7 @@ impl CodeLock for RedisCodeLock {
     }
 
     fn release(&self, lease: Lease) {
-        self.courier.release(lease);
+        self.cache_writer.release(lease);
     }
 }
 
@@ -161,12 +146,13 @@ mod tests {
 
     code_lock_contract!(RedisWorld::open());
 
-    const LONG: Duration = Duration::from_secs(20);
+    /// Longer than any test.
+    const LONG: Duration = Duration::from_mins(10);
 
     #[tokio::test]
-    async fn whoever_waits_gets_the_lock_when_it_is_given_back() {
+    async fn a_waiting_caller_gets_the_lock_when_it_is_released() {
         let world = RedisWorld::open();
-        let lock = world.locks(LockTimes { ttl: LONG * 10, wait: LONG });
+        let lock = world.locks(LockTimes { ttl: LONG * 2, wait: LONG });
         let held = lock.acquire(sale_id(1), attempt_id(1)).await.unwrap().unwrap();
 
         let (waited, ()) = tokio::join!(lock.acquire(sale_id(1), attempt_id(1)), async {
@@ -178,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn while_redis_is_away_every_lock_is_an_error() {
-        let lock = RedisWorld::nowhere().locks(LockTimes { ttl: LONG, wait: LONG });
+        let lock = RedisWorld::unreachable().locks(LockTimes { ttl: LONG, wait: LONG });
 
         for _ in 0..2 {
             assert!(lock.acquire(sale_id(1), attempt_id(1)).await.is_err());

@@ -1,68 +1,81 @@
-//! Connections to Redis, behind a circuit that keeps callers away from it while it is gone.
+//! Connections to Redis, behind a circuit that keeps callers away while Redis is gone.
+//!
+//! - One multiplexed connection serves all requests of buyers: it pipelines their calls by itself.
+//! - A small pool serves background work, whose large commands and replies would delay the calls behind them on the
+//!   shared connection. Every use of the pool costs one more round trip, because it checks a connection before it
+//!   lends it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
+use deadpool_redis::{
+    BuildError, Connection, Manager, Pool, PoolError, Runtime, TimeoutType, Timeouts,
+};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
-use redis::{Client, ConnectionInfo, IntoConnectionInfo, RedisError};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, IntoConnectionInfo, RedisError,
+    Script, ScriptInvocation,
+};
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::Keys;
 use super::metrics::RedisMetrics;
-use super::scripts::Scripts;
+use super::script::script;
 use crate::application::ports::PortError;
 use crate::config::RedisConfig;
-use crate::infrastructure::circuit::{Circuit, CircuitMetrics, InvalidCircuit};
+use crate::infrastructure::circuit::{Circuit, CircuitMetrics};
 
-/// What the probe leaves behind expires after this time.
+static PROBE: LazyLock<Script> = script!("probe");
+
+/// The key that a probe writes expires after this time.
 const PROBE_TTL_MS: u64 = 10_000;
 /// No filter was published later than this.
 const NEVER: i64 = i64::MAX;
+/// Maximum number of pooled connections: background tasks seldom run at the same time.
+const POOL_SIZE: usize = 4;
 
-/// Everything that adapters of Redis share.
+/// What all adapters of Redis share.
 #[derive(Clone)]
 pub(crate) struct Redis {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// One connection for everybody: it pipelines by itself. Made anew when a probe fails: one to a server that has become a
-    /// replica, say, would last for ever.
+    /// Replaced when a probe fails: a connection to a server that has become a replica, for example, would never break.
     manager: RwLock<ConnectionManager>,
     manager_config: ConnectionManagerConfig,
+    pool: Pool,
     client: Client,
-    /// The server's time, in ms since 1970, at which the connection was known to stand; [`NEVER`] since it failed.
+    /// The server's time, in ms since 1970, at which the connection was known to work; [`NEVER`] since it failed.
     connected_at: AtomicI64,
-    /// Somebody found the memory cold.
     cold: Notify,
     circuit: Circuit,
     metrics: RedisMetrics,
     keys: Keys,
-    scripts: Scripts,
 }
 
-/// The configuration makes no connection.
+/// The configuration does not describe a connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidRedis {
     /// The URL.
     #[error("redis.url is not a Redis URL: {0}")]
     Url(String),
-    /// The circuit.
-    #[error("redis.circuit: {0}")]
-    Circuit(#[from] InvalidCircuit),
+    /// The pool.
+    #[error("the pool of Redis connections: {0}")]
+    Pool(#[from] BuildError),
 }
 
 impl Redis {
-    /// Prepares connections without making one: the service starts without Redis too.
+    /// Prepares connections without opening one: the service starts without Redis too.
     pub(crate) fn new(
         config: &RedisConfig,
         metrics: RedisMetrics,
         circuits: &CircuitMetrics,
     ) -> Result<Self, InvalidRedis> {
-        // The driver's message may repeat the URL, which may hold a password.
+        // The driver's message may repeat the URL, which may contain a password.
         let invalid = |error: RedisError| InvalidRedis::Url(error.category().to_owned());
         let info: ConnectionInfo =
             config.url.expose_secret().into_connection_info().map_err(invalid)?;
@@ -76,18 +89,19 @@ impl Redis {
             .get_connection_manager_lazy(manager_config.clone())
             .map(RwLock::new)
             .map_err(invalid)?;
+        let pool = pool(info, config, invalid)?;
         metrics.set(true);
         Ok(Self {
             shared: Arc::new(Shared {
                 manager,
                 manager_config,
+                pool,
                 client,
                 connected_at: AtomicI64::new(NEVER),
                 cold: Notify::new(),
-                circuit: Circuit::new("redis", &config.circuit, circuits)?,
+                circuit: Circuit::new("redis", &config.circuit, circuits),
                 metrics,
                 keys: Keys::new(&config.key_prefix, config.keep_after_sale),
-                scripts: Scripts::new(),
             }),
         })
     }
@@ -96,82 +110,136 @@ impl Redis {
         &self.shared.keys
     }
 
-    pub(crate) fn scripts(&self) -> &Scripts {
-        &self.shared.scripts
-    }
-
     pub(crate) fn client(&self) -> &Client {
         &self.shared.client
     }
 
+    /// The shared connection.
     pub(crate) fn manager(&self) -> ConnectionManager {
         self.shared.manager.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether callers may ask.
+    /// Whether the circuit lets callers through.
     pub(crate) fn is_up(&self) -> bool {
         self.shared.circuit.is_closed()
     }
 
-    /// Since when the connection stands, by the server's clock; after that it may be to another server.
+    /// The server's time, in ms since 1970, since which the connection works. What was written earlier may have been
+    /// written to another server.
     pub(crate) fn connected_at(&self) -> i64 {
         self.shared.connected_at.load(Ordering::Relaxed)
     }
 
-    /// The memory was found cold.
-    pub(crate) fn found_cold(&self) {
+    /// Reports that a sale has no valid filter: it is rebuilt at once.
+    pub(crate) fn report_cold(&self) {
         self.shared.cold.notify_one();
     }
 
-    /// Waits until somebody finds the memory cold.
-    pub(crate) async fn is_cold(&self) {
+    /// Waits for [`Self::report_cold`].
+    pub(crate) async fn cold_reported(&self) {
         self.shared.cold.notified().await;
     }
 
-    /// The circuit's state, in a word.
+    /// `closed`, `open` or `half_open`.
     pub(crate) fn circuit_state(&self) -> &'static str {
         self.shared.circuit.state_name()
     }
 
-    /// Runs a call, unless Redis is known to be gone.
+    /// The error of a call that the open circuit prevents.
+    pub(crate) fn unavailable(what: &'static str) -> PortError {
+        PortError::Unavailable { what, source: "redis is unavailable".into() }
+    }
+
+    /// Runs a script on the shared connection, unless the circuit is open.
+    pub(crate) async fn invoke<T: FromRedisValue + Send + Sync>(
+        &self,
+        what: &'static str,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, PortError> {
+        let mut manager = self.manager();
+        self.call(what, call.invoke_async(&mut manager)).await
+    }
+
+    /// Awaits a call on the shared connection, unless the circuit is open.
     pub(crate) async fn call<T>(
         &self,
         what: &'static str,
         call: impl Future<Output = Result<T, RedisError>> + Send,
     ) -> Result<T, PortError> {
         if !self.is_up() {
-            return Err(PortError::Unavailable { what, source: "redis is away".into() });
+            return Err(Self::unavailable(what));
         }
-        match call.await {
+        call.await.map_err(|error| self.failed(what, error))
+    }
+
+    /// Runs a script on a connection from the pool, unless the circuit is open.
+    pub(crate) async fn invoke_pooled<T: FromRedisValue + Send + Sync>(
+        &self,
+        what: &'static str,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, PortError> {
+        self.call_pooled(what, async |connection| call.invoke_async(connection).await).await
+    }
+
+    /// Runs `work` on a connection from the pool, unless the circuit is open.
+    ///
+    /// After an error the connection is closed: a master that has become a replica answers the pool's check, so only
+    /// its errors show that the connection is of no use.
+    pub(crate) async fn call_pooled<T>(
+        &self,
+        what: &'static str,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
+    ) -> Result<T, PortError> {
+        if !self.is_up() {
+            return Err(Self::unavailable(what));
+        }
+        let mut connection = match self.shared.pool.get().await {
+            Ok(connection) => connection,
+            // That the pool is too small does not show that Redis fails.
+            Err(PoolError::Timeout(TimeoutType::Wait)) => {
+                return Err(PortError::Unavailable { what, source: "the pool is busy".into() });
+            }
+            Err(error) => return Err(self.failed(what, error)),
+        };
+        match work(&mut connection).await {
             Ok(value) => Ok(value),
             Err(error) => {
-                self.shared.connected_at.store(NEVER, Ordering::Relaxed);
-                // Whatever it is, callers are better off without: a full server, a replica, a password that has changed.
-                self.shared.circuit.failed().await;
-                if !self.is_up() {
-                    self.shared.metrics.set(false);
-                }
-                Err(PortError::Unavailable { what, source: Box::new(error) })
+                drop(Connection::take(connection));
+                Err(self.failed(what, error))
             }
         }
     }
 
-    /// Asks Redis again and again whether it takes what callers bring, until `stop`.
+    /// Reports the failure to the circuit. Any error counts, such as that of a full server, of a replica, or of a
+    /// password that has changed: callers are better off without Redis then.
+    fn failed(
+        &self,
+        what: &'static str,
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> PortError {
+        self.shared.connected_at.store(NEVER, Ordering::Relaxed);
+        self.shared.circuit.failed();
+        if !self.is_up() {
+            self.shared.metrics.set(false);
+        }
+        PortError::Unavailable { what, source: Box::new(error) }
+    }
+
+    /// Probes Redis at intervals until `stop`.
     pub(crate) async fn probe(self, stop: CancellationToken) {
         let redis = self.clone();
         self.shared
             .circuit
             .watch(stop, move || {
                 let redis = redis.clone();
-                async move { redis.takes().await }
+                async move { redis.accepts_writes().await }
             })
             .await;
     }
 
-    /// Whether it can be written to.
-    async fn takes(&self) -> bool {
+    async fn accepts_writes(&self) -> bool {
         let mut manager = self.manager();
-        let mut call = self.scripts().probe.prepare_invoke();
+        let mut call = PROBE.prepare_invoke();
         call.key(self.keys().probe()).arg(PROBE_TTL_MS);
         let answer: Result<i64, RedisError> = call.invoke_async(&mut manager).await;
         self.shared.metrics.set(answer.is_ok());
@@ -186,19 +254,95 @@ impl Redis {
                 );
             }
             Err(error) => {
-                tracing::debug!(%error, "redis failed its probe");
+                tracing::debug!(%error, "the probe of redis failed");
                 self.shared.connected_at.store(NEVER, Ordering::Relaxed);
-                self.connect_anew();
+                self.reconnect();
             }
         }
         answer.is_ok()
     }
 
-    fn connect_anew(&self) {
+    /// Replaces the shared connection and closes the idle ones of the pool.
+    fn reconnect(&self) {
+        self.shared.pool.retain(|_, _| false);
         let config = self.shared.manager_config.clone();
-        // Nothing is connected yet, so nothing can go wrong that did not at the start.
+        // Opens nothing yet, so it cannot fail: the same settings were accepted at the start.
         if let Ok(manager) = self.shared.client.get_connection_manager_lazy(config) {
             *self.shared.manager.write().unwrap_or_else(PoisonError::into_inner) = manager;
         }
+    }
+}
+
+fn pool(
+    info: ConnectionInfo,
+    config: &RedisConfig,
+    invalid: impl Fn(RedisError) -> InvalidRedis,
+) -> Result<Pool, InvalidRedis> {
+    let settings = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(config.connect_timeout))
+        .set_response_timeout(Some(config.response_timeout));
+    let manager = Manager::new_with_config(info, settings).map_err(invalid)?;
+    let timeouts = Timeouts {
+        wait: Some(config.connect_timeout),
+        create: Some(config.connect_timeout),
+        recycle: Some(config.response_timeout),
+    };
+    let builder = Pool::builder(manager).max_size(POOL_SIZE).timeouts(timeouts);
+    Ok(builder.runtime(Runtime::Tokio1).build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::servers::RedisWorld;
+
+    async fn run(redis: &Redis, command: &[&str]) -> Result<i64, PortError> {
+        let run = async |connection: &mut Connection| {
+            redis::cmd(command[0]).arg(&command[1..]).query_async(connection).await
+        };
+        redis.call_pooled("a test", run).await
+    }
+
+    #[tokio::test]
+    async fn a_pooled_connection_is_used_again() {
+        let (redis, _) = RedisWorld::open().connect();
+
+        let first = run(&redis, &["CLIENT", "ID"]).await.unwrap();
+
+        assert_eq!(run(&redis, &["CLIENT", "ID"]).await.unwrap(), first);
+    }
+
+    #[tokio::test]
+    async fn after_an_error_the_pooled_connection_is_closed_and_the_circuit_open() {
+        let (redis, _) = RedisWorld::open().connect();
+        run(&redis, &["CLIENT", "ID"]).await.unwrap();
+
+        run(&redis, &["NO-SUCH-COMMAND"]).await.unwrap_err();
+
+        assert_eq!((redis.shared.pool.status().size, redis.is_up()), (0, false));
+    }
+
+    #[tokio::test]
+    async fn when_all_pooled_connections_are_in_use_a_call_fails_and_the_circuit_stays_closed() {
+        let (redis, _) = RedisWorld::open().connect();
+        let mut in_use = Vec::new();
+        for _ in 0..POOL_SIZE {
+            in_use.push(redis.shared.pool.get().await.unwrap());
+        }
+        tokio::time::pause();
+
+        run(&redis, &["CLIENT", "ID"]).await.unwrap_err();
+
+        assert!(redis.is_up());
+    }
+
+    #[tokio::test]
+    async fn a_failed_probe_closes_the_idle_pooled_connections() {
+        let (redis, _) = RedisWorld::open().connect();
+        run(&redis, &["CLIENT", "ID"]).await.unwrap();
+
+        redis.reconnect();
+
+        assert_eq!(redis.shared.pool.status().size, 0);
     }
 }

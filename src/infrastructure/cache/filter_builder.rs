@@ -1,19 +1,26 @@
-//! The rebuild of a sale's filter of sold-out items, and of its totals where Redis has lost them.
+//! Rebuilds a sale's filter of sold-out items, and its totals where Redis has lost them.
+
+use std::sync::LazyLock;
 
 use async_trait::async_trait;
-use redis::AsyncCommands;
+use deadpool_redis::Connection;
+use redis::{AsyncCommands, Script};
 
 use super::connection::Redis;
-use super::courier;
-use crate::application::ports::{FilterBuilder, PortError, StockFacts, StockSnapshot, Totals};
+use super::script::script;
+use super::stock;
+use crate::application::ports::{FilterBuilder, ItemTotals, PortError, StockFacts, StockSnapshot};
 use crate::domain::bloom::BloomShape;
 use crate::domain::sale::Sale;
 
+static BEGIN: LazyLock<Script> = script!("filter_begin");
+static PUBLISH: LazyLock<Script> = script!("filter_publish");
+
 const WHAT: &str = "the filter's rebuild";
-/// A filter that was built and never published is gone after this time.
+/// A filter that is built but not published expires after this time.
 const BUILT_TTL_MS: u64 = 60_000;
 
-/// Rebuilds under this name.
+/// Rebuilds under the name of this instance.
 pub(crate) struct RedisFilterBuilder {
     redis: Redis,
     instance: String,
@@ -27,66 +34,65 @@ impl RedisFilterBuilder {
 
 #[async_trait]
 impl FilterBuilder for RedisFilterBuilder {
-    async fn begin(&self, sale: &Sale) -> Result<Totals, PortError> {
+    async fn begin(&self, sale: &Sale) -> Result<ItemTotals, PortError> {
         let keys = self.redis.keys().filter(sale);
-        let mut manager = self.redis.manager();
-        let mut call = self.redis.scripts().filter_begin.prepare_invoke();
+        let mut call = BEGIN.prepare_invoke();
         call.key(keys.filter).key(&keys.slots[0]).key(&keys.slots[1]).key(keys.totals);
         call.arg(&self.instance).arg(self.redis.keys().expire_at(sale));
-        let complete: i64 = self.redis.call(WHAT, call.invoke_async(&mut manager)).await?;
-        Ok(if complete == 1 { Totals::Known } else { Totals::Missing })
+        let complete: i64 = self.redis.invoke_pooled(WHAT, &call).await?;
+        Ok(if complete == 1 { ItemTotals::Known } else { ItemTotals::Missing })
     }
 
     async fn publish(
         &self,
         sale: &Sale,
         stock: &StockSnapshot,
-        totals: Totals,
+        totals: ItemTotals,
     ) -> Result<(), PortError> {
-        if totals == Totals::Missing {
-            // The filter itself is made here, not item by item.
+        if totals == ItemTotals::Missing {
+            // The filter's bits are set below, all at once.
             let facts = StockFacts { sold_out: Vec::new(), ..stock.facts.clone() };
-            courier::remember_stock(&self.redis, sale, &facts).await;
+            stock::update(&self.redis, sale, &facts).await;
         }
         let bits = BloomShape::for_items(sale.items).filled(stock.facts.sold_out.iter().copied());
         let built = self.redis.keys().built(sale.id, &self.instance);
-        let mut manager = self.redis.manager();
-        let set = manager.pset_ex::<_, _, ()>(&built, bits, BUILT_TTL_MS);
-        self.redis.call(WHAT, set).await?;
+        let set = async |connection: &mut Connection| {
+            connection.pset_ex::<_, _, ()>(&built, bits, BUILT_TTL_MS).await
+        };
+        self.redis.call_pooled(WHAT, set).await?;
 
         let keys = self.redis.keys().filter(sale);
-        let mut manager = self.redis.manager();
-        let mut call = self.redis.scripts().filter_publish.prepare_invoke();
+        let mut call = PUBLISH.prepare_invoke();
         call.key(keys.filter).key(&keys.slots[0]).key(&keys.slots[1]).key(built).key(keys.totals);
         call.arg(&self.instance).arg(self.redis.keys().expire_at(sale)).arg(stock.pieces);
-        self.redis.call(WHAT, call.invoke_async::<i64>(&mut manager)).await?;
+        self.redis.invoke_pooled::<i64>(WHAT, &call).await?;
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::application::ports::{Belief, StockSnapshot, Totals};
-    use crate::testing::contracts::Mind;
+    use crate::application::ports::{Hint, ItemTotals, StockSnapshot};
+    use crate::testing::contracts::HintCacheFixture;
     use crate::testing::servers::RedisWorld;
 
     #[tokio::test]
     async fn a_rebuild_that_another_has_superseded_publishes_nothing() {
         let world = RedisWorld::open();
-        let (slow, quick) = (Mind::of(&world), Mind::of(&world));
+        let (slow, quick) = (HintCacheFixture::of(&world), HintCacheFixture::of(&world));
         slow.begin().await;
         quick.rebuild(&[1]).await;
 
         let empty = StockSnapshot::default();
-        slow.instance.builder.publish(&slow.sale, &empty, Totals::Known).await.unwrap();
+        slow.instance.builder.publish(&slow.sale, &empty, ItemTotals::Known).await.unwrap();
 
-        assert_eq!(quick.believes("ann", 1, 1).await, Belief::ItemInFilter);
+        assert_eq!(quick.precheck("ann", 1, 1).await, Hint::ItemInFilter);
     }
 
     #[tokio::test]
     async fn while_redis_is_away_a_rebuild_is_an_error() {
-        let mind = Mind::of(&RedisWorld::nowhere());
+        let fixture = HintCacheFixture::of(&RedisWorld::unreachable());
 
-        assert!(mind.instance.builder.begin(&mind.sale).await.is_err());
+        assert!(fixture.instance.builder.begin(&fixture.sale).await.is_err());
     }
 }

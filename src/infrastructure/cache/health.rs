@@ -1,11 +1,11 @@
-//! Whether Redis answers. Without it the service is slower, and sells.
+//! The health of Redis. Without Redis the service is slower but keeps selling, so it is degraded and not down.
 
 use async_trait::async_trait;
 
 use super::connection::Redis;
 use crate::application::ports::{Health, HealthCheck};
 
-/// Tells what the probe found.
+/// Reports the state of the circuit.
 pub(crate) struct RedisHealth {
     redis: Redis,
 }

@@ -1,5 +1,5 @@
-//! Every key in Redis: type, meaning, expiry. All keys of a sale share the hash tag `{sale:ID}`, so that a script's keys lie
-//! on one node of a cluster.
+//! Every key in Redis, with its type, meaning and expiry. All keys of a sale share the hash tag `{sale:ID}`, so that the
+//! keys of one script call are on one node of a cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,25 +11,26 @@ use sha2::{Digest, Sha256};
 use crate::domain::ids::{AttemptId, BuyerId, IdempotencyKey, SaleId};
 use crate::domain::sale::Sale;
 
-/// Bytes of the hash that a gate's key shows: two gates never share it.
-const GATE_HASH_BYTES: usize = 16;
+/// Bytes of the hash in the key of an idempotency lock: enough that no two of them collide.
+const IDEMPOTENCY_HASH_BYTES: usize = 16;
 
-/// Makes keys.
+/// Builds keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     prefix: Arc<str>,
     keep_after_sale: Duration,
 }
 
-/// The filter of a sale and its totals.
+/// The keys of a sale's filter and totals.
 #[derive(Debug, Clone)]
 pub(crate) struct FilterKeys {
-    /// hash: `current`, `building` (slots), `builder`, `generation`; `run`, `published_at`: its epoch. Expires after the sale.
+    /// hash: `current` and `building` (slots), `builder`, `generation`, and the epoch: `run`, `published_at`. Expires after the
+    /// sale.
     pub(crate) filter: String,
     /// string: bits. Expires after the sale.
     pub(crate) slots: [String; 2],
-    /// hash: pieces sold by item, `#sold` in all, `#stock` of the sale once the totals are complete; one a generation of
-    /// the sale. Expires after the sale.
+    /// hash: pieces sold by item, `#sold` of the whole sale, and its `#stock` once the totals are complete. One key for each
+    /// generation of the sale. Expires after the sale.
     pub(crate) totals: String,
 }
 
@@ -43,39 +44,39 @@ impl Keys {
         self.of_sale(sale, &format!("lock:{}", attempt.get()))
     }
 
-    /// string: the owner of the gate for a buyer's idempotency key, both behind a hash, because they may be long.
-    /// Expires after `redis.lock_ttl`.
-    pub(crate) fn gate(&self, buyer: &BuyerId, key: &IdempotencyKey) -> String {
+    /// string: the owner of the lock on a buyer's idempotency key. Buyer and key are hashed, because they may be long. Expires
+    /// after `redis.lock_ttl`.
+    pub(crate) fn idempotency_lock(&self, buyer: &BuyerId, key: &IdempotencyKey) -> String {
         let mut hash = Sha256::new();
         hash.update(buyer.as_str());
-        // No id contains it.
+        // Separates the two: no user id contains a zero byte.
         hash.update([0]);
         hash.update(key.as_str());
-        let hash = BASE64.encode(&hash.finalize()[..GATE_HASH_BYTES]);
+        let hash = BASE64.encode(&hash.finalize()[..IDEMPOTENCY_HASH_BYTES]);
         format!("{}gate:{hash}", self.prefix)
     }
 
-    /// string: the buyer's standing, as `standing.rs` writes it. Expires after the sale.
-    pub(crate) fn standing(&self, sale: SaleId, buyer: &BuyerId) -> String {
+    /// string: the buyer's totals in the format of `buyer_totals.rs`. Expires after the sale.
+    pub(crate) fn totals(&self, sale: SaleId, buyer: &BuyerId) -> String {
         let mut key = self.of_sale(sale, "buyer:");
         key.push_str(buyer.as_str());
         key
     }
 
-    /// Glob of all standings of a sale; the prefix may hold letters that mean something in a glob.
-    pub(crate) fn all_standings(&self, sale: SaleId) -> String {
-        let mut glob = String::new();
-        for letter in self.of_sale(sale, "buyer:").chars() {
-            if "*?[]\\^-".contains(letter) {
-                glob.push('\\');
+    /// Pattern for the totals of all buyers of a sale. The prefix may contain characters that have a meaning in a pattern.
+    pub(crate) fn all_buyer_totals(&self, sale: SaleId) -> String {
+        let mut pattern = String::new();
+        for character in self.of_sale(sale, "buyer:").chars() {
+            if "*?[]\\^-".contains(character) {
+                pattern.push('\\');
             }
-            glob.push(letter);
+            pattern.push(character);
         }
-        glob.push('*');
-        glob
+        pattern.push('*');
+        pattern
     }
 
-    /// The user id behind a key of [`Self::standing`].
+    /// The user id behind a key of [`Self::totals`].
     pub(crate) fn buyer_of<'a>(&self, sale: SaleId, key: &'a str) -> Option<&'a str> {
         key.strip_prefix(&self.of_sale(sale, "buyer:"))
     }
@@ -93,22 +94,22 @@ impl Keys {
         self.of_sale(sale, &format!("filter:built:{builder}"))
     }
 
-    /// string: empty; whether Redis can be written to. Expires after ten seconds.
+    /// string: empty; written by the probe. Expires after ten seconds.
     pub(crate) fn probe(&self) -> String {
         format!("{}probe", self.prefix)
     }
 
-    /// string: the instance that leads in a chore. Expires with its term.
-    pub(crate) fn leader(&self, chore: &str) -> String {
-        format!("{}leader:{chore}", self.prefix)
+    /// string: the instance that leads in a background task. Expires with its term.
+    pub(crate) fn leader(&self, task: &str) -> String {
+        format!("{}leader:{task}", self.prefix)
     }
 
-    /// Not a key but a channel: what sold out.
-    pub(crate) fn news(&self) -> String {
+    /// The pub/sub channel for sold-out items.
+    pub(crate) fn sold_out_events(&self) -> String {
         format!("{}news", self.prefix)
     }
 
-    /// When a sale's keys expire, as unix time in milliseconds.
+    /// When a sale's keys expire, in Unix milliseconds.
     pub(crate) fn expire_at(&self, sale: &Sale) -> i64 {
         let keep = i64::try_from(self.keep_after_sale.as_millis()).unwrap_or(i64::MAX);
         sale.window.ends_at().timestamp_millis().saturating_add(keep)
@@ -133,34 +134,34 @@ mod tests {
         let buyer = BuyerId::parse("ann").unwrap();
         let attempt = AttemptId::new(3).unwrap();
 
-        assert_eq!(keys().standing(sale, &buyer), "shop[1]:{sale:7}:buyer:ann");
+        assert_eq!(keys().totals(sale, &buyer), "shop[1]:{sale:7}:buyer:ann");
         assert_eq!(keys().lock(sale, attempt), "shop[1]:{sale:7}:lock:3");
     }
 
     #[test]
-    fn every_buyer_has_gates_of_their_own() {
-        let gate = |buyer: &str, key: &str| {
+    fn every_buyer_has_idempotency_locks_of_their_own() {
+        let lock = |buyer: &str, key: &str| {
             let buyer = BuyerId::parse(buyer).unwrap();
-            keys().gate(&buyer, &IdempotencyKey::parse(key).unwrap())
+            keys().idempotency_lock(&buyer, &IdempotencyKey::parse(key).unwrap())
         };
 
-        assert!(gate("ann", "bc").starts_with("shop[1]:gate:"));
-        assert_ne!(gate("ann", "bc"), gate("annb", "c"));
-        assert_eq!(gate("ann", "bc"), gate("ann", "\"bc\""));
+        assert!(lock("ann", "bc").starts_with("shop[1]:gate:"));
+        assert_ne!(lock("ann", "bc"), lock("annb", "c"));
+        assert_eq!(lock("ann", "bc"), lock("ann", "\"bc\""));
     }
 
     #[test]
-    fn a_standing_tells_its_buyer_back() {
+    fn the_buyer_is_parsed_from_the_key_of_their_totals() {
         let sale = SaleId::new(7).unwrap();
         let buyer = BuyerId::parse("a:b{c}").unwrap();
 
-        assert_eq!(keys().buyer_of(sale, &keys().standing(sale, &buyer)), Some("a:b{c}"));
+        assert_eq!(keys().buyer_of(sale, &keys().totals(sale, &buyer)), Some("a:b{c}"));
     }
 
     #[test]
-    fn the_glob_means_only_what_it_says() {
-        let glob = keys().all_standings(SaleId::new(7).unwrap());
+    fn characters_with_a_meaning_are_escaped_in_the_pattern() {
+        let pattern = keys().all_buyer_totals(SaleId::new(7).unwrap());
 
-        assert_eq!(glob, "shop\\[1\\]:{sale:7}:buyer:*");
+        assert_eq!(pattern, "shop\\[1\\]:{sale:7}:buyer:*");
     }
 }

@@ -1,13 +1,18 @@
-//! One leader for each chore, by a key that expires with its term.
+//! One leader for each background task: a key that names it and expires with its term.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use redis::Script;
 
 use super::connection::Redis;
+use super::script::script;
 use crate::application::ports::{Leadership, PortError};
 
-/// Leads under this name.
+static ACQUIRE: LazyLock<Script> = script!("leader_acquire");
+
+/// Leads under the name of this instance.
 pub(crate) struct RedisLeadership {
     redis: Redis,
     instance: String,
@@ -21,13 +26,12 @@ impl RedisLeadership {
 
 #[async_trait]
 impl Leadership for RedisLeadership {
-    async fn lead(&self, chore: &'static str, term: Duration) -> Result<bool, PortError> {
-        let mut manager = self.redis.manager();
-        let mut call = self.redis.scripts().leader_lead.prepare_invoke();
-        call.key(self.redis.keys().leader(chore))
+    async fn lead(&self, task: &'static str, term: Duration) -> Result<bool, PortError> {
+        let mut call = ACQUIRE.prepare_invoke();
+        call.key(self.redis.keys().leader(task))
             .arg(&self.instance)
             .arg(u64::try_from(term.as_millis()).unwrap_or(u64::MAX));
-        let leads: i64 = self.redis.call("leadership", call.invoke_async(&mut manager)).await?;
+        let leads = self.redis.invoke_pooled::<i64>("leadership", &call).await?;
         Ok(leads == 1)
     }
 }
@@ -41,8 +45,9 @@ mod tests {
     leadership_contract!(RedisWorld::open());
 
     #[tokio::test]
-    async fn while_redis_is_away_nobody_knows_who_leads() {
-        let leadership = RedisLeadership::new(RedisWorld::nowhere().connect().0, "1".to_owned());
+    async fn while_redis_is_away_leadership_is_an_error() {
+        let redis = RedisWorld::unreachable().connect().0;
+        let leadership = RedisLeadership::new(redis, "1".to_owned());
 
         assert!(leadership.lead("dishes", Duration::from_secs(1)).await.is_err());
     }

@@ -1,8 +1,8 @@
-//! What Redis's adapters tell Prometheus.
+//! Metrics of the Redis adapters.
 
 use prometheus::{IntGauge, Registry};
 
-/// Whether Redis is there.
+/// Whether Redis is available.
 #[derive(Debug)]
 pub(crate) struct RedisMetrics {
     up: IntGauge,
@@ -11,7 +11,8 @@ pub(crate) struct RedisMetrics {
 impl RedisMetrics {
     /// Registers the metrics.
     pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let up = IntGauge::new("flash_sale_redis_up", "1 while Redis answers and takes, else 0.")?;
+        let help = "1 while Redis answers and accepts writes, else 0.";
+        let up = IntGauge::new("flash_sale_redis_up", help)?;
         registry.register(Box::new(up.clone()))?;
         Ok(Self { up })
     }

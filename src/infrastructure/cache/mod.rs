@@ -1,34 +1,40 @@
-//! Redis: shared, disposable memory. What is here makes the service faster, never right.
+//! Redis: disposable state that all instances share. It makes the service faster; correctness does not depend on it.
 //!
-//! - [`keys`]: the whole schema; no key is made elsewhere. [`scripts`]: the Lua, one file one operation.
-//! - [`connection`]: connections, behind a circuit that keeps callers away while Redis is gone.
-//! - [`shared_memory`]: limits and the sold-out filter at the checkout's door; [`standing`]: how a buyer is kept. [`filter_builder`]: its rebuild.
-//! - [`courier`]: what is told to Redis after a commit, in the background.
-//! - [`code_lock`], [`key_gate`], [`leadership`], [`news`]: one adapter each. [`inspector`]: what `verify` reads.
+//! - [`connection`]: the shared connection, the pool and the circuit. [`keys`]: every key, with type, meaning and expiry.
+//!   [`script`]: how a file in `lua/` is called.
+//! - [`hint_cache`]: answers prechecks from the buyers' totals and the filter of sold-out items. [`filter_builder`]
+//!   rebuilds the filter, [`hint_reader`] reads the totals for `verify`.
+//! - [`code_lock`], [`idempotency_lock`], on [`lock`]. [`leadership`]: one instance for a background task.
+//! - [`sold_out_events`]: pub/sub between instances.
+//! - [`writer`]: writes after a commit, in the background; [`buyer_totals`], [`stock`] and [`sold_out_message`] are what
+//!   it writes.
 
+mod buyer_totals;
 mod code_lock;
 mod connection;
-mod courier;
 mod filter_builder;
 mod health;
-mod inspector;
-mod key_gate;
+mod hint_cache;
+mod hint_reader;
+mod idempotency_lock;
 mod keys;
 mod leadership;
+mod lock;
 mod metrics;
-mod news;
-mod scripts;
-mod shared_memory;
-mod standing;
+mod script;
+mod sold_out_events;
+mod sold_out_message;
+mod stock;
+mod writer;
 
 pub(crate) use code_lock::{LockTimes, RedisCodeLock};
 pub(crate) use connection::{InvalidRedis, Redis};
-pub(crate) use courier::Courier;
 pub(crate) use filter_builder::RedisFilterBuilder;
 pub(crate) use health::RedisHealth;
-pub(crate) use inspector::RedisMemoryReader;
-pub(crate) use key_gate::RedisKeyGate;
+pub(crate) use hint_cache::RedisHintCache;
+pub(crate) use hint_reader::RedisHintReader;
+pub(crate) use idempotency_lock::RedisIdempotencyLock;
 pub(crate) use leadership::RedisLeadership;
 pub(crate) use metrics::RedisMetrics;
-pub(crate) use news::{NewsListener, RedisNews};
-pub(crate) use shared_memory::RedisSharedMemory;
+pub(crate) use sold_out_events::{RedisSoldOutEvents, SoldOutListener};
+pub(crate) use writer::CacheWriter;

@@ -1,4 +1,4 @@
-//! Health: every check by its name, and what they come to.
+//! Health: every check by its name, and the overall result.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,35 +9,35 @@ use serde_json::{Map, Value, json};
 
 use crate::application::ports::{Health, HealthCheck};
 
-/// Whether the service wants requests.
+/// Whether the service accepts new requests.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     draining: AtomicBool,
 }
 
 impl Readiness {
-    /// From now on the service is not ready.
+    /// Makes the service not ready from now on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the service is about to end.
+    /// Whether the service is shutting down.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 }
 
-/// What all checks come to.
+/// The overall result of all checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Overall {
     /// Everything works.
     Ok,
-    /// Something is away that the service can do without.
+    /// A dependency is down that the service can do without.
     Degraded,
-    /// Something is away that it needs.
+    /// A dependency is down that it needs.
     Failing,
-    /// It is about to end.
+    /// It is shutting down.
     Draining,
 }
 
@@ -59,13 +59,16 @@ impl HealthReport {
         Self { checks: checks.into(), readiness, timeout }
     }
 
-    /// Runs all checks, and tells them one by one.
-    pub(crate) async fn look(&self) -> (Overall, Value) {
-        let looks = self.checks.iter().map(|check| async {
-            let look = tokio::time::timeout(self.timeout, check.check()).await;
-            (check.name(), look.unwrap_or_else(|_| Health::Down("the check takes too long".into())))
+    /// Runs all checks; returns the overall result and the body that lists each check.
+    pub(crate) async fn run(&self) -> (Overall, Value) {
+        let checks = self.checks.iter().map(|check| async {
+            let result = tokio::time::timeout(self.timeout, check.check()).await;
+            (
+                check.name(),
+                result.unwrap_or_else(|_| Health::Down("the check takes too long".into())),
+            )
         });
-        let results = futures_util::future::join_all(looks).await;
+        let results = futures_util::future::join_all(checks).await;
         let overall = self.overall(&results);
         let checks: Map<String, Value> =
             results.into_iter().map(|(name, health)| (name.to_owned(), describe(health))).collect();
@@ -111,29 +114,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_only_liked_degrades_and_what_is_needed_fails() {
+    async fn an_optional_dependency_degrades_and_a_needed_one_fails() {
         let degraded = report(vec![check("redis", Health::Degraded("away".into()))]);
         let failing = report(vec![
             check("redis", Health::Degraded("away".into())),
             check("postgresql", Health::Down("away".into())),
         ]);
 
-        assert_eq!(degraded.look().await.0, Overall::Degraded);
-        assert_eq!(failing.look().await.0, Overall::Failing);
+        assert_eq!(degraded.run().await.0, Overall::Degraded);
+        assert_eq!(failing.run().await.0, Overall::Failing);
     }
 
     #[tokio::test]
-    async fn every_check_is_told_by_its_name() {
-        let (_, body) = report(vec![check("postgresql", Health::Up)]).look().await;
+    async fn every_check_is_reported_by_its_name() {
+        let (_, body) = report(vec![check("postgresql", Health::Up)]).run().await;
 
         assert_eq!(body["checks"]["postgresql"]["status"], "up");
     }
 
     #[tokio::test]
-    async fn a_draining_service_says_so() {
+    async fn a_draining_service_reports_it() {
         let report = report(vec![check("postgresql", Health::Up)]);
         report.readiness.drain();
 
-        assert_eq!(report.look().await.0, Overall::Draining);
+        assert_eq!(report.run().await.0, Overall::Draining);
     }
 }

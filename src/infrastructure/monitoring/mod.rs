@@ -1,13 +1,16 @@
-//! What operators see: metrics, health, logs. Served on a port of its own, which buyers do not reach.
+//! Metrics, health and logs for operators, on a separate port that buyers cannot reach.
+//!
+//! - [`server`]: the endpoints. [`health`]: all checks and their overall result. [`telemetry`]: logs.
+//! - [`business_metrics`], [`tasks`]: metrics; each adapter has a file of its own for its metrics.
 
+mod business_metrics;
 mod health;
-mod meter;
 mod server;
 mod tasks;
 mod telemetry;
 
+pub(crate) use business_metrics::PrometheusBusinessMetrics;
 pub(crate) use health::{HealthReport, Readiness};
-pub(crate) use meter::PrometheusMeter;
 pub(crate) use server::{Monitoring, exposition, health_endpoint};
 pub(crate) use tasks::TaskCount;
 pub(crate) use telemetry::{InvalidLog, init_logging};

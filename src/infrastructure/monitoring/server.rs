@@ -1,4 +1,4 @@
-//! The endpoints for Prometheus and probes.
+//! The endpoints for Prometheus and for probes.
 
 use axum::Json;
 use axum::Router;
@@ -11,10 +11,10 @@ use serde_json::json;
 
 use super::health::{HealthReport, Overall};
 
-/// Brings gauges up to date before they are read.
+/// Updates gauges before a scrape.
 type BeforeScrape = std::sync::Arc<dyn Fn() + Send + Sync>;
 
-/// What the endpoints serve from.
+/// What the endpoints read.
 #[derive(Clone)]
 pub(crate) struct Monitoring {
     /// All metrics.
@@ -39,7 +39,7 @@ impl Monitoring {
     }
 }
 
-/// All metrics in Prometheus's text format.
+/// All metrics in the text format of Prometheus.
 pub(crate) fn exposition(monitoring: &Monitoring) -> Response {
     (monitoring.before_scrape)();
     match TextEncoder::new().encode_to_string(&monitoring.registry.gather()) {
@@ -64,7 +64,7 @@ async fn livez() -> Response {
 }
 
 async fn readyz(State(monitoring): State<Monitoring>) -> Response {
-    let (overall, body) = monitoring.health.look().await;
+    let (overall, body) = monitoring.health.run().await;
     let status = match overall {
         Overall::Ok | Overall::Degraded => StatusCode::OK,
         Overall::Failing | Overall::Draining => StatusCode::SERVICE_UNAVAILABLE,
@@ -76,9 +76,9 @@ async fn healthz(State(monitoring): State<Monitoring>) -> Response {
     health_endpoint(monitoring).await
 }
 
-/// All checks. A draining service is healthy: it only does not want more.
+/// All checks. A draining service is healthy: it still answers requests.
 pub(crate) async fn health_endpoint(monitoring: Monitoring) -> Response {
-    let (overall, body) = monitoring.health.look().await;
+    let (overall, body) = monitoring.health.run().await;
     let status = match overall {
         Overall::Ok | Overall::Degraded | Overall::Draining => StatusCode::OK,
         Overall::Failing => StatusCode::SERVICE_UNAVAILABLE,

@@ -1,4 +1,4 @@
-//! Tasks of the runtime. At rest their number is always the same: one that grows is a leak.
+//! The number of tasks in the runtime. It is constant in an idle service: a growing number is a leak.
 
 use prometheus::{IntGauge, Registry};
 use tokio::runtime::Handle;
@@ -11,14 +11,14 @@ pub(crate) struct TaskCount {
 }
 
 impl TaskCount {
-    /// Registers the metric, of the runtime that this is called on.
+    /// Registers the metric for the current runtime.
     pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
         let alive = IntGauge::new("flash_sale_tasks", "Tasks that have not ended.")?;
         registry.register(Box::new(alive.clone()))?;
         Ok(Self { alive, runtime: Handle::current() })
     }
 
-    /// Brings the gauge up to date.
+    /// Updates the gauge.
     pub(crate) fn observe(&self) {
         let alive = self.runtime.metrics().num_alive_tasks();
         self.alive.set(i64::try_from(alive).unwrap_or(i64::MAX));

@@ -1,4 +1,4 @@
-//! Logs: JSON lines on standard error, or for people. Every line names the service and the instance.
+//! Logs on standard error: JSON lines or readable text. Every JSON line names the service and the instance.
 
 use std::io::IsTerminal;
 
@@ -13,15 +13,15 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Lines that wait to be written; above it they are dropped rather than waited for.
+/// Maximum number of lines waiting to be written; further ones are dropped, because a request must not wait for its log.
 const BUFFERED_LINES: usize = 65_536;
 
-/// Logging cannot begin.
+/// Logging cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("log.level: {0}")]
 pub(crate) struct InvalidLog(String);
 
-/// Writes out what waits when it is dropped.
+/// Writes the waiting lines when it is dropped.
 pub(crate) struct LogGuard {
     _worker: WorkerGuard,
 }
@@ -49,7 +49,7 @@ pub(crate) fn init_logging(config: &LogConfig, instance: &str) -> Result<LogGuar
     Ok(LogGuard { _worker: worker })
 }
 
-/// One flat JSON object a line: the fixed fields first, then the event's own.
+/// One flat JSON object for each line: the fixed fields first, then those of the event.
 struct JsonLine {
     instance: String,
 }
@@ -92,7 +92,7 @@ where
     }
 }
 
-/// Takes an event's fields apart.
+/// Collects the fields of an event.
 #[derive(Default)]
 struct Fields {
     message: Option<String>,

@@ -1,5 +1,5 @@
-//! The MAC of lists' cursors: HMAC-SHA-256, truncated to 64 bits. It keeps a cursor from being changed or used elsewhere; it
-//! guards nothing that its owner could not read anyway.
+//! The MAC of list cursors: HMAC-SHA-256, truncated to 64 bits. It prevents that a cursor is changed or used for another list;
+//! it protects no data that the client could not read anyway.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -8,21 +8,21 @@ use subtle::ConstantTimeEq;
 use crate::application::ports::{CURSOR_MAC_BYTES, CursorMac, CursorSigner};
 use crate::config::CodeKey;
 
-/// Keeps these MACs apart from others that are made with the same key.
+/// Separates these MACs from others made with the same key.
 const CONTEXT: &[u8] = b"flash-sale list cursor v1";
-/// Ends the list's name.
-const END_OF_LIST: &[u8] = &[0];
+/// Separates the list's name from the position.
+const SEPARATOR: &[u8] = &[0];
 
 /// Signs with the first of the keys that sign codes, verifies with all.
 pub(crate) struct HmacCursorSigner {
-    /// Have taken in key and context.
+    /// Key and context are already hashed.
     keys: Vec<Hmac<Sha256>>,
 }
 
 impl HmacCursorSigner {
     /// Takes the configured keys.
     pub(crate) fn new(keys: &[CodeKey]) -> Self {
-        // HMAC takes keys of any length.
+        // Skips none, because HMAC accepts keys of any length.
         let keys = keys.iter().filter_map(|key| Hmac::new_from_slice(&key.bytes()).ok());
         let with_context = keys.map(|mut mac: Hmac<Sha256>| {
             mac.update(CONTEXT);
@@ -34,7 +34,7 @@ impl HmacCursorSigner {
 
 fn mac(key: &Hmac<Sha256>, list: &str, place: &str) -> CursorMac {
     let mut mac = key.clone();
-    for part in [list.as_bytes(), END_OF_LIST, place.as_bytes()] {
+    for part in [list.as_bytes(), SEPARATOR, place.as_bytes()] {
         mac.update(part);
     }
     let whole = mac.finalize().into_bytes();
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_belongs_to_its_list_and_to_a_key_that_is_known() {
+    fn a_position_is_genuine_for_its_list_and_a_configured_key() {
         let mac = signer(&["a"]).sign("items S-1", "17");
 
         assert!(signer(&["a"]).is_genuine("items S-1", "17", &mac));
@@ -78,7 +78,7 @@ mod tests {
         assert!(!signer(&["a"]).is_genuine("items S-2", "17", &mac));
         assert!(!signer(&["a"]).is_genuine("items S-1", "18", &mac));
         assert!(!signer(&["b"]).is_genuine("items S-1", "17", &mac));
-        // The same bytes, cut in another place.
+        // The same bytes, split at another place.
         assert!(!signer(&["a"]).is_genuine("items S-11", "7", &mac));
     }
 }

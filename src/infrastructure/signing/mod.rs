@@ -13,10 +13,10 @@ use crate::domain::ids::{AttemptId, SaleId};
 
 pub(crate) use cursor::HmacCursorSigner;
 
-/// Keeps the MACs of this service apart from others that may be made with the same key.
+/// Separates these MACs from others made with the same key.
 const CONTEXT: &[u8] = b"flash-sale checkout code v1";
 
-/// Two keys whose ids have the same tag: codes could not tell them apart.
+/// The ids of two keys have the same tag, so a code would not identify its key.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "checkout.code_keys: the ids {0} and {1} are too alike for codes to tell them apart: rename one"
@@ -25,28 +25,28 @@ pub(crate) struct TagClash(String, String);
 
 /// Signs with the first key, verifies with all.
 pub(crate) struct HmacSigner {
-    /// Never empty; the first signs.
+    /// Never empty; the first one signs.
     keys: Vec<Key>,
 }
 
 struct Key {
     tag: KeyTag,
-    /// Has taken in key and context: only the numbers are missing.
+    /// Key and context are already hashed: only the numbers are missing.
     mac: Hmac<Sha256>,
 }
 
 impl HmacSigner {
     /// Takes the configured keys.
     pub(crate) fn new(keys: &[CodeKey]) -> Result<Self, TagClash> {
-        let mut taken: Vec<(KeyTag, &str)> = Vec::new();
+        let mut tags: Vec<(KeyTag, &str)> = Vec::new();
         let mut ready = Vec::new();
         for key in keys {
             let tag = tag(&key.id);
-            if let Some((_, other)) = taken.iter().find(|(other, _)| *other == tag) {
+            if let Some((_, other)) = tags.iter().find(|(other, _)| *other == tag) {
                 return Err(TagClash((*other).to_owned(), key.id.clone()));
             }
-            taken.push((tag, &key.id));
-            // HMAC takes keys of any length: the error cannot happen, and a key that did not fit would sign nothing.
+            tags.push((tag, &key.id));
+            // Never fails, because HMAC accepts keys of any length.
             let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key.bytes()) else {
                 continue;
             };
@@ -85,7 +85,7 @@ impl Key {
     }
 }
 
-/// The first bits of the id's hash.
+/// The first bits of the hash of the id.
 fn tag(id: &str) -> KeyTag {
     let hash = Sha256::digest(id.as_bytes());
     KeyTag::from_bits(u16::from_be_bytes([hash[0], hash[1]]))
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_codes_cannot_tell_apart_are_refused() {
+    fn ids_with_the_same_tag_are_refused() {
         assert!(HmacSigner::new(&[key("a"), key("a")]).is_err());
     }
 

@@ -1,4 +1,4 @@
-//! What every [`Calendar`] keeps.
+//! What every [`Calendar`] guarantees.
 
 use crate::application::ports::Calendar;
 use crate::testing::builders::at;

@@ -1,4 +1,4 @@
-//! What every [`Clock`] keeps.
+//! What every [`Clock`] guarantees.
 
 use chrono::{DateTime, Utc};
 
@@ -9,7 +9,7 @@ fn a_clock_that_was_not_measured_knows_no_time(clock: &dyn Clock) {
     assert_eq!(clock.database(), None);
 }
 
-/// The reading was taken between these two moments of the database.
+/// The reading was taken between these two times of the database.
 fn the_truth_lies_within_the_error(
     reading: ClockReading,
     not_before: DateTime<Utc>,
@@ -33,19 +33,19 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::application::ports::SaleBook;
+    use crate::application::ports::SaleStore;
     use crate::config::CatalogueConfig;
-    use crate::infrastructure::persistence::{DatabaseClock, PostgresSaleBook};
+    use crate::infrastructure::persistence::{DatabaseClock, PostgresSaleStore};
     use crate::testing::builders::at;
     use crate::testing::contracts::ShopWorld;
     use crate::testing::fakes::FakeClock;
     use crate::testing::servers::PostgresShop;
 
-    /// A clock, and the database that it is measured at by reading the live sales.
+    /// A clock that was measured at the database by reading the live sales.
     async fn measured_at(shop: &PostgresShop) -> Arc<DatabaseClock> {
         let clock = Arc::new(DatabaseClock::new());
         let texts = CatalogueConfig { item_name: "a".to_owned(), image_url: "b".to_owned() };
-        let sales = PostgresSaleBook::new(shop.database().await, Arc::clone(&clock), texts);
+        let sales = PostgresSaleStore::new(shop.database().await, Arc::clone(&clock), texts);
         sales.live().await.unwrap();
         clock
     }
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn before_a_measurement_there_is_no_time() {
         let fake = FakeClock::at(at(1_000));
-        fake.forget();
+        fake.set_unmeasured();
 
         a_clock_that_was_not_measured_knows_no_time(&*fake);
         a_clock_that_was_not_measured_knows_no_time(&DatabaseClock::new());
@@ -62,7 +62,7 @@ mod tests {
     #[tokio::test]
     async fn after_one_the_truth_lies_within_the_error() {
         let fake = FakeClock::at(at(1_000));
-        fake.mistake(3, Duration::from_secs(3));
+        fake.set_offset(3, Duration::from_secs(3));
         let shop = PostgresShop::open().await;
         let clock = measured_at(&shop).await;
 

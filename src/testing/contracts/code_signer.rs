@@ -1,4 +1,4 @@
-//! What every [`CodeSigner`] keeps.
+//! What every [`CodeSigner`] guarantees.
 
 use std::sync::Arc;
 

@@ -1,48 +1,48 @@
-//! What every [`HealthCheck`] keeps.
+//! What every [`HealthCheck`] guarantees.
 
 use crate::application::ports::{Health, HealthCheck};
 
-async fn what_works_is_up_under_a_name(check: &dyn HealthCheck) {
+async fn a_working_dependency_is_up_under_a_name(check: &dyn HealthCheck) {
     assert!(!check.name().is_empty());
     assert_eq!(check.check().await, Health::Up);
 }
 
-async fn what_is_away_is_not_up(check: &dyn HealthCheck) {
+async fn an_unavailable_dependency_is_not_up(check: &dyn HealthCheck) {
     assert_ne!(check.check().await, Health::Up);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::application::ports::MemoryReader;
-    use crate::infrastructure::cache::{RedisHealth, RedisMemoryReader};
+    use crate::application::ports::HintReader;
+    use crate::infrastructure::cache::{RedisHealth, RedisHintReader};
     use crate::infrastructure::persistence::PostgresHealth;
     use crate::testing::builders::sale_id;
     use crate::testing::fakes::FakeHealthCheck;
     use crate::testing::servers::{PostgresShop, RedisWorld};
 
     #[tokio::test]
-    async fn up_is_told() {
+    async fn working_dependencies_are_up() {
         let shop = PostgresShop::open().await;
         let database = shop.database().await;
         let (redis, _) = RedisWorld::open().connect();
 
-        what_works_is_up_under_a_name(&FakeHealthCheck { is_up: true }).await;
-        what_works_is_up_under_a_name(&PostgresHealth::new(database)).await;
-        what_works_is_up_under_a_name(&RedisHealth::new(redis)).await;
+        a_working_dependency_is_up_under_a_name(&FakeHealthCheck { is_up: true }).await;
+        a_working_dependency_is_up_under_a_name(&PostgresHealth::new(database)).await;
+        a_working_dependency_is_up_under_a_name(&RedisHealth::new(redis)).await;
     }
 
     #[tokio::test]
-    async fn away_is_told() {
+    async fn unavailable_dependencies_are_not_up() {
         let shop = PostgresShop::open().await;
         let database = shop.database().await;
         database.close().await;
-        let (redis, _) = RedisWorld::nowhere().connect();
-        // It is noticed by whoever asks Redis first.
-        RedisMemoryReader::new(redis.clone()).remembered(sale_id(1)).await.unwrap_err();
+        let (redis, _) = RedisWorld::unreachable().connect();
+        // The first failed call opens the circuit.
+        RedisHintReader::new(redis.clone()).cached_totals(sale_id(1)).await.unwrap_err();
 
-        what_is_away_is_not_up(&FakeHealthCheck { is_up: false }).await;
-        what_is_away_is_not_up(&PostgresHealth::new(database)).await;
-        what_is_away_is_not_up(&RedisHealth::new(redis)).await;
+        an_unavailable_dependency_is_not_up(&FakeHealthCheck { is_up: false }).await;
+        an_unavailable_dependency_is_not_up(&PostgresHealth::new(database)).await;
+        an_unavailable_dependency_is_not_up(&RedisHealth::new(redis)).await;
     }
 }

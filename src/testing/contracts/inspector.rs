@@ -1,10 +1,10 @@
-//! What every [`Inspector`] keeps.
+//! What every [`Inspector`] guarantees.
 
 use super::{Scene, ShopWorld, Terms};
 use crate::application::ports::Inspector;
 use crate::testing::builders::{sale_id, settle_of};
 
-/// What breaks each check is a sabotage of its own: see [`crate::testing::sabotage`].
+/// [`crate::testing::sabotage`] has the data that breaks each check.
 async fn a_sale_that_was_sold_by_the_rules_is_sound(
     world: &dyn ShopWorld,
     inspector: &dyn Inspector,

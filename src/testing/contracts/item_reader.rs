@@ -1,7 +1,7 @@
-//! What every [`ItemReader`](crate::application::ports::ItemReader) keeps.
+//! What every [`ItemReader`](crate::application::ports::ItemReader) guarantees.
 
 use super::{Scene, ShopWorld, Terms};
-use crate::application::ports::{After, PageRequest, StockedItem};
+use crate::application::ports::{Cursor, PageRequest, StockedItem};
 use crate::domain::ids::ItemNo;
 use crate::testing::builders::item_id;
 
@@ -13,9 +13,9 @@ macro_rules! item_reader_contract {
             pages_go_by_number_and_count_the_whole_list
             a_page_past_the_end_is_empty
             available_items_are_those_with_a_piece_left
-            stretches_go_by_number_and_tell_whether_there_is_more
+            pages_of_a_cursor_go_by_number_and_report_whether_there_is_more
             progress_counts_pieces
-            the_stock_tells_what_is_sold_out
+            the_stock_names_sold_out_items
             a_change_of_the_sale_is_a_new_generation_of_its_stock
         }
     };
@@ -40,7 +40,7 @@ pub(crate) async fn an_item_is_the_same_wherever_it_is_read(world: &dyn ShopWorl
     let scene = half_sold(world).await;
     let items = &scene.instance.items;
     let catalogue = items.catalogue(scene.sale).await.unwrap();
-    let named = items.named(scene.sale, &[ItemNo(2)]).await.unwrap();
+    let named = items.by_number(scene.sale, &[ItemNo(2)]).await.unwrap();
     let request = PageRequest { page: 2, limit: 1 };
     let page = items.page(scene.sale, false, request).await.unwrap();
 
@@ -55,7 +55,7 @@ pub(crate) async fn items_that_the_sale_does_not_have_are_left_out(world: &dyn S
     let scene = Scene::open(world, Terms::unique(5)).await;
     let wanted = [ItemNo(4), ItemNo(6), ItemNo(1), ItemNo(-1)];
 
-    let named = scene.instance.items.named(scene.sale, &wanted).await.unwrap();
+    let named = scene.instance.items.by_number(scene.sale, &wanted).await.unwrap();
 
     let mut numbers: Vec<_> = named.iter().map(|item| item.no.0).collect();
     numbers.sort_unstable();
@@ -80,13 +80,15 @@ pub(crate) async fn available_items_are_those_with_a_piece_left(world: &dyn Shop
     assert_eq!(page(&scene, true, 1, 3).await, (vec![2, 3, 4], 4));
 }
 
-pub(crate) async fn stretches_go_by_number_and_tell_whether_there_is_more(world: &dyn ShopWorld) {
+pub(crate) async fn pages_of_a_cursor_go_by_number_and_report_whether_there_is_more(
+    world: &dyn ShopWorld,
+) {
     let scene = half_sold(world).await;
     let list = async |available, entry: Option<i32>, limit| {
-        let after = After { entry: entry.map(ItemNo), limit };
-        let stretch = scene.instance.items.list(scene.sale, available, after).await.unwrap();
-        let numbers: Vec<_> = stretch.entries.iter().map(|entry| entry.item.no.0).collect();
-        (numbers, stretch.next.is_some())
+        let after = Cursor { entry: entry.map(ItemNo), limit };
+        let page = scene.instance.items.list(scene.sale, available, after).await.unwrap();
+        let numbers: Vec<_> = page.entries.iter().map(|entry| entry.item.no.0).collect();
+        (numbers, page.next.is_some())
     };
 
     assert_eq!(list(false, None, 2).await, (vec![1, 2], true));
@@ -95,7 +97,7 @@ pub(crate) async fn stretches_go_by_number_and_tell_whether_there_is_more(world:
     assert_eq!(list(true, None, 2).await, (vec![2, 3], true));
     // The entry need not be in the list any more.
     assert_eq!(list(true, Some(1), 9).await, (vec![2, 3, 4, 5], false));
-    let after = After { entry: Some(ItemNo(1)), limit: 1 };
+    let after = Cursor { entry: Some(ItemNo(1)), limit: 1 };
     let whole = scene.instance.items.list(scene.sale, false, after).await.unwrap();
     assert_eq!((whole.entries[0].stock, whole.entries[0].remaining), (2, 1));
     assert_eq!(whole.entries[0].item.id, item_id("2"));
@@ -107,7 +109,7 @@ pub(crate) async fn progress_counts_pieces(world: &dyn ShopWorld) {
     assert_eq!((progress.sold, progress.remaining), (3, 7));
 }
 
-pub(crate) async fn the_stock_tells_what_is_sold_out(world: &dyn ShopWorld) {
+pub(crate) async fn the_stock_names_sold_out_items(world: &dyn ShopWorld) {
     let scene = half_sold(world).await;
 
     let stock = scene.instance.items.stock(scene.sale).await.unwrap();

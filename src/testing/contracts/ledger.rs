@@ -1,12 +1,12 @@
-//! What every [`Ledger`](crate::application::ports::Ledger) keeps.
+//! What every [`Ledger`](crate::application::ports::Ledger) guarantees.
 
 use futures_util::future::join_all;
 
-use super::scene::{decided_now, fates, outcome, sold_lines};
+use super::scene::{decided_now, line_outcomes, outcome, sold_lines};
 use super::{Scene, ShopWorld, Terms};
 use crate::application::ports::{Collected, Settled};
 use crate::domain::ids::{AttemptId, ItemNo};
-use crate::domain::purchase::Fate;
+use crate::domain::purchase::LineOutcome;
 use crate::testing::builders::{attempt_id, line};
 
 macro_rules! ledger_contract {
@@ -14,12 +14,12 @@ macro_rules! ledger_contract {
         $crate::testing::contracts::cases! { ledger in $world =>
             every_line_that_can_be_sold_whole_is_sold
             the_facts_of_a_decision_are_the_stock_after_it
-            what_a_buyer_bought_is_told_with_the_decision
+            a_decision_includes_all_that_the_buyer_bought
             a_repeat_gets_the_first_outcome_from_any_instance
             a_repeat_after_the_sale_gets_the_first_outcome
             duplicates_at_once_are_decided_once
             duplicates_in_one_batch_are_decided_once
-            an_attempt_that_nobody_made_is_unknown
+            an_attempt_that_was_never_made_is_unknown
             an_attempt_of_another_sale_is_unknown
             after_the_sale_nothing_is_decided_and_nothing_stored
             before_the_sale_nothing_is_decided_and_nothing_stored
@@ -44,7 +44,10 @@ pub(crate) async fn every_line_that_can_be_sold_whole_is_sold(world: &dyn ShopWo
 
     let decision = scene.decided(bob).await;
 
-    assert_eq!(fates(&decision.outcome), [(1, Fate::SoldOut), (2, Fate::SoldOut), (3, Fate::Sold)]);
+    assert_eq!(
+        line_outcomes(&decision.outcome),
+        [(1, LineOutcome::SoldOut), (2, LineOutcome::SoldOut), (3, LineOutcome::Sold)]
+    );
 }
 
 pub(crate) async fn the_facts_of_a_decision_are_the_stock_after_it(world: &dyn ShopWorld) {
@@ -57,7 +60,7 @@ pub(crate) async fn the_facts_of_a_decision_are_the_stock_after_it(world: &dyn S
     assert_eq!(facts.sold_out, [ItemNo(1)]);
 }
 
-pub(crate) async fn what_a_buyer_bought_is_told_with_the_decision(world: &dyn ShopWorld) {
+pub(crate) async fn a_decision_includes_all_that_the_buyer_bought(world: &dyn ShopWorld) {
     let scene = Scene::open(world, Terms::stocked(3, 5)).await;
     let first = scene.attempt("ann", &[(1, 2)]).await;
     scene.decided(first).await;
@@ -68,7 +71,7 @@ pub(crate) async fn what_a_buyer_bought_is_told_with_the_decision(world: &dyn Sh
 
 pub(crate) async fn a_repeat_gets_the_first_outcome_from_any_instance(world: &dyn ShopWorld) {
     let here = Scene::open(world, Terms::unique(2)).await;
-    let there = here.elsewhere().await;
+    let there = here.at_another_instance().await;
     let ann = here.attempt("ann", &[(1, 1)]).await;
     let first = here.decided(ann).await.outcome;
 
@@ -92,14 +95,14 @@ pub(crate) async fn a_repeat_after_the_sale_gets_the_first_outcome(world: &dyn S
 
 pub(crate) async fn duplicates_at_once_are_decided_once(world: &dyn ShopWorld) {
     let here = Scene::open(world, Terms::stocked(2, 50)).await;
-    let there = here.elsewhere().await;
+    let there = here.at_another_instance().await;
     let ann = here.attempt("ann", &[(1, 1)]).await;
     let storm: Vec<_> = [&here, &there].into_iter().cycle().take(16).map(|at| (at, ann)).collect();
 
     let settled = Scene::settle_at_once(&storm).await;
 
     assert_eq!(decided_now(&settled), 1);
-    assert!(settled.iter().all(|told| outcome(told) == outcome(&settled[0])));
+    assert!(settled.iter().all(|each| outcome(each) == outcome(&settled[0])));
     assert_eq!(here.progress().await.sold, 1);
 }
 
@@ -115,7 +118,7 @@ pub(crate) async fn duplicates_in_one_batch_are_decided_once(world: &dyn ShopWor
     assert_eq!(scene.progress().await.sold, 2);
 }
 
-pub(crate) async fn an_attempt_that_nobody_made_is_unknown(world: &dyn ShopWorld) {
+pub(crate) async fn an_attempt_that_was_never_made_is_unknown(world: &dyn ShopWorld) {
     let scene = Scene::open(world, Terms::unique(1)).await;
 
     assert_eq!(scene.settle(attempt_id(4_711_000)).await, Settled::Unknown);
@@ -156,19 +159,19 @@ async fn assert_nothing_happened(scene: &Scene<'_>, attempt: AttemptId) {
     assert_eq!((stored, scene.progress().await.sold), (None, 0));
 }
 
-/// A buyer for each of these numbers.
+/// The names of this many buyers.
 fn buyers(count: i32) -> Vec<String> {
     (0..count).map(|number| format!("buyer-{number}")).collect()
 }
 
 pub(crate) async fn two_hundred_buyers_get_a_hundred_unique_items_once_each(world: &dyn ShopWorld) {
     let here = Scene::open(world, Terms::unique(100)).await;
-    let there = here.elsewhere().await;
+    let there = here.at_another_instance().await;
     let names = buyers(200);
     let items = (1..=100).cycle();
     let collected = join_all(names.iter().zip(items).map(|(name, no)| here.added(name, no, 1)));
     let attempts: Vec<_> = collected.await.iter().map(|added| added.attempt).collect();
-    // Whoever wants the same item is at the other instance.
+    // The two buyers of an item are at different instances.
     let (one_half, other_half) = attempts.split_at(100);
     let pairs = one_half.iter().zip(other_half);
     let race: Vec<_> = pairs.flat_map(|(one, other)| [(&here, *one), (&there, *other)]).collect();
@@ -182,7 +185,11 @@ pub(crate) async fn two_hundred_buyers_get_a_hundred_unique_items_once_each(worl
 
 pub(crate) async fn a_stock_of_thirty_is_sold_thirty_times(world: &dyn ShopWorld) {
     let here = Scene::open(world, Terms::stocked(1, 30)).await;
-    let scenes = [here.elsewhere().await, here.elsewhere().await, here.elsewhere().await];
+    let scenes = [
+        here.at_another_instance().await,
+        here.at_another_instance().await,
+        here.at_another_instance().await,
+    ];
     let names = buyers(60);
     let collected = join_all(names.iter().map(|name| here.added(name, 1, 1))).await;
     let attempts = collected.iter().map(|added| added.attempt);
@@ -201,31 +208,35 @@ pub(crate) async fn many_attempts_of_one_buyer_at_once_fill_the_limit_and_never_
     let mut scenes = vec![];
     let mut attempts = vec![];
     for item in 1..=8 {
-        scenes.push(first.elsewhere().await);
-        attempts.push(first.stray("ann", &[line(item, 3)]).await);
+        scenes.push(first.at_another_instance().await);
+        attempts.push(first.extra_attempt("ann", &[line(item, 3)]).await);
     }
     let race: Vec<_> = scenes.iter().zip(attempts).collect();
 
     let settled = Scene::settle_at_once(&race).await;
 
-    // Three lines of three pieces fit under ten, whichever they are.
+    // Any three lines of three pieces fit into the limit of ten.
     let bought: i32 = sold_lines(&settled).iter().map(|(_, pieces)| pieces).sum();
     assert_eq!((decided_now(&settled), bought), (8, 9));
 }
 
 pub(crate) async fn a_buyer_twice_in_one_batch_has_one_limit(world: &dyn ShopWorld) {
     let scene = Scene::open(world, Terms::stocked(2, 100)).await;
-    let one = scene.stray("ann", &[line(1, 6)]).await;
-    let two = scene.stray("ann", &[line(2, 6)]).await;
+    let one = scene.extra_attempt("ann", &[line(1, 6)]).await;
+    let two = scene.extra_attempt("ann", &[line(2, 6)]).await;
 
     let settled = Scene::settle_at_once(&[(&scene, one), (&scene, two)]).await;
 
-    let fates: Vec<Fate> =
-        settled.iter().flat_map(|settled| &outcome(settled).lines).map(|line| line.fate).collect();
-    // Who asks at the same time may come first or second.
+    let line_outcomes: Vec<LineOutcome> = settled
+        .iter()
+        .flat_map(|settled| &outcome(settled).lines)
+        .map(|line| line.outcome)
+        .collect();
+    // Of two requests at the same time either may come first.
     assert!(
-        fates == [Fate::Sold, Fate::BuyerLimit] || fates == [Fate::BuyerLimit, Fate::Sold],
-        "{fates:?}"
+        line_outcomes == [LineOutcome::Sold, LineOutcome::BuyerLimit]
+            || line_outcomes == [LineOutcome::BuyerLimit, LineOutcome::Sold],
+        "{line_outcomes:?}"
     );
 }
 
@@ -233,10 +244,10 @@ pub(crate) async fn batches_of_two_instances_that_share_every_item_are_all_settl
     world: &dyn ShopWorld,
 ) {
     let here = Scene::open(world, Terms::stocked(5, 1_000)).await;
-    let there = here.elsewhere().await;
+    let there = here.at_another_instance().await;
     let names = buyers(40);
     let collecting = names.iter().zip(0..).map(|(name, number)| {
-        // Some collect upwards, some downwards.
+        // Half of the buyers collect in ascending order, half in descending order.
         let items = [1, 2, 3, 4, 5].map(|item| if number % 2 == 0 { item } else { 6 - item });
         let lines = items.map(|item| (item, 1));
         let here = &here;
@@ -254,7 +265,7 @@ pub(crate) async fn what_a_checkout_acknowledged_before_the_outcome_is_in_it(
     world: &dyn ShopWorld,
 ) {
     let here = Scene::open(world, Terms::stocked(10, 1_000)).await;
-    let there = here.elsewhere().await;
+    let there = here.at_another_instance().await;
     let names = buyers(20);
 
     let races = names.iter().map(|name| {
@@ -278,7 +289,7 @@ pub(crate) async fn what_a_checkout_acknowledged_before_the_outcome_is_in_it(
 
 pub(crate) async fn what_another_instance_did_meanwhile_is_in_the_decision(world: &dyn ShopWorld) {
     let here = Scene::open(world, Terms::unique(4)).await;
-    let there = here.elsewhere().await;
+    let there = here.at_another_instance().await;
     let ann = here.attempt("ann", &[(1, 1)]).await;
     there.added("ann", 2, 1).await;
     let bob = here.attempt("bob", &[(3, 1), (4, 1)]).await;
@@ -286,13 +297,13 @@ pub(crate) async fn what_another_instance_did_meanwhile_is_in_the_decision(world
 
     let (ann, bob) = (here.decided(ann).await, here.decided(bob).await);
 
-    assert_eq!(fates(&ann.outcome), [(1, Fate::Sold), (2, Fate::Sold)]);
-    assert_eq!(fates(&bob.outcome), [(3, Fate::SoldOut), (4, Fate::Sold)]);
+    assert_eq!(line_outcomes(&ann.outcome), [(1, LineOutcome::Sold), (2, LineOutcome::Sold)]);
+    assert_eq!(line_outcomes(&bob.outcome), [(3, LineOutcome::SoldOut), (4, LineOutcome::Sold)]);
 }
 
 pub(crate) async fn a_later_commit_for_a_buyer_has_a_larger_version(world: &dyn ShopWorld) {
     let here = Scene::open(world, Terms::stocked(5, 10)).await;
-    let there = here.elsewhere().await;
+    let there = here.at_another_instance().await;
 
     let one = here.added("ann", 1, 1).await;
     let two = there.added("ann", 2, 1).await;

@@ -1,51 +1,42 @@
-//! Contract suites: what a port's MUSTs ask of whoever implements it, as cases that run over the fake and over the real
-//! adapter.
+//! Contract suites: the MUSTs of each port as test cases, which run over the fake and over the real adapter.
 //!
-//! A suite is a file of cases and a macro that makes each of them a test of its own, in a fresh world. The fakes run their
-//! suites here; an adapter runs its suite beside its code.
+//! A suite is a file of cases and a macro that makes each case a test, in a fresh world. The fakes run their suites here; an
+//! adapter runs its suite beside its code.
+//!
+//! - [`shop_world`]: databases with instances to sell in; [`scene`]: a sale in one.
+//! - [`hint_cache_fixture`]: a sale in a hint cache. [`eventually`](mod@eventually): how a case waits.
 
+mod business_metrics;
+mod buyer_totals;
 mod calendar;
-pub(crate) mod checkout_book;
+pub(crate) mod checkout_store;
 mod clock;
 pub(crate) mod code_lock;
 mod code_signer;
+mod eventually;
 mod health_check;
+pub(crate) mod hint_cache;
+mod hint_cache_fixture;
+pub(crate) mod idempotency_lock;
+pub(crate) mod idempotency_store;
 mod inspector;
 pub(crate) mod item_reader;
-pub(crate) mod key_book;
-pub(crate) mod key_gate;
 pub(crate) mod leadership;
 pub(crate) mod ledger;
-mod meter;
-mod mind;
-pub(crate) mod news;
 pub(crate) mod pause;
 pub(crate) mod purchase_history;
 pub(crate) mod refusal_store;
-pub(crate) mod sale_book;
+pub(crate) mod sale_store;
 mod scene;
-pub(crate) mod shared_memory;
 mod shop_world;
-mod standings;
+pub(crate) mod sold_out_events;
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
-pub(crate) use mind::{MemoryInstance, MemoryWorld, Mind};
+pub(crate) use eventually::eventually;
+pub(crate) use hint_cache_fixture::{HintCacheFixture, HintCacheInstance, HintCacheWorld};
 pub(crate) use scene::Scene;
 pub(crate) use shop_world::{FakeShopWorld, Instance, ShopWorld, Terms};
 
-/// Looks again and again until it is so; the test fails if it never is.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
-/// Makes each case of a suite a test of its own, in a fresh world.
+/// Makes each case of a suite a test, in a fresh world.
 macro_rules! cases {
     ($suite:ident in $world:expr => $($case:ident)+) => {
         $(

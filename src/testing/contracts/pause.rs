@@ -1,11 +1,11 @@
-//! What every [`Pause`] keeps.
+//! What every [`Pause`] guarantees.
 
 use std::time::Duration;
 
 use crate::application::ports::Pause;
 
-/// `now` tells the time by which the pause is measured.
-pub(crate) async fn it_comes_back_when_the_time_is_over(
+/// `now` returns the time by which the pause is measured.
+pub(crate) async fn it_returns_when_the_time_is_over(
     pause: &dyn Pause,
     now: impl Fn() -> Duration,
 ) {
@@ -27,6 +27,6 @@ mod tests {
     async fn the_fake_lets_time_pass() {
         let clock = FakeClock::at(at(1_000));
 
-        it_comes_back_when_the_time_is_over(&FakePause(clock.clone()), || clock.monotonic()).await;
+        it_returns_when_the_time_is_over(&FakePause(clock.clone()), || clock.monotonic()).await;
     }
 }

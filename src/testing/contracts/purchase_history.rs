@@ -1,19 +1,19 @@
-//! What every [`PurchaseHistory`](crate::application::ports::PurchaseHistory) keeps.
+//! What every [`PurchaseHistory`](crate::application::ports::PurchaseHistory) guarantees.
 
 use super::{Scene, ShopWorld, Terms};
-use crate::application::ports::{After, Page, PageRequest, PastPurchase, PurchaseKey, Stretch};
+use crate::application::ports::{Cursor, CursorPage, Page, PageRequest, PastPurchase, PurchaseKey};
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::testing::builders::{buyer, line};
 
 macro_rules! purchase_history_contract {
     ($world:expr) => {
         $crate::testing::contracts::cases! { purchase_history in $world =>
-            a_purchase_is_told_as_it_was_decided
+            a_purchase_is_listed_as_it_was_decided
             the_newest_purchase_comes_first
             a_page_is_part_of_the_whole_history
-            stretches_of_a_history_follow_each_other
-            one_sale_may_be_asked_for
-            who_bought_nothing_has_no_history
+            pages_of_a_cursor_follow_each_other
+            a_history_may_be_limited_to_one_sale
+            a_buyer_without_purchases_has_no_history
             an_open_checkout_is_no_purchase
         }
     };
@@ -40,11 +40,11 @@ fn attempts(page: &Page<PastPurchase>) -> Vec<AttemptId> {
     page.entries.iter().map(|past| past.attempt).collect()
 }
 
-pub(crate) async fn a_purchase_is_told_as_it_was_decided(world: &dyn ShopWorld) {
+pub(crate) async fn a_purchase_is_listed_as_it_was_decided(world: &dyn ShopWorld) {
     let scene = Scene::open(world, Terms::unique(3)).await;
     bought(&scene, "bob", &[2]).await;
-    // Lines that failed are told too, in the order of the items.
-    let attempt = scene.stray("ann", &[3, 2, 1].map(|item| line(item, 1))).await;
+    // Lines that failed are listed too, in the order of the items.
+    let attempt = scene.extra_attempt("ann", &[3, 2, 1].map(|item| line(item, 1))).await;
     let outcome = (*scene.decided(attempt).await.outcome).clone();
 
     let past = history(&scene, None, ALL).await;
@@ -72,7 +72,7 @@ pub(crate) async fn a_page_is_part_of_the_whole_history(world: &dyn ShopWorld) {
     assert_eq!((attempts(&past), past.total), (vec![made[0]], 3));
 }
 
-pub(crate) async fn stretches_of_a_history_follow_each_other(world: &dyn ShopWorld) {
+pub(crate) async fn pages_of_a_cursor_follow_each_other(world: &dyn ShopWorld) {
     let scene = Scene::open(world, Terms::stocked(3, 5)).await;
     let elsewhere = Scene::open(world, Terms::stocked(3, 5)).await;
     let mut made = bought(&scene, "ann", &[1, 2]).await;
@@ -81,22 +81,22 @@ pub(crate) async fn stretches_of_a_history_follow_each_other(world: &dyn ShopWor
     made.reverse();
     let list = async |sale, entry, limit| {
         let history = &scene.instance.history;
-        history.list(&buyer("ann"), sale, After { entry, limit }).await.unwrap()
+        history.list(&buyer("ann"), sale, Cursor { entry, limit }).await.unwrap()
     };
 
     let first = list(None, None, 2).await;
     let second = list(None, first.entries.last().map(PurchaseKey::of), 2).await;
     let of_one = list(Some(scene.sale), None, 9).await;
 
-    let told = |stretch: &Stretch<PastPurchase, PurchaseKey>| {
-        stretch.entries.iter().map(|past| past.attempt).collect::<Vec<_>>()
+    let listed = |page: &CursorPage<PastPurchase, PurchaseKey>| {
+        page.entries.iter().map(|past| past.attempt).collect::<Vec<_>>()
     };
-    assert_eq!((told(&first), first.next.is_some()), (made[..2].to_vec(), true));
-    assert_eq!((told(&second), second.next.is_some()), (made[2..].to_vec(), false));
-    assert_eq!(told(&of_one), made[1..]);
+    assert_eq!((listed(&first), first.next.is_some()), (made[..2].to_vec(), true));
+    assert_eq!((listed(&second), second.next.is_some()), (made[2..].to_vec(), false));
+    assert_eq!(listed(&of_one), made[1..]);
 }
 
-pub(crate) async fn one_sale_may_be_asked_for(world: &dyn ShopWorld) {
+pub(crate) async fn a_history_may_be_limited_to_one_sale(world: &dyn ShopWorld) {
     let one = Scene::open(world, Terms::stocked(3, 5)).await;
     let other = Scene::open(world, Terms::stocked(3, 5)).await;
     bought(&one, "ann", &[1, 2]).await;
@@ -107,7 +107,7 @@ pub(crate) async fn one_sale_may_be_asked_for(world: &dyn ShopWorld) {
     assert_eq!((attempts(&past), past.total), (made, 1));
 }
 
-pub(crate) async fn who_bought_nothing_has_no_history(world: &dyn ShopWorld) {
+pub(crate) async fn a_buyer_without_purchases_has_no_history(world: &dyn ShopWorld) {
     let scene = Scene::open(world, Terms::stocked(3, 5)).await;
     bought(&scene, "Ann", &[1]).await;
 

@@ -1,4 +1,4 @@
-//! What every [`RefusalStore`] keeps.
+//! What every [`RefusalStore`] guarantees.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ macro_rules! refusal_store_contract {
 }
 pub(crate) use refusal_store_contract;
 
-/// A record that any number of instances write.
+/// A store that any number of instances write.
 #[async_trait]
 pub(crate) trait RefusalWorld: Send + Sync {
     /// One more run of an instance.
@@ -34,14 +34,14 @@ pub(crate) trait RefusalWorld: Send + Sync {
     /// A sale that exists.
     async fn sale(&self) -> SaleId;
 
-    /// What is on record of a sale, sorted.
+    /// The stored totals of a sale, sorted.
     async fn totals(&self, sale: SaleId) -> Vec<RefusalTotal>;
 
-    /// The details on record of a sale, in any order.
+    /// The stored details of a sale, in any order.
     async fn details(&self, sale: SaleId) -> Vec<Refusal>;
 }
 
-/// So many refusals for each of two reasons; `detailed` of each come with details.
+/// `total` refusals for each of two reasons; `detailed` of each have details.
 pub(crate) fn flush(sale: SaleId, sequence: i64, total: i64, detailed: i64) -> RefusalFlush {
     let reasons = [RefusalReason::ItemSoldOut, RefusalReason::BuyerLimit];
     let operation = Operation::Checkout;
@@ -143,15 +143,15 @@ pub(crate) async fn details_that_were_shed_are_counted_all_the_same(world: &dyn 
     assert_eq!(counts(world, sale).await, [(100, 0), (100, 0)]);
 }
 
-/// The fake's record.
+/// The fake's store.
 #[derive(Default)]
-pub(crate) struct FakeRecord {
+pub(crate) struct FakeRefusalWorld {
     refusals: Arc<FakeRefusals>,
     instances: std::sync::atomic::AtomicU32,
 }
 
 #[async_trait]
-impl RefusalWorld for FakeRecord {
+impl RefusalWorld for FakeRefusalWorld {
     async fn instance(&self) -> Arc<dyn RefusalStore> {
         let number = self.instances.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.refusals.instance(number)
@@ -172,5 +172,5 @@ impl RefusalWorld for FakeRecord {
 
 #[cfg(test)]
 mod fake {
-    super::refusal_store_contract!(super::FakeRecord::default());
+    super::refusal_store_contract!(super::FakeRefusalWorld::default());
 }

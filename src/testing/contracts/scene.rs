@@ -1,20 +1,20 @@
-//! A sale in a world, and the few words in which the cases say what happens there.
+//! A sale in a world, and short forms of the calls that the cases make.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{Instance, ShopWorld, Terms};
+use super::shop_world::{Instance, ShopWorld, Terms};
 use crate::application::ports::{Collected, Decision, Settled};
-use crate::domain::checkout::{Line, Standing};
+use crate::domain::checkout::{BuyerTotals, Line};
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
-use crate::domain::purchase::{Fate, Outcome};
+use crate::domain::purchase::{LineOutcome, Outcome};
 use crate::domain::sale::{NewSale, Progress, SaleWindow};
 use crate::testing::builders::{buyer, collect, settle_of};
 
-/// How far the ends of a window that is open, past or to come are from now.
-const WHILE: chrono::Duration = chrono::Duration::hours(1);
+/// Distance between now and the ends of a window.
+const AN_HOUR: chrono::Duration = chrono::Duration::hours(1);
 
 /// One sale, at one instance.
 pub(crate) struct Scene<'w> {
@@ -31,7 +31,7 @@ impl<'w> Scene<'w> {
         let new = NewSale {
             name: "a sale".to_owned(),
             scheduled: false,
-            window: SaleWindow::new(now - WHILE, now + WHILE).unwrap(),
+            window: SaleWindow::new(now - AN_HOUR, now + AN_HOUR).unwrap(),
             buyer_limit: terms.buyer_limit,
             items: terms.items,
             stock: terms.stock,
@@ -41,39 +41,37 @@ impl<'w> Scene<'w> {
     }
 
     /// The same sale at one more instance.
-    pub(crate) async fn elsewhere(&self) -> Self {
+    pub(crate) async fn at_another_instance(&self) -> Self {
         let instance = self.world.instance().await;
         Self { world: self.world, instance, sale: self.sale }
     }
 
-    /// The sale has ended, by the database's clock.
+    /// Ends the sale, by the database's clock.
     pub(crate) async fn end(&self) {
         let now = self.world.now().await;
-        self.world.move_window(self.sale, SaleWindow::new(now - WHILE, now).unwrap()).await;
+        self.world.move_window(self.sale, SaleWindow::new(now - AN_HOUR, now).unwrap()).await;
     }
 
-    /// The sale will only start.
+    /// Moves the sale's window into the future.
     pub(crate) async fn postpone(&self) {
         let now = self.world.now().await;
-        let window = SaleWindow::lasting(now + WHILE, Duration::from_hours(1)).unwrap();
+        let window = SaleWindow::lasting(now + AN_HOUR, Duration::from_hours(1)).unwrap();
         self.world.move_window(self.sale, window).await;
     }
 
     pub(crate) async fn collect(&self, who: &str, item: i32, pieces: i32) -> Collected {
-        self.instance.book.collect(collect(self.sale, who, item, pieces)).await.unwrap()
+        self.instance.checkouts.collect(collect(self.sale, who, item, pieces)).await.unwrap()
     }
 
-    /// What the buyer has after collecting; it must be possible.
+    /// Collects, and panics on a refusal.
     pub(crate) async fn added(&self, who: &str, item: i32, pieces: i32) -> Added {
         match self.collect(who, item, pieces).await {
-            Collected::Added { attempt, standing, version, .. } => {
-                Added { attempt, standing, version }
-            }
+            Collected::Added { attempt, totals, version, .. } => Added { attempt, totals, version },
             refused => panic!("{who} was refused item {item}: {refused:?}"),
         }
     }
 
-    /// A buyer's open attempt with these lines.
+    /// Collects these lines, and returns the buyer's open attempt.
     pub(crate) async fn attempt(&self, who: &str, lines: &[(i32, i32)]) -> AttemptId {
         let mut attempt = None;
         for (item, pieces) in lines {
@@ -82,16 +80,16 @@ impl<'w> Scene<'w> {
         attempt.unwrap()
     }
 
-    /// An attempt of a buyer beside the open one.
-    pub(crate) async fn stray(&self, who: &str, lines: &[Line]) -> AttemptId {
-        self.world.stray_attempt(self.sale, &buyer(who), lines).await
+    /// Adds an attempt of a buyer beside the open one.
+    pub(crate) async fn extra_attempt(&self, who: &str, lines: &[Line]) -> AttemptId {
+        self.world.extra_attempt(self.sale, &buyer(who), lines).await
     }
 
     pub(crate) async fn settle(&self, attempt: AttemptId) -> Settled {
         self.instance.ledger.settle(settle_of(self.sale, attempt)).await.unwrap()
     }
 
-    /// What was decided now; it must not have been decided before.
+    /// Settles, and panics unless the attempt is decided by this call.
     pub(crate) async fn decided(&self, attempt: AttemptId) -> Decision {
         match self.settle(attempt).await {
             Settled::Now(decision) => decision,
@@ -99,7 +97,7 @@ impl<'w> Scene<'w> {
         }
     }
 
-    /// Settles all of these at once, each at the instance beside it.
+    /// Settles these attempts concurrently, each at its instance.
     pub(crate) async fn settle_at_once(attempts: &[(&Scene<'_>, AttemptId)]) -> Vec<Settled> {
         join_all(attempts.iter().map(|(scene, attempt)| scene.settle(*attempt))).await
     }
@@ -109,14 +107,14 @@ impl<'w> Scene<'w> {
     }
 }
 
-/// What [`Collected::Added`] holds.
+/// The fields of [`Collected::Added`].
 pub(crate) struct Added {
     pub(crate) attempt: AttemptId,
-    pub(crate) standing: Standing,
+    pub(crate) totals: BuyerTotals,
     pub(crate) version: i64,
 }
 
-/// The outcome, however it was told.
+/// The outcome, decided now or before.
 pub(crate) fn outcome(settled: &Settled) -> &Arc<Outcome> {
     match settled {
         Settled::Now(decision) => &decision.outcome,
@@ -125,12 +123,12 @@ pub(crate) fn outcome(settled: &Settled) -> &Arc<Outcome> {
     }
 }
 
-/// How many were decided now.
+/// How many were decided by these calls.
 pub(crate) fn decided_now(settled: &[Settled]) -> usize {
     settled.iter().filter(|settled| matches!(settled, Settled::Now(_))).count()
 }
 
-/// The sold lines of outcomes, as item and pieces, one after the other.
+/// The sold lines of all outcomes, as item and pieces.
 pub(crate) fn sold_lines(settled: &[Settled]) -> Vec<(ItemNo, i32)> {
     settled
         .iter()
@@ -140,6 +138,6 @@ pub(crate) fn sold_lines(settled: &[Settled]) -> Vec<(ItemNo, i32)> {
 }
 
 /// What became of each line, by item number.
-pub(crate) fn fates(outcome: &Outcome) -> Vec<(i32, Fate)> {
-    outcome.lines.iter().map(|settled| (settled.line.item.0, settled.fate)).collect()
+pub(crate) fn line_outcomes(outcome: &Outcome) -> Vec<(i32, LineOutcome)> {
+    outcome.lines.iter().map(|settled| (settled.line.item.0, settled.outcome)).collect()
 }

@@ -1,4 +1,4 @@
-//! What the suites of selling need around the ports: sales, and instances to sell in.
+//! What the suites of selling need beside the ports: databases, and instances to sell in.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::application::ports::{
-    CheckoutBook, Inspector, ItemReader, KeyBook, Ledger, PurchaseHistory, SaleBook, StandingReader,
+    BuyerTotalsReader, CheckoutStore, IdempotencyStore, Inspector, ItemReader, Ledger,
+    PurchaseHistory, SaleStore,
 };
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
@@ -29,22 +30,22 @@ pub(crate) trait ShopWorld: Send + Sync {
     /// Sets how many pieces an item has, under a new generation.
     async fn set_stock(&self, sale: SaleId, item: ItemNo, pieces: i32);
 
-    /// An attempt beside the buyer's open one, with these lines.
-    async fn stray_attempt(&self, sale: SaleId, buyer: &BuyerId, lines: &[Line]) -> AttemptId;
+    /// Adds an attempt with these lines beside the buyer's open one.
+    async fn extra_attempt(&self, sale: SaleId, buyer: &BuyerId, lines: &[Line]) -> AttemptId;
 
-    /// Who is on record for the sale's creation.
+    /// The actors that the audit names for the sale's creation.
     async fn created_by(&self, sale: SaleId) -> Vec<String>;
 }
 
 /// The ports of one instance.
 #[derive(Clone)]
 pub(crate) struct Instance {
-    pub(crate) book: Arc<dyn CheckoutBook>,
+    pub(crate) checkouts: Arc<dyn CheckoutStore>,
     pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) sales: Arc<dyn SaleBook>,
+    pub(crate) sales: Arc<dyn SaleStore>,
     pub(crate) items: Arc<dyn ItemReader>,
     pub(crate) history: Arc<dyn PurchaseHistory>,
-    pub(crate) keys: Arc<dyn KeyBook>,
+    pub(crate) keys: Arc<dyn IdempotencyStore>,
 }
 
 /// What a sale sells.
@@ -56,12 +57,12 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    /// So many unique items, ten pieces a buyer.
+    /// `items` items with one piece each, ten pieces a buyer.
     pub(crate) const fn unique(items: i32) -> Self {
         Self { items, stock: 1, buyer_limit: 10 }
     }
 
-    /// So many items with so many pieces each, ten pieces a buyer.
+    /// `items` items with `stock` pieces each, ten pieces a buyer.
     pub(crate) const fn stocked(items: i32, stock: i32) -> Self {
         Self { items, stock, buyer_limit: 10 }
     }
@@ -80,12 +81,12 @@ impl FakeShopWorld {
         Self { clock, shop }
     }
 
-    /// The audit of the shop.
+    /// The inspector of the shop.
     pub(crate) fn inspector(&self) -> Arc<dyn Inspector> {
         self.shop.clone()
     }
 
-    pub(crate) fn standings(&self) -> Arc<dyn StandingReader> {
+    pub(crate) fn buyer_totals(&self) -> Arc<dyn BuyerTotalsReader> {
         self.shop.clone()
     }
 }
@@ -94,7 +95,7 @@ impl FakeShopWorld {
 impl ShopWorld for FakeShopWorld {
     async fn instance(&self) -> Instance {
         Instance {
-            book: self.shop.clone(),
+            checkouts: self.shop.clone(),
             ledger: self.shop.clone(),
             sales: self.shop.clone(),
             items: self.shop.clone(),
@@ -115,8 +116,8 @@ impl ShopWorld for FakeShopWorld {
         self.shop.set_stock(sale, item, pieces);
     }
 
-    async fn stray_attempt(&self, sale: SaleId, buyer: &BuyerId, lines: &[Line]) -> AttemptId {
-        self.shop.stray_attempt(sale, buyer.clone(), lines)
+    async fn extra_attempt(&self, sale: SaleId, buyer: &BuyerId, lines: &[Line]) -> AttemptId {
+        self.shop.extra_attempt(sale, buyer.clone(), lines)
     }
 
     async fn created_by(&self, sale: SaleId) -> Vec<String> {

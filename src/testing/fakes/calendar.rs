@@ -1,10 +1,10 @@
-//! A schedule whose starts lie a period apart.
+//! A schedule with a fixed period.
 
 use chrono::{DateTime, Utc};
 
 use crate::application::ports::Calendar;
 
-/// Starts every so many seconds, counted from 1970.
+/// Sales start at the multiples of this period since 1970.
 pub(crate) struct FakeCalendar {
     pub(crate) period_seconds: i64,
 }

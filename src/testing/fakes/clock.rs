@@ -1,4 +1,4 @@
-//! Time that stands still until a test moves it.
+//! A clock that only the test advances.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::application::ports::Clock;
 use crate::domain::sale::ClockReading;
 
-/// The database's true time, and what an instance knows of it.
+/// The database's true time, and an instance's estimate of it.
 pub(crate) struct FakeClock {
     state: Mutex<State>,
 }
@@ -16,42 +16,42 @@ pub(crate) struct FakeClock {
 struct State {
     truth: DateTime<Utc>,
     monotonic: Duration,
-    /// What is known of the truth: how far off the estimate is, and how far it may be off.
-    known: Option<(chrono::Duration, Duration)>,
+    /// How far the estimate is ahead of the truth, and its error bound; `None` before the first measurement.
+    estimate: Option<(chrono::Duration, Duration)>,
 }
 
 impl FakeClock {
-    /// It is this moment, and exactly known.
+    /// A clock at this moment, with an exact estimate.
     pub(crate) fn at(truth: DateTime<Utc>) -> Arc<Self> {
-        let known = Some((chrono::Duration::zero(), Duration::ZERO));
+        let estimate = Some((chrono::Duration::zero(), Duration::ZERO));
         Arc::new(Self {
-            state: Mutex::new(State { truth, monotonic: Duration::from_mins(1), known }),
+            state: Mutex::new(State { truth, monotonic: Duration::from_mins(1), estimate }),
         })
     }
 
-    /// Time passes.
+    /// Lets time pass.
     pub(crate) fn advance(&self, by: Duration) {
         let mut state = self.state.lock().unwrap();
         state.truth += by;
         state.monotonic += by;
     }
 
-    /// The database's time is another; no time passes here.
+    /// Changes the database's time; the monotonic time stays.
     pub(crate) fn set(&self, truth: DateTime<Utc>) {
         self.state.lock().unwrap().truth = truth;
     }
 
-    /// The estimate is so many seconds ahead of the truth (negative: behind), with this error.
-    pub(crate) fn mistake(&self, ahead: i64, error: Duration) {
-        self.state.lock().unwrap().known = Some((chrono::Duration::seconds(ahead), error));
+    /// Makes the estimate `ahead` seconds ahead of the truth (negative: behind), with this error bound.
+    pub(crate) fn set_offset(&self, ahead: i64, error: Duration) {
+        self.state.lock().unwrap().estimate = Some((chrono::Duration::seconds(ahead), error));
     }
 
-    /// The database's clock was not measured yet.
-    pub(crate) fn forget(&self) {
-        self.state.lock().unwrap().known = None;
+    /// Removes the estimate, as before the first measurement.
+    pub(crate) fn set_unmeasured(&self) {
+        self.state.lock().unwrap().estimate = None;
     }
 
-    /// The database's time.
+    /// The database's true time.
     pub(crate) fn truth(&self) -> DateTime<Utc> {
         self.state.lock().unwrap().truth
     }
@@ -60,7 +60,7 @@ impl FakeClock {
 impl Clock for FakeClock {
     fn database(&self) -> Option<ClockReading> {
         let state = self.state.lock().unwrap();
-        let (ahead, error) = state.known?;
+        let (ahead, error) = state.estimate?;
         Some(ClockReading { at: state.truth + ahead, error })
     }
 

@@ -1,4 +1,4 @@
-//! Locks on codes that expire by the clock.
+//! Locks on codes that expire by the fake clock.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,17 +10,18 @@ use super::clock::FakeClock;
 use crate::application::ports::{Clock, CodeLock, Lease, PortError};
 use crate::domain::ids::{AttemptId, SaleId};
 
-/// Who holds what until when.
+/// The locks of all instances.
 pub(crate) struct FakeCodeLocks {
     clock: Arc<FakeClock>,
+    /// Owner and expiry of each lock.
     held: Mutex<HashMap<(SaleId, AttemptId), (String, Duration)>>,
 }
 
-/// One instance. A caller that finds the lock taken waits no time at all.
+/// One instance. A caller that finds the lock held does not wait.
 pub(crate) struct FakeCodeLock {
     locks: Arc<FakeCodeLocks>,
     ttl: Duration,
-    taken: Mutex<u64>,
+    owners: Mutex<u64>,
     name: u32,
 }
 
@@ -30,7 +31,7 @@ impl FakeCodeLocks {
     }
 
     pub(crate) fn instance(self: &Arc<Self>, name: u32, ttl: Duration) -> Arc<FakeCodeLock> {
-        Arc::new(FakeCodeLock { locks: Arc::clone(self), ttl, taken: Mutex::default(), name })
+        Arc::new(FakeCodeLock { locks: Arc::clone(self), ttl, owners: Mutex::default(), name })
     }
 }
 
@@ -39,12 +40,12 @@ impl CodeLock for FakeCodeLock {
     async fn acquire(&self, sale: SaleId, attempt: AttemptId) -> Result<Option<Lease>, PortError> {
         let now = self.locks.clock.monotonic();
         let mut held = self.locks.held.lock().unwrap();
-        if held.get(&(sale, attempt)).is_some_and(|(_, end)| now < *end) {
+        if held.get(&(sale, attempt)).is_some_and(|(_, expiry)| now < *expiry) {
             return Ok(None);
         }
-        let mut taken = self.taken.lock().unwrap();
-        *taken += 1;
-        let owner = format!("{}-{taken}", self.name);
+        let mut owners = self.owners.lock().unwrap();
+        *owners += 1;
+        let owner = format!("{}-{owners}", self.name);
         held.insert((sale, attempt), (owner.clone(), now + self.ttl));
         Ok(Some(Lease { sale, attempt, owner }))
     }

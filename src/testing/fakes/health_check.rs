@@ -1,10 +1,10 @@
-//! A check whose answer is known.
+//! A health check with a fixed result.
 
 use async_trait::async_trait;
 
 use crate::application::ports::{Health, HealthCheck};
 
-/// Up or not.
+/// Up or down.
 pub(crate) struct FakeHealthCheck {
     pub(crate) is_up: bool,
 }
@@ -16,6 +16,6 @@ impl HealthCheck for FakeHealthCheck {
     }
 
     async fn check(&self) -> Health {
-        if self.is_up { Health::Up } else { Health::Down("away".to_owned()) }
+        if self.is_up { Health::Up } else { Health::Down("unavailable".to_owned()) }
     }
 }

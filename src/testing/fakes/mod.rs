@@ -1,32 +1,32 @@
-//! Stateful doubles of the ports: a Mutex round the obvious structure, no failure switches. Failures are for mocks; whether
-//! the fakes tell the truth is for [`super::contracts`].
+//! Stateful doubles of the ports: a Mutex around the obvious structure, no failure switches. Mocks play failures; the
+//! contract suites prove that fakes behave like the real adapters.
 
+mod business_metrics;
 mod calendar;
 mod clock;
 mod code_lock;
 mod health_check;
-mod key_gate;
+mod hint_cache;
+mod idempotency_lock;
 mod leadership;
-mod meter;
-mod news;
 mod pause;
 mod refusal_store;
-mod shared_memory;
 mod shop;
 mod signer;
-mod slow_sale_book;
+mod slow_sale_store;
+mod sold_out_events;
 
+pub(crate) use business_metrics::{Counted, FakeBusinessMetrics};
 pub(crate) use calendar::FakeCalendar;
 pub(crate) use clock::FakeClock;
 pub(crate) use code_lock::FakeCodeLocks;
 pub(crate) use health_check::FakeHealthCheck;
-pub(crate) use key_gate::FakeGates;
-pub(crate) use leadership::FakeTerms;
-pub(crate) use meter::{FakeMeter, Metered};
-pub(crate) use news::FakeNews;
+pub(crate) use hint_cache::FakeHintCache;
+pub(crate) use idempotency_lock::FakeIdempotencyLocks;
+pub(crate) use leadership::FakeLeaderships;
 pub(crate) use pause::FakePause;
 pub(crate) use refusal_store::FakeRefusals;
-pub(crate) use shared_memory::FakeSharedMemory;
 pub(crate) use shop::FakeShop;
 pub(crate) use signer::FakeSigner;
-pub(crate) use slow_sale_book::SlowSaleBook;
+pub(crate) use slow_sale_store::SlowSaleStore;
+pub(crate) use sold_out_events::FakeSoldOutEvents;

@@ -1,14 +1,14 @@
-//! Waits by moving the clock.
+//! A pause that advances the fake clock.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::FakeClock;
+use super::clock::FakeClock;
 use crate::application::ports::Pause;
 
-/// Whoever pauses lets this clock go on.
+/// Every pause advances this clock.
 pub(crate) struct FakePause(pub(crate) Arc<FakeClock>);
 
 #[async_trait]

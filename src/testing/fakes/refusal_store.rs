@@ -1,4 +1,4 @@
-//! A record of refusals.
+//! A store of refusals.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -10,16 +10,17 @@ use crate::application::ports::{
 };
 use crate::domain::ids::SaleId;
 
-/// What is on record, of all instances.
+/// The refusals of all instances.
 #[derive(Default)]
 pub(crate) struct FakeRefusals {
-    record: Mutex<Record>,
+    stored: Mutex<Stored>,
 }
 
 #[derive(Default)]
-struct Record {
+struct Stored {
     totals: BTreeMap<(SaleId, &'static str, RefusalReason), RefusalTotal>,
     details: Vec<Refusal>,
+    /// The last flush of each instance.
     flushed: HashMap<u32, i64>,
 }
 
@@ -35,21 +36,21 @@ impl FakeRefusals {
     }
 
     pub(crate) fn totals(&self, sale: SaleId) -> Vec<RefusalTotal> {
-        let record = self.record.lock().unwrap();
-        record.totals.values().filter(|total| total.sale == sale).copied().collect()
+        let stored = self.stored.lock().unwrap();
+        stored.totals.values().filter(|total| total.sale == sale).copied().collect()
     }
 
     pub(crate) fn details(&self, sale: SaleId) -> Vec<Refusal> {
-        let record = self.record.lock().unwrap();
-        record.details.iter().filter(|refusal| refusal.sale == sale).cloned().collect()
+        let stored = self.stored.lock().unwrap();
+        stored.details.iter().filter(|refusal| refusal.sale == sale).cloned().collect()
     }
 }
 
 #[async_trait]
 impl RefusalStore for FakeRefusalStore {
     async fn append(&self, flush: &RefusalFlush) -> Result<(), PortError> {
-        let mut record = self.refusals.record.lock().unwrap();
-        let last = record.flushed.entry(self.instance).or_default();
+        let mut stored = self.refusals.stored.lock().unwrap();
+        let last = stored.flushed.entry(self.instance).or_default();
         if *last >= flush.sequence {
             return Ok(());
         }
@@ -57,11 +58,11 @@ impl RefusalStore for FakeRefusalStore {
         for total in &flush.totals {
             let key = (total.sale, total.operation.as_str(), total.reason);
             let none = RefusalTotal { total: 0, detailed: 0, ..*total };
-            let sum = record.totals.entry(key).or_insert(none);
+            let sum = stored.totals.entry(key).or_insert(none);
             sum.total += total.total;
             sum.detailed += total.detailed;
         }
-        record.details.extend(flush.details.iter().cloned());
+        stored.details.extend(flush.details.iter().cloned());
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! A signature that anybody could make: enough to tell a code that was changed.
+//! A signature without a secret: it detects changed codes and nothing else.
 
 use crate::application::ports::CodeSigner;
 use crate::domain::code::{CodeClaim, KeyTag, MAC_BYTES};

@@ -1,4 +1,4 @@
-//! A database of a test's own, copied from a template that this process migrates once.
+//! A database for each test, copied from a template that this process migrates once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::setting;
+use super::environment::setting;
 use crate::application::ports::{
-    CheckoutBook, Ledger, Operation, Refusal, RefusalReason, RefusalStore, RefusalTotal,
+    CheckoutStore, Ledger, Operation, Refusal, RefusalReason, RefusalStore, RefusalTotal,
 };
 use crate::config::{CatalogueConfig, CircuitConfig, CircuitMode, DatabaseConfig, DatabaseParts};
 use crate::domain::checkout::Line;
@@ -25,52 +25,52 @@ use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, DatabaseMetrics, Planning, PostgresCheckoutBook, PostgresDirect,
-    PostgresItemReader, PostgresKeyBook, PostgresLedger, PostgresPurchaseHistory,
-    PostgresRefusalStore, PostgresSaleBook,
+    BatchContext, Database, DatabaseClock, DatabaseMetrics, Planning, PostgresCheckoutStore,
+    PostgresDirect, PostgresIdempotencyStore, PostgresItemReader, PostgresLedger,
+    PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleStore,
 };
 use crate::testing::builders::{attempt_id, buyer, item_id};
 use crate::testing::contracts::refusal_store::RefusalWorld;
 use crate::testing::contracts::{Instance, Scene, ShopWorld, Terms};
 
-/// Batches are run again this often.
+/// Maximum number of times that a batch is run again.
 const RETRIES: u32 = 5;
-/// Idempotency keys are kept so long.
-const KEEP: Duration = Duration::from_hours(24);
-/// Something that is waited for happens within this time, or the test fails.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// Retention time of idempotency keys.
+const RETENTION: Duration = Duration::from_hours(24);
+/// Timeout of every wait. Minutes, so that a slow machine does not fail a test.
+const DEADLINE: Duration = Duration::from_mins(5);
 
-/// A name of a database that is ready to be copied.
+/// The name of the template.
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 
 /// A shop in a database of its own, dropped when the test is over.
 pub(crate) struct PostgresShop {
-    /// Connections of the test itself.
+    /// The connections of the test itself.
     pub(crate) pool: PgPool,
     options: PgConnectOptions,
     lock_timeout: Duration,
     name: String,
-    /// Whether instances sell with a transaction a request.
+    /// Whether instances run one transaction for each request.
     is_direct: bool,
-    /// Writers of batches; they end with the test's runtime.
+    /// The writers of batches; they end with the test's runtime.
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl PostgresShop {
-    /// Instances wait as long for locks as they do by default.
+    /// Instances wait for locks however long a slow machine holds them.
     pub(crate) async fn open() -> Self {
-        Self::with_lock_timeout(Duration::from_millis(200)).await
+        Self::with_lock_timeout(DEADLINE).await
     }
 
-    /// Instances sell with a transaction a request.
+    /// Instances run one transaction for each request.
     pub(crate) async fn direct() -> Self {
         let mut shop = Self::open().await;
         shop.is_direct = true;
         shop
     }
 
-    /// Instances wait this long for locks.
+    /// Instances wait for locks up to this time.
     pub(crate) async fn with_lock_timeout(lock_timeout: Duration) -> Self {
         let template = TEMPLATE.get_or_init(make_template).await;
         let name = format!("lib_{}", Uuid::now_v7().simple());
@@ -78,41 +78,41 @@ impl PostgresShop {
         Self::on(name, lock_timeout)
     }
 
-    /// A pool as an instance has it.
+    /// The pool of one more instance.
     pub(crate) async fn database(&self) -> Database {
         connect(&self.options, self.lock_timeout, 8).await
     }
 
-    /// A pool of one connection, which serves all that is asked of it.
-    pub(crate) async fn narrow_database(&self) -> Database {
+    /// A pool of one connection.
+    pub(crate) async fn single_connection_database(&self) -> Database {
         connect(&self.options, self.lock_timeout, 1).await
     }
 
-    /// Runs a statement of the test's own.
+    /// Runs a statement.
     pub(crate) async fn execute(&self, sql: &str) {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await.unwrap();
     }
 
-    /// Comes back as soon as a transaction in this database waits for a lock.
-    pub(crate) async fn somebody_waits(&self) {
-        let looks = async {
+    /// Waits until a transaction in this database waits for a lock.
+    pub(crate) async fn wait_until_blocked(&self) {
+        let blocked = async {
             let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity
                            WHERE datname = current_database() AND wait_event_type = 'Lock')";
             while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&self.pool).await.unwrap() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(DEADLINE, looks).await.expect("nobody waits for a lock");
+        tokio::time::timeout(DEADLINE, blocked).await.expect("no transaction waits for a lock");
     }
 
-    /// Another database with the same rows. Whoever is connected to this one loses the connection.
+    /// Another database with the same rows. All connections to this one are closed.
     pub(crate) async fn copy(&self) -> Self {
         let name = format!("lib_{}", Uuid::now_v7().simple());
         let source = &self.name;
-        let leave = format!(
+        let disconnect = format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{source}'"
         );
-        on_server(&leave).await.unwrap();
+        on_server(&disconnect).await.unwrap();
         on_server(&format!("CREATE DATABASE {name} TEMPLATE {source}")).await.unwrap();
         Self::on(name, self.lock_timeout)
     }
@@ -124,7 +124,7 @@ impl PostgresShop {
         Self { pool, options, lock_timeout, name, is_direct: false, tasks, stop }
     }
 
-    /// Small batches, so that a race is one of many transactions.
+    /// Small batches, so that a race is one between many transactions.
     fn limits() -> BatchLimits {
         BatchLimits {
             size: 8,
@@ -147,24 +147,37 @@ impl ShopWorld for PostgresShop {
             image_url: "https://images.example.com/{item}.jpg".to_owned(),
         };
         let clock = Arc::new(DatabaseClock::new());
-        let (limits, more) = (Self::limits(), BatchLimits { writers: 2, ..Self::limits() });
+        let (limits, two_writers) = (Self::limits(), BatchLimits { writers: 2, ..Self::limits() });
         let db = || database.clone();
-        let (book, ledger): (Arc<dyn CheckoutBook>, Arc<dyn Ledger>) = if self.is_direct {
-            let direct = Arc::new(PostgresDirect::new(db(), RETRIES));
+        let context = BatchContext::new(db());
+        let (store, ledger): (Arc<dyn CheckoutStore>, Arc<dyn Ledger>) = if self.is_direct {
+            let direct = Arc::new(PostgresDirect::new(context, RETRIES));
             (Arc::<PostgresDirect>::clone(&direct), direct)
         } else {
             (
-                Arc::new(PostgresCheckoutBook::new(db(), more, RETRIES, &metrics, scope())),
-                Arc::new(PostgresLedger::new(db(), limits, RETRIES, &metrics, scope())),
+                Arc::new(PostgresCheckoutStore::new(
+                    context.clone(),
+                    two_writers,
+                    RETRIES,
+                    &metrics,
+                    scope(),
+                )),
+                Arc::new(PostgresLedger::new(context, limits, RETRIES, &metrics, scope())),
             )
         };
         Instance {
-            book,
+            checkouts: store,
             ledger,
-            sales: Arc::new(PostgresSaleBook::new(db(), clock, texts)),
+            sales: Arc::new(PostgresSaleStore::new(db(), clock, texts)),
             items: Arc::new(PostgresItemReader::new(db())),
             history: Arc::new(PostgresPurchaseHistory::new(db())),
-            keys: Arc::new(PostgresKeyBook::new(db(), KEEP, limits, &metrics, scope())),
+            keys: Arc::new(PostgresIdempotencyStore::new(
+                db(),
+                RETENTION,
+                limits,
+                &metrics,
+                scope(),
+            )),
         }
     }
 
@@ -185,7 +198,7 @@ impl ShopWorld for PostgresShop {
         query.execute(&self.pool).await.unwrap();
     }
 
-    async fn stray_attempt(&self, sale: SaleId, buyer: &BuyerId, lines: &[Line]) -> AttemptId {
+    async fn extra_attempt(&self, sale: SaleId, buyer: &BuyerId, lines: &[Line]) -> AttemptId {
         let sql = "WITH attempt AS (
                        INSERT INTO checkout_attempts (sale_id, id, user_id, created_at)
                        VALUES ($1, nextval('checkout_attempt_ids'), $2, clock_timestamp())
@@ -266,7 +279,7 @@ fn reason_of(text: &str) -> RefusalReason {
 impl Drop for PostgresShop {
     fn drop(&mut self) {
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        // A runtime of its own: the test's is on its way out. Nothing here may panic: it may run while a test unwinds.
+        // On its own runtime, because the test's is shutting down. Must not panic: it may run while a test unwinds.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.is_ok_and(|runtime| runtime.block_on(on_server(&drop)).is_ok())
@@ -275,13 +288,13 @@ impl Drop for PostgresShop {
     }
 }
 
-/// Lives until the servers of the test run are gone.
+/// The template is never dropped: it ends with the servers of the test run.
 async fn make_template() -> String {
     let name = format!("lib_template_{}", Uuid::now_v7().simple());
     on_server(&format!("CREATE DATABASE {name}")).await.unwrap();
     let database = connect(&options(&name), Duration::from_secs(1), 8).await;
     migrate(&database).await.unwrap();
-    // A database that somebody is connected to cannot be copied.
+    // A database with connections cannot be copied.
     database.close().await;
     name
 }
@@ -302,7 +315,7 @@ async fn connect(
     lock_timeout: Duration,
     max_connections: u32,
 ) -> Database {
-    let none = DatabaseParts {
+    let parts = DatabaseParts {
         host: None,
         port: None,
         name: None,
@@ -313,7 +326,7 @@ async fn connect(
     };
     let config = DatabaseConfig {
         url: options.to_url_lossy().to_string().into(),
-        parts: none,
+        parts,
         min_connections: 0,
         max_connections,
         idle_timeout: DEADLINE,

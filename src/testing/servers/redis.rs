@@ -1,4 +1,4 @@
-//! Redis under a key prefix of a test's own.
+//! Redis, with a key prefix for each test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,25 +10,26 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::setting;
-use crate::application::ports::{CodeLock, KeyGate, Leadership, News};
+use super::environment::setting;
+use crate::application::ports::{CodeLock, IdempotencyLock, Leadership, SoldOutEvents};
 use crate::config::{CircuitConfig, CircuitMode, RedisConfig};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::cache::{
-    Courier, LockTimes, NewsListener, Redis, RedisCodeLock, RedisFilterBuilder, RedisKeyGate,
-    RedisLeadership, RedisMemoryReader, RedisMetrics, RedisNews, RedisSharedMemory,
+    CacheWriter, LockTimes, Redis, RedisCodeLock, RedisFilterBuilder, RedisHintCache,
+    RedisHintReader, RedisIdempotencyLock, RedisLeadership, RedisMetrics, RedisSoldOutEvents,
+    SoldOutListener,
 };
 use crate::infrastructure::circuit::CircuitMetrics;
-use crate::testing::contracts::code_lock::LockWorld;
-use crate::testing::contracts::key_gate::GateWorld;
-use crate::testing::contracts::leadership::TermWorld;
-use crate::testing::contracts::news::{Listener, NewsWorld};
-use crate::testing::contracts::{MemoryInstance, MemoryWorld};
+use crate::testing::contracts::code_lock::CodeLockWorld;
+use crate::testing::contracts::idempotency_lock::IdempotencyLockWorld;
+use crate::testing::contracts::leadership::LeadershipWorld;
+use crate::testing::contracts::sold_out_events::{Listener, SoldOutEventsWorld};
+use crate::testing::contracts::{HintCacheInstance, HintCacheWorld};
 
-/// An instance's patience with Redis: a slow machine must not look like a Redis that is away.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeouts of an instance. Minutes, so that a slow machine does not look like a Redis that is down.
+const PATIENCE: Duration = Duration::from_mins(5);
 
-/// What instances share in Redis.
+/// The Redis that the instances of a test share.
 pub(crate) struct RedisWorld {
     url: String,
     prefix: String,
@@ -43,12 +44,12 @@ impl RedisWorld {
         Self { url, prefix, tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
-    /// A Redis that is away: nobody listens on the port of the "discard" protocol.
-    pub(crate) fn nowhere() -> Self {
+    /// A Redis that is down: no process listens on the port of the "discard" protocol.
+    pub(crate) fn unreachable() -> Self {
         Self { url: "redis://127.0.0.1:9/0".to_owned(), ..Self::open() }
     }
 
-    /// As a user that the server does not tell about itself.
+    /// A Redis that denies its instances the INFO command.
     pub(crate) async fn without_info() -> Self {
         let world = Self::open();
         let user = Uuid::now_v7().simple().to_string();
@@ -64,8 +65,8 @@ impl RedisWorld {
         Self { url, ..world }
     }
 
-    /// One more instance's connections, and its courier.
-    pub(crate) fn connect(&self) -> (Redis, Courier) {
+    /// The connections and the cache writer of one more instance.
+    pub(crate) fn connect(&self) -> (Redis, CacheWriter) {
         let config = RedisConfig {
             url: self.url.clone().into(),
             key_prefix: self.prefix.clone(),
@@ -87,31 +88,34 @@ impl RedisWorld {
         let metrics = RedisMetrics::register(&registry).unwrap();
         let circuits = CircuitMetrics::register(&registry).unwrap();
         let redis = Redis::new(&config, metrics, &circuits).unwrap();
-        let courier = Courier::start(redis.clone(), &self.tasks, self.stop.clone());
-        (redis, courier)
+        let cache_writer = CacheWriter::start(redis.clone(), &self.tasks, self.stop.clone());
+        (redis, cache_writer)
     }
 
-    /// The memory of an instance with these connections.
-    pub(crate) fn memory_over(&self, (redis, courier): (Redis, Courier)) -> MemoryInstance {
+    /// The hint cache of an instance with these connections.
+    pub(crate) fn hint_cache_on(
+        &self,
+        (redis, cache_writer): (Redis, CacheWriter),
+    ) -> HintCacheInstance {
         let metrics = BatchMetrics::register(&Registry::new()).unwrap();
         let builder = Uuid::now_v7().to_string();
         let scope = self.scope();
-        MemoryInstance {
+        HintCacheInstance {
             builder: Arc::new(RedisFilterBuilder::new(redis.clone(), builder)),
-            reader: Arc::new(RedisMemoryReader::new(redis.clone())),
-            memory: Arc::new(RedisSharedMemory::new(redis, courier, LIMITS, &metrics, scope)),
+            reader: Arc::new(RedisHintReader::new(redis.clone())),
+            hints: Arc::new(RedisHintCache::new(redis, cache_writer, LIMITS, &metrics, scope)),
         }
     }
 
-    /// The locks of one more instance.
+    /// The locks on codes of one more instance.
     pub(crate) fn locks(&self, times: LockTimes) -> RedisCodeLock {
         let metrics = BatchMetrics::register(&Registry::new()).unwrap();
         RedisCodeLock::new(self.connect(), times, LIMITS, &metrics, self.scope())
     }
 
-    /// The gate of one more instance.
-    pub(crate) fn gate(&self, ttl: Duration) -> RedisKeyGate {
-        RedisKeyGate::new(self.connect().0, ttl)
+    /// The locks on idempotency keys of one more instance.
+    pub(crate) fn idempotency_lock(&self, ttl: Duration) -> RedisIdempotencyLock {
+        RedisIdempotencyLock::new(self.connect().0, ttl)
     }
 
     fn scope(&self) -> (TaskTracker, CancellationToken) {
@@ -141,50 +145,50 @@ const LIMITS: BatchLimits = BatchLimits {
 };
 
 #[async_trait]
-impl MemoryWorld for RedisWorld {
-    fn instance(&self) -> MemoryInstance {
-        self.memory_over(self.connect())
+impl HintCacheWorld for RedisWorld {
+    fn instance(&self) -> HintCacheInstance {
+        self.hint_cache_on(self.connect())
     }
 
-    /// Others share the server, so only what belongs to this world is lost.
-    async fn lose_everything(&self) {
+    /// Deletes only the keys of this world: other tests share the server.
+    async fn clear(&self) {
         let keys = self.keys().await;
         let mut connection = self.connection().await;
         let () = redis::cmd("DEL").arg(keys).query_async(&mut connection).await.unwrap();
     }
 }
 
-impl GateWorld for RedisWorld {
-    fn instance(&self, ttl: Duration) -> Arc<dyn KeyGate> {
-        Arc::new(self.gate(ttl))
+impl IdempotencyLockWorld for RedisWorld {
+    fn instance(&self, ttl: Duration) -> Arc<dyn IdempotencyLock> {
+        Arc::new(self.idempotency_lock(ttl))
     }
 
-    fn pass(&self, _: Duration) {}
+    fn advance(&self, _: Duration) {}
 }
 
-impl LockWorld for RedisWorld {
+impl CodeLockWorld for RedisWorld {
     fn instance(&self, ttl: Duration) -> Arc<dyn CodeLock> {
         Arc::new(self.locks(LockTimes { ttl, wait: Duration::from_millis(5) }))
     }
 
-    fn pass(&self, _: Duration) {}
+    fn advance(&self, _: Duration) {}
 }
 
-impl TermWorld for RedisWorld {
+impl LeadershipWorld for RedisWorld {
     fn instance(&self, number: u32) -> Arc<dyn Leadership> {
         Arc::new(RedisLeadership::new(self.connect().0, number.to_string()))
     }
 
-    fn pass(&self, _: Duration) {}
+    fn advance(&self, _: Duration) {}
 }
 
-impl NewsWorld for RedisWorld {
-    fn teller(&self) -> Arc<dyn News> {
-        Arc::new(RedisNews::new(self.connect().1))
+impl SoldOutEventsWorld for RedisWorld {
+    fn publisher(&self) -> Arc<dyn SoldOutEvents> {
+        Arc::new(RedisSoldOutEvents::new(self.connect().1))
     }
 
-    fn listen(&self, listener: Listener) {
+    fn subscribe(&self, listener: Listener) {
         let (tasks, stop) = self.scope();
-        tasks.spawn(NewsListener::new(self.connect().0, listener).listen(stop));
+        tasks.spawn(SoldOutListener::new(self.connect().0, listener).listen(stop));
     }
 }

@@ -1,4 +1,4 @@
-//! Holds the clients' history against PostgreSQL's tables, by plain SQL and without any code of the service.
+//! Compares the clients' history with PostgreSQL's tables, by plain SQL and without any code of the service.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,29 +7,30 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::PgPool;
 
-use super::history::{Asked, Event, Told};
+use super::exchange::{Request, Response};
+use super::history::Event;
 
-/// What must not be, counted. All of it is nothing where every promise was kept.
+/// Broken promises, counted. All are zero where every promise was kept.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Findings {
-    /// Pieces sold beyond an item's stock, or counted otherwise than they are owned.
+    /// Pieces sold beyond an item's stock, or that its row counts and no buyer owns, or the reverse.
     pub(crate) oversold: i64,
-    /// Pieces that were acknowledged and that the buyer does not own.
+    /// Pieces whose purchase was acknowledged and that the buyer does not own.
     pub(crate) lost: i64,
     /// Pieces that buyers own beyond their limit.
     pub(crate) beyond_limit: i64,
-    /// Purchases that were told different outcomes.
+    /// Codes whose purchase returned different outcomes.
     pub(crate) contradictions: usize,
-    /// Acknowledged lines that are in no outcome of their code.
+    /// Acknowledged lines that are not in their code's outcome.
     pub(crate) forgotten_lines: usize,
-    /// Seconds in which items were refused as sold out that could be bought later, item by item.
+    /// Seconds between an item's first refusal as sold out and a later purchase of it, summed over all items.
     pub(crate) stranded: f64,
-    /// Answers that the contract does not know.
+    /// Responses that the contract does not have.
     pub(crate) strange: BTreeSet<String>,
 }
 
 impl Findings {
-    /// Whether nothing was found.
+    /// Whether every promise was kept.
     pub(crate) fn are_none(&self) -> bool {
         *self == Self::default()
     }
@@ -40,7 +41,7 @@ impl fmt::Display for Findings {
         write!(
             f,
             "oversold {}, lost {}, beyond the limit {}, contradictions {}, forgotten lines {}, stranded {:.3} item-s, \
-             strange answers {:?}",
+             strange responses {:?}",
             self.oversold,
             self.lost,
             self.beyond_limit,
@@ -52,7 +53,7 @@ impl fmt::Display for Findings {
     }
 }
 
-/// What PostgreSQL has of a sale.
+/// A sale's tables in PostgreSQL.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     /// Stock and pieces sold, by item.
@@ -61,7 +62,7 @@ pub(crate) struct Books {
     sold: Vec<(String, String, i64)>,
 }
 
-/// Reads them as of one moment.
+/// Reads them in one snapshot.
 pub(crate) async fn books(pool: &PgPool, sale: &str) -> Books {
     let mut reading = pool.begin().await.unwrap();
     let snapshot = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
@@ -90,64 +91,65 @@ pub(crate) async fn books(pool: &PgPool, sale: &str) -> Books {
 }
 
 impl Books {
-    /// Pieces that nobody has bought.
+    /// Pieces that are not sold.
     pub(crate) fn left(&self) -> i64 {
         self.stock.values().map(|(stock, sold)| stock - sold).sum()
     }
 }
 
-/// All that is wrong. The history must have been taken before the books.
+/// Finds broken promises. The history must have been taken before the books.
 pub(crate) fn check(history: &[Event], books: &Books, limit: i64) -> Findings {
     let outcomes = outcomes(history);
     Findings {
         oversold: oversold(books),
         lost: lost(&outcomes, books),
         beyond_limit: beyond_limit(books, limit),
-        contradictions: outcomes.values().filter(|outcome| outcome.told.len() > 1).count(),
+        contradictions: outcomes.values().filter(|outcome| outcome.responses.len() > 1).count(),
         forgotten_lines: forgotten_lines(history, &outcomes),
         stranded: stranded(history, &outcomes),
         strange: strange(history),
     }
 }
 
-/// What was told of one code.
+/// The outcome of one code, by its purchases.
 struct Outcome<'a> {
     buyer: &'a str,
-    /// When anybody first asked for it.
-    first_asked_at: Duration,
-    /// Status and body, each once.
-    told: BTreeSet<(u16, &'a str)>,
-    /// Items and pieces of the first answer for good.
+    /// When the first of them was sent.
+    first_sent_at: Duration,
+    /// Distinct final responses: status and body.
+    responses: BTreeSet<(u16, &'a str)>,
+    /// Items and pieces of the first final response.
     sold: Vec<(String, i64)>,
     failed: Vec<String>,
 }
 
-/// By code; also codes that got no answer for good.
+/// Outcomes by code; empty for a code without a final response.
 fn outcomes(history: &[Event]) -> BTreeMap<&str, Outcome<'_>> {
     let mut outcomes: BTreeMap<&str, Outcome<'_>> = BTreeMap::new();
     for event in history {
-        let Asked::Purchase { code } = &event.asked else { continue };
+        let Request::Purchase { code } = &event.request else { continue };
         let outcome = outcomes.entry(code).or_insert_with(|| Outcome {
             buyer: &event.buyer,
-            first_asked_at: event.sent_at,
-            told: BTreeSet::new(),
+            first_sent_at: event.sent_at,
+            responses: BTreeSet::new(),
             sold: Vec::new(),
             failed: Vec::new(),
         });
-        outcome.first_asked_at = outcome.first_asked_at.min(event.sent_at);
-        let Some(told) = event.told.as_ref().filter(|told| told.is_outcome()) else { continue };
-        if outcome.told.is_empty() {
-            outcome.sold = lines(told, "purchased_items");
+        outcome.first_sent_at = outcome.first_sent_at.min(event.sent_at);
+        let response = event.response.as_ref().filter(|response| response.is_outcome());
+        let Some(response) = response else { continue };
+        if outcome.responses.is_empty() {
+            outcome.sold = lines(response, "purchased_items");
             outcome.failed =
-                lines(told, "failed_items").into_iter().map(|(item, _)| item).collect();
+                lines(response, "failed_items").into_iter().map(|(item, _)| item).collect();
         }
-        outcome.told.insert((told.status, &told.body));
+        outcome.responses.insert((response.status, &response.body));
     }
     outcomes
 }
 
-fn lines(told: &Told, field: &str) -> Vec<(String, i64)> {
-    let lines = told.at(field);
+fn lines(response: &Response, field: &str) -> Vec<(String, i64)> {
+    let lines = response.at(field);
     let lines = lines.as_array().into_iter().flatten();
     lines.map(|line| (text(&line["id"]), line["quantity"].as_i64().unwrap_or(0))).collect()
 }
@@ -156,7 +158,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The row, the lines and the stock of each item must agree.
+/// Compares each item's stock, its row's count and the lines that own it.
 fn oversold(books: &Books) -> i64 {
     let mut owned: BTreeMap<&str, i64> = BTreeMap::new();
     for (_, item, pieces) in &books.sold {
@@ -169,7 +171,7 @@ fn oversold(books: &Books) -> i64 {
     items.sum()
 }
 
-/// Acknowledged pieces by buyer and item, against what is owned: a buyer may have several codes, each counts once.
+/// Compares acknowledged pieces with owned ones, by buyer and item. A buyer may have several codes; each counts once.
 fn lost(outcomes: &BTreeMap<&str, Outcome<'_>>, books: &Books) -> i64 {
     let mut missing: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     for outcome in outcomes.values() {
@@ -191,17 +193,18 @@ fn beyond_limit(books: &Books, limit: i64) -> i64 {
     owned.values().map(|pieces| (pieces - limit).max(0)).sum()
 }
 
-/// What was acknowledged before anybody asked to buy the code must be in what the code came to.
+/// A line that was acknowledged before the code's first purchase was sent must be in its outcome.
 fn forgotten_lines(history: &[Event], outcomes: &BTreeMap<&str, Outcome<'_>>) -> usize {
     let mut forgotten = BTreeSet::new();
     for event in history {
-        let (Asked::Checkout { item, .. }, Some(told)) = (&event.asked, &event.told) else {
+        let (Request::Checkout { item, .. }, Some(response)) = (&event.request, &event.response)
+        else {
             continue;
         };
-        let code = told.code();
+        let code = response.code();
         let Some(outcome) = outcomes.get(code.as_str()) else { continue };
-        let is_in_time = event.ended_at <= outcome.first_asked_at;
-        if told.status == 200 && is_in_time && !outcome.told.is_empty() {
+        let is_in_time = event.ended_at <= outcome.first_sent_at;
+        if response.status == 200 && is_in_time && !outcome.responses.is_empty() {
             let is_there =
                 outcome.sold.iter().any(|(sold, _)| sold == item) || outcome.failed.contains(item);
             if !is_there {
@@ -212,12 +215,12 @@ fn forgotten_lines(history: &[Event], outcomes: &BTreeMap<&str, Outcome<'_>>) ->
     forgotten.len()
 }
 
-/// An item that was told to be sold out, and of which somebody bought a piece who asked for it only later, was not.
+/// An item was wrongly refused as sold out if a purchase that was sent later bought a piece of it.
 fn stranded(history: &[Event], outcomes: &BTreeMap<&str, Outcome<'_>>) -> f64 {
     let mut refused_at: BTreeMap<&str, Duration> = BTreeMap::new();
     for event in history {
-        if let (Asked::Checkout { item, .. }, Some(told)) = (&event.asked, &event.told)
-            && ["item_sold_out", "sale_sold_out"].contains(&told.code().as_str())
+        if let (Request::Checkout { item, .. }, Some(response)) = (&event.request, &event.response)
+            && ["item_sold_out", "sale_sold_out"].contains(&response.code().as_str())
         {
             let first = refused_at.entry(item).or_insert(event.ended_at);
             *first = (*first).min(event.ended_at);
@@ -227,7 +230,7 @@ fn stranded(history: &[Event], outcomes: &BTreeMap<&str, Outcome<'_>>) -> f64 {
     for outcome in outcomes.values() {
         for (item, _) in &outcome.sold {
             let last = sold_at.entry(item).or_default();
-            *last = (*last).max(outcome.first_asked_at);
+            *last = (*last).max(outcome.first_sent_at);
         }
     }
     let items = refused_at.iter().filter_map(|(item, refused)| {
@@ -237,7 +240,7 @@ fn stranded(history: &[Event], outcomes: &BTreeMap<&str, Outcome<'_>>) -> f64 {
     items.fold(0.0, |sum, stranded| sum + stranded)
 }
 
-/// Whatever is neither an answer of the contract to such a request, nor a request to try again.
+/// Responses that are neither the contract's to such a request, nor a 503.
 fn strange(history: &[Event]) -> BTreeSet<String> {
     const KNOWN: [(u16, &str); 7] = [
         (409, "item_sold_out"),
@@ -248,12 +251,12 @@ fn strange(history: &[Event]) -> BTreeSet<String> {
         (503, "unavailable"),
         (503, "overloaded"),
     ];
-    let told = history.iter().filter_map(|event| event.told.as_ref());
-    let strange = told.filter(|told| told.status != 200).filter(|told| {
-        let code = told.code();
-        !KNOWN.contains(&(told.status, code.as_str()))
+    let responses = history.iter().filter_map(|event| event.response.as_ref());
+    let strange = responses.filter(|response| response.status != 200).filter(|response| {
+        let code = response.code();
+        !KNOWN.contains(&(response.status, code.as_str()))
     });
-    strange.map(|told| format!("{} {}", told.status, told.body)).collect()
+    strange.map(|response| format!("{} {}", response.status, response.body)).collect()
 }
 
 #[cfg(test)]
@@ -261,33 +264,33 @@ mod tests {
     use super::super::manner::Manner;
     use super::*;
 
-    /// A checkout that was answered, at this second.
+    /// A checkout that was accepted at this second.
     fn collected(at: u64, buyer: &str, item: &str, code: &str) -> Event {
         let body = format!(r#"{{"code":"{code}"}}"#);
-        event(at, buyer, Asked::Checkout { item: item.to_owned(), quantity: 1 }, (200, body))
+        event(at, buyer, Request::Checkout { item: item.to_owned(), quantity: 1 }, (200, body))
     }
 
     fn sold_out(at: u64, item: &str) -> Event {
         let body = r#"{"code":"item_sold_out"}"#.to_owned();
-        event(at, "late", Asked::Checkout { item: item.to_owned(), quantity: 1 }, (409, body))
+        event(at, "late", Request::Checkout { item: item.to_owned(), quantity: 1 }, (409, body))
     }
 
-    /// A purchase of one piece each of some items.
+    /// A purchase of one piece of each of these items.
     fn bought(at: u64, buyer: &str, code: &str, items: &[&str]) -> Event {
         let lines: Vec<_> =
             items.iter().map(|item| format!(r#"{{"id":"{item}","quantity":1}}"#)).collect();
         let body = format!(r#"{{"purchased_items":[{}],"failed_items":[]}}"#, lines.join(","));
-        event(at, buyer, Asked::Purchase { code: code.to_owned() }, (200, body))
+        event(at, buyer, Request::Purchase { code: code.to_owned() }, (200, body))
     }
 
-    fn event(at: u64, buyer: &str, asked: Asked, (status, body): (u16, String)) -> Event {
+    fn event(at: u64, buyer: &str, request: Request, (status, body): (u16, String)) -> Event {
         let (sent_at, ended_at) = (Duration::from_secs(at), Duration::from_secs(at));
-        let told = Some(Told { status, body });
+        let response = Some(Response { status, body });
         let (buyer, manner) = (buyer.to_owned(), Manner::Patient);
-        Event { sent_at, ended_at, instance: 0, buyer, asked, told, manner }
+        Event { sent_at, ended_at, instance: 0, buyer, request, response, manner }
     }
 
-    /// Two items with a stock of two, and who owns pieces of them.
+    /// Two items with a stock of two, and the buyers who own pieces of them.
     fn own(sold: &[(&str, &str)]) -> Books {
         let of = |item: &str| sold.iter().filter(|(_, of)| *of == item).count();
         let stock = ["1", "2"].map(|item| (item.to_owned(), (2, i64::try_from(of(item)).unwrap())));
@@ -309,7 +312,7 @@ mod tests {
             bought(4, "bob", "B", &["1"]),
             sold_out(5, "1"),
         ];
-        // Somebody else hung up, and owns what they never heard of.
+        // A buyer who hung up owns pieces without an acknowledgement.
         let found = found(&history, &[("ann", "1"), ("bob", "1"), ("eve", "2")]);
         assert!(found.are_none(), "{found}");
     }
@@ -357,8 +360,8 @@ mod tests {
 
     #[test]
     fn an_answer_that_the_contract_does_not_know_is_strange() {
-        let wish = Asked::Checkout { item: "1".to_owned(), quantity: 1 };
-        let broken = event(1, "ann", wish, (500, r#"{"code":"internal"}"#.to_owned()));
+        let checkout = Request::Checkout { item: "1".to_owned(), quantity: 1 };
+        let broken = event(1, "ann", checkout, (500, r#"{"code":"internal"}"#.to_owned()));
         assert_eq!(found(&[broken], &[]).strange.len(), 1);
     }
 }

@@ -1,83 +1,90 @@
-//! Buyers with a skewed taste who never give up: they hang up at any byte, come back, are slow, ask everything three times
-//! or at two instances at once. Each writes down what it asked and what it was told.
+//! Buyers with a skewed taste who repeat every request until it is answered: they hang up after any byte, come back, are slow,
+//! send everything three times or to two instances at once. Each request and response is recorded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream;
 use reqwest::Method;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::history::{Asked, Event, History, Told};
+use super::exchange::{Request, Response};
+use super::history::{Event, History};
 use super::manner::Manner;
 use crate::harness::client::{checkout_path, purchase_path};
-use crate::harness::{Client, Dice};
+use crate::harness::{Client, Dice, PATIENCE, eventually};
 
-/// After this time without an answer a buyer asks another instance.
+/// After this time without a response, a buyer asks another instance.
 const ONE_TRY: Duration = Duration::from_secs(3);
-/// Longest time that a buyer insists on an answer: longer than any fault lasts.
-const INSISTS: Duration = Duration::from_mins(2);
-/// Between two tries.
+/// A buyer fails the test after this time without a final response: longer than a round may take to recover.
+const INSISTS: Duration = Duration::from_mins(6);
+/// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(40);
-/// Who hangs up waits for at most so many milliseconds.
+/// A client that hangs up waits for fewer milliseconds than this.
 const HANGS_UP_WITHIN: usize = 6;
-/// Requests and answers have about so many bytes: who goes away in the middle has sent or read less, or all.
+/// Approximate size of a request or a response: a client that hangs up in the middle has sent or read fewer bytes.
 const BYTES: usize = 400;
+/// Concurrent buyers of what is left at the end.
+const LAST_BUYERS: usize = 64;
+/// Items on a page.
+const PAGE: usize = 100;
 
-/// Where buyers shop.
+/// A sale, with the instances that sell it.
 #[derive(Debug, Clone)]
 pub(crate) struct Shop {
-    /// All instances.
-    pub(crate) doors: Vec<Client>,
+    /// Clients of all instances.
+    pub(crate) clients: Vec<Client>,
     /// The sale.
     pub(crate) sale: String,
     /// Its items are numbered from 1.
     pub(crate) items: usize,
-    /// Pieces that a buyer may have.
+    /// The buyer limit.
     pub(crate) limit: i64,
-    /// Between two visits to a place.
+    /// Pause of a buyer's place between two visits.
     pub(crate) pause: Duration,
-    /// What is asked and told.
+    /// Records all requests.
     pub(crate) history: History,
 }
 
-/// Buyers who come until they are told to stop.
+/// Buyers who come until they are stopped.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     buyers: JoinSet<()>,
-    came: Arc<AtomicUsize>,
+    visits: Arc<AtomicUsize>,
     closing: CancellationToken,
 }
 
 impl Crowd {
-    /// So many at a time, as the seed says.
+    /// Starts this many concurrent buyers, whose choices depend on the seed.
     pub(crate) fn gather(shop: &Shop, seed: u64, at_a_time: usize) -> Self {
-        let (closing, came) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+        let (closing, visits) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
         let mut buyers = JoinSet::new();
         for place in 0..at_a_time {
-            let (shop, closing, came) = (shop.clone(), closing.clone(), Arc::clone(&came));
+            let (shop, closing, visits) = (shop.clone(), closing.clone(), Arc::clone(&visits));
             let dice = Dice::new(seed.wrapping_mul(1_000).wrapping_add(place as u64));
             buyers.spawn(async move {
                 let mut dice = dice;
                 while !closing.is_cancelled() {
-                    let number = came.fetch_add(1, Ordering::Relaxed);
+                    let number = visits.fetch_add(1, Ordering::Relaxed);
                     let name = format!("buyer-{seed}-{number}");
                     Visitor { shop: &shop, name, dice: &mut dice }.visit().await;
                     tokio::time::sleep(shop.pause).await;
                 }
             });
         }
-        Self { buyers, came, closing }
+        Self { buyers, visits, closing }
     }
 
     /// Visits so far.
     pub(crate) fn visits(&self) -> usize {
-        self.came.load(Ordering::Relaxed)
+        self.visits.load(Ordering::Relaxed)
     }
 
-    /// Nobody comes any more; waits until everybody has their answers.
+    /// Starts no further visit, and waits until every buyer has the final responses.
     pub(crate) async fn disperse(self) {
         self.closing.cancel();
         self.buyers.join_all().await;
@@ -91,25 +98,26 @@ struct Visitor<'a> {
 }
 
 impl Visitor<'_> {
-    /// One to three items, then the purchase; one in eight comes once more. One wish in twenty is for all that a buyer may have.
+    /// Collects one to three items and purchases them. One buyer in eight comes a second time, and one checkout in twenty is
+    /// for as many pieces as the limit allows.
     async fn visit(&mut self) {
         for _ in 0..=usize::from(self.one_in(8)) {
             let mut code = None;
             for _ in 0..=self.dice.below(3) {
                 let item = self.item();
                 let quantity = if self.one_in(20) { self.shop.limit } else { 1 };
-                let told = self.insist(Asked::Checkout { item, quantity }).await;
-                if told.status == 200 {
-                    code = Some(told.code());
+                let response = self.insist(Request::Checkout { item, quantity }).await;
+                if response.status == 200 {
+                    code = Some(response.code());
                 }
             }
             if let Some(code) = code {
-                self.insist(Asked::Purchase { code }).await;
+                self.insist(Request::Purchase { code }).await;
             }
         }
     }
 
-    /// The first items are wanted most: a tenth of them by more than two fifths of all.
+    /// The first items are wanted most: a tenth of the items gets more than two fifths of the requests.
     fn item(&mut self) -> String {
         let items = self.shop.items;
         let chance = self.dice.below(items) * self.dice.below(items) / items;
@@ -120,26 +128,27 @@ impl Visitor<'_> {
         self.dice.below(sides) == 0
     }
 
-    /// Asks until there is an answer for good.
-    async fn insist(&mut self, asked: Asked) -> Told {
+    /// Sends a request until there is a final response; sometimes with bad manners first, to two instances at once, or three
+    /// times.
+    async fn insist(&mut self, request: Request) -> Response {
         if self.one_in(8) {
-            let at = self.dice.below(self.shop.doors.len());
+            let at = self.dice.below(self.shop.clients.len());
             let manner = self.bad_manner();
-            self.shop.ask(&self.name, &asked, at, manner).await;
+            self.shop.send(&self.name, &request, at, (manner, ONE_TRY)).await;
         }
         if self.one_in(8) {
-            let [one, other] = [0, 1].map(|more| self.dice.below(self.shop.doors.len()) + more);
+            let [one, other] = [0, 1].map(|more| self.dice.below(self.shop.clients.len()) + more);
             tokio::join!(
-                self.shop.ask(&self.name, &asked, one, Manner::Patient),
-                self.shop.ask(&self.name, &asked, other, Manner::Patient)
+                self.shop.send(&self.name, &request, one, (Manner::Patient, ONE_TRY)),
+                self.shop.send(&self.name, &request, other, (Manner::Patient, ONE_TRY))
             );
         }
         let repeats = if self.one_in(8) { 3 } else { 1 };
-        let mut told = self.answer(&asked).await;
+        let mut response = self.final_response(&request).await;
         for _ in 1..repeats {
-            told = self.answer(&asked).await;
+            response = self.final_response(&request).await;
         }
-        told
+        response
     }
 
     fn bad_manner(&mut self) -> Manner {
@@ -151,97 +160,109 @@ impl Visitor<'_> {
         }
     }
 
-    async fn answer(&mut self, asked: &Asked) -> Told {
+    async fn final_response(&mut self, request: &Request) -> Response {
         let since = Instant::now();
         while since.elapsed() < INSISTS {
-            let at = self.dice.below(self.shop.doors.len());
-            match self.shop.ask(&self.name, asked, at, Manner::Patient).await {
-                Some(told) if told.status < 500 && told.code() != "purchase_in_progress" => {
-                    return told;
+            let at = self.dice.below(self.shop.clients.len());
+            match self.shop.send(&self.name, request, at, (Manner::Patient, ONE_TRY)).await {
+                Some(response)
+                    if response.status < 500 && response.code() != "purchase_in_progress" =>
+                {
+                    return response;
                 }
                 Some(_) | None => tokio::time::sleep(PAUSE).await,
             }
         }
-        panic!("nobody answered {asked:?} within {INSISTS:?}")
+        panic!("no final response to {request:?} within {INSISTS:?}")
     }
 }
 
 impl Shop {
-    /// Asks an instance once, and writes it down.
-    pub(crate) async fn ask(
+    /// Sends a request to an instance once, and records it.
+    pub(crate) async fn send(
         &self,
         buyer: &str,
-        asked: &Asked,
+        request: &Request,
         instance: usize,
-        manner: Manner,
-    ) -> Option<Told> {
-        let instance = instance % self.doors.len();
-        let path = match asked {
-            Asked::Checkout { item, quantity } => {
+        (manner, timeout): (Manner, Duration),
+    ) -> Option<Response> {
+        let instance = instance % self.clients.len();
+        let path = match request {
+            Request::Checkout { item, quantity } => {
                 format!("{}&quantity={quantity}", checkout_path(&self.sale, buyer, item))
             }
-            Asked::Purchase { code } => purchase_path(code),
+            Request::Purchase { code } => purchase_path(code),
         };
         let sent_at = self.history.now();
-        let told = manner.ask(&self.doors[instance], &path, ONE_TRY).await;
-        self.history.note(Event {
+        let response = manner.send(&self.clients[instance], &path, timeout).await;
+        self.history.record(Event {
             sent_at,
             ended_at: self.history.now(),
             instance,
             buyer: buyer.to_owned(),
-            asked: asked.clone(),
-            told: told.clone(),
+            request: request.clone(),
+            response: response.clone(),
             manner,
         });
-        told
+        response
     }
 
-    /// Buys all that is left, up to the limit with each checkout; how long that took.
-    pub(crate) async fn sell_out(&self, within: Duration) -> Duration {
-        let since = Instant::now();
-        let mut came = 0;
+    /// Buys everything that is left, up to the limit with each checkout. Fails the test if nothing is sold for [`PATIENCE`].
+    /// Returns how long it took.
+    pub(crate) async fn sell_out(&self) -> Duration {
+        let began = Instant::now();
+        let (mut fewest, mut progress) = (i64::MAX, began);
+        let mut buyers = 0;
         loop {
             let left = self.left().await;
-            if left.is_empty() {
-                return since.elapsed();
+            let pieces: i64 = left.iter().map(|(_, pieces)| pieces).sum();
+            if pieces == 0 {
+                return began.elapsed();
             }
-            assert!(since.elapsed() < within, "after {within:?} this is left: {left:?}");
-            let mut sweep = JoinSet::new();
-            for (item, pieces) in left {
-                for first in (0..pieces).step_by(usize::try_from(self.limit).unwrap()) {
-                    came += 1;
-                    let (shop, item) = (self.clone(), item.clone());
-                    let (buyer, quantity) =
-                        (format!("last-{came}"), self.limit.min(pieces - first));
-                    sweep.spawn(async move {
-                        let wish = Asked::Checkout { item, quantity };
-                        if let Some(told) = shop.ask(&buyer, &wish, came, Manner::Patient).await
-                            && told.status == 200
-                        {
-                            let buys = Asked::Purchase { code: told.code() };
-                            shop.ask(&buyer, &buys, came, Manner::Patient).await;
-                        }
-                    });
-                }
+            if pieces < fewest {
+                (fewest, progress) = (pieces, Instant::now());
             }
-            sweep.join_all().await;
+            assert!(progress.elapsed() < PATIENCE, "no progress, and this is left: {left:?}");
+            let step = usize::try_from(self.limit).unwrap();
+            let checkouts = left.into_iter().flat_map(|(item, pieces)| {
+                let first = (0..pieces).step_by(step);
+                first.map(move |first| (item.clone(), self.limit.min(pieces - first)))
+            });
+            let numbered = checkouts.zip(buyers..).collect::<Vec<_>>();
+            buyers += numbered.len();
+            let buy = |((item, quantity), buyer)| self.buy(buyer, item, quantity);
+            stream::iter(numbered).for_each_concurrent(LAST_BUYERS, buy).await;
         }
     }
 
-    /// Items that can be had, with the pieces that are left.
+    /// One checkout and its purchase, each sent once.
+    async fn buy(&self, buyer: usize, item: String, quantity: i64) {
+        let (name, patient) = (format!("last-{buyer}"), (Manner::Patient, PATIENCE));
+        let checkout = Request::Checkout { item, quantity };
+        if let Some(response) = self.send(&name, &checkout, buyer, patient).await
+            && response.status == 200
+        {
+            let purchase = Request::Purchase { code: response.code() };
+            self.send(&name, &purchase, buyer, patient).await;
+        }
+    }
+
+    /// Items that are not sold out, with the pieces that are left.
     async fn left(&self) -> Vec<(String, i64)> {
         let mut left = Vec::new();
         for page in 1.. {
-            let path = format!("/sales/{}/items?available=true&limit=100&page={page}", self.sale);
-            let Some(answer) = self.doors[0].attempt(Method::GET, &path, ONE_TRY).await else {
-                continue;
-            };
-            let items = answer.is(200).at("/data");
+            let path =
+                format!("/sales/{}/items?available=true&limit={PAGE}&page={page}", self.sale);
+            let items = eventually("a page of items is read", async || {
+                let answer = self.clients[0].attempt(Method::GET, &path, PATIENCE).await?;
+                (answer.status == 200).then(|| answer.at("/data"))
+            })
+            .await;
             let items = items.as_array().unwrap();
             left.extend(items.iter().map(|item| {
                 (item["id"].as_str().unwrap().to_owned(), item["remaining"].as_i64().unwrap())
             }));
-            if items.len() < 100 {
+            if items.len() < PAGE {
                 break;
             }
         }

@@ -1,4 +1,4 @@
-//! What can strike, and what ends it.
+//! The faults: how each begins and ends.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,19 +10,20 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::arena::{Arena, INSTANCES};
-use crate::harness::proxy::{Way, Ways};
 use crate::harness::trouble::{
-    CUT_SESSIONS, NO_ROOM, READ_ONLY, REDIS_REFUSES, ROOM, WRITABLE, all_keys, put_back, tell_redis,
+    CUT_SESSIONS, NO_ROOM, READ_ONLY, REDIS_REFUSES, ROOM, WRITABLE, all_keys, put_back,
+    send_to_redis,
 };
 use crate::harness::{Dice, eventually};
+use crate::proxy::{Way, Ways};
 
-/// A piece of the network is late by so much.
+/// Delay of a slow network, in each direction.
 const DELAY: Duration = Duration::from_millis(40);
-/// Redis is paused for so long, in milliseconds.
+/// Pauses Redis for two seconds.
 const PAUSE: &str = "CLIENT PAUSE 2000 ALL";
-/// Connections of clients that say half of a request and no more.
+/// Number of connections that send half of a request.
 const HALF_OPEN: usize = 64;
-/// Where distributions keep libfaketime.
+/// Paths of libfaketime in distributions.
 const FAKETIME: [&str; 3] = [
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
@@ -32,60 +33,60 @@ const FAKETIME: [&str; 3] = [
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// Redis is killed, and comes back empty.
+    /// Redis is killed, and restarts empty.
     RedisKilled,
-    /// Redis is killed, and comes back without what was written last, as a replica would.
+    /// Redis is killed, and restarts without the last writes, as a replica would.
     RedisFailover,
     /// `FLUSHALL`.
     RedisFlushed,
     /// `SCRIPT FLUSH`.
     ScriptsFlushed,
-    /// Redis answers nobody for a while.
+    /// Redis stops responding for a while.
     RedisPaused,
-    /// Redis has no memory for writes.
+    /// Redis has no memory left for writes.
     RedisFull,
-    /// Redis is a replica that takes no writes.
+    /// Redis is a replica that refuses writes.
     RedisReplica,
-    /// Redis has another password.
+    /// The password of Redis changes.
     RedisPassword,
     /// An orderly restart.
     PostgresRestarted,
     /// All of its processes are killed.
     PostgresCrashed,
-    /// One of its sessions is killed, whereupon it recovers as after a crash.
+    /// One of its sessions is killed, after which it recovers as from a crash.
     BackendKilled,
     /// All sessions are terminated, some in the middle of a commit.
     SessionsCut,
-    /// Somebody else holds every item, until the pool is exhausted.
+    /// Another transaction locks every item, until the pool is exhausted.
     ItemsHeld,
-    /// There is no room for writes.
+    /// Its disk is full.
     PostgresFull,
-    /// It takes no writes: a failover in progress.
+    /// It refuses writes, as during a failover.
     PostgresReadOnly,
-    /// No instance gets through to it.
+    /// No instance can reach it.
     PostgresUnreachable,
-    /// `SIGKILL` to one instance, which comes back.
+    /// `SIGKILL` to one instance, which restarts.
     InstanceKilled,
     /// `SIGSTOP` to one instance, for longer than locks and leases last, then `SIGCONT`.
     InstanceStopped,
-    /// `SIGTERM` to one instance under load, which comes back.
+    /// `SIGTERM` to one instance under load, which restarts.
     InstanceTerminated,
-    /// One instance comes back with a clock that is ten minutes off.
+    /// One instance restarts with a clock that is ten minutes off.
     ClockOff,
-    /// Clients that open connections and say half of a request.
+    /// Clients open connections and send half of a request.
     HalfOpenClients,
-    /// One instance's ways are slow.
+    /// One instance's network is slow.
     WaysDelayed,
-    /// One instance's way to a server holds everything up.
+    /// One instance's network to a server holds everything back.
     WayStalled,
     /// One instance's connections to a server are cut.
     WayCut,
-    /// One instance's way to a server loses bytes in one direction.
+    /// One instance's network to a server loses all bytes in one direction.
     WayLossy,
 }
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub(crate) const ALL: [Self; 25] = [
         Self::RedisKilled,
         Self::RedisFailover,
@@ -115,12 +116,12 @@ impl Fault {
     ];
 }
 
-/// How long faults last, from and to.
+/// The minimum and maximum duration of faults.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lengths {
-    /// Most of them.
+    /// Of most faults.
     pub(crate) usual: (Duration, Duration),
-    /// Those that have to outlast every lock, every lease and the patience of callers.
+    /// Of faults that must outlast every lock, every lease and the clients' timeouts.
     pub(crate) outlasting: (Duration, Duration),
 }
 
@@ -141,27 +142,27 @@ impl Lengths {
     }
 }
 
-/// A fault with its particulars, as the seed drew them.
+/// A fault with its parameters, drawn from the seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Strike {
-    /// What.
+    /// The fault.
     pub(crate) fault: Fault,
-    /// Whom, where it is one instance.
+    /// The instance, where it affects one.
     instance: usize,
-    /// Of the two servers, where it is the way to one.
+    /// Whether the server is Redis, where it affects the network to one server.
     is_redis: bool,
-    /// Of the two directions, or the two ways to be wrong.
+    /// One of two directions, or of two ways to be wrong.
     is_there: bool,
-    /// Lasts for so long.
+    /// Its duration.
     pub(crate) lasts: Duration,
 }
 
-/// Every fault once, in an order and with particulars that the seed decides.
+/// Every fault once, in an order and with parameters drawn from the seed.
 pub(crate) fn schedule(seed: u64, lengths: Lengths) -> Vec<Strike> {
     let mut dice = Dice::new(seed);
     let mut left = Fault::ALL.to_vec();
     if faketime().is_none() {
-        eprintln!("chaos: libfaketime is not here, so no clock is off");
+        eprintln!("chaos: libfaketime is not installed, so no clock is off");
         left.retain(|fault| *fault != Fault::ClockOff);
     }
     let mut strikes = Vec::new();
@@ -178,16 +179,16 @@ pub(crate) fn schedule(seed: u64, lengths: Lengths) -> Vec<Strike> {
     strikes
 }
 
-/// What has to be ended after a strike.
+/// What must be undone at the end of a fault.
 #[derive(Debug, Default)]
-pub(crate) struct Wound {
+pub(crate) struct Injected {
     keys: Vec<(String, i64, Vec<u8>)>,
     held: Option<Transaction<'static, Postgres>>,
     clients: Vec<TcpStream>,
 }
 
 impl Strike {
-    /// The same without ending the first instance: whoever looks at what it keeps needs it alive.
+    /// The same fault on another instance, if it would end the first one, whose resources are measured.
     pub(crate) fn sparing_the_first(self) -> Self {
         match self.fault {
             Fault::InstanceKilled | Fault::InstanceTerminated | Fault::ClockOff => {
@@ -197,36 +198,36 @@ impl Strike {
         }
     }
 
-    /// It begins.
-    pub(crate) async fn begin(self, arena: &mut Arena) -> Wound {
-        let mut wound = Wound::default();
+    /// Begins it.
+    pub(crate) async fn begin(self, arena: &mut Arena) -> Injected {
+        let mut injected = Injected::default();
         match self.fault {
-            Fault::RedisKilled => arena.redis.tell("kill-redis"),
+            Fault::RedisKilled => arena.redis.run("kill-redis"),
             Fault::RedisFailover => {
-                wound.keys = all_keys(&mut arena.redis().await).await;
+                injected.keys = all_keys(&mut arena.redis().await).await;
             }
-            Fault::RedisFlushed => tell_redis(&mut arena.redis().await, "FLUSHALL").await,
-            Fault::ScriptsFlushed => tell_redis(&mut arena.redis().await, "SCRIPT FLUSH").await,
-            Fault::RedisPaused => tell_redis(&mut arena.redis().await, PAUSE).await,
+            Fault::RedisFlushed => send_to_redis(&mut arena.redis().await, "FLUSHALL").await,
+            Fault::ScriptsFlushed => send_to_redis(&mut arena.redis().await, "SCRIPT FLUSH").await,
+            Fault::RedisPaused => send_to_redis(&mut arena.redis().await, PAUSE).await,
             Fault::RedisFull | Fault::RedisReplica | Fault::RedisPassword => {
                 let mut redis = arena.redis().await;
-                for words in self.refusal().0 {
-                    tell_redis(&mut redis, words).await;
+                for command in self.refusal().0 {
+                    send_to_redis(&mut redis, command).await;
                 }
             }
-            Fault::PostgresRestarted => arena.postgres.tell("restart-postgres"),
-            Fault::PostgresCrashed => arena.postgres.tell("kill-postgres"),
+            Fault::PostgresRestarted => arena.postgres.run("restart-postgres"),
+            Fault::PostgresCrashed => arena.postgres.run("kill-postgres"),
             Fault::BackendKilled => kill_backend(arena).await,
-            Fault::SessionsCut => arena.tell_postgres(&[CUT_SESSIONS]).await,
+            Fault::SessionsCut => arena.run_in_postgres(&[CUT_SESSIONS]).await,
             Fault::ItemsHeld => {
                 let mut hold = arena.pool().begin().await.unwrap();
                 let lock = "LOCK TABLE item_stock, buyers IN SHARE ROW EXCLUSIVE MODE";
                 sqlx::raw_sql(lock).execute(&mut *hold).await.unwrap();
-                wound.held = Some(hold);
+                injected.held = Some(hold);
             }
-            Fault::PostgresFull => arena.tell_postgres(&[NO_ROOM]).await,
-            Fault::PostgresReadOnly => arena.tell_postgres(&READ_ONLY).await,
-            Fault::PostgresUnreachable => arena.part_from_postgres(true),
+            Fault::PostgresFull => arena.run_in_postgres(&[NO_ROOM]).await,
+            Fault::PostgresReadOnly => arena.run_in_postgres(&READ_ONLY).await,
+            Fault::PostgresUnreachable => arena.stall_postgres(true),
             Fault::InstanceKilled => arena.stations[self.instance].end(Signal::SIGKILL).await,
             Fault::InstanceStopped => {
                 arena.stations[self.instance].instance.process.signal(Signal::SIGSTOP);
@@ -238,7 +239,7 @@ impl Strike {
                 station.end(Signal::SIGTERM).await;
                 station.start_again(&wrong_clock(off)).await;
             }
-            Fault::HalfOpenClients => wound.clients = half_open(arena).await,
+            Fault::HalfOpenClients => injected.clients = half_open(arena).await,
             Fault::WaysDelayed => {
                 let station = &arena.stations[self.instance];
                 station.to_postgres.lead(Ways::both(Way::Delayed(DELAY)));
@@ -255,40 +256,39 @@ impl Strike {
                 self.way(arena, lossy);
             }
         }
-        wound
+        injected
     }
 
-    /// It is over: everything is as before.
-    pub(crate) async fn end(self, arena: &mut Arena, wound: Wound) {
+    /// Ends it and restores everything.
+    pub(crate) async fn end(self, arena: &mut Arena, injected: Injected) {
         match self.fault {
-            Fault::RedisKilled => arena.redis.tell("start-redis"),
+            Fault::RedisKilled => arena.redis.run("start-redis"),
             Fault::RedisFailover => {
-                arena.redis.tell("kill-redis");
-                arena.redis.tell("start-redis");
-                put_back(&mut arena.redis().await, &wound.keys).await;
+                arena.redis.run("kill-redis");
+                arena.redis.run("start-redis");
+                put_back(&mut arena.redis().await, &injected.keys).await;
             }
             Fault::RedisFull | Fault::RedisReplica => {
                 let mut redis = arena.redis().await;
-                for words in self.refusal().1 {
-                    tell_redis(&mut redis, words).await;
+                for command in self.refusal().1 {
+                    send_to_redis(&mut redis, command).await;
                 }
             }
             Fault::RedisPassword => {
-                let changed = arena.redis_with_password("changed");
-                let mut redis = changed.get_multiplexed_async_connection().await.unwrap();
-                for words in self.refusal().1 {
-                    tell_redis(&mut redis, words).await;
+                let mut redis = arena.redis_with_password("changed").await;
+                for command in self.refusal().1 {
+                    send_to_redis(&mut redis, command).await;
                 }
             }
-            Fault::PostgresCrashed => arena.postgres.tell("start-postgres"),
+            Fault::PostgresCrashed => arena.postgres.run("start-postgres"),
             Fault::ItemsHeld => {
-                if let Some(held) = wound.held {
+                if let Some(held) = injected.held {
                     held.rollback().await.unwrap();
                 }
             }
-            Fault::PostgresFull => arena.tell_postgres(&[ROOM]).await,
-            Fault::PostgresReadOnly => arena.tell_postgres(&WRITABLE).await,
-            Fault::PostgresUnreachable => arena.part_from_postgres(false),
+            Fault::PostgresFull => arena.run_in_postgres(&[ROOM]).await,
+            Fault::PostgresReadOnly => arena.run_in_postgres(&WRITABLE).await,
+            Fault::PostgresUnreachable => arena.stall_postgres(false),
             Fault::InstanceKilled | Fault::InstanceTerminated => {
                 arena.stations[self.instance].start_again(&[]).await;
             }
@@ -299,7 +299,7 @@ impl Strike {
                 arena.stations[self.instance].end(Signal::SIGTERM).await;
                 arena.stations[self.instance].start_again(&[]).await;
             }
-            Fault::HalfOpenClients => drop(wound.clients),
+            Fault::HalfOpenClients => drop(injected.clients),
             Fault::WaysDelayed | Fault::WayStalled | Fault::WayLossy => {
                 let station = &arena.stations[self.instance];
                 station.to_postgres.lead(Ways::both(Way::Clear));
@@ -336,7 +336,7 @@ impl Strike {
     }
 }
 
-/// One session of the service; its process is a child of the server that is ours.
+/// Kills one session: a child process of the private server.
 async fn kill_backend(arena: &Arena) {
     let backend = eventually("there is a session", async || {
         let any = "SELECT pid FROM pg_stat_activity
@@ -350,7 +350,7 @@ fn faketime() -> Option<&'static str> {
     FAKETIME.into_iter().find(|path| Path::new(path).exists())
 }
 
-/// The environment of a process whose wall clock is off; the monotonic clock is left alone.
+/// The environment of a process whose wall clock is off; its monotonic clock is right.
 fn wrong_clock(off: &'static str) -> [(&'static str, &'static str); 3] {
     let library = faketime().unwrap();
     [("LD_PRELOAD", library), ("FAKETIME", off), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]

@@ -1,4 +1,4 @@
-//! How long a death is felt. Times are looked at here and nowhere else: `make chaos` has the machine for itself.
+//! How long a fault affects buyers. Only these tests measure times, because `make chaos` has the machine for itself.
 
 use std::time::Duration;
 
@@ -7,33 +7,33 @@ use nix::sys::signal::Signal;
 use super::arena::Arena;
 use super::checker::{books, check};
 use super::crowd::{Crowd, Shop};
-use super::history::{Event, History, Verdict};
+use super::exchange::Verdict;
+use super::history::{Event, History};
 use super::manner::Manner;
 use super::shop;
 
-/// What is normal is taken from so long a time.
+/// The normal rate is measured for this long.
 const NORMAL: Duration = Duration::from_secs(5);
-/// Redis is away for so long.
+/// Redis is away for this long.
 const AWAY: Duration = Duration::from_secs(30);
-/// Buyers at a time.
+/// Concurrent buyers.
 const BUYERS: usize = 24;
 /// Pieces of each item: nothing sells out.
 const STOCK: usize = 100_000;
-
-/// PostgreSQL is away for so long.
+/// PostgreSQL is away for this long.
 const AWAY_FROM_ALL: Duration = Duration::from_secs(10);
 
-/// Buyers without pauses, for whom nothing is sold out.
+/// Starts buyers without pauses, in a sale that does not sell out.
 async fn rush(arena: &Arena) -> (Shop, Crowd) {
     let history = History::begin();
     let shop = Shop { pause: Duration::ZERO, ..shop(arena, STOCK, &history).await };
     let crowd = Crowd::gather(&shop, 1, BUYERS);
-    // Instances warm up.
+    // The instances warm up.
     tokio::time::sleep(NORMAL).await;
     (shop, crowd)
 }
 
-/// Events of patient callers that ended between two times.
+/// Events of patient clients that ended between two times.
 fn between(history: &History, from: Duration, to: Duration) -> Vec<Event> {
     let mut events = history.so_far();
     events.retain(|event| {
@@ -42,14 +42,14 @@ fn between(history: &History, from: Duration, to: Duration) -> Vec<Event> {
     events
 }
 
-/// Good answers a second.
+/// Good responses a second.
 fn rate(history: &History, from: Duration, to: Duration) -> f64 {
     let events = between(history, from, to);
     let good = events.iter().filter(|event| event.verdict() != Verdict::Failed).count();
     f64::from(u32::try_from(good).unwrap()) / to.saturating_sub(from).as_secs_f64()
 }
 
-/// Of the good answers.
+/// Of the good responses.
 fn p99_of_good(mut events: Vec<Event>) -> Duration {
     events.retain(|event| event.verdict() != Verdict::Failed);
     p99(&events)
@@ -71,10 +71,10 @@ async fn half_a_minute_without_redis_costs_at_most_half_of_the_speed() {
     let normal_from = history.now();
     tokio::time::sleep(NORMAL).await;
     let killed_at = history.now();
-    arena.redis.tell("kill-redis");
+    arena.redis.run("kill-redis");
     tokio::time::sleep(AWAY).await;
     let back_at = history.now();
-    arena.redis.tell("start-redis");
+    arena.redis.run("start-redis");
     tokio::time::sleep(NORMAL * 2).await;
     let end = history.now();
     crowd.disperse().await;
@@ -97,7 +97,7 @@ async fn half_a_minute_without_redis_costs_at_most_half_of_the_speed() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "looks at times: run by `make chaos`"]
-async fn a_killed_instance_is_felt_by_its_own_callers_alone() {
+async fn a_killed_instance_affects_only_its_own_clients() {
     let mut arena = Arena::open().await;
     let (shop, crowd) = rush(&arena).await;
     let history = &shop.history;
@@ -140,7 +140,7 @@ async fn postgresql_sells_again_two_seconds_after_it_takes_connections() {
     let mut longest = Duration::ZERO;
     for restart in [&["restart-postgres"][..], &["kill-postgres", "start-postgres"]] {
         for verb in restart {
-            arena.postgres.tell(verb);
+            arena.postgres.run(verb);
         }
         let accepts_at = history.now();
         tokio::time::sleep(NORMAL).await;
@@ -158,7 +158,7 @@ async fn postgresql_sells_again_two_seconds_after_it_takes_connections() {
     assert!(!arena.run(&["verify"]).await.is_empty());
 }
 
-/// Times while PostgreSQL is away and after it. Whoever asks once that is known is told at once.
+/// Measures the responses while PostgreSQL is away and after it. Once an instance knows that, it answers at once.
 async fn without_postgresql(
     what: &str,
     known_after: Duration,
@@ -178,15 +178,15 @@ async fn without_postgresql(
 
     let mut late = between(history, gone_at, Duration::MAX);
     late.retain(|event| gone_at + known_after <= event.sent_at && event.sent_at < back_at);
-    // Also those that got no answer, with the time that they waited for one.
+    // Including requests without a response, with the time until the client gave up.
     let waited = p99(&late);
-    let unanswered = late.iter().filter(|event| event.told.is_none()).count();
+    let unanswered = late.iter().filter(|event| event.response.is_none()).count();
     let sold = between(history, back_at, Duration::MAX)
         .into_iter()
         .filter(|event| event.sent_at >= back_at && event.verdict() == Verdict::Acknowledged);
     let again = sold.map(|event| event.ended_at).min().unwrap().saturating_sub(back_at);
     eprintln!(
-        "figure: {what} for {AWAY_FROM_ALL:?}: of {} requests after {known_after:?} {unanswered} got no answer, p99 \
+        "figure: {what} for {AWAY_FROM_ALL:?}: of {} requests after {known_after:?} {unanswered} got no response, p99 \
          {waited:?}; sells {again:?} after its return",
         late.len()
     );
@@ -199,17 +199,17 @@ async fn without_postgresql(
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "looks at times: run by `make chaos`"]
-async fn ten_seconds_without_a_way_to_postgresql_cost_bounded_waits_and_nothing_more() {
-    // What was under way when it fell silent waits for `database.statement_timeout` and a second, and the next in its queue.
-    let begins = |arena: &Arena| arena.part_from_postgres(true);
-    let ends = |arena: &Arena| arena.part_from_postgres(false);
+async fn ten_seconds_without_a_network_to_postgresql_cost_bounded_waits_and_nothing_more() {
+    // Requests in progress wait for `database.statement_timeout` and a second, and the next ones wait in their queue.
+    let begins = |arena: &Arena| arena.stall_postgres(true);
+    let ends = |arena: &Arena| arena.stall_postgres(false);
     without_postgresql("postgresql out of reach", Duration::from_secs(7), begins, ends).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "looks at times: run by `make chaos`"]
 async fn ten_seconds_without_postgresql_cost_a_moment_and_then_an_answer_at_once() {
-    let begins = |arena: &Arena| arena.postgres.tell("kill-postgres");
-    let ends = |arena: &Arena| arena.postgres.tell("start-postgres");
+    let begins = |arena: &Arena| arena.postgres.run("kill-postgres");
+    let ends = |arena: &Arena| arena.postgres.run("start-postgres");
     without_postgresql("postgresql killed", Duration::from_millis(1500), begins, ends).await;
 }

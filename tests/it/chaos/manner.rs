@@ -1,76 +1,81 @@
-//! How a client behaves on its connection. Most wait for their answer; some go away at any byte, some are slow.
+//! How a client behaves on its connection: most wait for the response, some hang up after any byte, some are slow.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest::Method;
 
-use super::history::Told;
+use super::exchange::Response;
 use crate::harness::client::Client;
 use crate::harness::wire::{Wire, request};
 
-/// Who is slow sends and reads so many bytes at a time.
-const SIP: usize = 16;
-/// And makes so long a pause after each.
+/// Bytes that a slow client sends and reads at a time.
+const PART: usize = 16;
+/// Its pause after each part.
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// How a client asks.
+/// How a client sends a request and reads the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
-    /// Waits for the answer as long as anybody would.
+    /// Waits for the response.
     Patient,
-    /// Goes away after a moment.
+    /// Hangs up after this time.
     Impatient(Duration),
-    /// Goes away after so many bytes of the request.
+    /// Hangs up after this many bytes of the request.
     SendsPart(usize),
-    /// Goes away after so many bytes of the answer.
+    /// Hangs up after this many bytes of the response.
     ReadsPart(usize),
-    /// Sends and reads a little at a time.
+    /// Sends and reads a few bytes at a time.
     Slow,
 }
 
 impl Manner {
-    /// Asks; what was told, if it was heard.
-    pub(crate) async fn ask(self, door: &Client, path: &str, patience: Duration) -> Option<Told> {
+    /// Sends a request. Returns the response, if it was read within the timeout.
+    pub(crate) async fn send(
+        self,
+        client: &Client,
+        path: &str,
+        timeout: Duration,
+    ) -> Option<Response> {
         match self {
-            Self::Patient => attempt(door, path, patience).await,
-            Self::Impatient(time) => attempt(door, path, time).await,
+            Self::Patient => attempt(client, path, timeout).await,
+            Self::Impatient(time) => attempt(client, path, time).await,
             Self::SendsPart(bytes) => {
                 let all = request("POST", path);
                 let part = &all[..bytes.min(all.len())];
-                let mut wire = Wire::connect(door.address).await?;
+                let mut wire = Wire::connect(client.address).await?;
                 wire.send(part).await;
                 None
             }
             Self::ReadsPart(bytes) => {
-                let mut wire = Wire::connect(door.address).await?;
+                let mut wire = Wire::connect(client.address).await?;
                 wire.send(&request("POST", path)).await;
-                let reading = wire.hear_part(bytes);
-                let _ = tokio::time::timeout(patience, reading).await;
+                let reading = wire.receive_part(bytes);
+                let _ = tokio::time::timeout(timeout, reading).await;
                 None
             }
             Self::Slow => {
-                let exchange = slowly(door.address, path);
-                tokio::time::timeout(patience, exchange).await.ok().flatten()
+                let exchange = slowly(client.address, path);
+                tokio::time::timeout(timeout, exchange).await.ok().flatten()
             }
         }
     }
 }
 
-async fn attempt(door: &Client, path: &str, patience: Duration) -> Option<Told> {
-    let answer = door.attempt(Method::POST, path, patience).await?;
-    Some(Told { status: answer.status, body: answer.body })
+async fn attempt(client: &Client, path: &str, timeout: Duration) -> Option<Response> {
+    let answer = client.attempt(Method::POST, path, timeout).await?;
+    Some(Response { status: answer.status, body: answer.body })
 }
 
-async fn slowly(address: SocketAddr, path: &str) -> Option<Told> {
+async fn slowly(address: SocketAddr, path: &str) -> Option<Response> {
     let mut wire = Wire::connect(address).await?;
-    for sip in request("POST", path).chunks(SIP) {
-        if !wire.send(sip).await {
+    for part in request("POST", path).chunks(PART) {
+        if !wire.send(part).await {
             return None;
         }
         tokio::time::sleep(PAUSE).await;
     }
-    let heard = wire.hear_slowly(SIP, PAUSE).await;
-    heard.is_complete().then_some(())?;
-    Some(Told { status: heard.status?, body: heard.body })
+    let received = wire.receive_slowly(PART, PAUSE).await;
+    received.is_complete().then_some(())?;
+    Some(Response { status: received.status?, body: received.body })
 }

@@ -1,29 +1,30 @@
-//! What each kind of fault cost, as a table.
+//! The cost of each kind of fault, as a table.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use super::checker::Findings;
+use super::exchange::Verdict;
 use super::fault::Fault;
-use super::history::{Event, Verdict};
+use super::history::Event;
 
-/// What happened from a strike to the time when all was well again.
+/// One fault, from its begin to full recovery.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Round {
     acknowledged: usize,
     refused: usize,
     failed: usize,
-    /// The longest time without a good answer from anybody.
+    /// The longest time without a good response from any instance.
     pub(crate) gap: Duration,
-    /// From the end of the fault to the first half second at seven tenths of the rate before it.
+    /// From the end of the fault to the first half second at the wanted rate.
     pub(crate) to_full_speed: Duration,
-    /// What the checker found after it.
+    /// The checker's findings after it.
     pub(crate) found: Findings,
 }
 
 impl Round {
-    /// From the events between two times of the history's clock.
+    /// From the events that ended between two times of the history.
     pub(crate) fn of(events: &[Event], (from, to): (Duration, Duration)) -> Self {
         let mut round = Self::default();
         let mut good = vec![from, to];
@@ -49,12 +50,12 @@ impl Round {
 pub(crate) struct Report(BTreeMap<Fault, Vec<Round>>);
 
 impl Report {
-    /// One more round.
+    /// Adds a round.
     pub(crate) fn add(&mut self, fault: Fault, round: Round) {
         self.0.entry(fault).or_default().push(round);
     }
 
-    /// Those of another run too.
+    /// Adds the rounds of another run.
     pub(crate) fn merge(&mut self, other: Self) {
         for (fault, rounds) in other.0 {
             self.0.entry(fault).or_default().extend(rounds);

@@ -1,5 +1,5 @@
-//! Ten minutes at half load with a fault every twenty seconds: what the service keeps of it is looked at between the sales,
-//! when nobody comes.
+//! Ten minutes at half load with a fault every twenty seconds. Between the sales, without load, the service must not hold more
+//! resources than before.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,33 +17,33 @@ use crate::harness::until;
 
 /// Sales, one after the other.
 const SALES: usize = 10;
-/// Faults in each.
+/// Faults in each sale.
 const STRIKES: usize = 3;
-/// A fault comes as often.
+/// Interval between two faults.
 const EVERY: Duration = Duration::from_secs(20);
-/// A sale lasts for longer than its faults, and until the last callers have their answers.
+/// A sale is longer than its faults, and than the last buyers need for their final responses.
 const LASTS: &str = "75s";
-/// The one before them lasts for longer than the look at the whole load.
+/// The first sale is longer than the measurement of the full load.
 const TRIAL_LASTS: &str = "15s";
-/// What Redis keeps of a sale is gone soon after it.
+/// The keys of a sale expire soon after its end.
 const KEPT: (&str, &str) = ("redis.keep_after_sale", "1s");
 /// Pieces of each item: nothing sells out.
 const STOCK: usize = 100_000;
-/// Buyers without pauses come for so long to see what the whole load is.
+/// The full load, of buyers without pauses, is measured for this long.
 const FULL: Duration = Duration::from_secs(5);
-/// Connections of an instance: its pool, and the one that looks.
+/// Connections of an instance: its pool and the probe's.
 const CONNECTIONS: u8 = 10 + 1;
-/// Memory may vary by a tenth and so many bytes: an allocator gives back what it likes.
+/// Memory may grow by a tenth and this many bytes, because the allocator returns it at its discretion.
 const MEMORY: f64 = 16.0 * 1024.0 * 1024.0;
-/// Keys of whoever leads something at the moment.
+/// Keys of leases.
 const LEADERS: i64 = 2;
-/// Descriptors and tasks that may be busy with something else at the moment, beside the pool.
+/// Descriptors and tasks that may be in use for something else, beside the pool.
 const FEW: f64 = 8.0;
 
-/// What there is when nobody comes.
+/// Resources without load.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
-    /// Of the first instance, which lives through all of it.
+    /// Of the first instance, which is never restarted.
     memory: f64,
     descriptors: f64,
     tasks: f64,
@@ -55,8 +55,8 @@ struct Kept {
 
 impl Kept {
     async fn by(arena: &Arena) -> Self {
-        let told = arena.stations[0].instance.monitor.get("/metrics").await.is(200);
-        let metrics = Metrics::parse(&told.body);
+        let answer = arena.stations[0].instance.monitor.get("/metrics").await.is(200);
+        let metrics = Metrics::parse(&answer.body);
         let sessions =
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'flash-sale'";
         Self {
@@ -68,7 +68,7 @@ impl Kept {
         }
     }
 
-    /// Whether no more is kept than was.
+    /// Whether they have not grown.
     fn is_flat_since(self, before: Self) -> bool {
         self.memory <= before.memory * 1.1 + MEMORY
             && self.descriptors <= before.descriptors + FEW + f64::from(CONNECTIONS)
@@ -115,7 +115,7 @@ async fn ten_minutes_of_faults_at_half_load_leave_nothing_behind() {
     assert!(!arena.run(&["verify"]).await.is_empty());
 }
 
-/// The pause after each visit with which buyers bring half of what they could.
+/// The pause after each visit that halves the load.
 async fn half_load(arena: &Arena) -> Duration {
     let shop = Shop { pause: Duration::ZERO, ..open(arena, TRIAL_LASTS).await };
     let crowd = Crowd::gather(&shop, 0, BUYERS);
@@ -128,15 +128,15 @@ async fn half_load(arena: &Arena) -> Duration {
     one_visit
 }
 
-/// Requests of a sale with these faults, one after the other, and no promise broken.
+/// One sale with these faults, one after the other. Fails the test if a promise was broken. Returns the number of requests.
 async fn one_sale(arena: &mut Arena, pause: Duration, strikes: &[Strike], number: usize) -> usize {
     let shop = Shop { pause, ..open(arena, LASTS).await };
     let crowd = Crowd::gather(&shop, number as u64, BUYERS);
     for strike in strikes {
         let struck_at = Instant::now();
-        let wound = strike.begin(arena).await;
+        let injected = strike.begin(arena).await;
         tokio::time::sleep(strike.lasts).await;
-        strike.end(arena, wound).await;
+        strike.end(arena, injected).await;
         tokio::time::sleep_until(struck_at + EVERY).await;
         sells_everywhere(&shop.history).await;
     }
@@ -151,10 +151,11 @@ async fn open(arena: &Arena, lasts: &str) -> Shop {
     shop_for(arena, STOCK, lasts, &History::begin()).await
 }
 
-/// Waits until nothing is kept of a sale that has ended.
+/// Waits until the sale has ended and its keys have expired.
 async fn sale_is_forgotten(arena: &Arena, at_rest: i64) {
     let left = "SELECT greatest(0, extract(epoch FROM max(ends_at) - now()))::float8 FROM sales";
     let left: f64 = sqlx::query_scalar(left).fetch_one(arena.pool()).await.unwrap();
     tokio::time::sleep(Duration::from_secs_f64(left)).await;
-    until("redis has forgotten the sale", async || keys(arena).await <= at_rest + LEADERS).await;
+    until("the keys of the sale have expired", async || keys(arena).await <= at_rest + LEADERS)
+        .await;
 }

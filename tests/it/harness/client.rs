@@ -1,4 +1,4 @@
-//! Speaks HTTP to one address.
+//! Sends HTTP requests to one address.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -8,23 +8,22 @@ use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-/// Longest wait for an answer: longer than the service's own `http.request_timeout`.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+use super::eventually::PATIENCE;
 
-/// One front end.
+/// A client of one instance.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
-    /// Whom it talks to.
+    /// The address that it sends to.
     pub(crate) address: SocketAddr,
 }
 
-/// What was answered.
+/// A response.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     /// The status.
     pub(crate) status: u16,
-    /// The body, as it came.
+    /// The body.
     pub(crate) body: String,
     headers: HeaderMap,
 }
@@ -32,29 +31,28 @@ pub(crate) struct Answer {
 impl Client {
     /// A client of this address.
     pub(crate) fn new(address: SocketAddr) -> Self {
-        let http = reqwest::Client::builder()
-            .no_proxy()
+        let http = builder()
             .no_gzip()
             .no_zstd()
-            .timeout(ANSWER_TIMEOUT)
-            // Sooner than the service closes an idle connection, so that no request meets a closing one.
+            .timeout(PATIENCE)
+            // Shorter than the service's limit for an idle connection, so that no request is sent on one that is closing.
             .pool_idle_timeout(Duration::from_secs(3))
             .build()
             .unwrap();
         Self { http, address }
     }
 
-    /// `GET`, which must be answered.
+    /// `GET`; fails the test without a response.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[]).await
     }
 
-    /// `POST`, which must be answered.
+    /// `POST`; fails the test without a response.
     pub(crate) async fn post(&self, path: &str) -> Answer {
         self.send(Method::POST, path, &[]).await
     }
 
-    /// Any request, which must be answered.
+    /// Any request; fails the test without a response.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -64,7 +62,7 @@ impl Client {
         self.send_with(method, path, headers, String::new()).await
     }
 
-    /// Any request with a body, which must be answered.
+    /// Any request with a body; fails the test without a response.
     pub(crate) async fn send_with(
         &self,
         method: Method,
@@ -79,11 +77,11 @@ impl Client {
         }
         match request.send().await {
             Ok(response) => Answer::read(response).await.unwrap(),
-            Err(error) => panic!("no answer to {path}: {error:?}"),
+            Err(error) => panic!("no response to {path}: {error:?}"),
         }
     }
 
-    /// A write of version 2: JSON, with an idempotency key.
+    /// Version 2: a write with a JSON body and an idempotency key.
     pub(crate) async fn write(
         &self,
         method: Method,
@@ -95,7 +93,7 @@ impl Client {
         self.send_with(method, path, &headers, body.to_string()).await
     }
 
-    /// Version 2: these items, one piece each, into a buyer's checkout.
+    /// Version 2: adds one piece of each of these items to a buyer's checkout.
     pub(crate) async fn collect(
         &self,
         sale: &str,
@@ -108,13 +106,13 @@ impl Client {
         self.write(Method::POST, "/v2/checkouts", key, &body).await
     }
 
-    /// Version 2: buys what a code stands for.
+    /// Version 2: purchases a checkout by its code.
     pub(crate) async fn buy(&self, code: &str, key: &str) -> Answer {
         let path = format!("/v2/checkouts/{code}/purchase");
         self.send(Method::POST, &path, &[("idempotency-key", key)]).await
     }
 
-    /// A request that may find nobody, or somebody who does not answer in time.
+    /// A request that may get no response, or none within the timeout.
     pub(crate) async fn attempt(
         &self,
         method: Method,
@@ -126,7 +124,7 @@ impl Client {
         Answer::read(response).await.ok()
     }
 
-    /// The same with headers and a body.
+    /// The same with headers and a body, and with [`PATIENCE`] as the timeout.
     pub(crate) async fn attempt_with(
         &self,
         method: Method,
@@ -135,25 +133,25 @@ impl Client {
         body: String,
     ) -> Option<Answer> {
         let url = format!("http://{}{path}", self.address);
-        let mut request = self.http.request(method, &url).timeout(ANSWER_TIMEOUT).body(body);
+        let mut request = self.http.request(method, &url).timeout(PATIENCE).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         Answer::read(request.send().await.ok()?).await.ok()
     }
 
-    /// The status of a `GET`, if there is an answer.
+    /// The status of a `GET`, if there is a response.
     pub(crate) async fn status(&self, path: &str) -> Option<u16> {
-        let answer = self.attempt(Method::GET, path, ANSWER_TIMEOUT).await?;
+        let answer = self.attempt(Method::GET, path, PATIENCE).await?;
         Some(answer.status)
     }
 
-    /// One piece of an item for a buyer's checkout.
+    /// Adds one piece of an item to a buyer's checkout.
     pub(crate) async fn checkout(&self, sale: &str, user: &str, item: &str) -> Answer {
         self.post(&checkout_path(sale, user, item)).await
     }
 
-    /// Some pieces of an item for a buyer's checkout.
+    /// Adds some pieces of an item to a buyer's checkout.
     pub(crate) async fn checkout_pieces(
         &self,
         sale: &str,
@@ -164,7 +162,7 @@ impl Client {
         self.post(&format!("{}&quantity={pieces}", checkout_path(sale, user, item))).await
     }
 
-    /// Asks to buy what a code stands for.
+    /// Purchases a checkout by its code.
     pub(crate) async fn purchase(&self, code: &str) -> Answer {
         self.post(&purchase_path(code)).await
     }
@@ -204,43 +202,43 @@ impl Answer {
         })
     }
 
-    /// One place of the body, by JSON pointer; null if it is not there.
+    /// A value of the body, by JSON pointer; null if it is not there.
     #[track_caller]
     pub(crate) fn at(&self, pointer: &str) -> Value {
         self.json().pointer(pointer).cloned().unwrap_or(Value::Null)
     }
 
-    /// The status and the machine's code, for comparing.
+    /// The status and the body's `code`.
     #[track_caller]
-    pub(crate) fn told(&self) -> (u16, String) {
+    pub(crate) fn status_and_code(&self) -> (u16, String) {
         (self.status, self.at("/code").as_str().unwrap_or_default().to_owned())
     }
 
-    /// Status and body, which a repeat must bring again.
+    /// Status and body, which a repeat must return again.
     pub(crate) fn content(&self) -> (u16, &str) {
         (self.status, &self.body)
     }
 
-    /// Passes with this status only.
+    /// Fails the test unless the response has this status.
     #[track_caller]
     pub(crate) fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.body);
         self
     }
 
-    /// Passes with this status and code only, and only with a message for people beside them.
+    /// Fails the test unless the response has this status, this code and a message.
     #[track_caller]
     pub(crate) fn refuses(self, status: u16, code: &str) -> Self {
-        assert_eq!(self.told(), (status, code.to_owned()), "{}", self.body);
+        assert_eq!(self.status_and_code(), (status, code.to_owned()), "{}", self.body);
         assert!(self.at("/message").as_str().is_some_and(|text| !text.is_empty()), "{}", self.body);
         self
     }
 
-    /// Passes with these problem details only.
+    /// Fails the test unless the response is problem details with this status and code.
     #[track_caller]
-    pub(crate) fn tells_problem(self, status: u16, code: &str) -> Self {
+    pub(crate) fn problem(self, status: u16, code: &str) -> Self {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.body);
-        assert_eq!(self.told(), (status, code.to_owned()), "{}", self.body);
+        assert_eq!(self.status_and_code(), (status, code.to_owned()), "{}", self.body);
         assert_eq!(self.at("/status"), status, "{}", self.body);
         self
     }
@@ -253,6 +251,13 @@ impl Answer {
     }
 }
 
+/// A builder of clients whose TLS is the service's own: the tree has one provider, and `reqwest` brings none.
+pub(crate) fn builder() -> reqwest::ClientBuilder {
+    // Another test of this process may have installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy()
+}
+
 /// `POST /checkout` with its parameters.
 pub(crate) fn checkout_path(sale: &str, user: &str, item: &str) -> String {
     format!("/checkout?user_id={}&item_id={}&sale_id={sale}", encoded(user), encoded(item))
@@ -263,7 +268,7 @@ pub(crate) fn purchase_path(code: &str) -> String {
     format!("/purchase?code={}", encoded(code))
 }
 
-/// Percent-encodes everything that could mean something in a URL.
+/// Percent-encodes everything that has a meaning in a URL.
 pub(crate) fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut coded, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -1,4 +1,4 @@
-//! A database of one test's own.
+//! A database for one test.
 
 use std::net::SocketAddr;
 
@@ -7,12 +7,12 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
-/// An empty database, dropped when the test is over.
+/// An empty database, removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Database {
     /// Its URL.
     pub(crate) url: String,
-    /// Connections of the test itself.
+    /// The test's own connections.
     pub(crate) pool: PgPool,
     name: String,
     server: String,
@@ -32,7 +32,7 @@ impl Database {
 }
 
 impl Database {
-    /// Where its server listens for TCP: beside its socket, on the same port.
+    /// The TCP address of its server, which has the same port as its socket.
     pub(crate) fn address(&self) -> SocketAddr {
         let url = Url::parse(&self.url).unwrap();
         let named = url.query_pairs().find(|(name, _)| name == "port");
@@ -40,7 +40,7 @@ impl Database {
         SocketAddr::from(([127, 0, 0, 1], port.unwrap_or(5432)))
     }
 
-    /// Its URL for somebody who goes through another address.
+    /// Its URL through another address, such as a proxy's.
     pub(crate) fn url_through(&self, address: SocketAddr) -> String {
         let user = Url::parse(&self.url).unwrap().username().to_owned();
         format!("postgres://{user}@{address}/{}?sslmode=disable", self.name)
@@ -50,7 +50,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
-        // A runtime of its own: the test's may be on its way out. A server that was killed takes its databases along.
+        // In a runtime of its own, because the test's may be shutting down. It fails for a server that was killed.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map(|runtime| {

@@ -13,14 +13,14 @@ use super::process::Process;
 pub(crate) struct Instance {
     /// Its process.
     pub(crate) process: Process,
-    /// Speaks to `http.port`.
+    /// A client of `http.port`.
     pub(crate) client: Client,
-    /// Speaks to `monitoring.port`.
+    /// A client of `monitoring.port`.
     pub(crate) monitor: Client,
 }
 
 impl Instance {
-    /// Waits until a process has said where it listens.
+    /// Waits until a process has logged its addresses.
     pub(crate) async fn listening(mut process: Process) -> Self {
         let (http, monitoring) = eventually("an instance listens", async || {
             assert!(!process.has_ended(), "an instance ended while it started");
@@ -30,7 +30,7 @@ impl Instance {
         Self { process, client: Client::new(http), monitor: Client::new(monitoring) }
     }
 
-    /// Waits until it says that it can sell.
+    /// Waits until it is ready.
     pub(crate) async fn ready(&self) {
         self.readiness_is(200).await;
     }
@@ -44,7 +44,7 @@ impl Instance {
     }
 }
 
-/// The address that an instance says it bound for one of its servers.
+/// The address that an instance has logged for one of its servers.
 fn announced(process: &Process, server: &str) -> Option<SocketAddr> {
     let lines = process.stderr.lines();
     let records = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());

@@ -1,10 +1,10 @@
-//! Makes the service wait: a row lock that the test holds, as a slow transaction of another instance would.
+//! Row locks that the test holds, as a slow transaction of another instance would: the service waits for them.
 
 use sqlx::{PgPool, Postgres, Transaction};
 
 use super::eventually::until;
 
-/// Locks a buyer's row until the transaction is ended.
+/// Locks a buyer's row until the transaction ends.
 pub(crate) async fn hold_buyer(pool: &PgPool, user: &str) -> Transaction<'static, Postgres> {
     let mut hold = pool.begin().await.unwrap();
     let lock = "SELECT user_id FROM buyers WHERE user_id = $1 FOR UPDATE";
@@ -13,7 +13,7 @@ pub(crate) async fn hold_buyer(pool: &PgPool, user: &str) -> Transaction<'static
     hold
 }
 
-/// Waits until so many of the database's sessions wait for a lock.
+/// Waits until this many sessions of the database wait for a lock.
 pub(crate) async fn waiting(pool: &PgPool, sessions: i64) {
     until(&format!("{sessions} sessions wait for the lock"), async || {
         let waiting = "SELECT count(*) FROM pg_stat_activity \

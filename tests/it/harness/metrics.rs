@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// What `/metrics` told.
+/// The samples of `/metrics`.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     samples: Vec<Sample>,
@@ -28,7 +28,7 @@ impl Metrics {
         self.samples.iter().map(|sample| sample.name.as_str()).collect()
     }
 
-    /// The sum of a metric's samples whose labels contain all these texts.
+    /// The sum of a metric's samples whose labels contain all of these texts.
     pub(crate) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let matching = self.samples.iter().filter(|sample| {
             sample.name == name && labels.iter().all(|label| sample.labels.contains(label))

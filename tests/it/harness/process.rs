@@ -1,4 +1,4 @@
-//! A child process of the binary, with what it writes.
+//! A child process, with what it writes.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -11,20 +11,20 @@ use serde_json::Value;
 
 use super::eventually::eventually;
 
-/// Lines of the log that a failed test shows.
+/// Lines of the log that a failed test prints.
 const LINES_SHOWN: usize = 60;
 
-/// A running or ended child. It does not outlive its test.
+/// A running or ended child. It is killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub(crate) stdout: Output,
-    /// What it wrote to standard error: the log.
+    /// Its standard error: the log.
     pub(crate) stderr: Output,
 }
 
-/// What a child wrote to one of its streams so far.
+/// What a child has written to one of its streams so far.
 #[derive(Debug)]
 pub(crate) struct Output {
     lines: Arc<Mutex<Vec<String>>>,
@@ -50,7 +50,7 @@ impl Process {
         kill(self.pid(), signal).unwrap();
     }
 
-    /// Waits until it has ended; its exit code, `None` when a signal ended it.
+    /// Waits until it has ended. Returns its exit code, `None` when a signal ended it.
     pub(crate) async fn exit(&mut self) -> Option<i32> {
         let status = eventually("the process ends", async || self.child.try_wait().unwrap()).await;
         self.stdout.finish();
@@ -105,7 +105,7 @@ impl Output {
         self.lines.lock().unwrap().clone()
     }
 
-    /// All of it so far.
+    /// The text so far.
     pub(crate) fn text(&self) -> String {
         self.lines().join("\n")
     }

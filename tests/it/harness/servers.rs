@@ -1,11 +1,11 @@
-//! PostgreSQL and Redis: those that all tests share, and private ones for tests that break them.
+//! PostgreSQL and Redis: shared by all tests, and private for tests that break them.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use uuid::Uuid;
 
-/// Where the servers are.
+/// The URLs of the servers.
 #[derive(Debug, Clone)]
 pub(crate) struct Urls {
     /// A superuser's URL of the PostgreSQL cluster.
@@ -15,7 +15,7 @@ pub(crate) struct Urls {
 }
 
 impl Urls {
-    /// The servers that `make test` brought up for all tests.
+    /// The servers that `make test` started for all tests.
     pub(crate) fn shared() -> Self {
         Self {
             database: setting("FLASH_SALE_TEST_DATABASE_URL"),
@@ -24,58 +24,58 @@ impl Urls {
     }
 }
 
-/// Servers of one test alone. They are stopped when it is over, however it ends.
+/// Servers of one test. They are stopped when dropped.
 #[derive(Debug)]
 pub(crate) struct PrivateServers {
     folder: PathBuf,
 }
 
 impl PrivateServers {
-    /// Brings up a PostgreSQL of this test's own, and returns its URL.
+    /// Starts a PostgreSQL and returns its URL.
     pub(crate) fn postgres() -> (Self, String) {
         Self::up("up-postgres", "DATABASE_URL")
     }
 
-    /// Brings up a Redis of this test's own, and returns its URL.
+    /// Starts a Redis and returns its URL.
     pub(crate) fn redis() -> (Self, String) {
         Self::up("up-redis", "REDIS_URL")
     }
 
     fn up(verb: &str, prints: &str) -> (Self, String) {
-        // Short: a Unix socket's path has at most 107 bytes.
+        // Short, because the path of a Unix socket has at most 107 bytes.
         let name = Uuid::now_v7().simple().to_string();
         let servers = Self { folder: std::env::temp_dir().join(format!("it-{}", &name[16..])) };
-        // The exports are a shell's words, so a shell reads them.
+        // A shell evaluates the exports, because they are quoted for a shell.
         let script = r#"exports=$("$0" "$1" "$2") && eval "$exports" && printf '%s' "${!3}""#;
-        let told = Command::new("bash")
+        let ran = Command::new("bash")
             .args(["-c", script, &setting("FLASH_SALE_TEST_SERVICES"), verb])
             .args([servers.folder.as_os_str(), prints.as_ref()])
             .env_remove(prints)
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        let url = String::from_utf8(told.stdout).unwrap();
-        let complaint = String::from_utf8_lossy(&told.stderr);
-        assert!(told.status.success() && !url.is_empty(), "services.sh {verb}: {complaint}");
+        let url = String::from_utf8(ran.stdout).unwrap();
+        let complaint = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success() && !url.is_empty(), "services.sh {verb}: {complaint}");
         (servers, url)
     }
 
-    /// Does what a verb of services.sh says, such as `kill-redis`.
-    pub(crate) fn tell(&self, verb: &str) {
-        let told = Command::new(setting("FLASH_SALE_TEST_SERVICES"))
+    /// Runs a verb of services.sh, such as `kill-redis`.
+    pub(crate) fn run(&self, verb: &str) {
+        let ran = Command::new(setting("FLASH_SALE_TEST_SERVICES"))
             .arg(verb)
             .arg(&self.folder)
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        let complaint = String::from_utf8_lossy(&told.stderr);
-        assert!(told.status.success(), "services.sh {verb}: {complaint}");
+        let complaint = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "services.sh {verb}: {complaint}");
     }
 }
 
 impl Drop for PrivateServers {
     fn drop(&mut self) {
-        // Nothing here may panic: it may run while a failed test unwinds.
+        // Nothing here may panic, because it may run while a failed test unwinds.
         if let Ok(services) = std::env::var_os("FLASH_SALE_TEST_SERVICES").ok_or(()) {
             let _ = Command::new(services)
                 .arg("down")

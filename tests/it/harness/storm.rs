@@ -1,4 +1,4 @@
-//! The rush: buyers who never give up, whatever happens to the service meanwhile.
+//! The rush: buyers who repeat every request until it is answered, whatever happens to the service meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,24 +11,24 @@ use tokio::time::Instant;
 use super::client::{Answer, Client, checkout_path, purchase_path};
 use super::eventually::{PATIENCE, PAUSE, until};
 
-/// Items that one buyer wants, each with a checkout and a purchase of its own.
+/// Items that one buyer wants; each gets a checkout and a purchase of its own.
 const ITEMS_EACH: usize = 5;
-/// After this time without an answer a buyer asks another instance.
+/// After this time without a response, a buyer asks another instance.
 const ONE_TRY: Duration = Duration::from_secs(3);
 
-/// A rush for unique items, each of which two buyers want. Nobody stops before every item is gone.
+/// A rush for unique items. Two buyers want each item, and continue until it is sold.
 #[derive(Debug)]
 pub(crate) struct Storm {
     buyers: JoinSet<Vec<Receipt>>,
     sold: Arc<AtomicUsize>,
 }
 
-/// A code with the answer that its purchase got.
+/// A code with the response to its purchase.
 #[derive(Debug)]
 pub(crate) struct Receipt {
     /// The code.
     pub(crate) code: String,
-    /// The stored answer.
+    /// The response.
     pub(crate) answer: Answer,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Receipt {
 #[derive(Debug)]
 struct Shopper {
     clients: Vec<Client>,
-    /// The client that is asked now; another one after it failed.
+    /// The client in use; the next one after a failure.
     at: usize,
     sold: Arc<AtomicUsize>,
 }
@@ -55,12 +55,13 @@ impl Storm {
         Self { buyers, sold }
     }
 
-    /// Waits until so many items have been acknowledged as sold.
+    /// Waits until this many purchases have been acknowledged.
     pub(crate) async fn has_sold(&self, items: usize) {
-        until("the rush sells", async || self.sold.load(Ordering::Relaxed) >= items).await;
+        until("the rush goes on selling", async || self.sold.load(Ordering::Relaxed) >= items)
+            .await;
     }
 
-    /// Waits until all buyers are done.
+    /// Waits until all buyers have finished.
     pub(crate) async fn receipts(self) -> Vec<Receipt> {
         self.buyers.join_all().await.into_iter().flatten().collect()
     }
@@ -73,7 +74,7 @@ impl Shopper {
             let wish = checkout_path(&sale, &user, &item.to_string());
             let checkout = self.insist(&wish).await;
             if checkout.status != 200 {
-                let (status, code) = checkout.told();
+                let (status, code) = checkout.status_and_code();
                 assert_eq!(status, 409, "{}", checkout.body);
                 assert!(["item_sold_out", "sale_sold_out"].contains(&code.as_str()), "{code}");
                 continue;
@@ -83,14 +84,14 @@ impl Shopper {
             if answer.status == 200 {
                 self.sold.fetch_add(1, Ordering::Relaxed);
             } else {
-                assert_eq!(answer.told(), (409, "items_already_sold".to_owned()));
+                assert_eq!(answer.status_and_code(), (409, "items_already_sold".to_owned()));
             }
             receipts.push(Receipt { code, answer });
         }
         receipts
     }
 
-    /// Repeats a request until somebody answers it for good. That is what the contract calls always safe.
+    /// Repeats a request until it gets a final response, which the contract says is always safe.
     async fn insist(&mut self, path: &str) -> Answer {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -108,15 +109,15 @@ impl Shopper {
             self.at += 1;
             tokio::time::sleep(PAUSE).await;
         }
-        panic!("no instance answered within {PATIENCE:?}: {path}")
+        panic!("no final response to {path} within {PATIENCE:?}")
     }
 }
 
 fn is_in_progress(answer: &Answer) -> bool {
-    answer.status == 409 && answer.told().1 == "purchase_in_progress"
+    answer.status == 409 && answer.status_and_code().1 == "purchase_in_progress"
 }
 
-/// Passes if every outcome that was answered is on record, as it was answered.
+/// Fails the test unless every acknowledged outcome is stored as it was returned.
 pub(crate) async fn assert_on_record(client: &Client, receipts: &[Receipt]) {
     assert!(!receipts.is_empty());
     for receipt in receipts {

@@ -1,28 +1,28 @@
-//! Words that make trouble for a server.
+//! Commands that make a server fail in part.
 
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
-/// Nothing that a sale writes can be added to any more: for PostgreSQL, in SQL.
+/// PostgreSQL's disk is full: inserts of a sale fail.
 pub(crate) const NO_ROOM: &str = "
     CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
     CREATE TRIGGER no_room BEFORE INSERT ON purchases FOR EACH ROW EXECUTE FUNCTION no_room();
     CREATE TRIGGER no_room BEFORE INSERT ON checkout_items FOR EACH ROW EXECUTE FUNCTION no_room()";
-/// There is room again.
+/// Ends [`NO_ROOM`].
 pub(crate) const ROOM: &str = "DROP FUNCTION no_room CASCADE";
-/// A primary that has become a standby.
+/// PostgreSQL has become a standby: it accepts no writes.
 pub(crate) const READ_ONLY: [&str; 2] =
     ["ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"];
-/// It is the primary again.
+/// Ends [`READ_ONLY`].
 pub(crate) const WRITABLE: [&str; 2] =
     ["ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()"];
-/// Ends every session of this database but the one that says it.
+/// Terminates every other session of this database.
 pub(crate) const CUT_SESSIONS: &str = "
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()";
 
-/// Redis that refuses, and what makes it take again: no memory; a replica without a master; another password than ours.
+/// Commands that make Redis refuse, each with those that end it: no memory; a replica without a master; another password.
 pub(crate) const REDIS_REFUSES: [(&[&str], &[&str]); 3] = [
     (&["CONFIG SET maxmemory 1"], &["CONFIG SET maxmemory 0"]),
     (&["REPLICAOF 127.0.0.1 1"], &["REPLICAOF NO ONE"]),
@@ -32,28 +32,28 @@ pub(crate) const REDIS_REFUSES: [(&[&str], &[&str]); 3] = [
     ),
 ];
 
-/// Says it to Redis in words.
-pub(crate) async fn tell_redis(redis: &mut MultiplexedConnection, words: &str) {
+/// Sends a command to Redis, its words separated by spaces.
+pub(crate) async fn send_to_redis(redis: &mut MultiplexedConnection, words: &str) {
     let mut words = words.split(' ').map(|word| word.trim_matches('"'));
     let mut command = redis::cmd(words.next().unwrap());
     command.arg(words.collect::<Vec<_>>());
     let _: redis::Value = command.query_async(redis).await.unwrap();
 }
 
-/// Every key with its time to live in milliseconds and its value, as a replica or a file would have them.
+/// Every key with its time to live in milliseconds and its value, as a replica or a dump file has them.
 pub(crate) async fn all_keys(redis: &mut MultiplexedConnection) -> Vec<(String, i64, Vec<u8>)> {
     let keys: Vec<String> = redis.keys("*").await.unwrap();
     let mut all = Vec::new();
     for key in keys {
         let ttl: i64 = redis.pttl(&key).await.unwrap();
         let value: Option<Vec<u8>> = redis::cmd("DUMP").arg(&key).query_async(redis).await.unwrap();
-        // What has expired meanwhile is in neither.
+        // A key that has expired meanwhile is left out.
         all.extend(value.filter(|_| ttl > 0).map(|value| (key, ttl, value)));
     }
     all
 }
 
-/// Writes such keys, over what is there.
+/// Writes these keys, and replaces those that exist.
 pub(crate) async fn put_back(redis: &mut MultiplexedConnection, keys: &[(String, i64, Vec<u8>)]) {
     for (key, ttl, value) in keys {
         let mut restore = redis::cmd("RESTORE");

@@ -7,8 +7,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Longest wait for the other side to answer or to hang up.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+use super::eventually::PATIENCE;
 
 /// A connection.
 #[derive(Debug)]
@@ -16,10 +15,10 @@ pub(crate) struct Wire {
     stream: TcpStream,
 }
 
-/// What came back before the other side hung up.
+/// What the server sent before it closed the connection.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
-    /// The status, if there was an answer.
+pub(crate) struct Received {
+    /// The status, if there was a response.
     pub(crate) status: Option<u16>,
     /// Its head.
     pub(crate) head: String,
@@ -28,77 +27,77 @@ pub(crate) struct Heard {
 }
 
 impl Wire {
-    /// Connects, if anybody listens.
+    /// Connects, if the port is open.
     pub(crate) async fn connect(address: SocketAddr) -> Option<Self> {
         let stream = TcpStream::connect(address).await.ok()?;
         stream.set_nodelay(true).ok()?;
         Some(Self { stream })
     }
 
-    /// Sends bytes; `false` if the other side has hung up.
+    /// Sends bytes; `false` if the server has closed the connection.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).await.is_ok()
     }
 
-    /// Reads until the other side hangs up.
-    pub(crate) async fn hear(mut self) -> Heard {
+    /// Reads until the server closes the connection.
+    pub(crate) async fn receive(mut self) -> Received {
         let mut bytes = Vec::new();
         let reading = self.stream.read_to_end(&mut bytes);
-        let read = tokio::time::timeout(READ_TIMEOUT, reading).await;
-        assert!(read.is_ok(), "neither an answer nor a hang-up: {}", text(&bytes));
-        Heard::parse(&text(&bytes))
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        assert!(read.is_ok(), "the connection stays open: {}", text(&bytes));
+        Received::parse(&text(&bytes))
     }
 
-    /// Reads so many bytes of what comes, or all of it if that is less.
-    pub(crate) async fn hear_part(mut self, bytes: usize) {
+    /// Reads this many bytes, or fewer if the server closes the connection first.
+    pub(crate) async fn receive_part(mut self, bytes: usize) {
         let _ = self.stream.read_exact(&mut vec![0; bytes]).await;
     }
 
-    /// Reads until the other side hangs up, so many bytes at a time, with a pause after each.
-    pub(crate) async fn hear_slowly(mut self, at_a_time: usize, pause: Duration) -> Heard {
-        let (mut heard, mut sip) = (Vec::new(), vec![0; at_a_time]);
-        while let Ok(count @ 1..) = self.stream.read(&mut sip).await {
-            heard.extend_from_slice(&sip[..count]);
+    /// Reads until the server closes the connection, this many bytes at a time, with a pause after each read.
+    pub(crate) async fn receive_slowly(mut self, at_a_time: usize, pause: Duration) -> Received {
+        let (mut received, mut part) = (Vec::new(), vec![0; at_a_time]);
+        while let Ok(count @ 1..) = self.stream.read(&mut part).await {
+            received.extend_from_slice(&part[..count]);
             tokio::time::sleep(pause).await;
         }
-        Heard::parse(&text(&heard))
+        Received::parse(&text(&received))
     }
 
-    /// Sends and reads at the same time, until an answer is complete or the other side hangs up: an answer may come
-    /// before all was sent.
-    pub(crate) async fn send_and_hear(self, bytes: Vec<u8>) -> Heard {
+    /// Sends and reads concurrently, because a response may come before everything was sent. Ends when the response is complete or
+    /// the server closes the connection.
+    pub(crate) async fn exchange(self, bytes: Vec<u8>) -> Received {
         let (mut reader, mut writer) = self.stream.into_split();
         let sending = async move {
-            // The other side may well stop listening; it still may have something to say.
+            // A server that stops reading may still send a response.
             let _ = writer.write_all(&bytes).await;
-            std::future::pending::<Heard>().await
+            std::future::pending::<Received>().await
         };
-        let hearing = async move {
-            let mut heard = Vec::new();
+        let receiving = async move {
+            let mut received = Vec::new();
             let mut chunk = [0; 4096];
-            while !Heard::parse(&text(&heard)).is_complete() {
+            while !Received::parse(&text(&received)).is_complete() {
                 match reader.read(&mut chunk).await {
-                    Ok(count) if count > 0 => heard.extend_from_slice(&chunk[..count]),
+                    Ok(count) if count > 0 => received.extend_from_slice(&chunk[..count]),
                     _ => break,
                 }
             }
-            Heard::parse(&text(&heard))
+            Received::parse(&text(&received))
         };
-        let heard = async {
-            tokio::select! { heard = sending => heard, heard = hearing => heard }
+        let received = async {
+            tokio::select! { never = sending => never, received = receiving => received }
         };
-        tokio::time::timeout(READ_TIMEOUT, heard).await.unwrap()
+        tokio::time::timeout(PATIENCE, received).await.unwrap()
     }
 }
 
-impl Heard {
+impl Received {
     fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         Self { status, head: head.to_owned(), body: body.to_owned() }
     }
 
-    /// Whether an answer came, and all of it.
+    /// Whether it is a whole response.
     pub(crate) fn is_complete(&self) -> bool {
         let length = self.head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
@@ -114,7 +113,7 @@ impl Heard {
     }
 }
 
-/// A whole request without a body, after which the connection is to be closed.
+/// A request without a body that asks to close the connection.
 pub(crate) fn request(method: &str, target: &str) -> Vec<u8> {
     format!(
         "{method} {target} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"

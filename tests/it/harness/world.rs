@@ -1,9 +1,12 @@
 //! A world: some instances of the service on a database and a key prefix of their own.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use sqlx::PgPool;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::client::{Answer, Client};
@@ -12,14 +15,33 @@ use super::eventually::until;
 use super::instance::Instance;
 use super::metrics::Metrics;
 use super::process::Process;
-use super::program::Program;
-use super::proxy::Proxy;
+use super::redis_server;
 use super::servers::{PrivateServers, Urls};
+use crate::program::Program;
+use crate::proxy::Proxy;
 
-/// Remaining items of a sale that are really bought to see that they can be.
+/// Remaining items of a sale that are bought to show that they can be.
 const SAMPLE: usize = 5;
+/// A sale lasts this many times as long as a command and a request take.
+const PACES: u32 = 10;
 
-/// How a world shall be.
+/// Time limits of the service that no machine reaches, however slow. A test about one of these limits sets its own.
+pub(crate) const PATIENT: [(&str, &str); 12] = [
+    ("http.request_timeout", "1m"),
+    ("http.body_read_timeout", "1m"),
+    ("monitoring.check_timeout", "1m"),
+    ("batch.queue_timeout", "1m"),
+    ("batch.wait_limit", "1m"),
+    ("database.connect_timeout", "1m"),
+    ("database.statement_timeout", "1m"),
+    ("database.lock_timeout", "30s"),
+    ("redis.connect_timeout", "10s"),
+    ("redis.response_timeout", "10s"),
+    ("redis.lock_wait", "1m"),
+    ("shutdown.drain", "2m"),
+];
+
+/// How a world is built.
 #[derive(Debug)]
 pub(crate) struct Plan {
     instances: usize,
@@ -29,51 +51,51 @@ pub(crate) struct Plan {
     through_a_proxy: bool,
 }
 
-/// The instances, and what they stand on. Fields are dropped in this order.
+/// The instances, and what they are built on. Fields are dropped in this order.
 #[derive(Debug)]
 pub(crate) struct World {
     /// The running instances.
     pub(crate) instances: Vec<Instance>,
     /// The binary with the environment that they share.
     pub(crate) program: Program,
-    /// Prefix of all their Redis keys.
+    /// The prefix of all their Redis keys.
     pub(crate) key_prefix: String,
-    /// This test's own PostgreSQL, if it asked for one.
+    /// The test's private PostgreSQL, if it has one.
     pub(crate) postgres_server: Option<PrivateServers>,
-    /// This test's own Redis, if it asked for one.
+    /// The test's private Redis, if it has one.
     pub(crate) redis_server: Option<PrivateServers>,
-    /// What stands between the instances and PostgreSQL, if the test asked for it.
+    /// The proxy between the instances and PostgreSQL, if there is one.
     pub(crate) proxy: Option<Proxy>,
     database: Database,
     redis_url: String,
 }
 
 impl Plan {
-    /// With another value for a configuration key.
+    /// Sets a configuration key.
     pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
         self.program = self.program.set(key, value);
         self
     }
 
-    /// With a PostgreSQL that may be killed.
+    /// With a private PostgreSQL, which may be killed.
     pub(crate) fn private_postgres(mut self) -> Self {
         self.private_postgres = true;
         self
     }
 
-    /// With a Redis that may be flushed and killed.
+    /// With a private Redis, which may be flushed and killed.
     pub(crate) fn private_redis(mut self) -> Self {
         self.private_redis = true;
         self
     }
 
-    /// With a proxy before PostgreSQL that may fall silent.
+    /// With a proxy in front of PostgreSQL.
     pub(crate) fn through_a_proxy(mut self) -> Self {
         self.through_a_proxy = true;
         self
     }
 
-    /// Starts all instances at once, on an empty database, and waits until they are ready.
+    /// Starts all instances concurrently, on an empty database, and waits until they are ready.
     pub(crate) async fn start(self) -> World {
         let mut urls = Urls::shared();
         let postgres_server = self.private_postgres.then(|| {
@@ -91,9 +113,9 @@ impl Plan {
         let mut proxy = None;
         let mut database_url = database.url.clone();
         if self.through_a_proxy {
-            let standing = Proxy::before(database.address()).await;
-            database_url = database.url_through(standing.address);
-            proxy = Some(standing);
+            let started = Proxy::before(database.address()).unwrap();
+            database_url = database.url_through(started.address);
+            proxy = Some(started);
         }
         let program = self
             .program
@@ -123,18 +145,18 @@ impl World {
         Self::plan(instances).start().await
     }
 
-    /// The same, to be changed before it starts.
+    /// A plan of this many instances, to be changed before it starts.
     pub(crate) fn plan(instances: usize) -> Plan {
         Plan {
             instances,
-            program: Program::new(),
+            program: Program::new().set_all(&PATIENT),
             private_postgres: false,
             private_redis: false,
             through_a_proxy: false,
         }
     }
 
-    /// Starts more instances, all at once.
+    /// Starts more instances, all concurrently.
     pub(crate) async fn start(&mut self, count: usize) {
         let starting: Vec<Process> = (0..count).map(|_| self.program.start(&["serve"])).collect();
         for process in starting {
@@ -145,18 +167,18 @@ impl World {
         }
     }
 
-    /// Takes in an instance that was started otherwise, as soon as it listens.
+    /// Adds an instance that the test has started itself, as soon as it listens.
     pub(crate) async fn adopt(&mut self, process: Process) {
         self.instances.push(Instance::listening(process).await);
     }
 
-    /// Stops all instances as an operator does; each must end well.
+    /// Stops all instances with `SIGTERM`. Each must exit with code 0.
     pub(crate) async fn stop(&mut self) {
         for instance in &self.instances {
             instance.process.signal(Signal::SIGTERM);
         }
         for mut instance in self.instances.drain(..) {
-            assert_eq!(instance.process.exit().await, Some(0), "an instance did not end well");
+            assert_eq!(instance.process.exit().await, Some(0), "an instance did not stop in order");
         }
     }
 
@@ -177,7 +199,7 @@ impl World {
         self.instances.iter().map(|instance| instance.client.clone()).collect()
     }
 
-    /// The test's own way to the database.
+    /// The test's own connections to the database.
     pub(crate) fn pool(&self) -> &PgPool {
         &self.database.pool
     }
@@ -185,10 +207,10 @@ impl World {
     /// The test's own connection to Redis.
     pub(crate) async fn redis(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.redis_url.as_str()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        redis_server::connect(&client).await.unwrap()
     }
 
-    /// Creates a sale as an operator does, such as `--items 100 --stock 1`; its id.
+    /// Creates a sale with `sale create` and these options, such as `--items 100 --stock 1`. Returns its id.
     pub(crate) async fn create_sale(&self, options: &str) -> String {
         let arguments: Vec<&str> =
             ["sale", "create"].into_iter().chain(options.split(' ')).collect();
@@ -197,18 +219,27 @@ impl World {
         sale.as_str().unwrap().to_owned()
     }
 
-    /// What the first instance tells about a sale.
+    /// A duration for a sale's options: at least this many seconds, and enough for several requests on this machine.
+    pub(crate) async fn seconds(&self, at_least: u64) -> String {
+        let began = Instant::now();
+        self.program.run(&["sale", "list"]).await.succeeded();
+        self.at(0).get("/sales/active").await.is(200);
+        let long = Duration::from_secs(at_least).max(began.elapsed() * PACES);
+        format!("{}ms", long.as_millis())
+    }
+
+    /// A sale as the first instance returns it.
     pub(crate) async fn sale(&self, sale: &str) -> Value {
         self.at(0).get(&format!("/sales/{sale}")).await.is(200).json()
     }
 
-    /// Waits until a sale is in a state.
+    /// Waits until a sale has this state.
     pub(crate) async fn sale_is(&self, sale: &str, state: &str) {
         until(&format!("{sale} is {state}"), async || self.sale(sale).await["state"] == state)
             .await;
     }
 
-    /// Waits until exactly so many pieces are told as sold.
+    /// Waits until the first instance counts exactly this many pieces as sold.
     pub(crate) async fn sells_exactly(&self, sale: &str, pieces: usize) {
         until(&format!("{pieces} pieces are sold"), async || {
             self.sale(sale).await["sold"] == pieces
@@ -216,22 +247,22 @@ impl World {
         .await;
     }
 
-    /// The numbers of an instance.
+    /// The metrics of an instance.
     pub(crate) async fn metrics(&self, instance: usize) -> Metrics {
         Metrics::parse(&self.instances[instance].monitor.get("/metrics").await.is(200).body)
     }
 
-    /// Passes if `flash-sale verify` finds every promise kept.
+    /// Fails the test unless `flash-sale verify` finds every promise kept.
     pub(crate) async fn verify(&self) {
         let audit = self.program.run(&["verify"]).await.succeeded();
         assert!(!audit.documents().is_empty(), "{audit}");
     }
 
-    /// Passes if no piece of the sale is lost: all are sold, or can be bought now, of which a sample is.
+    /// Fails the test if a piece of the sale is lost: each is sold or can be bought now. A sample of the latter is bought.
     pub(crate) async fn every_piece_is_sold_or_buyable(&self, sale: &str, pieces: usize) {
-        let told = self.sale(sale).await;
-        let (sold, remaining) = (told["sold"].as_u64(), told["remaining"].as_u64());
-        assert_eq!(sold.unwrap() + remaining.unwrap(), u64::try_from(pieces).unwrap(), "{told}");
+        let read = self.sale(sale).await;
+        let (sold, remaining) = (read["sold"].as_u64(), read["remaining"].as_u64());
+        assert_eq!(sold.unwrap() + remaining.unwrap(), u64::try_from(pieces).unwrap(), "{read}");
         let left = format!("/sales/{sale}/items?available=true&limit={SAMPLE}");
         let left: Answer = self.at(0).get(&left).await.is(200);
         for item in left.at("/data").as_array().unwrap() {

@@ -1,5 +1,5 @@
--- Batches of 128 new buyers with one item each, for sale 1. A batch's items differ, as most of 10,000 items do in a batch
--- of the service. Texts, because pgbench knows nothing else.
+-- Batches of 128 new buyers with one item each, for sale 1. A batch's items differ, like most items in a batch of the service
+-- with 10,000 items. Columns are text, because pgbench's variables are.
 CREATE TABLE floor_batches AS
 SELECT batch,
        array_agg('b' || buyer ORDER BY ('b' || buyer) COLLATE "C")::text AS users,

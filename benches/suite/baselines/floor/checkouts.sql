@@ -1,5 +1,5 @@
--- A batch of checkouts of new buyers, as src/infrastructure/persistence/collect_batch.rs reads and writes it. The
--- batch's number is the version of its buyers' rows.
+-- A batch of checkouts of new buyers, as src/infrastructure/persistence/checkout/batch.rs reads and writes it. The batch's
+-- number is the version of its buyers' rows.
 \set batch :batch + 1
 SELECT users, attempts, items, ones FROM floor_batches WHERE batch = :batch
 \gset

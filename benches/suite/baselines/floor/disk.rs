@@ -1,8 +1,7 @@
-//! How long the disk takes to flush a page, again and again, while others load it.
+//! The time of the disk to flush a page, repeatedly, during a load.
 //!
-//! A commit waits for a flush of the log, so no service that keeps what it acknowledged is quicker than this. Most flushes
-//! take less than a millisecond. Now and then the kernel writes in one go what the tables have grown by since it last did,
-//! and whoever flushes meanwhile waits behind it.
+//! A commit waits for a flush of the WAL, so no durable service is faster than this. Most flushes take less than a millisecond.
+//! Now and then the kernel writes back the dirty pages of the tables at once, and flushes meanwhile wait for it.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,13 +10,13 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
-/// Between two flushes: short enough that none of the long ones passes unseen, too long to be a load.
+/// Pause between two flushes: short enough to meet every long flush, and too long to be a load.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAGE: [u8; 8_192] = [0; 8_192];
 
-/// A watch that goes on until it is asked.
+/// A running measurement.
 #[derive(Debug)]
 pub(crate) struct Watch {
     stop: Sender<()>,
@@ -26,7 +25,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Flushes a small file of its own in `folder`.
+    /// Starts flushing a small file in `folder`.
     pub(crate) fn begin(folder: &Path) -> Outcome<Self> {
         let path = folder.join(format!("flash-sale-bench-{}.flush", std::process::id()));
         let file = File::create(&path)?;
@@ -46,7 +45,7 @@ impl Watch {
         Ok(Self { stop, thread, file: path })
     }
 
-    /// The longest flush since it began.
+    /// Ends the measurement. Returns the longest flush.
     pub(crate) fn end(self) -> Outcome<Duration> {
         drop(self.stop);
         let longest = self.thread.join().map_err(|_| "the watch of the disk panicked")?;

@@ -1,9 +1,8 @@
-//! PostgreSQL and Redis alone, with what batches of checkouts and of purchases ask of them.
+//! PostgreSQL and Redis alone, with the commands of batches of checkouts and purchases.
 //!
-//! - [`postgres`]: the service's own statements, sent by pgbench on a connection that is set up like the service's.
-//! - [`redis`]: the service's own scripts, sent in pipelines.
-//!
-//! And [`disk`]: how long the disk under both makes a commit wait, while something else goes on.
+//! - [`postgres`]: the service's statements, sent by pgbench on a connection with the service's settings.
+//! - [`redis`]: the service's scripts, sent in pipelines.
+//! - [`disk`]: the time of the disk to flush a page during another scenario.
 
 pub(crate) mod disk;
 pub(crate) mod postgres;

@@ -8,29 +8,29 @@ use flash_sale::bench::{Statements, statements};
 
 use super::BATCH;
 use crate::database::{self, Database};
-use crate::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome};
 
-/// Makes the batches.
+/// Creates the batches.
 const BATCHES: &str = include_str!("batches.sql");
 /// A batch of each kind, for pgbench.
 const CHECKOUTS: &str = include_str!("checkouts.sql");
 const PURCHASES: &str = include_str!("purchases.sql");
-/// Batches for each second that a measurement shall take: about as many as PostgreSQL manages.
+/// Batches for each second of a measurement: about PostgreSQL's rate.
 const BATCHES_A_SECOND: u64 = 300;
-/// The service's settings (`src/infrastructure/persistence/database.rs`).
+/// The service's settings (`src/infrastructure/persistence/pool/connection.rs`).
 const SETTINGS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off \
                         -c enable_bitmapscan=off -c enable_memoize=off";
 /// The partition of sale 1.
 const ENDING: &str = "_from_0";
 
-/// What PostgreSQL does in a second.
+/// PostgreSQL's rates, in requests a second.
 #[derive(Debug)]
 pub(crate) struct Rates {
     pub(crate) checkouts: f64,
     pub(crate) purchases: f64,
 }
 
-/// Measures on a database with the sale 1, each kind for about so long; `None` without pgbench.
+/// Measures on a database with the sale 1, each kind for about this long; `None` without pgbench.
 pub(crate) fn measure(
     database: &Database,
     time: Duration,
@@ -51,7 +51,7 @@ pub(crate) fn measure(
         command.arg(&file).arg(&database.url).env("PGOPTIONS", SETTINGS);
         Ok(rate(command)? * f64::from(BATCH))
     };
-    // The checkouts leave open what the purchases buy.
+    // The purchases buy the open checkouts.
     let checkouts = run("checkouts.sql", &script(&read_checkouts, &write_checkouts, CHECKOUTS))?;
     let purchases = run("purchases.sql", &script(&read_purchases, &write_purchases, PURCHASES))?;
     Ok(Some(Rates { checkouts, purchases }))
@@ -68,17 +68,17 @@ fn script(read: &str, write: &str, batch: &str) -> String {
 /// Batches a second.
 fn rate(mut pgbench: Command) -> Outcome<f64> {
     let ran = pgbench.output()?;
-    let told = String::from_utf8_lossy(&ran.stdout);
+    let output = String::from_utf8_lossy(&ran.stdout);
     if !ran.status.success() {
         let complaint = String::from_utf8_lossy(&ran.stderr);
         return Err(format!("pgbench failed: {complaint}").into());
     }
-    let rate = told.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next());
-    let rate = rate.ok_or_else(|| format!("pgbench tells no rate: {told}"))?;
+    let rate = output.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next());
+    let rate = rate.ok_or_else(|| format!("pgbench reports no rate: {output}"))?;
     rate.parse().map_err(Failure::from)
 }
 
-/// In the path, or where Debian puts what belongs to one version.
+/// pgbench in the path, or in Debian's folder of a PostgreSQL version.
 fn pgbench() -> Option<PathBuf> {
     let in_path = Command::new("pgbench").arg("--version").output();
     if in_path.is_ok_and(|ran| ran.status.success()) {

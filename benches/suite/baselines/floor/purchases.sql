@@ -1,5 +1,5 @@
--- A batch of purchases of what checkouts.sql has collected, as src/infrastructure/persistence/settle_batch.rs reads and
--- writes it. All of it is left, so every line is sold.
+-- A batch of purchases of what checkouts.sql has collected, as src/infrastructure/persistence/purchase/batch.rs reads and
+-- writes it. Nothing is sold out, so every line is sold.
 \set batch :batch + 1
 SELECT attempts AS wanted, ones, zeros, fates FROM floor_batches WHERE batch = :batch
 \gset

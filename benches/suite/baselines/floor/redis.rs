@@ -1,18 +1,18 @@
-//! Redis alone: the locks of a batch of purchases, taken by one script and given back by another one.
+//! Redis alone: the locks of a batch of purchases, acquired by one script and released by another.
 
 use std::time::{Duration, Instant};
 
 use redis::{Script, Value};
 
 use super::BATCH;
-use crate::Outcome;
 use crate::generator::tally;
+use crate::outcome::Outcome;
 
 const ACQUIRE: &str = include_str!("../../../../lua/lock_acquire.lua");
 const RELEASE: &str = include_str!("../../../../lua/lock_release.lua");
 /// `redis.lock_ttl`, in milliseconds.
 const TTL_MS: u32 = 1_500;
-/// Batches that are sent before the first reply is waited for: Redis shall not wait for us.
+/// Batches sent before the first reply is read, so that Redis does not wait for this process.
 const PIPELINE: u32 = 4;
 
 /// Purchases a second that Redis can lock and release.
@@ -37,10 +37,10 @@ pub(crate) fn measure(url: &str, time: Duration) -> Outcome<f64> {
     let start = Instant::now();
     let mut batches: u64 = 0;
     while start.elapsed() < time {
-        let told: Vec<Value> = pipeline.query(&mut connection)?;
-        // Whoever releases all has taken all.
-        if !told.iter().skip(1).step_by(2).all(|told| *told == Value::Int(BATCH.into())) {
-            return Err("Redis did not take and release every lock".into());
+        let replies: Vec<Value> = pipeline.query(&mut connection)?;
+        // A script that has released all locks had acquired all.
+        if !replies.iter().skip(1).step_by(2).all(|reply| *reply == Value::Int(BATCH.into())) {
+            return Err("Redis did not acquire and release every lock".into());
         }
         batches += u64::from(PIPELINE);
     }

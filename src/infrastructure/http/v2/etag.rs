@@ -1,4 +1,4 @@
-//! Validators of what is read often (RFC 9110, section 8.8.3): whoever has it already is told so, in a few bytes.
+//! Entity tags (RFC 9110, section 8.8.3): a client that has the current response already gets an empty 304.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -8,39 +8,39 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
-/// Bytes of the hash that a validator shows.
-const SHOWN: usize = 12;
+/// Bytes of the hash in a tag.
+const HASH_BYTES: usize = 12;
 
-/// Gives an answer its validator; an empty 304 where the client has the same.
-pub(crate) async fn validated(asked: &HeaderMap, response: Response) -> Response {
+/// Adds the `ETag` of the response, or replaces it by an empty 304 if `request_headers` contain that tag.
+pub(crate) async fn with_etag(request_headers: &HeaderMap, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    // It is in memory whole.
+    // The whole body is in memory: reading it cannot fail.
     let Ok(bytes) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    // Weak, because the same answer may be packed or not.
-    let tag = format!("W/\"{}\"", BASE64.encode(&Sha256::digest(&bytes)[..SHOWN]));
-    let is_known = has(asked, &tag);
+    // Weak, because the bytes differ if the response is compressed.
+    let tag = format!("W/\"{}\"", BASE64.encode(&Sha256::digest(&bytes)[..HASH_BYTES]));
+    let is_current = contains_tag(request_headers, &tag);
     if let Ok(tag) = HeaderValue::try_from(tag) {
         parts.headers.insert(header::ETAG, tag);
     }
-    // It may be kept, and must be asked about before it is shown.
+    // A cache may store the response, and must revalidate it before each use.
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    if is_known {
+    if is_current {
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers.remove(header::CONTENT_TYPE);
         parts.headers.remove(header::CONTENT_LENGTH);
-        // As the answer itself would say, if it is long enough to be packed (RFC 9110, section 15.4.5).
+        // The 200 has it if it is long enough to be compressed, and a 304 must have it then (RFC 9110, section 15.4.5).
         parts.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
         return Response::from_parts(parts, Body::empty());
     }
     Response::from_parts(parts, Body::from(bytes))
 }
 
-/// Whether `If-None-Match` names it, or anything at all: weak comparison (RFC 9110, section 13.1.2).
-fn has<'t>(asked: &'t HeaderMap, tag: &'t str) -> bool {
-    let named = asked.get_all(header::IF_NONE_MATCH).iter();
-    named.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|known| {
+/// Whether `If-None-Match` contains the tag or `*`, by weak comparison (RFC 9110, section 13.1.2).
+fn contains_tag<'t>(request_headers: &'t HeaderMap, tag: &'t str) -> bool {
+    let values = request_headers.get_all(header::IF_NONE_MATCH).iter();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|known| {
         let known = known.trim();
         let opaque = |tag: &'t str| tag.strip_prefix("W/").unwrap_or(tag);
         known == "*" || opaque(known) == opaque(tag)
@@ -51,28 +51,28 @@ fn has<'t>(asked: &'t HeaderMap, tag: &'t str) -> bool {
 mod tests {
     use super::*;
 
-    fn asked(value: &str) -> HeaderMap {
+    fn if_none_match(value: &str) -> HeaderMap {
         HeaderMap::from_iter([(header::IF_NONE_MATCH, HeaderValue::from_str(value).unwrap())])
     }
 
     #[test]
-    fn a_validator_is_known_in_any_form_that_the_standard_has() {
+    fn a_tag_is_found_in_every_form_of_the_standard() {
         for value in ["\"abc\"", "W/\"abc\"", "\"x\", \"abc\"", "*"] {
-            assert!(has(&asked(value), "\"abc\""), "{value}");
+            assert!(contains_tag(&if_none_match(value), "\"abc\""), "{value}");
         }
         for value in ["\"abcd\"", "abc", "", "W/abc"] {
-            assert!(!has(&asked(value), "\"abc\""), "{value}");
+            assert!(!contains_tag(&if_none_match(value), "\"abc\""), "{value}");
         }
     }
 
     #[tokio::test]
-    async fn the_same_bytes_have_the_same_validator_and_are_not_sent_twice() {
-        let first = validated(&HeaderMap::new(), "hello".into_response()).await;
+    async fn the_same_bytes_have_the_same_tag_and_are_not_sent_again() {
+        let first = with_etag(&HeaderMap::new(), "hello".into_response()).await;
         let tag = first.headers()[header::ETAG].clone();
         let again = HeaderMap::from_iter([(header::IF_NONE_MATCH, tag.clone())]);
 
-        let same = validated(&again, "hello".into_response()).await;
-        let other = validated(&again, "bye".into_response()).await;
+        let same = with_etag(&again, "hello".into_response()).await;
+        let other = with_etag(&again, "bye".into_response()).await;
 
         assert_eq!(
             (same.status(), &same.headers()[header::ETAG]),

@@ -1,12 +1,12 @@
-//! What buyers have collected and bought, for `verify`.
+//! The pieces that buyers have collected and bought, for `verify`.
 
 use async_trait::async_trait;
 
-use crate::application::ports::{PortError, StandingReader};
+use crate::application::ports::{BuyerTotalsReader, PortError};
 use crate::domain::ids::{BuyerId, SaleId};
 use crate::infrastructure::persistence::pool::database::Database;
 
-/// Buyers that one statement reads.
+/// Maximum number of buyers that one statement reads.
 const CHUNK: usize = 10_000;
 
 const COUNTED: &str = r"
@@ -22,20 +22,24 @@ const COUNTED: &str = r"
     ORDER BY t.place
 ";
 
-/// Reads standings.
-pub(crate) struct PostgresStandingReader {
+/// Reads buyers' totals.
+pub(crate) struct PostgresBuyerTotalsReader {
     database: Database,
 }
 
-impl PostgresStandingReader {
+impl PostgresBuyerTotalsReader {
     pub(crate) fn new(database: Database) -> Self {
         Self { database }
     }
 }
 
 #[async_trait]
-impl StandingReader for PostgresStandingReader {
-    async fn counted(&self, sale: SaleId, buyers: &[BuyerId]) -> Result<Vec<i64>, PortError> {
+impl BuyerTotalsReader for PostgresBuyerTotalsReader {
+    async fn committed_pieces(
+        &self,
+        sale: SaleId,
+        buyers: &[BuyerId],
+    ) -> Result<Vec<i64>, PortError> {
         let mut counted = Vec::with_capacity(buyers.len());
         for chunk in buyers.chunks(CHUNK) {
             let users: Vec<&str> = chunk.iter().map(BuyerId::as_str).collect();
@@ -45,7 +49,7 @@ impl StandingReader for PostgresStandingReader {
                     .bind(&users)
                     .fetch_all(self.database.pool())
             };
-            counted.extend(self.database.read::<Vec<i64>, _>("the standings", query).await?);
+            counted.extend(self.database.read::<Vec<i64>, _>("the buyers' totals", query).await?);
         }
         Ok(counted)
     }

@@ -1,81 +1,19 @@
-//! What must hold in the database, as queries that look at everything and say what is broken.
+//! The checks of an inspection: what must hold in the database, as queries that find every violation.
 
-/// One thing that must hold.
+/// A rule, with the query that checks it.
 #[derive(Debug)]
 pub(crate) struct Check {
-    /// The promise it belongs to, or `bookkeeping`.
+    /// The promise that the rule belongs to, or `bookkeeping`.
     pub(crate) promise: &'static str,
-    /// What must hold.
+    /// The rule.
     pub(crate) what: &'static str,
-    /// One row for everything that is looked at: whether it breaks the rule, and a text that tells people which it is.
+    /// Returns one row for every object checked: whether it breaks the rule, and a text that identifies it.
     pub(crate) sql: &'static str,
 }
 
 const BOOKKEEPING: &str = "bookkeeping";
 
-/// What the checks read. Each table's name stands for its rows of sale `$1` here, or for all rows if that is NULL, so
-/// that no check can forget to ask which; `every_sale` alone is not limited. Never materialized: the condition reaches
-/// the partitions, and columns that nobody asks for are not read.
-pub(crate) const SCOPE: &str = r"
-WITH every_sale AS NOT MATERIALIZED (
-    SELECT id AS sale_id, schedule, starts_at
-    FROM sales
-),
-sales AS NOT MATERIALIZED (
-    SELECT id AS sale_id, schedule, starts_at, ends_at, buyer_limit, items AS items_promised
-    FROM sales
-    WHERE $1::bigint IS NULL OR id = $1
-),
-sale_audit AS NOT MATERIALIZED (
-    SELECT * FROM sale_audit WHERE $1::bigint IS NULL OR sale_id = $1
-),
-items AS NOT MATERIALIZED (
-    SELECT * FROM items WHERE $1::bigint IS NULL OR sale_id = $1
-),
-item_stock AS NOT MATERIALIZED (
-    SELECT * FROM item_stock WHERE $1::bigint IS NULL OR sale_id = $1
-),
-buyers AS NOT MATERIALIZED (
-    SELECT * FROM buyers WHERE $1::bigint IS NULL OR sale_id = $1
-),
-checkout_attempts AS NOT MATERIALIZED (
-    SELECT sale_id, id AS attempt_id, user_id
-    FROM checkout_attempts
-    WHERE $1::bigint IS NULL OR sale_id = $1
-),
-checkout_items AS NOT MATERIALIZED (
-    SELECT * FROM checkout_items WHERE $1::bigint IS NULL OR sale_id = $1
-),
-purchases AS NOT MATERIALIZED (
-    SELECT * FROM purchases WHERE $1::bigint IS NULL OR sale_id = $1
-),
-purchase_items AS NOT MATERIALIZED (
-    SELECT * FROM purchase_items WHERE $1::bigint IS NULL OR sale_id = $1
-),
-checkout_refusals AS NOT MATERIALIZED (
-    SELECT * FROM checkout_refusals WHERE $1::bigint IS NULL OR sale_id = $1
-),
-refusal_totals AS NOT MATERIALIZED (
-    SELECT * FROM refusal_totals WHERE $1::bigint IS NULL OR sale_id = $1
-),
-idempotency_keys AS NOT MATERIALIZED (
-    SELECT sale_id, attempt_id, user_id, key, item_nos IS NULL AS purchased
-    FROM idempotency_keys
-    WHERE $1::bigint IS NULL OR sale_id = $1
-),
-sold_of_item AS NOT MATERIALIZED (
-    SELECT sale_id, item_no, sum(quantity) AS pieces
-    FROM purchase_items
-    WHERE outcome = 'sold'
-    GROUP BY sale_id, item_no
-),
-open_attempts AS NOT MATERIALIZED (
-    SELECT sale_id, user_id, open_attempt AS attempt_id
-    FROM buyers
-    WHERE open_attempt IS NOT NULL
-)";
-
-/// Every check, in the order in which people read them.
+/// Every check, in the order of the report.
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I1",
@@ -191,7 +129,7 @@ pub(crate) const CHECKS: &[Check] = &[
         GROUP BY sale_id, attempt_id
     ) AS lines USING (sale_id, attempt_id)",
     },
-    // A checkout that is not open any more has its outcome (a check below), so only open ones may have lines of their own.
+    // A checkout that is not open any more has an outcome (by a check below), so only open ones may have lines that are not settled.
     Check {
         promise: "I4",
         what: "an outcome has exactly the lines of its checkout",
@@ -217,7 +155,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I6",
         what: "a settled attempt has an item, and a collected item its attempt",
-        // One that is open may be empty: its buyer took everything out.
+        // An open attempt may be empty: its buyer has removed every line.
         sql: r"
     SELECT attempts.user_id IS NULL OR (item_no IS NULL AND purchased_at IS NOT NULL),
            format('sale %s attempt %s: of %s, item %s', sale_id, attempt_id, attempts.user_id, item_no)
@@ -307,8 +245,8 @@ pub(crate) const CHECKS: &[Check] = &[
         GROUP BY sale_id
     ) AS counts USING (sale_id)",
     },
-    // The other tables' rows hang on these by other checks: lines on attempts, attempts on buyers, stocks on items,
-    // details of refusals on totals.
+    // Other checks connect the other tables to these: lines to attempts, attempts to buyers, stocks to items, details of refusals to
+    // totals.
     Check {
         promise: BOOKKEEPING,
         what: "every row's sale exists",

@@ -1,22 +1,24 @@
-//! The inspector in PostgreSQL: every check of [`checks`] in one snapshot, so that it is right while selling goes on.
+//! The inspector in PostgreSQL: runs every check in one snapshot, so that the result is right while the sale goes on.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::checks::{CHECKS, Check, SCOPE};
+use super::checks::{CHECKS, Check};
+use super::scope::SCOPE;
 use crate::application::ports::{Finding, Inspector, PortError};
 use crate::domain::ids::SaleId;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::metrics::Statement;
-use crate::infrastructure::persistence::pool::transaction::Options;
+use crate::infrastructure::persistence::pool::tx::Options;
+use crate::infrastructure::persistence::row::from_row;
 
-/// The session's settings are made for statements that touch few rows; these are for reading all of them.
+/// The session's settings are for statements that read few rows; these are for reading all of them.
 ///
-/// Hashing everything, partition by partition, is right for every check. Tables that have just grown have no
-/// statistics, and the planner then chooses nested loops that take hours, or sorts. Parallel workers would take cores
-/// from the sale, and their shared hash tables do not fit into the 64 MB of shared memory that a container has.
+/// Hash joins and aggregates, partition by partition, suit every check. Tables that have just grown have no statistics, and the planner
+/// would choose nested loops that take hours, or sorts. Parallel workers would take cores from the sale, and their shared hash tables do
+/// not fit into the 64 MB of shared memory of a container.
 const SETTINGS: &str = r"
     SELECT set_config('idle_in_transaction_session_timeout', '60s', true),
            set_config('plan_cache_mode', 'force_custom_plan', true),
@@ -29,14 +31,14 @@ const SETTINGS: &str = r"
            set_config('jit', 'off', true)
 ";
 
-/// Looks for broken promises in PostgreSQL.
+/// Checks the data in PostgreSQL.
 pub(crate) struct PostgresInspector {
     database: Database,
     timeout: Duration,
 }
 
 impl PostgresInspector {
-    /// The whole inspection takes `timeout` at most.
+    /// Inspects for at most `timeout`.
     pub(crate) fn new(database: Database, timeout: Duration) -> Self {
         Self { database, timeout }
     }
@@ -48,7 +50,7 @@ impl Inspector for PostgresInspector {
         let options = Options { timeout: Some(self.timeout), ..Options::SNAPSHOT };
         self.database
             .transaction(options, |mut tx| async move {
-                let findings = look(&mut tx, sale);
+                let findings = run_checks(&mut tx, sale);
                 let findings = self.database.time(Statement::Read, findings).await?;
                 Ok((tx, findings))
             })
@@ -57,22 +59,24 @@ impl Inspector for PostgresInspector {
     }
 }
 
-/// What a check saw.
-#[derive(Debug, sqlx::FromRow)]
-struct SeenRow {
-    counted: i64,
-    broken: i64,
-    examples: Vec<String>,
+from_row! {
+    /// The result of a check.
+    #[derive(Debug)]
+    struct ResultRow {
+        counted: i64,
+        broken: i64,
+        examples: Vec<String>,
+    }
 }
 
-async fn look(
+async fn run_checks(
     connection: &mut PgConnection,
     sale: Option<SaleId>,
 ) -> Result<Vec<Finding>, sqlx::Error> {
     sqlx::query(SETTINGS).execute(&mut *connection).await?;
     let mut findings = Vec::with_capacity(CHECKS.len());
     for check in CHECKS {
-        let seen: SeenRow = sqlx::query_as(AssertSqlSafe(statement(check)))
+        let result: ResultRow = sqlx::query_as(AssertSqlSafe(statement(check)))
             .bind(sale.map(SaleId::get))
             .persistent(false)
             .fetch_one(&mut *connection)
@@ -80,16 +84,16 @@ async fn look(
         findings.push(Finding {
             promise: check.promise,
             check: check.what,
-            counted: seen.counted,
-            broken: seen.broken,
-            examples: seen.examples,
+            counted: result.counted,
+            broken: result.broken,
+            examples: result.examples,
         });
     }
     Ok(findings)
 }
 
-/// The check as one statement that answers one row, from constants of this program. It goes over the data once; only if
-/// something is broken does it go a second time, for the examples.
+/// The check as one statement that returns one row, made from constants of this program. It reads the data once, and a second time for
+/// the examples only if the rule is broken.
 fn statement(check: &Check) -> String {
     format!(
         r"{SCOPE},
@@ -118,7 +122,7 @@ mod tests {
     use crate::testing::servers::PostgresShop;
 
     #[test]
-    fn every_check_has_a_sabotage_that_breaks_it_and_every_sabotage_a_check() {
+    fn every_check_has_a_sabotage_and_every_sabotage_a_check() {
         let checks: BTreeSet<_> = CHECKS.iter().map(|c| (c.promise, c.what)).collect();
         let sabotages: BTreeSet<_> = SABOTAGES.iter().map(|s| (s.promise, s.check)).collect();
 
@@ -126,7 +130,7 @@ mod tests {
         assert_eq!(checks.len(), CHECKS.len(), "two checks have one name");
     }
 
-    /// Ann and eve have bought, zoe was too late, bob's checkout is open, and there are refusals with details.
+    /// Ann and eve have bought, zoe came too late, bob's checkout is open, and there are refusals with details.
     async fn a_shop_with_history() -> PostgresShop {
         let shop = PostgresShop::open().await;
         let scene = Scene::open(&shop, Terms::stocked(5, 2)).await;
@@ -136,7 +140,7 @@ mod tests {
             let attempt = scene.attempt(name, lines).await;
             scene.decided(attempt).await;
         }
-        let too_late = scene.stray("zoe", &[line(1, 1), line(2, 1)]).await;
+        let too_late = scene.extra_attempt("zoe", &[line(1, 1), line(2, 1)]).await;
         scene.decided(too_late).await;
         scene.attempt("bob", &[(3, 1), (5, 2)]).await;
         let refusals = RefusalWorld::instance(&shop).await;
@@ -157,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_sabotage_is_found_by_the_check_that_is_made_for_it() {
+    async fn every_sabotage_is_found_by_its_check() {
         let shop = a_shop_with_history().await;
 
         let mut missed = Vec::new();
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_broken_is_counted_and_named_in_its_own_sale_only() {
+    async fn violations_are_counted_and_named_in_their_own_sale_only() {
         let shop = a_shop_with_history().await;
         let other = Scene::open(&shop, Terms::unique(1)).await;
         shop.execute("ALTER TABLE item_stock DROP CONSTRAINT items_sold_within_stock").await;

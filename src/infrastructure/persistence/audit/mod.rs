@@ -1,6 +1,11 @@
-//! ROOMDOC
+//! Audits: reads for `flash-sale verify`, and the record of refusals.
+//!
+//! - [`inspector`]: runs the [`checks`], which are SQL, within a [`scope`]. [`buyer_totals`]: what buyers have collected and bought, to
+//!   compare with Redis.
+//! - [`refusals`]: writes refusals and their totals.
 
 pub(crate) mod buyer_totals;
 pub(crate) mod checks;
 pub(crate) mod inspector;
 pub(crate) mod refusals;
+pub(crate) mod scope;

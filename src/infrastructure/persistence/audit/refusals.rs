@@ -1,19 +1,20 @@
-//! Refusals at PostgreSQL: a flush is one transaction, its number makes it count once.
+//! The record of refusals in PostgreSQL: a flush is one transaction, and its number makes it count once.
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::application::ports::{PortError, RefusalFlush, RefusalStore};
+use crate::domain::ids::{AttemptId, BuyerId, ItemId};
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::{DatabaseError, ErrorClass};
 use crate::infrastructure::persistence::pool::metrics::Statement;
-use crate::infrastructure::persistence::pool::transaction::Options;
+use crate::infrastructure::persistence::pool::tx::Options;
 
-/// A flush that lost a race for a total's row is run again this often.
+/// How often a flush is repeated after it lost a race for a total's row.
 const RETRIES: u32 = 3;
 
-/// Takes the flush's number; no row if it, or a later one, was taken.
+/// Takes the flush's number. Returns no row if this number or a later one was taken before.
 const TAKE_NUMBER: &str = r"
     INSERT INTO refusal_flushes (instance, sequence)
     VALUES ($1, $2)
@@ -34,7 +35,7 @@ const ADD_DETAILS: &str = r"
         AS t(sale_id, operation, reason, user_id, item_id, attempt_id, refused_at, position)
 ";
 
-/// In the order of the key, as everybody does: two instances that add to the same totals cannot wait in a circle.
+/// Adds in the order of the key, like every other instance, so that two that add to the same totals do not deadlock.
 const ADD_TOTALS: &str = r"
     INSERT INTO refusal_totals AS r (sale_id, operation, reason, total, detailed)
     SELECT t.sale_id, t.operation, t.reason, t.total, t.detailed
@@ -44,14 +45,14 @@ const ADD_TOTALS: &str = r"
     SET total = r.total + EXCLUDED.total, detailed = r.detailed + EXCLUDED.detailed
 ";
 
-/// Keeps refusals of one run of an instance.
+/// Stores the refusals of one run of an instance.
 pub(crate) struct PostgresRefusalStore {
     database: Database,
     instance: Uuid,
 }
 
 impl PostgresRefusalStore {
-    /// `instance` names this run of the service; flushes are numbered within it.
+    /// `instance` identifies this run of the service, within which flushes are numbered.
     pub(crate) fn new(database: Database, instance: Uuid) -> Self {
         Self { database, instance }
     }
@@ -76,15 +77,9 @@ impl PostgresRefusalStore {
             .bind(column(details, |refusal| refusal.sale.get()))
             .bind(column(details, |refusal| refusal.operation.as_str()))
             .bind(column(details, |refusal| refusal.reason.as_str()))
-            .bind(column(details, |refusal| {
-                refusal.buyer.as_ref().map(crate::domain::ids::BuyerId::as_str)
-            }))
-            .bind(column(details, |refusal| {
-                refusal.item.as_ref().map(crate::domain::ids::ItemId::as_str)
-            }))
-            .bind(column(details, |refusal| {
-                refusal.attempt.map(crate::domain::ids::AttemptId::get)
-            }))
+            .bind(column(details, |refusal| refusal.buyer.as_ref().map(BuyerId::as_str)))
+            .bind(column(details, |refusal| refusal.item.as_ref().map(ItemId::as_str)))
+            .bind(column(details, |refusal| refusal.attempt.map(AttemptId::get)))
             .bind(column(details, |refusal| refusal.refused_at))
             .execute(&mut *connection)
             .await?;
@@ -105,8 +100,8 @@ impl PostgresRefusalStore {
 impl RefusalStore for PostgresRefusalStore {
     async fn append(&self, flush: &RefusalFlush) -> Result<(), PortError> {
         let written = match self.try_append(flush).await {
-            // A detail that cannot be written, such as one of a sale whose partition was dropped, must not hold up the
-            // totals, nor everything behind them.
+            // A detail that cannot be written, for example of a sale whose partition was dropped, must not block the totals, nor
+            // the flushes after this one.
             Err(error) if error.class() == ErrorClass::Permanent && !flush.details.is_empty() => {
                 tracing::warn!(%error, "details of refusals cannot be written: keeping their totals");
                 self.try_append(&without_details(flush)).await
@@ -165,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn details_that_cannot_be_written_do_not_hold_up_their_totals() {
+    async fn details_that_cannot_be_written_do_not_block_their_totals() {
         let shop = PostgresShop::open().await;
         let sale = shop.sale().await;
         let store = RefusalWorld::instance(&shop).await;

@@ -1,50 +1,51 @@
-//! Whether others write at this time: other instances, mostly.
+//! Whether other instances write at the same time.
 //!
-//! Nobody announces them. A writer meets them where a batch lost a race for its rows: then, for a while, all writers of this
-//! instance trust nothing they remember, and find items by their keys ([`Mode::Among`](super::splitting::Mode)). Or somebody
-//! notices that others write beside them, be it other rows: then they only let more requests gather, because a batch has its
-//! fixed price at PostgreSQL, which has several writers to serve.
+//! No instance announces itself. A batch that lost a race for its rows has detected a conflict: for a second, all batches of this
+//! instance read fresh rows and find items by their keys ([`BatchMode::Contended`](super::transaction::BatchMode)). An instance that
+//! writes other rows is detected too (`checkout/attempt_ids.rs`): then requests only gather for a moment, because a batch has a fixed
+//! price, and PostgreSQL now pays it for several writers.
 
 use std::time::Duration;
 
 use crate::infrastructure::persistence::pool::last_time::LastTime;
 
-/// Others are reckoned with for so long after they were met or noticed.
-const STAYS: Duration = Duration::from_secs(1);
-/// Requests gather for so long after a batch. Longer fills batches hardly more, and callers wait.
+/// How long other writers are assumed after they were last detected.
+const DETECTED_FOR: Duration = Duration::from_secs(1);
+/// How long requests gather after a batch. A longer time hardly fills the batches further, and callers wait.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// When others were there last.
+/// When other writers were last detected.
 #[derive(Debug, Default)]
-pub(crate) struct Company {
-    met: LastTime,
-    noticed: LastTime,
+pub(crate) struct ContentionTracker {
+    conflict: LastTime,
+    other_writer: LastTime,
 }
 
-impl Company {
-    /// A race was lost.
-    pub(crate) fn meet(&self) {
-        self.met.note();
+impl ContentionTracker {
+    /// A batch lost a race for its rows.
+    pub(crate) fn record_conflict(&self) {
+        self.conflict.record();
     }
 
-    /// Somebody else writes, not necessarily the same rows.
-    pub(crate) fn notice(&self) {
-        self.noticed.note();
+    /// Another instance writes, not necessarily the same rows.
+    pub(crate) fn record_other_writer(&self) {
+        self.other_writer.record();
     }
 
     /// Whether others change the rows that this instance reads and remembers.
-    pub(crate) fn is_in_the_way(&self) -> bool {
-        is_recent(&self.met)
+    pub(crate) fn is_contended(&self) -> bool {
+        is_recent(&self.conflict)
     }
 
-    /// How long requests gather after a batch: not at all where the writer is alone.
-    pub(crate) fn gathers_for(&self) -> Duration {
-        if is_recent(&self.met) || is_recent(&self.noticed) { GATHER } else { Duration::ZERO }
+    /// How long requests gather after a batch: not at all while this instance writes alone.
+    pub(crate) fn gather_delay(&self) -> Duration {
+        let is_alone = !is_recent(&self.conflict) && !is_recent(&self.other_writer);
+        if is_alone { Duration::ZERO } else { GATHER }
     }
 }
 
 fn is_recent(last: &LastTime) -> bool {
-    last.elapsed().is_some_and(|ago| ago < STAYS)
+    last.elapsed().is_some_and(|ago| ago < DETECTED_FOR)
 }
 
 #[cfg(test)]
@@ -52,25 +53,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_met_is_reckoned_with_for_a_while() {
-        let company = Company::default();
-        assert!(company.gathers_for().is_zero() && !company.is_in_the_way());
+    fn after_a_conflict_batches_are_contended_for_a_while() {
+        let contention = ContentionTracker::default();
+        assert!(contention.gather_delay().is_zero() && !contention.is_contended());
 
-        company.meet();
-        assert!(company.gathers_for() == GATHER && company.is_in_the_way());
+        contention.record_conflict();
+        assert!(contention.gather_delay() == GATHER && contention.is_contended());
 
-        let company = Company { met: LastTime::past(STAYS), ..Company::default() };
-        assert!(company.gathers_for().is_zero() && !company.is_in_the_way());
+        let conflict = LastTime::past(DETECTED_FOR);
+        let contention = ContentionTracker { conflict, ..ContentionTracker::default() };
+        assert!(contention.gather_delay().is_zero() && !contention.is_contended());
     }
 
     #[test]
-    fn who_was_only_noticed_is_not_in_the_way() {
-        let company = Company::default();
-        company.notice();
+    fn beside_a_writer_of_other_rows_requests_gather_without_contention() {
+        let contention = ContentionTracker::default();
+        contention.record_other_writer();
 
-        assert!(company.gathers_for() == GATHER && !company.is_in_the_way());
+        assert!(contention.gather_delay() == GATHER && !contention.is_contended());
 
-        let company = Company { noticed: LastTime::past(STAYS), ..Company::default() };
-        assert!(company.gathers_for().is_zero());
+        let other_writer = LastTime::past(DETECTED_FOR);
+        let contention = ContentionTracker { other_writer, ..ContentionTracker::default() };
+        assert!(contention.gather_delay().is_zero());
     }
 }

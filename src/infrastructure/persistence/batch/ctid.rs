@@ -1,4 +1,4 @@
-//! Where a locked row lies.
+//! A row's `ctid`, in PostgreSQL's binary format.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -11,34 +11,35 @@ const TID: Oid = Oid(27);
 /// `_tid`, its array.
 const TIDS: Oid = Oid(1010);
 
-/// A row's `ctid`, as PostgreSQL writes it: block and line. Good for as long as this transaction holds the row's lock.
+/// The location of a row version, block and line. A row moves when it is updated, so a statement that uses it keeps its
+/// condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place([u8; 6]);
+pub(crate) struct Ctid([u8; 6]);
 
-impl Type<Postgres> for Place {
+impl Type<Postgres> for Ctid {
     fn type_info() -> PgTypeInfo {
         PgTypeInfo::with_oid(TID)
     }
 }
 
-impl PgHasArrayType for Place {
+impl PgHasArrayType for Ctid {
     fn array_type_info() -> PgTypeInfo {
         PgTypeInfo::with_oid(TIDS)
     }
 }
 
-impl Encode<'_, Postgres> for Place {
+impl Encode<'_, Postgres> for Ctid {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         buffer.extend_from_slice(&self.0);
         Ok(IsNull::No)
     }
 }
 
-impl Decode<'_, Postgres> for Place {
+impl Decode<'_, Postgres> for Ctid {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         match value.format() {
             PgValueFormat::Binary => Ok(Self(value.as_bytes()?.try_into()?)),
-            PgValueFormat::Text => Err("a tid in text".into()),
+            PgValueFormat::Text => Err("a tid in text format".into()),
         }
     }
 }

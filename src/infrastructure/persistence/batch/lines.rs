@@ -1,16 +1,16 @@
-//! Lines of checkouts, as statements answer them: column by column.
+//! Lines of checkouts, from the columns that statements return.
 
 use std::collections::HashMap;
 
 use crate::domain::checkout::Line;
 use crate::domain::ids::{ItemNo, Quantity};
 
-/// A line; a CHECK keeps quantities positive.
+/// A line; `None` if the quantity is not positive, which a CHECK prevents.
 pub(crate) fn line(item: i32, quantity: i32) -> Option<Line> {
     Some(Line { item: ItemNo(item), quantity: Quantity::new(quantity)? })
 }
 
-/// Lines by attempt, in the order in which they come.
+/// Lines by attempt, in the order of the columns.
 pub(crate) fn lines_by_attempt(
     attempts: &[i64],
     items: &[i32],

@@ -1,11 +1,18 @@
-//! ROOMDOC
+//! Group commit: one transaction decides and writes a batch of requests of one sale.
+//!
+//! - [`transaction`]: what a batch does, and its modes. [`splitting`]: runs a batch, again or in halves after an error. [`session`]:
+//!   runs it once, on the writer's connection.
+//! - [`context`]: what the batches of an instance share: the pool, [`contention`] with other writers, and [`recent_writes`], which need
+//!   not be read again.
+//! - Helpers of the statements: [`partitions`] names the sale's partition, [`ctid`] is a row's location, [`lines`] reads lines from
+//!   columns.
 
 pub(crate) mod contention;
+pub(crate) mod context;
 pub(crate) mod ctid;
-#[cfg(any(test, feature = "bench"))]
-pub(crate) mod direct;
 pub(crate) mod lines;
 pub(crate) mod partitions;
 pub(crate) mod recent_writes;
 pub(crate) mod session;
 pub(crate) mod splitting;
+pub(crate) mod transaction;

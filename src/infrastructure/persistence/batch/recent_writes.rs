@@ -1,9 +1,10 @@
-//! What this instance has written itself, so that it need not read it again: open checkouts as its last write left them, and
-//! which items it has seen sold out.
+//! What this instance wrote recently and need not read again: open checkouts as its last write left them, and items that it saw sold
+//! out.
 //!
-//! Nobody tells it of others' writes. Whoever decides on it must write under conditions that fail where it is not true any
-//! more: a buyer's row still has the version it was written with, the sale still has the generation. A version is the moment
-//! of its write and is never written twice, not even by a server that was restored and lacks what is remembered here.
+//! It does not learn of other instances' writes. A decision based on it must therefore be written under conditions that fail once
+//! it is outdated: the buyer's row still has the version it was written with, the sale still has the generation. A version is the
+//! time of its write, in microseconds, and is never written twice, not even by a server that was restored from a backup and lacks
+//! what is remembered here.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -14,18 +15,18 @@ use lru::LruCache;
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 
-/// Open checkouts that are remembered, and buyers: those of the last seconds of a rush.
+/// Maximum number of remembered checkouts, and of buyers: those of the last seconds of a rush.
 const MAX_CHECKOUTS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
-/// Sales whose sold-out items are remembered: as many as may be open at a time.
+/// Maximum number of sales whose sold-out items are remembered: as many as may be open at a time.
 const MAX_SALES: usize = 24;
 
-/// An open checkout and its buyer's row, as they were written here.
+/// An open checkout and its buyer's row, as this instance wrote them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OpenCheckout {
     pub(crate) sale: SaleId,
     pub(crate) attempt: AttemptId,
     pub(crate) buyer: BuyerId,
-    /// The row's version.
+    /// Version of the buyer's row.
     pub(crate) version: i64,
     /// Pieces bought so far.
     pub(crate) bought: i32,
@@ -34,39 +35,39 @@ pub(crate) struct OpenCheckout {
     pub(crate) lines: Vec<Line>,
 }
 
-/// All that a batch of purchases is decided on.
+/// Everything that a batch of purchases is decided on.
 #[derive(Debug)]
-pub(crate) struct Remembered {
-    /// The checkouts, in the order of the attempts that were asked for; no buyer comes twice.
+pub(crate) struct RememberedBatch {
+    /// The checkouts, in the order of the requested attempts; each of another buyer.
     pub(crate) checkouts: Vec<OpenCheckout>,
-    /// Items of theirs that are sold out, in this generation of the sale.
+    /// Those of their items that are sold out, in this generation of the sale.
     pub(crate) sold_out: HashSet<ItemNo>,
     pub(crate) generation: i64,
 }
 
-/// Remembers within bounds; what was not used for longest goes first.
+/// A bounded memory of writes; the least recently used entries are dropped first.
 #[derive(Debug)]
-pub(crate) struct OwnWrites {
+pub(crate) struct RecentWrites {
     checkouts: Mutex<LruCache<AttemptId, OpenCheckout>>,
     buyers: Mutex<LruCache<(SaleId, BuyerId), ()>>,
     sold_out: Mutex<HashMap<SaleId, SoldOut>>,
 }
 
-/// Items without a piece left. They stay sold out as long as the generation lasts.
+/// Items without a piece left. They stay sold out for the rest of the generation.
 #[derive(Debug, Default)]
 struct SoldOut {
     generation: i64,
     items: HashSet<ItemNo>,
 }
 
-impl Default for OwnWrites {
+impl Default for RecentWrites {
     fn default() -> Self {
         Self { checkouts: bounded(), buyers: bounded(), sold_out: Mutex::default() }
     }
 }
 
-impl OwnWrites {
-    /// These checkouts were written, and committed.
+impl RecentWrites {
+    /// Remembers checkouts that were written and committed.
     pub(crate) fn remember(&self, written: impl IntoIterator<Item = OpenCheckout>) {
         let (mut checkouts, mut buyers) = (self.checkouts(), self.buyers());
         for checkout in written {
@@ -75,7 +76,7 @@ impl OwnWrites {
         }
     }
 
-    /// These checkouts are being written by a transaction whose end nobody waits for here.
+    /// Forgets checkouts that a transaction is changing which is not committed yet.
     pub(crate) fn forget(&self, written: impl IntoIterator<Item = AttemptId>) {
         let mut checkouts = self.checkouts();
         for attempt in written {
@@ -83,25 +84,29 @@ impl OwnWrites {
         }
     }
 
-    /// These buyers have rows.
-    pub(crate) fn meet<'b>(&self, sale: SaleId, met: impl IntoIterator<Item = &'b BuyerId>) {
+    /// Remembers that these buyers have a row.
+    pub(crate) fn remember_buyers<'b>(
+        &self,
+        sale: SaleId,
+        with_row: impl IntoIterator<Item = &'b BuyerId>,
+    ) {
         let mut buyers = self.buyers();
-        for buyer in met {
+        for buyer in with_row {
             buyers.put((sale, buyer.clone()), ());
         }
     }
 
     /// Whether the buyer is known to have a row.
-    pub(crate) fn knows(&self, sale: SaleId, buyer: &BuyerId) -> bool {
+    pub(crate) fn knows_buyer(&self, sale: SaleId, buyer: &BuyerId) -> bool {
         self.buyers().get(&(sale, buyer.clone())).is_some()
     }
 
-    /// A committed statement saw that these items have no piece left.
-    pub(crate) fn learn(
+    /// Remembers items that a committed statement saw sold out.
+    pub(crate) fn remember_sold_out(
         &self,
         sale: SaleId,
         generation: i64,
-        gone: impl IntoIterator<Item = ItemNo>,
+        items: impl IntoIterator<Item = ItemNo>,
     ) {
         let mut sales = self.sold_out();
         if sales.len() >= MAX_SALES && !sales.contains_key(&sale) {
@@ -112,18 +117,18 @@ impl OwnWrites {
             *known = SoldOut { generation, items: HashSet::new() };
         }
         if known.generation == generation {
-            known.items.extend(gone);
+            known.items.extend(items);
         }
     }
 
-    /// Takes out what is remembered of these attempts, if that is all that a decision needs; each is good for one decision.
-    pub(crate) fn take(&self, sale: SaleId, attempts: &[AttemptId]) -> Option<Remembered> {
+    /// Takes what is remembered of these attempts, if it is everything that a decision needs. An entry serves one decision only.
+    pub(crate) fn take(&self, sale: SaleId, attempts: &[AttemptId]) -> Option<RememberedBatch> {
         let checkouts = self.take_checkouts(sale, attempts)?;
         let sales = self.sold_out();
         let known = sales.get(&sale)?;
         let items = checkouts.iter().flat_map(|checkout| &checkout.lines).map(|line| line.item);
         let sold_out = items.filter(|item| known.items.contains(item)).collect();
-        Some(Remembered { checkouts, sold_out, generation: known.generation })
+        Some(RememberedBatch { checkouts, sold_out, generation: known.generation })
     }
 
     fn take_checkouts(&self, sale: SaleId, attempts: &[AttemptId]) -> Option<Vec<OpenCheckout>> {
@@ -152,7 +157,7 @@ impl OwnWrites {
     }
 }
 
-/// It grows as it is used.
+/// A cache that allocates as it fills.
 fn bounded<K: std::hash::Hash + Eq, V>() -> Mutex<LruCache<K, V>> {
     let mut cache = LruCache::unbounded();
     cache.resize(MAX_CHECKOUTS);
@@ -180,66 +185,69 @@ mod tests {
         numbers.iter().map(|number| attempt_id(*number)).collect()
     }
 
-    fn with(checkouts: &[OpenCheckout]) -> OwnWrites {
-        let own = OwnWrites::default();
-        own.remember(checkouts.iter().cloned());
-        own.learn(sale_id(1), 7, [ItemNo(2)]);
-        own
+    fn with(checkouts: &[OpenCheckout]) -> RecentWrites {
+        let recent = RecentWrites::default();
+        recent.remember(checkouts.iter().cloned());
+        recent.remember_sold_out(sale_id(1), 7, [ItemNo(2)]);
+        recent
     }
 
     #[test]
-    fn what_was_written_last_is_taken_once() {
+    fn the_last_write_is_taken_once() {
         let (first, later) = (checkout(1, "ann", &[1]), checkout(1, "ann", &[1, 2]));
-        let own = with(&[first, checkout(2, "bob", &[3]), later.clone()]);
+        let recent = with(&[first, checkout(2, "bob", &[3]), later.clone()]);
 
-        let taken = own.take(sale_id(1), &attempts(&[2, 1])).unwrap();
+        let taken = recent.take(sale_id(1), &attempts(&[2, 1])).unwrap();
 
         assert_eq!(taken.checkouts, [checkout(2, "bob", &[3]), later]);
         assert_eq!((taken.sold_out, taken.generation), (HashSet::from([ItemNo(2)]), 7));
-        assert!(own.take(sale_id(1), &attempts(&[1])).is_none());
+        assert!(recent.take(sale_id(1), &attempts(&[1])).is_none());
     }
 
     #[test]
-    fn nothing_is_taken_unless_all_of_it_is_known_and_every_buyer_comes_once() {
-        let own = with(&[checkout(1, "ann", &[1]), checkout(2, "ann", &[2])]);
+    fn nothing_is_taken_unless_every_attempt_is_known_and_of_another_buyer() {
+        let recent = with(&[checkout(1, "ann", &[1]), checkout(2, "ann", &[2])]);
 
         for (sale, asked) in [(1, [1, 3]), (1, [1, 2]), (1, [1, 1]), (2, [1, 1])] {
-            assert!(own.take(sale_id(sale), &attempts(&asked)).is_none(), "{sale} {asked:?}");
+            assert!(recent.take(sale_id(sale), &attempts(&asked)).is_none(), "{sale} {asked:?}");
         }
-        assert!(own.take(sale_id(1), &attempts(&[1])).is_some());
+        assert!(recent.take(sale_id(1), &attempts(&[1])).is_some());
     }
 
     #[test]
-    fn nothing_is_taken_of_a_sale_of_which_nothing_was_read() {
-        let own = OwnWrites::default();
-        own.remember([checkout(1, "ann", &[1])]);
+    fn nothing_is_taken_of_a_sale_without_a_known_generation() {
+        let recent = RecentWrites::default();
+        recent.remember([checkout(1, "ann", &[1])]);
 
-        assert!(own.take(sale_id(1), &attempts(&[1])).is_none());
+        assert!(recent.take(sale_id(1), &attempts(&[1])).is_none());
     }
 
     #[test]
-    fn what_is_sold_out_belongs_to_its_generation() {
-        let own = with(&[checkout(1, "ann", &[1, 2, 3])]);
+    fn sold_out_items_belong_to_their_generation() {
+        let recent = with(&[checkout(1, "ann", &[1, 2, 3])]);
 
-        own.learn(sale_id(1), 8, [ItemNo(3)]);
-        own.learn(sale_id(1), 7, [ItemNo(1)]);
+        recent.remember_sold_out(sale_id(1), 8, [ItemNo(3)]);
+        recent.remember_sold_out(sale_id(1), 7, [ItemNo(1)]);
 
-        let taken = own.take(sale_id(1), &attempts(&[1])).unwrap();
+        let taken = recent.take(sale_id(1), &attempts(&[1])).unwrap();
         assert_eq!((taken.sold_out, taken.generation), (HashSet::from([ItemNo(3)]), 8));
     }
 
     #[test]
-    fn it_keeps_to_its_bounds() {
-        let own = OwnWrites::default();
+    fn it_keeps_its_bounds() {
+        let recent = RecentWrites::default();
         let many = i64::try_from(MAX_CHECKOUTS.get()).unwrap() + 1;
-        own.remember((1..=many).map(|number| checkout(number, &number.to_string(), &[1])));
+        recent.remember((1..=many).map(|number| checkout(number, &number.to_string(), &[1])));
         for sale in 1..=i64::try_from(MAX_SALES).unwrap() + 1 {
-            own.learn(sale_id(sale), 1, []);
+            recent.remember_sold_out(sale_id(sale), 1, []);
         }
 
-        assert_eq!(own.checkouts().len(), MAX_CHECKOUTS.get());
-        assert!(own.checkouts().peek(&attempt_id(1)).is_none());
-        assert!(!own.knows(sale_id(1), &buyer("1")) && own.knows(sale_id(1), &buyer("2")));
-        assert_eq!(own.sold_out().len(), 1);
+        assert_eq!(recent.checkouts().len(), MAX_CHECKOUTS.get());
+        assert!(recent.checkouts().peek(&attempt_id(1)).is_none());
+        assert!(
+            !recent.knows_buyer(sale_id(1), &buyer("1"))
+                && recent.knows_buyer(sale_id(1), &buyer("2"))
+        );
+        assert_eq!(recent.sold_out().len(), 1);
     }
 }

@@ -1,58 +1,59 @@
-//! A writer's connection, kept from batch to batch while there is work: each return to the pool costs two round trips, and
-//! a connection that is warm has its statements planned and its tables open.
+//! Runs a batch on a connection that its writer keeps while there is work: returning one to the pool costs two round trips, and a
+//! connection in use has planned its statements and opened its tables.
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, Postgres};
 
-use super::splitting::{BatchTransaction, Mode};
+use super::context::BatchContext;
+use super::transaction::{BatchMode, BatchTransaction};
 use crate::domain::ids::SaleId;
-use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::{DatabaseError, ErrorClass};
 use crate::infrastructure::persistence::pool::metrics::Statement;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// Holds a connection, or none yet.
+/// A writer's connection, once it has one.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
-    held: Option<PoolConnection<Postgres>>,
+    connection: Option<PoolConnection<Postgres>>,
 }
 
 impl Session {
-    /// Runs a batch, all or nothing: in one writing statement where that is enough and nobody is in the way, else in a
-    /// transaction that locks.
+    /// Runs a batch, all or nothing: optimistically where one writing statement is enough, and in a transaction that locks otherwise,
+    /// or after another transaction was faster.
     ///
-    /// When the connection breaks, the error's class is `Connection` and whether it was committed is unknown.
+    /// When the connection breaks, the error's class is `Connection`, and it is unknown whether the batch was committed.
     pub(crate) async fn run<T: BatchTransaction>(
         &mut self,
-        database: &Database,
+        context: &BatchContext,
         transaction: &T,
         sale: SaleId,
         requests: &[T::Request],
     ) -> Result<Vec<T::Reply>, DatabaseError> {
-        database.reach()?;
-        let batch = Batch { database, transaction, sale, requests };
-        let held = self.held.take();
-        // If this future is dropped, or its time is up, the connection goes back to the pool, which rolls back first.
+        let database = &context.database;
+        database.check_available()?;
+        let batch = Batch { context, transaction, sale, requests };
+        let kept = self.connection.take();
+        // If this future is dropped or times out, the connection goes back to the pool, which rolls back first.
         let attempt = async {
-            let mut connection = match held {
+            let mut connection = match kept {
                 Some(connection) => connection,
                 None => database.acquire().await?,
             };
             let result = batch.run(&mut connection).await;
             Ok((connection, result))
         };
-        let (mut connection, result) = database.within(database.patience(), attempt).await?;
+        let (mut connection, result) = database.within(database.answer_timeout(), attempt).await?;
         match &result {
             Err(error) if error.ends_connection() => connection.close_on_drop(),
-            _ => self.held = Some(connection),
+            _ => self.connection = Some(connection),
         }
         result
     }
 }
 
 struct Batch<'a, T: BatchTransaction> {
-    database: &'a Database,
+    context: &'a BatchContext,
     transaction: &'a T,
     sale: SaleId,
     requests: &'a [T::Request],
@@ -61,32 +62,35 @@ struct Batch<'a, T: BatchTransaction> {
 impl<T: BatchTransaction> Batch<'_, T> {
     async fn run(&self, connection: &mut PgConnection) -> Result<Vec<T::Reply>, DatabaseError> {
         if self.requests.iter().any(T::needs_transaction) {
-            return self.run_locked(connection).await;
+            return self.run_pessimistic(connection).await;
         }
-        let company = self.database.company();
-        let mode = if company.is_in_the_way() { Mode::Among } else { Mode::AtOnce };
+        let contention = &self.context.contention;
+        let mode =
+            if contention.is_contended() { BatchMode::Contended } else { BatchMode::Optimistic };
         match self.transaction.run(connection, self.sale, self.requests, mode).await {
-            // A lock that was not had in time would not be had with other locks in hand either.
+            // Holding further locks would not get a lock that could not be taken in time.
             Err(error) if error.class() == ErrorClass::Transient && !error.is_lock_wait() => {
-                company.meet();
+                contention.record_conflict();
             }
-            done => return done,
+            result => return result,
         }
-        self.run_locked(connection).await
+        self.run_pessimistic(connection).await
     }
 
-    async fn run_locked(
+    async fn run_pessimistic(
         &self,
         connection: &mut PgConnection,
     ) -> Result<Vec<T::Reply>, DatabaseError> {
-        let mut begun = self.database.time(Statement::Begin, connection.begin_with(BEGIN)).await?;
-        match self.transaction.run(&mut begun, self.sale, self.requests, Mode::Locked).await {
+        let database = &self.context.database;
+        let mut tx = database.time(Statement::Begin, connection.begin_with(BEGIN)).await?;
+        let run = self.transaction.run(&mut tx, self.sale, self.requests, BatchMode::Pessimistic);
+        match run.await {
             Ok(replies) => {
-                self.database.time(Statement::Commit, begun.commit()).await?;
+                database.time(Statement::Commit, tx.commit()).await?;
                 Ok(replies)
             }
             Err(error) => {
-                self.database.time(Statement::Rollback, begun.rollback()).await?;
+                database.time(Statement::Rollback, tx.rollback()).await?;
                 Err(error)
             }
         }

@@ -1,65 +1,23 @@
-//! Group commit at PostgreSQL: one transaction serves a batch; a batch that fails is split, so that one request which poisons
-//! it, or one row that somebody else holds, does not fail its neighbours.
+//! Splits a failed batch, so that one poisoned request, or one row that another transaction holds, does not fail the others.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::PgConnection;
 
+use super::context::BatchContext;
 use super::session::Session;
+use super::transaction::BatchTransaction;
 use crate::application::ports::PortError;
 use crate::domain::ids::SaleId;
-use crate::infrastructure::batching::{BatchWork, NotServed};
-use crate::infrastructure::persistence::pool::database::Database;
+use crate::infrastructure::batching::{BatchWork, Rejected};
 use crate::infrastructure::persistence::pool::error::{DatabaseError, ErrorClass};
 
-/// What a batch of one sale does within a transaction, all or nothing.
-#[async_trait]
-pub(crate) trait BatchTransaction: Send + Sync + 'static {
-    /// What is asked.
-    type Request: Send + Sync + 'static;
-    /// What is answered.
-    type Reply: Send + 'static;
-    /// What the application calls it.
-    const WHAT: &'static str;
-
-    /// Whether it takes more than one statement to write what is asked: then it is done in [`Mode::Locked`] at once.
-    fn needs_transaction(request: &Self::Request) -> bool;
-
-    /// Runs once. MUST answer one reply for each request, in order. MUST write what needs no transaction by one statement,
-    /// which fails unless all that the decision was made on still holds. MUST be safe to repeat when its outcome is unknown: it looks for what
-    /// an earlier try has done, or fails where that is not over yet.
-    async fn run(
-        &self,
-        connection: &mut PgConnection,
-        sale: SaleId,
-        requests: &[Self::Request],
-        mode: Mode,
-    ) -> Result<Vec<Self::Reply>, DatabaseError>;
-
-    /// A table was not there: forgets where the sale's rows were found.
-    fn forget(&self, sale: SaleId);
-}
-
-/// How a batch meets others that want the same rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// It reads without locks what it does not remember, and writes only if nobody was faster: one or two round trips, and
-    /// no lock outlives a statement.
-    AtOnce,
-    /// The same among others who want the same items: it finds these by their keys, waits for whoever is selling them, and
-    /// sells what is left then.
-    Among,
-    /// Within a transaction it locks the rows first, so that nobody can be faster.
-    Locked,
-}
-
-/// Runs batches, again or in parts where that may help.
+/// Runs batches, again or in halves where that may help.
 pub(crate) struct Splitting<T> {
-    pub(crate) database: Database,
+    pub(crate) context: BatchContext,
     pub(crate) transaction: T,
-    /// How often the same requests are tried again.
+    /// How often the same requests are retried.
     pub(crate) retries: u32,
 }
 
@@ -68,10 +26,10 @@ impl<T: BatchTransaction> BatchWork for Splitting<T> {
     type Key = SaleId;
     type Request = T::Request;
     type Reply = Result<T::Reply, PortError>;
-    type Desk = Session;
+    type WriterState = Session;
 
-    fn gathers_for(&self) -> Duration {
-        self.database.company().gathers_for()
+    fn gather_delay(&self) -> Duration {
+        self.context.contention.gather_delay()
     }
 
     async fn serve(
@@ -80,28 +38,28 @@ impl<T: BatchTransaction> BatchWork for Splitting<T> {
         sale: SaleId,
         requests: Vec<T::Request>,
     ) -> Vec<Self::Reply> {
-        let mut attempts = InTransactions { session, batch: self, sale };
+        let mut attempts = SessionAttempts { session, splitting: self, sale };
         split(&mut attempts, &requests, self.retries, T::WHAT).await
     }
 }
 
-/// One try at a part of a batch, all or nothing.
+/// Attempts parts of a batch, each all or nothing.
 #[async_trait]
 trait Attempts<Request, Reply>: Send {
     async fn attempt(&mut self, part: &[Request]) -> Result<Vec<Reply>, DatabaseError>;
 }
 
-struct InTransactions<'a, T> {
+struct SessionAttempts<'a, T> {
     session: &'a mut Session,
-    batch: &'a Splitting<T>,
+    splitting: &'a Splitting<T>,
     sale: SaleId,
 }
 
 #[async_trait]
-impl<T: BatchTransaction> Attempts<T::Request, T::Reply> for InTransactions<'_, T> {
+impl<T: BatchTransaction> Attempts<T::Request, T::Reply> for SessionAttempts<'_, T> {
     async fn attempt(&mut self, part: &[T::Request]) -> Result<Vec<T::Reply>, DatabaseError> {
-        let Splitting { database, transaction, .. } = self.batch;
-        let result = self.session.run(database, transaction, self.sale, part).await;
+        let Splitting { context, transaction, .. } = self.splitting;
+        let result = self.session.run(context, transaction, self.sale, part).await;
         if result.as_ref().is_err_and(DatabaseError::is_missing_table) {
             transaction.forget(self.sale);
         }
@@ -111,8 +69,8 @@ impl<T: BatchTransaction> Attempts<T::Request, T::Reply> for InTransactions<'_, 
 
 /// What to do about a part that failed.
 enum Next {
-    Again,
-    Halves,
+    Retry,
+    Split,
     GiveUp,
 }
 
@@ -123,37 +81,37 @@ async fn split<Request: Sync, Reply>(
     what: &'static str,
 ) -> Vec<Result<Reply, PortError>> {
     let mut replies = Vec::with_capacity(requests.len());
-    // A stack whose top is the earliest part: replies come out in the order of the requests.
+    // A stack whose top is the earliest part, so that replies keep the order of the requests.
     let mut parts = vec![(0..requests.len(), 0)];
     while let Some((part, tries)) = parts.pop() {
         let error = match attempts.attempt(&requests[part.clone()]).await {
-            Ok(answers) => {
-                replies.extend(answers.into_iter().map(Ok));
+            Ok(served) => {
+                replies.extend(served.into_iter().map(Ok));
                 continue;
             }
             Err(error) => error,
         };
         match next(&error, &part, tries < retries) {
-            Next::Again => parts.push((part, tries + 1)),
-            Next::Halves => {
+            Next::Retry => parts.push((part, tries + 1)),
+            Next::Split => {
                 let middle = part.start + part.len() / 2;
                 parts.push((middle..part.end, tries));
                 parts.push((part.start..middle, tries));
             }
-            Next::GiveUp => replies.extend(part_fails(part.len(), &error, what)),
+            Next::GiveUp => replies.extend(failures(part.len(), &error, what)),
         }
     }
     replies
 }
 
-fn next(error: &DatabaseError, part: &Range<usize>, may_try_again: bool) -> Next {
+fn next(error: &DatabaseError, part: &Range<usize>, may_retry: bool) -> Next {
     let is_many = part.len() > 1;
     match error.class() {
-        // A partition was dropped: its place is forgotten now, and the next look finds that there is none.
-        _ if error.is_missing_table() && may_try_again => Next::Again,
-        ErrorClass::Transient if is_many && error.is_lock_wait() => Next::Halves,
-        ErrorClass::Transient | ErrorClass::Connection if may_try_again => Next::Again,
-        ErrorClass::Permanent | ErrorClass::Transient if is_many => Next::Halves,
+        // A partition was dropped. It is forgotten now, and the next attempt finds that the sale has none.
+        _ if error.is_missing_table() && may_retry => Next::Retry,
+        ErrorClass::Transient if is_many && error.is_lock_wait() => Next::Split,
+        ErrorClass::Transient | ErrorClass::Connection if may_retry => Next::Retry,
+        ErrorClass::Permanent | ErrorClass::Transient if is_many => Next::Split,
         ErrorClass::Permanent
         | ErrorClass::Transient
         | ErrorClass::Connection
@@ -163,21 +121,21 @@ fn next(error: &DatabaseError, part: &Range<usize>, may_try_again: bool) -> Next
     }
 }
 
-fn part_fails<Reply>(
-    callers: usize,
+fn failures<Reply>(
+    requests: usize,
     error: &DatabaseError,
     what: &'static str,
 ) -> impl Iterator<Item = Result<Reply, PortError>> + use<Reply> {
     let class = error.class();
     let text = error.to_string();
-    (0..callers).map(move |_| Err(class.port_error(what, text.clone().into())))
+    (0..requests).map(move |_| Err(class.port_error(what, text.clone().into())))
 }
 
-/// What the application is told about a request that was not executed.
-pub(crate) fn not_served(what: &'static str, reason: NotServed) -> PortError {
+/// The port's error for a request that was not executed.
+pub(crate) fn rejected(what: &'static str, reason: Rejected) -> PortError {
     match reason {
-        NotServed::Full | NotServed::TimeUp => PortError::Overloaded(what),
-        NotServed::Closed => PortError::Unavailable { what, source: Box::new(reason) },
+        Rejected::Full | Rejected::TimeUp => PortError::Overloaded(what),
+        Rejected::Closed => PortError::Unavailable { what, source: Box::new(reason) },
     }
 }
 
@@ -186,7 +144,7 @@ mod tests {
     use super::*;
     use crate::infrastructure::persistence::pool::error::lost_race;
 
-    /// Fails every part that holds a poisoned request (negative), and the first `races` runs.
+    /// Fails the first `races` runs, and every part with a poisoned (negative) request.
     struct Scripted {
         races: u32,
         runs: Vec<Vec<i32>>,
@@ -222,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lost_race_is_run_again_whole() {
+    async fn after_a_lost_race_the_whole_batch_is_retried() {
         let (replies, runs) = served(2, &[1, 2]).await;
 
         assert!(replies.iter().all(Result::is_ok));
@@ -230,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_race_that_is_always_lost_ends() {
+    async fn retries_of_lost_races_end() {
         let (replies, _) = served(u32::MAX, &[1, 2, 3]).await;
 
         assert!(replies.iter().all(|reply| matches!(reply, Err(PortError::Unavailable { .. }))));

@@ -1,4 +1,4 @@
-//! Numbers for checkout attempts, taken from PostgreSQL in blocks. What is left of a block is lost with its instance.
+//! Numbers of checkout attempts, taken from PostgreSQL in blocks. The rest of a block is lost with its instance.
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sqlx::PgConnection;
 
 use crate::domain::ids::AttemptId;
-use crate::infrastructure::persistence::batch::contention::Company;
+use crate::infrastructure::persistence::batch::contention::ContentionTracker;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 
-/// Numbers in a block: the increment of the sequence `checkout_attempt_ids`.
+/// Size of a block: the increment of the sequence `checkout_attempt_ids`.
 const BLOCK: i64 = 1_000;
 
 /// The block in use.
@@ -20,36 +20,36 @@ pub(crate) struct AttemptIds {
 
 #[derive(Debug, Default)]
 struct Block {
-    left: Range<i64>,
-    /// The first number behind the block.
+    rest: Range<i64>,
+    /// The first number after the block.
     end: Option<i64>,
 }
 
 impl AttemptIds {
-    /// Takes as many numbers as wanted, growing. A sequence is not rolled back, so this is safe in any transaction. A block
-    /// that is missing between two of ours has gone to somebody else, who is `company`.
+    /// Takes this many numbers, in ascending order. A sequence is not rolled back, so this is safe in any transaction. Where a block
+    /// between two of this instance's is missing, another instance has taken it, and so it writes too.
     pub(crate) async fn take(
         &self,
         count: usize,
         connection: &mut PgConnection,
-        company: &Company,
+        contention: &ContentionTracker,
     ) -> Result<Vec<AttemptId>, DatabaseError> {
         let mut taken = Vec::with_capacity(count);
         loop {
             let missing = count - taken.len();
-            taken.extend(self.block().left.by_ref().take(missing).filter_map(AttemptId::new));
+            taken.extend(self.block().rest.by_ref().take(missing).filter_map(AttemptId::new));
             if taken.len() == count {
                 return Ok(taken);
             }
             let first: i64 = sqlx::query_scalar("SELECT nextval('checkout_attempt_ids')")
                 .fetch_one(&mut *connection)
                 .await?;
-            // Two writers may fetch a block at the same time: the later one's replaces what is left of the earlier one's.
+            // Two writers may fetch a block at the same time: the later block replaces the rest of the earlier one.
             let mut block = self.block();
             if block.end.is_some_and(|end| end < first) {
-                company.notice();
+                contention.record_other_writer();
             }
-            *block = Block { left: first..first + BLOCK, end: Some(first + BLOCK) };
+            *block = Block { rest: first..first + BLOCK, end: Some(first + BLOCK) };
         }
     }
 
@@ -66,22 +66,22 @@ mod tests {
     const BLOCKS: usize = 1_000;
 
     #[tokio::test]
-    async fn who_takes_a_block_between_two_of_ours_is_noticed() {
+    async fn another_instance_that_takes_a_block_in_between_is_detected() {
         let shop = PostgresShop::open().await;
         let mut connection = shop.pool.acquire().await.unwrap();
-        let (ours, theirs, company) =
-            (AttemptIds::default(), AttemptIds::default(), Company::default());
-        let nobody = Company::default();
+        let (ours, theirs, contention) =
+            (AttemptIds::default(), AttemptIds::default(), ContentionTracker::default());
+        let other = ContentionTracker::default();
 
         for ids in [&ours, &ours] {
-            ids.take(BLOCKS, &mut connection, &company).await.unwrap();
+            ids.take(BLOCKS, &mut connection, &contention).await.unwrap();
         }
-        let alone = company.gathers_for();
-        theirs.take(1, &mut connection, &nobody).await.unwrap();
-        let numbers = ours.take(BLOCKS, &mut connection, &company).await.unwrap();
+        let alone = contention.gather_delay();
+        theirs.take(1, &mut connection, &other).await.unwrap();
+        let numbers = ours.take(BLOCKS, &mut connection, &contention).await.unwrap();
 
-        assert!(alone.is_zero() && nobody.gathers_for().is_zero());
-        assert!(!company.gathers_for().is_zero() && !company.is_in_the_way());
+        assert!(alone.is_zero() && other.gather_delay().is_zero());
+        assert!(!contention.gather_delay().is_zero() && !contention.is_contended());
         assert!(numbers.is_sorted() && numbers.len() == BLOCKS);
     }
 }

@@ -1,109 +1,108 @@
-//! What stands behind every checkout: a batch of lines for one sale, collected together.
+//! A batch of checkouts of one sale, collected together.
 //!
-//! 1. Read the sale with the clock, the buyers' rows, the lines of their open attempts, and which wanted items are sold out.
-//!    In [`Mode::Locked`] the buyers' rows are locked first, by the bytes of their ids, in a statement of its own: one that
-//!    waited for a lock still reads what was there before.
-//! 2. Decide each request in arrival order.
-//! 3. Write. Every buyer's row with its version as it was read: another version means that somebody was faster, and the
-//!    statement fails as a whole. So it does for a buyer who had no row and whom somebody else has given one.
+//! 1. Read the sale with the clock, the buyers' rows, the lines of their open attempts, and which requested items are sold out. In
+//!    [`BatchMode::Pessimistic`] the buyers' rows are locked first, by the bytes of their ids, in a statement of its own: a statement
+//!    that waited for a lock still reads what was there before the wait.
+//! 2. Decide each request in order of arrival.
+//! 3. Write every buyer's row on the condition that it has the version that was read: another version means that another transaction
+//!    was faster, and the statement fails as a whole. It also fails for a buyer who had no row and has got one meanwhile.
 //!
-//! What has an idempotency key, or takes lines away, is written by more than one statement, and so in [`Mode::Locked`].
+//! A request that has an idempotency key, or removes lines, takes more than one writing statement, and so runs in
+//! [`BatchMode::Pessimistic`].
 //!
-//! A buyer who is alone is taken for somebody new, who has nothing that could be read: that is one statement.
+//! A single request is assumed to come from a new buyer, of whom there is nothing to read: that takes one statement.
 //!
-//! What was written is remembered ([`own_writes`](crate::infrastructure::persistence::batch::recent_writes)), so that the purchase need not read it.
+//! What was written is remembered in [`recent_writes`](crate::infrastructure::persistence::batch::recent_writes), so that the purchase
+//! need not read it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
 
 use super::attempt_ids::AttemptIds;
-use super::rows::{Basket, Baskets, Columns, SaleRow, decide};
+use super::basket::{Basket, Baskets};
+use super::decide::decide;
+use super::rows::SaleRow;
 use super::sql;
+use super::statements::BatchStatements;
 use crate::application::ports::{Collect, Collected, Edit, Effect};
-use crate::domain::checkout::{Change, Line, Standing};
+use crate::domain::checkout::{BuyerTotals, Change, Line};
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::{SaleState, SaleWindow};
-use crate::infrastructure::persistence::batch::partitions::{Partitions, Statements, sql};
+use crate::infrastructure::persistence::batch::context::BatchContext;
+use crate::infrastructure::persistence::batch::partitions::Partitions;
 use crate::infrastructure::persistence::batch::recent_writes::OpenCheckout;
-use crate::infrastructure::persistence::batch::splitting::{BatchTransaction, Mode};
-use crate::infrastructure::persistence::idempotency::rows::{self, KeyRow};
-use crate::infrastructure::persistence::pool::database::Database;
+use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction};
+use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
+use crate::infrastructure::persistence::idempotency::rows::{self as key_rows, KeyRow};
 use crate::infrastructure::persistence::pool::error::DatabaseError;
-use crate::infrastructure::persistence::pool::metrics::Statement;
 
-/// Collects lines, many in a transaction.
+/// Collects the lines of a batch.
 pub(crate) struct CollectBatch {
-    database: Database,
+    context: BatchContext,
     ids: AttemptIds,
     partitions: Partitions<5>,
 }
 
-/// The first checkout of a buyer, as it was written.
-#[derive(Debug, sqlx::FromRow)]
-struct FirstRow {
-    buyer_limit: i32,
-    generation: i64,
-    version: i64,
-}
-
 #[async_trait]
 impl BatchTransaction for CollectBatch {
-    type Request = Collect;
-    type Reply = Collected;
+    type Request = MaybeKeyed<Collect>;
+    type Reply = Option<Collected>;
     const WHAT: &'static str = "the checkout";
 
-    fn needs_transaction(request: &Collect) -> bool {
-        request.key.is_some() || matches!(request.edit, Edit::Remove(_))
+    fn needs_transaction(keyed: &MaybeKeyed<Collect>) -> bool {
+        keyed.key.is_some() || matches!(keyed.request.edit, Edit::Remove(_))
     }
 
     async fn run(
         &self,
         connection: &mut PgConnection,
         sale_id: SaleId,
-        requests: &[Collect],
-        mode: Mode,
-    ) -> Result<Vec<Collected>, DatabaseError> {
+        requests: &[MaybeKeyed<Collect>],
+        mode: BatchMode,
+    ) -> Result<Vec<Option<Collected>>, DatabaseError> {
+        let database = &self.context.database;
         let statements = self.partitions.statements(connection, sale_id).await;
-        let statements = statements.map_err(|error| self.database.note(error.into()))?;
-        let batch = Batch { database: &self.database, statements: &statements, sale_id };
-        if mode == Mode::AtOnce
-            && let [only] = requests
-            && let Some(line) = only_line(only)
-            && let Some(collected) = self.collect_first(connection, &batch, (only, line)).await?
+        let statements = statements.map_err(|error| database.record(error.into()))?;
+        let batch = BatchStatements { database, statements: &statements, sale_id };
+        if mode == BatchMode::Optimistic
+            && let [MaybeKeyed { request, .. }] = requests
+            && let Some(line) = only_line(request)
+            && let Some(first) = self.collect_first(connection, &batch, (request, line)).await?
         {
-            return Ok(vec![collected]);
+            return Ok(vec![Some(first)]);
         }
-        let buyers = requests.iter().map(|request| &request.buyer);
+        let buyers = requests.iter().map(|keyed| &keyed.request.buyer);
         let mut baskets: Baskets<'_> =
             buyers.map(|buyer| (buyer.as_str(), Basket::of(buyer))).collect();
-        if mode == Mode::Locked {
+        if mode == BatchMode::Pessimistic {
             batch.lock_buyers(connection, &baskets).await?;
         }
         let sale = batch.read(connection, requests, &mut baskets).await?;
-        let keys = requests.iter().map(|wanted| Some((&wanted.buyer, wanted.key.as_ref()?)));
-        let used = rows::used(&self.database, connection, keys).await?;
+        let keys = requests.iter().map(|keyed| Some((&keyed.request.buyer, keyed.key.as_ref()?)));
+        let used = key_rows::used(database, connection, keys).await?;
         let window = SaleWindow::new(sale.starts_at, sale.ends_at)
             .ok_or(DatabaseError::Unreadable("sales"))?;
         match window.state_at(sale.now) {
             SaleState::Open => {}
-            SaleState::Upcoming => return Ok(closed(requests, &used, &Collected::NotStarted)),
-            SaleState::Ended => return Ok(closed(requests, &used, &Collected::Ended)),
+            SaleState::Upcoming => {
+                return Ok(closed(requests.len(), &used, &Collected::NotStarted));
+            }
+            SaleState::Ended => return Ok(closed(requests.len(), &used, &Collected::Ended)),
         }
-        let without = baskets.values().filter(|basket| basket.open.is_none()).count();
-        let ids = self.ids.take(without, connection, self.database.company()).await;
-        let ids = ids.map_err(|error| self.database.note(error))?;
+        let without_attempt = baskets.values().filter(|basket| basket.open.is_none()).count();
+        let ids = self.take_ids(without_attempt, connection).await?;
         let replies = decide(requests, &sale, &mut baskets, ids, &used);
         batch.write(connection, &sale, &baskets).await?;
-        if mode == Mode::Locked {
-            // It is not committed yet, and what is remembered may not be so any more.
+        if mode == BatchMode::Pessimistic {
+            // It is not committed yet, and what is remembered may be outdated once it is.
             let open = baskets.values().filter_map(Basket::attempt);
-            self.database.own_writes().forget(open);
+            self.context.recent_writes.forget(open);
             let keys = key_rows_of(sale_id, requests, &replies);
-            rows::insert(&self.database, connection, keys).await?;
+            key_rows::insert(database, connection, keys).await?;
         } else {
-            batch.remember(&sale, baskets);
+            self.remember(sale_id, &sale, baskets);
         }
         Ok(replies)
     }
@@ -114,214 +113,128 @@ impl BatchTransaction for CollectBatch {
 }
 
 impl CollectBatch {
-    pub(crate) fn new(database: Database) -> Self {
+    pub(crate) fn new(context: BatchContext) -> Self {
         let partitions = Partitions::new(sql::STATEMENTS);
-        Self { database, ids: AttemptIds::default(), partitions }
+        Self { context, ids: AttemptIds::default(), partitions }
     }
 
-    /// Takes somebody who is alone for somebody new, in one round trip in place of two; `None` where that is not so, or
-    /// anything else is in the way: then nothing has happened.
+    async fn take_ids(
+        &self,
+        count: usize,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<AttemptId>, DatabaseError> {
+        let ids = self.ids.take(count, connection, &self.context.contention).await;
+        ids.map_err(|error| self.context.database.record(error))
+    }
+
+    /// Collects for a buyer who is assumed to be new, in one round trip instead of two. Returns `None` and changes nothing where the
+    /// buyer is not new, or where anything else prevents it.
     async fn collect_first(
         &self,
         connection: &mut PgConnection,
-        batch: &Batch<'_>,
-        (wanted, line): (&Collect, Line),
+        batch: &BatchStatements<'_>,
+        (request, line): (&Collect, Line),
     ) -> Result<Option<Collected>, DatabaseError> {
-        if self.database.own_writes().knows(batch.sale_id, &wanted.buyer) {
+        let recent_writes = &self.context.recent_writes;
+        if recent_writes.knows_buyer(batch.sale_id, &request.buyer) {
             return Ok(None);
         }
-        let ids = self.ids.take(1, connection, self.database.company()).await;
-        let ids = ids.map_err(|error| self.database.note(error))?;
+        let ids = self.take_ids(1, connection).await?;
         let Some(attempt) = ids.first() else {
             return Ok(None);
         };
-        let Some(first) = batch.write_first(connection, (wanted, line), *attempt).await? else {
+        let Some(first) = batch.write_first(connection, (request, line), *attempt).await? else {
             return Ok(None);
         };
-        let standing = Standing { lines: vec![line], bought: 0 };
-        let own_writes = self.database.own_writes();
-        own_writes.learn(batch.sale_id, first.generation, []);
-        own_writes.remember([OpenCheckout {
+        let totals = BuyerTotals { lines: vec![line], bought: 0 };
+        recent_writes.remember_sold_out(batch.sale_id, first.generation, []);
+        recent_writes.remember([OpenCheckout {
             sale: batch.sale_id,
             attempt: *attempt,
-            buyer: wanted.buyer.clone(),
+            buyer: request.buyer.clone(),
             version: first.version,
             bought: 0,
             limit: first.buyer_limit,
-            lines: standing.lines.clone(),
+            lines: totals.lines.clone(),
         }]);
         let (change, version) = (Change::Added, first.version);
-        Ok(Some(Collected::Added { attempt: *attempt, created: true, standing, change, version }))
-    }
-}
-
-/// The statements of one batch.
-struct Batch<'s> {
-    database: &'s Database,
-    statements: &'s Statements<5>,
-    sale_id: SaleId,
-}
-
-impl Batch<'_> {
-    async fn lock_buyers(
-        &self,
-        connection: &mut PgConnection,
-        baskets: &Baskets<'_>,
-    ) -> Result<(), DatabaseError> {
-        let users: Vec<&str> = baskets.keys().copied().collect();
-        let query = sqlx::query_scalar::<_, i64>(sql(&self.statements[sql::LOCK_BUYERS_AT]))
-            .bind(self.sale_id.get())
-            .bind(users);
-        self.database.time(Statement::LockBuyers, query.fetch_one(connection)).await?;
-        Ok(())
+        Ok(Some(Collected::Added { attempt: *attempt, created: true, totals, change, version }))
     }
 
-    async fn read(
-        &self,
-        connection: &mut PgConnection,
-        requests: &[Collect],
-        baskets: &mut Baskets<'_>,
-    ) -> Result<SaleRow, DatabaseError> {
-        let users: Vec<&str> = baskets.keys().copied().collect();
-        let wanted = requests.iter().flat_map(|request| request.edit.lines());
-        let wanted: BTreeSet<i32> = wanted.map(|line| line.item.0).collect();
-        let wanted: Vec<i32> = wanted.into_iter().collect();
-        let query = sqlx::query_as(sql(&self.statements[sql::READ_AT]))
-            .bind(self.sale_id.get())
-            .bind(users)
-            .bind(wanted);
-        let sale: SaleRow =
-            self.database.time(Statement::ReadCheckouts, query.fetch_one(connection)).await?;
-        sale.fill(baskets);
-        Ok(sale)
-    }
-
-    async fn write_first(
-        &self,
-        connection: &mut PgConnection,
-        (wanted, line): (&Collect, Line),
-        attempt: AttemptId,
-    ) -> Result<Option<FirstRow>, DatabaseError> {
-        let query = sqlx::query_as(sql(&self.statements[sql::WRITE_FIRST_AT]))
-            .bind(self.sale_id.get())
-            .bind(wanted.buyer.as_str())
-            .bind(attempt.get())
-            .bind(line.item.0)
-            .bind(line.quantity.get());
-        self.database.time(Statement::WriteCheckouts, query.fetch_optional(connection)).await
-    }
-
-    async fn write(
-        &self,
-        connection: &mut PgConnection,
-        sale: &SaleRow,
-        baskets: &Baskets<'_>,
-    ) -> Result<(), DatabaseError> {
-        let columns = Columns::of(baskets);
-        if columns.attempts.is_empty() && columns.old_attempts.is_empty() {
-            return Ok(());
-        }
-        let query = sqlx::query_scalar::<_, bool>(sql(&self.statements[sql::WRITE_AT]))
-            .bind(self.sale_id.get())
-            .bind(sale.buyer_limit)
-            .bind(&columns.old_places)
-            .bind(&columns.old_users)
-            .bind(&columns.old_versions)
-            .bind(&columns.old_attempts)
-            .bind(&columns.new_users)
-            .bind(&columns.new_attempts)
-            .bind(sale.now)
-            .bind(&columns.attempts)
-            .bind(&columns.attempt_users)
-            .bind(&columns.new_lines.attempts)
-            .bind(&columns.new_lines.items)
-            .bind(&columns.new_lines.quantities)
-            .bind(&columns.old_lines.attempts)
-            .bind(&columns.old_lines.items)
-            .bind(&columns.old_lines.quantities)
-            .bind(sale.version());
-        let written = query.fetch_one(&mut *connection);
-        self.database.time(Statement::WriteCheckouts, written).await?;
-        if columns.gone_items.is_empty() {
-            return Ok(());
-        }
-        let query = sqlx::query(sql(&self.statements[sql::REMOVE_LINES_AT]))
-            .bind(self.sale_id.get())
-            .bind(&columns.gone_attempts)
-            .bind(&columns.gone_items);
-        self.database.time(Statement::RemoveLines, query.execute(connection)).await?;
-        Ok(())
-    }
-
-    fn remember(&self, sale: &SaleRow, baskets: Baskets<'_>) {
-        let own_writes = self.database.own_writes();
-        own_writes.learn(self.sale_id, sale.generation, sale.sold_out.iter().copied().map(ItemNo));
-        let known = baskets.values().filter(|basket| basket.row.is_some());
-        own_writes.meet(self.sale_id, known.map(|basket| basket.buyer));
+    /// Remembers what a committed batch has read and written.
+    fn remember(&self, sale_id: SaleId, sale: &SaleRow, baskets: Baskets<'_>) {
+        let recent_writes = &self.context.recent_writes;
+        let sold_out = sale.sold_out.iter().copied().map(ItemNo);
+        recent_writes.remember_sold_out(sale_id, sale.generation, sold_out);
+        let with_row = baskets.values().filter(|basket| basket.row.is_some());
+        recent_writes.remember_buyers(sale_id, with_row.map(|basket| basket.buyer));
         let written = baskets.into_values().filter(Basket::is_changed);
-        own_writes.remember(written.filter_map(|basket| {
+        recent_writes.remember(written.filter_map(|basket| {
             Some(OpenCheckout {
-                sale: self.sale_id,
+                sale: sale_id,
                 attempt: basket.attempt()?,
                 buyer: basket.buyer.clone(),
                 version: sale.version(),
-                bought: basket.standing.bought,
+                bought: basket.totals.bought,
                 limit: sale.buyer_limit,
-                lines: basket.standing.lines,
+                lines: basket.totals.lines,
             })
         }));
     }
 }
 
-/// The line, where a request is for one line in whichever checkout is open.
-fn only_line(wanted: &Collect) -> Option<Line> {
-    match wanted.edit.lines() {
-        [line] if wanted.attempt.is_none() => Some(*line),
+/// The line, if the request is for one line in whichever checkout is open.
+fn only_line(request: &Collect) -> Option<Line> {
+    match request.edit.lines() {
+        [line] if request.attempt.is_none() => Some(*line),
         _ => None,
     }
 }
 
-/// What everybody is told outside the window, but for those whose key was used.
-fn closed(requests: &[Collect], used: &HashSet<usize>, reply: &Collected) -> Vec<Collected> {
-    let reply = |place| if used.contains(&place) { Collected::KeyUsed } else { reply.clone() };
-    (0..requests.len()).map(reply).collect()
+/// The replies outside the sale's window.
+fn closed(requests: usize, used: &HashSet<usize>, reply: &Collected) -> Vec<Option<Collected>> {
+    let reply = |index| if used.contains(&index) { None } else { Some(reply.clone()) };
+    (0..requests).map(reply).collect()
 }
 
-/// Keys are kept of what was done; what was refused may be asked again.
+/// The keys to store: of requests that changed a checkout. A refused request may be repeated with its key.
 fn key_rows_of<'a>(
     sale: SaleId,
-    requests: &'a [Collect],
-    replies: &'a [Collected],
+    requests: &'a [MaybeKeyed<Collect>],
+    replies: &'a [Option<Collected>],
 ) -> impl Iterator<Item = KeyRow<'a>> {
-    requests.iter().zip(replies).filter_map(move |(request, reply)| {
-        let key = request.key.as_ref()?;
-        let Collected::Added { attempt, created, standing, .. } = reply else {
+    requests.iter().zip(replies).filter_map(move |(MaybeKeyed { request, key }, reply)| {
+        let key = key.as_ref()?;
+        let Some(Collected::Added { attempt, created, totals, .. }) = reply else {
             return None;
         };
-        let effect = Effect::Changed { created: *created, lines: standing.lines.clone() };
+        let effect = Effect::Changed { created: *created, lines: totals.lines.clone() };
         Some(KeyRow { buyer: &request.buyer, key, sale, attempt: *attempt, effect })
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::infrastructure::persistence::batch::session::Session;
     use crate::testing::builders::{collect, line};
     use crate::testing::contracts::{Scene, Terms};
     use crate::testing::servers::PostgresShop;
 
-    /// The wishes as one batch.
+    /// Collects so many pieces of an item for a buyer, several of these in one batch, on a new instance.
     async fn collected(
         shop: &PostgresShop,
         sale: SaleId,
-        wishes: &[(&str, i32, i32)],
+        lines: &[(&str, i32, i32)],
     ) -> Vec<Collected> {
-        let database = shop.database().await;
-        let batch = CollectBatch::new(database.clone());
-        let wishes = wishes.iter().map(|(who, item, pieces)| collect(sale, who, *item, *pieces));
-        let wishes: Vec<_> = wishes.collect();
-        Session::default().run(&database, &batch, sale, &wishes).await.unwrap()
+        let context = BatchContext::new(shop.database().await);
+        let batch = CollectBatch::new(context.clone());
+        let lines = lines.iter().map(|(buyer, item, pieces)| collect(sale, buyer, *item, *pieces));
+        let requests: Vec<_> = lines.map(MaybeKeyed::unkeyed).collect();
+        let replies = Session::default().run(&context, &batch, sale, &requests).await.unwrap();
+        replies.into_iter().flatten().collect()
     }
 
     fn attempts(collected: &[Collected]) -> BTreeSet<AttemptId> {
@@ -333,54 +246,54 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_buyer_who_comes_several_times_in_one_batch_has_one_attempt_and_one_limit() {
+    async fn a_buyer_with_several_requests_in_one_batch_has_one_attempt_and_one_limit() {
         let shop = PostgresShop::open().await;
         let scene = Scene::open(&shop, Terms::stocked(3, 100)).await;
 
-        let wishes = [("ann", 1, 6), ("bob", 1, 1), ("ann", 2, 5), ("ann", 3, 4), ("ann", 1, 5)];
-        let replies = collected(&shop, scene.sale, &wishes).await;
+        let lines = [("ann", 1, 6), ("bob", 1, 1), ("ann", 2, 5), ("ann", 3, 4), ("ann", 1, 5)];
+        let replies = collected(&shop, scene.sale, &lines).await;
 
         assert_eq!(replies[2], Collected::OverLimit);
         assert_eq!(attempts(&replies).len(), 2);
-        let standing = scene.added("ann", 2, 1).await.standing;
-        assert_eq!(standing.lines, [line(1, 5), line(3, 4), line(2, 1)]);
+        let totals = scene.added("ann", 2, 1).await.totals;
+        assert_eq!(totals.lines, [line(1, 5), line(3, 4), line(2, 1)]);
     }
 
     #[tokio::test]
-    async fn who_comes_alone_for_the_first_time_gets_what_everybody_gets() {
+    async fn a_single_request_of_a_new_buyer_gets_the_same_replies() {
         let shop = PostgresShop::open().await;
         let scene = Scene::open(&shop, Terms::stocked(3, 9)).await;
         shop.execute("UPDATE item_stock SET sold = stock WHERE item_no = 3").await;
-        let alone = async |who, item, pieces| {
-            collected(&shop, scene.sale, &[(who, item, pieces)]).await.remove(0)
+        let alone = async |buyer, item, pieces| {
+            collected(&shop, scene.sale, &[(buyer, item, pieces)]).await.remove(0)
         };
 
-        let told = [
+        let replies = [
             alone("ann", 1, 2).await,
-            // Nobody here has met her yet: she has a row all the same.
+            // Another instance, which does not know that she has a row.
             alone("ann", 2, 1).await,
             alone("bob", 3, 1).await,
             alone("eve", 1, 11).await,
         ];
 
-        let Collected::Added { standing, change, .. } = &told[0] else { panic!("{told:?}") };
-        assert_eq!((&standing.lines[..], *change), (&[line(1, 2)][..], Change::Added));
-        let Collected::Added { standing, .. } = &told[1] else { panic!("{told:?}") };
-        assert_eq!(standing.lines, [line(1, 2), line(2, 1)]);
-        assert!(matches!(told[2], Collected::SoldOut(_)), "{told:?}");
-        assert_eq!(told[3], Collected::OverLimit);
+        let Collected::Added { totals, change, .. } = &replies[0] else { panic!("{replies:?}") };
+        assert_eq!((&totals.lines[..], *change), (&[line(1, 2)][..], Change::Added));
+        let Collected::Added { totals, .. } = &replies[1] else { panic!("{replies:?}") };
+        assert_eq!(totals.lines, [line(1, 2), line(2, 1)]);
+        assert!(matches!(replies[2], Collected::SoldOut(_)), "{replies:?}");
+        assert_eq!(replies[3], Collected::OverLimit);
         let counted = "SELECT count(*) FROM buyers";
         assert_eq!(sqlx::query_scalar::<_, i64>(counted).fetch_one(&shop.pool).await.unwrap(), 1);
     }
 
     #[tokio::test]
-    async fn the_same_item_wanted_by_a_whole_batch_is_in_every_checkout() {
+    async fn an_item_that_a_whole_batch_asks_for_is_in_every_checkout() {
         let shop = PostgresShop::open().await;
         let scene = Scene::open(&shop, Terms::unique(1)).await;
         let names: Vec<String> = (0..64).map(|number| format!("buyer-{number}")).collect();
 
-        let wishes: Vec<_> = names.iter().map(|name| (name.as_str(), 1, 1)).collect();
-        let replies = collected(&shop, scene.sale, &wishes).await;
+        let lines: Vec<_> = names.iter().map(|name| (name.as_str(), 1, 1)).collect();
+        let replies = collected(&shop, scene.sale, &lines).await;
 
         assert_eq!(attempts(&replies).len(), 64);
     }

@@ -1,5 +1,5 @@
-//! The statements of a batch of checkouts, which `collect_batch` runs: one locks, one reads, one writes; one for a buyer who
-//! comes alone, for the first time; one takes lines away.
+//! The SQL of a batch of checkouts: one statement locks, one reads, one writes, one writes the first checkout of a new buyer whose
+//! request is alone in its batch, one removes lines.
 
 const LOCK_BUYERS: &str = r"
     SELECT count(*)
@@ -12,7 +12,7 @@ const LOCK_BUYERS: &str = r"
     ) AS b
 ";
 
-/// One row of arrays, because a row each costs both sides more than what is in it.
+/// Returns one row of arrays, because a row costs both sides more than its content.
 pub(crate) const READ: &str = r"
     WITH buyer AS MATERIALIZED (
         SELECT b.*
@@ -63,9 +63,9 @@ pub(crate) const READ: &str = r"
     WHERE s.id = $1
 ";
 
-/// Rows that were there before rows that are new, each by the buyers' bytes: no two batches wait for each other in a circle.
-/// A line that was not there when the buyer was read is inserted without a look: where somebody else has added the same item
-/// meanwhile, the buyer's version is another one, and `hold_batch` has failed the statement before any line is inserted.
+/// Writes existing rows before new rows, each by the bytes of the buyers' ids, so that no two batches deadlock. A line that did not
+/// exist when the buyer was read is a plain insert: where another transaction has added the same item meanwhile, the buyer's version
+/// differs, and `hold_batch` has failed the statement before any line is inserted.
 pub(crate) const WRITE: &str = r"
     WITH old_buyer AS (
         UPDATE buyers{of_sale} AS b
@@ -100,8 +100,8 @@ pub(crate) const WRITE: &str = r"
     SELECT hold_batch($1, as_decided) FROM held
 ";
 
-/// All at once for somebody new: only where the sale is open, the item is not sold out, the quantity fits, and the buyer has no
-/// row. Otherwise it does nothing and answers nothing.
+/// The whole first checkout of a new buyer, if the sale is open, the item is not sold out, the quantity fits, and the buyer has no
+/// row. Otherwise it writes nothing and returns no row.
 const WRITE_FIRST: &str = r"
     WITH sale AS MATERIALIZED (
         SELECT starts_at, ends_at, buyer_limit, generation, clock_timestamp() AS now
@@ -132,14 +132,14 @@ const WRITE_FIRST: &str = r"
     FROM sale AS s CROSS JOIN buyer AS b
 ";
 
-/// Lines that go. Their buyers are locked.
+/// Removes lines of buyers whose rows are locked.
 const REMOVE_LINES: &str = r"
     DELETE FROM checkout_items{of_sale} AS i
     USING unnest($2::bigint[], $3::int[]) AS t(attempt_id, item_no)
     WHERE i.sale_id = $1 AND i.attempt_id = t.attempt_id AND i.item_no = t.item_no
 ";
 
-/// All of them, for [`Partitions`](crate::infrastructure::persistence::batch::partitions::Partitions), at these places.
+/// The templates for [`Partitions`](crate::infrastructure::persistence::batch::partitions::Partitions), and their indexes.
 pub(crate) const STATEMENTS: [&str; 5] = [LOCK_BUYERS, READ, WRITE, WRITE_FIRST, REMOVE_LINES];
 pub(crate) const LOCK_BUYERS_AT: usize = 0;
 pub(crate) const READ_AT: usize = 1;

@@ -1,47 +1,67 @@
-//! The checkout book at PostgreSQL: checkouts share transactions, each caller waits for its own answer.
+//! The checkout store in PostgreSQL: checkouts share transactions, and each caller waits for its own reply.
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::batch::CollectBatch;
-use crate::application::ports::{CheckoutBook, Collect, Collected, FoundCheckout, PortError};
+use crate::application::ports::{
+    Caller, CheckoutStore, Collect, Collected, Done, FoundCheckout, Keyed, KeyedRequest, PortError,
+};
 use crate::domain::ids::{AttemptId, BuyerId, SaleId};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
+use crate::infrastructure::persistence::batch::context::BatchContext;
 use crate::infrastructure::persistence::batch::lines::line;
-use crate::infrastructure::persistence::batch::splitting::{
-    BatchTransaction, Splitting, not_served,
-};
+use crate::infrastructure::persistence::batch::splitting::{Splitting, rejected};
+use crate::infrastructure::persistence::batch::transaction::BatchTransaction;
+use crate::infrastructure::persistence::idempotency::request::{MaybeKeyed, unkeyed_answer};
+use crate::infrastructure::persistence::idempotency::store::keyed_answer;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
+use crate::infrastructure::persistence::row::from_row;
 
-/// Collects in batches.
-pub(crate) struct PostgresCheckoutBook {
+/// Collects lines in batches.
+pub(crate) struct PostgresCheckoutStore {
     database: Database,
     batcher: Batcher<Splitting<CollectBatch>>,
 }
 
-impl PostgresCheckoutBook {
+impl PostgresCheckoutStore {
     pub(crate) fn new(
-        database: Database,
+        context: BatchContext,
         limits: BatchLimits,
         retries: u32,
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
     ) -> Self {
-        let transaction = CollectBatch::new(database.clone());
-        let work = Splitting { database: database.clone(), transaction, retries };
+        let database = context.database.clone();
+        let transaction = CollectBatch::new(context.clone());
+        let work = Splitting { context, transaction, retries };
         Self { database, batcher: Batcher::new("checkout", work, limits, metrics, scope) }
+    }
+
+    async fn submit(&self, request: MaybeKeyed<Collect>) -> Result<Option<Collected>, PortError> {
+        match self.batcher.submit(request.request.sale, request).await {
+            Ok(reply) => reply,
+            Err(reason) => Err(rejected(CollectBatch::WHAT, reason)),
+        }
     }
 }
 
 #[async_trait]
-impl CheckoutBook for PostgresCheckoutBook {
-    async fn collect(&self, wanted: Collect) -> Result<Collected, PortError> {
-        match self.batcher.submit(wanted.sale, wanted).await {
-            Ok(reply) => reply,
-            Err(reason) => Err(not_served(CollectBatch::WHAT, reason)),
-        }
+impl CheckoutStore for PostgresCheckoutStore {
+    async fn collect(&self, request: Collect) -> Result<Collected, PortError> {
+        unkeyed_answer(CollectBatch::WHAT, self.submit(MaybeKeyed::unkeyed(request)).await?)
+    }
+
+    async fn collect_keyed(
+        &self,
+        request: Collect,
+        key: KeyedRequest,
+    ) -> Result<Keyed<Collected, Done>, PortError> {
+        let caller = Caller::Buyer(request.buyer.clone());
+        let reply = self.submit(MaybeKeyed::keyed(request, key.clone())).await?;
+        keyed_answer(&self.database, (caller, key), reply).await
     }
 
     async fn find(
@@ -53,13 +73,15 @@ impl CheckoutBook for PostgresCheckoutBook {
     }
 }
 
-/// An attempt with its lines, in one row.
-#[derive(Debug, sqlx::FromRow)]
-struct FoundRow {
-    user_id: String,
-    purchased: bool,
-    items: Vec<i32>,
-    quantities: Vec<i32>,
+from_row! {
+    /// An attempt with its lines.
+    #[derive(Debug)]
+    struct FoundRow {
+        user_id: String,
+        purchased: bool,
+        items: Vec<i32>,
+        quantities: Vec<i32>,
+    }
 }
 
 const FIND: &str = r"
@@ -101,14 +123,14 @@ mod tests {
     use futures_util::future::join_all;
 
     use crate::testing::builders::collect;
-    use crate::testing::contracts::checkout_book::checkout_book_contract;
+    use crate::testing::contracts::checkout_store::checkout_store_contract;
     use crate::testing::contracts::{Scene, Terms};
     use crate::testing::servers::PostgresShop;
 
-    checkout_book_contract!(PostgresShop::open().await);
+    checkout_store_contract!(PostgresShop::open().await);
 
     #[tokio::test]
-    async fn a_wish_that_cannot_be_stored_fails_alone() {
+    async fn a_request_that_cannot_be_stored_fails_alone() {
         let shop = PostgresShop::open().await;
         let scene = Scene::open(&shop, Terms::stocked(1, 9)).await;
         shop.execute(
@@ -116,13 +138,14 @@ mod tests {
              ADD CONSTRAINT nothing_for_mallory CHECK (user_id <> 'mallory')",
         )
         .await;
-        let book = &scene.instance.book;
-        let wishes = ["ann", "bob", "mallory", "zoe"].map(|name| collect(scene.sale, name, 1, 1));
+        let checkouts = &scene.instance.checkouts;
+        let buyers = ["ann", "bob", "mallory", "zoe"];
+        let requests = buyers.map(|buyer| collect(scene.sale, buyer, 1, 1));
 
-        let collected = join_all(wishes.map(|wish| book.collect(wish))).await;
+        let replies = join_all(requests.map(|request| checkouts.collect(request))).await;
 
-        let fine: Vec<_> = collected.iter().map(Result::is_ok).collect();
-        assert_eq!(fine, [true, true, false, true]);
-        assert_eq!(scene.added("zoe", 1, 2).await.standing.lines.len(), 1);
+        let succeeded: Vec<_> = replies.iter().map(Result::is_ok).collect();
+        assert_eq!(succeeded, [true, true, false, true]);
+        assert_eq!(scene.added("zoe", 1, 2).await.totals.lines.len(), 1);
     }
 }

@@ -1,23 +1,23 @@
-//! Idempotency keys within the transactions that do what was asked for.
+//! Idempotency keys within the transactions that execute the requests.
 //!
-//! Where a buyer's row is locked, nobody else can write a key of theirs in the same sale: what is not read then is not there.
-//! The primary key holds over several sales.
+//! While a buyer's row is locked, no other transaction can write a key of that buyer in the same sale, so a key that is not found then
+//! is unused. Across sales the primary key decides.
 
 use std::collections::{BTreeMap, HashSet};
 
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
-use crate::application::ports::{Effect, KeyUse};
+use crate::application::ports::{Effect, KeyedRequest};
 use crate::domain::ids::{AttemptId, BuyerId, SaleId};
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
 
-/// A key, and what it was used for.
+/// A key to store, with the effect of its request.
 pub(crate) struct KeyRow<'a> {
     pub(crate) buyer: &'a BuyerId,
-    pub(crate) key: &'a KeyUse,
+    pub(crate) key: &'a KeyedRequest,
     pub(crate) sale: SaleId,
     pub(crate) attempt: AttemptId,
     pub(crate) effect: Effect,
@@ -33,8 +33,8 @@ const USED: &str = r"
     ) AS k
 ";
 
-/// In the order of the primary key, so that no two transactions wait for each other in a circle. Lines of several lengths
-/// are put together from one row of the first array each.
+/// Inserts in the order of the primary key, so that no two transactions deadlock. The lines of all rows are in one pair of arrays, of
+/// which each row has a slice.
 const INSERT: &str = r"
     INSERT INTO idempotency_keys
         (user_id, key, content, sale_id, attempt_id, created, item_nos, quantities)
@@ -46,39 +46,39 @@ const INSERT: &str = r"
         AS t(user_id, key, content, attempt_id, created, first, last, has_lines)
 ";
 
-/// What the database keeps of a request's content.
+/// The hash of a request's content, which is stored in its place.
 pub(crate) fn digest(content: &str) -> Vec<u8> {
     Sha256::digest(content).to_vec()
 }
 
-/// The places of requests whose keys have been used, here or earlier in the same batch.
+/// The indexes of requests whose keys were used before, also by an earlier request of the same batch.
 pub(crate) async fn used<'a>(
     database: &Database,
     connection: &mut PgConnection,
-    keys: impl Iterator<Item = Option<(&'a BuyerId, &'a KeyUse)>>,
+    keys: impl Iterator<Item = Option<(&'a BuyerId, &'a KeyedRequest)>>,
 ) -> Result<HashSet<usize>, DatabaseError> {
     let (mut first, mut used) = (BTreeMap::new(), HashSet::new());
-    for (place, key) in keys.enumerate() {
-        let Some((buyer, wanted)) = key else {
+    for (index, key) in keys.enumerate() {
+        let Some((buyer, request)) = key else {
             continue;
         };
-        if first.insert((buyer.as_str(), wanted.key.as_str()), place).is_some() {
-            used.insert(place);
+        if first.insert((buyer.as_str(), request.key.as_str()), index).is_some() {
+            used.insert(index);
         }
     }
     if first.is_empty() {
         return Ok(used);
     }
     let (users, keys): (Vec<&str>, Vec<&str>) = first.keys().copied().unzip();
-    let places: Vec<i64> =
-        first.values().map(|place| i64::try_from(*place).unwrap_or(-1)).collect();
-    let query = sqlx::query_scalar::<_, i64>(USED).bind(users).bind(keys).bind(places);
+    let indexes: Vec<i64> =
+        first.values().map(|index| i64::try_from(*index).unwrap_or(-1)).collect();
+    let query = sqlx::query_scalar::<_, i64>(USED).bind(users).bind(keys).bind(indexes);
     let found = database.time(Statement::ReadKeys, query.fetch_all(connection)).await?;
-    used.extend(found.into_iter().filter_map(|place| usize::try_from(place).ok()));
+    used.extend(found.into_iter().filter_map(|index| usize::try_from(index).ok()));
     Ok(used)
 }
 
-/// Writes keys with what they were used for.
+/// Stores keys with the effects of their requests.
 pub(crate) async fn insert<'a>(
     database: &Database,
     connection: &mut PgConnection,
@@ -113,7 +113,7 @@ struct Columns<'a> {
     contents: Vec<Vec<u8>>,
     attempts: Vec<i64>,
     created: Vec<bool>,
-    /// Which of the lines are a row's: from the first to the last, counted from 1.
+    /// Bounds of a row's slice of the lines, counted from 1, both inclusive.
     firsts: Vec<i32>,
     lasts: Vec<i32>,
     has_lines: Vec<bool>,

@@ -1,4 +1,4 @@
-//! The book of idempotency keys at PostgreSQL: look-ups share statements, and old keys go.
+//! The idempotency store in PostgreSQL: look-ups share statements, and old keys are deleted.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,23 +8,26 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::rows::digest;
-use crate::application::ports::{Caller, Done, Effect, KeyBook, KeyState, KeyUse, PortError};
+use crate::application::ports::{
+    Caller, Done, Effect, IdempotencyStore, Keyed, KeyedRequest, PortError,
+};
 use crate::domain::ids::{AttemptId, BuyerId, SaleId};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, BatchWork, Batcher};
 use crate::infrastructure::persistence::batch::lines::line;
-use crate::infrastructure::persistence::batch::splitting::not_served;
+use crate::infrastructure::persistence::batch::splitting::rejected;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
+use crate::infrastructure::persistence::row::from_row;
 
 const WHAT: &str = "the idempotency key";
-/// Keys that one statement deletes.
+/// Maximum number of keys that one statement deletes.
 const STEP: i64 = 5_000;
-/// Statements of one pruning.
+/// Maximum number of statements of one pruning.
 const STEPS: usize = 20;
 
-/// Finds keys, and forgets them.
-pub(crate) struct PostgresKeyBook {
+/// Looks keys up, and deletes old ones.
+pub(crate) struct PostgresIdempotencyStore {
     database: Database,
     keep: Duration,
     batcher: Batcher<LookUps>,
@@ -34,23 +37,25 @@ struct LookUps {
     database: Database,
 }
 
-/// A key that is looked for.
-struct Wanted {
+/// A key to look up.
+struct LookUp {
     caller: Caller,
-    key: KeyUse,
+    request: KeyedRequest,
 }
 
-#[derive(Debug, sqlx::FromRow)]
-struct KeyRow {
-    place: i64,
-    /// The caller, if there is one.
-    user_id: Option<String>,
-    content: Option<Vec<u8>>,
-    sale_id: Option<i64>,
-    attempt_id: Option<i64>,
-    created: Option<bool>,
-    item_nos: Option<Vec<i32>>,
-    quantities: Option<Vec<i32>>,
+from_row! {
+    #[derive(Debug)]
+    struct FoundRow {
+        place: i64,
+        /// The caller; `None` if the checkout does not exist.
+        user_id: Option<String>,
+        content: Option<Vec<u8>>,
+        sale_id: Option<i64>,
+        attempt_id: Option<i64>,
+        created: Option<bool>,
+        item_nos: Option<Vec<i32>>,
+        quantities: Option<Vec<i32>>,
+    }
 }
 
 const FIND: &str = r"
@@ -81,8 +86,8 @@ const PRUNE: &str = r"
     ))
 ";
 
-impl PostgresKeyBook {
-    /// Keys are kept for `keep`.
+impl PostgresIdempotencyStore {
+    /// Keeps keys for `keep`.
     pub(crate) fn new(
         database: Database,
         keep: Duration,
@@ -96,11 +101,15 @@ impl PostgresKeyBook {
 }
 
 #[async_trait]
-impl KeyBook for PostgresKeyBook {
-    async fn find(&self, caller: Caller, wanted: KeyUse) -> Result<KeyState, PortError> {
-        match self.batcher.submit((), Wanted { caller, key: wanted }).await {
+impl IdempotencyStore for PostgresIdempotencyStore {
+    async fn find(
+        &self,
+        caller: Caller,
+        request: KeyedRequest,
+    ) -> Result<Keyed<BuyerId, Done>, PortError> {
+        match self.batcher.submit((), LookUp { caller, request }).await {
             Ok(reply) => reply,
-            Err(reason) => Err(not_served(WHAT, reason)),
+            Err(reason) => Err(rejected(WHAT, reason)),
         }
     }
 
@@ -113,7 +122,7 @@ impl KeyBook for PostgresKeyBook {
                 let query = query.execute(&mut *connection);
                 self.database.time(Statement::PruneKeys, query).await
             };
-            let deleted = self.database.within(self.database.patience(), delete).await;
+            let deleted = self.database.within(self.database.answer_timeout(), delete).await;
             let deleted = deleted.map_err(|error| error.into_port_error(WHAT))?.rows_affected();
             pruned += deleted;
             if deleted < STEP.unsigned_abs() {
@@ -127,33 +136,34 @@ impl KeyBook for PostgresKeyBook {
 #[async_trait]
 impl BatchWork for LookUps {
     type Key = ();
-    type Request = Wanted;
-    type Reply = Result<KeyState, PortError>;
-    type Desk = ();
+    type Request = LookUp;
+    type Reply = Result<Keyed<BuyerId, Done>, PortError>;
+    type WriterState = ();
 
-    async fn serve(&self, (): &mut (), (): (), wanted: Vec<Wanted>) -> Vec<Self::Reply> {
-        let read = || self.find(&wanted);
+    async fn serve(&self, (): &mut (), (): (), look_ups: Vec<LookUp>) -> Vec<Self::Reply> {
+        let read = || self.find(&look_ups);
         let rows = match self.database.read_as(Statement::ReadKeys, WHAT, read).await {
             Ok(rows) => rows,
-            Err(error) => return failed(wanted.len(), &error),
+            Err(error) => return failures(look_ups.len(), &error),
         };
-        let mut rows: HashMap<i64, KeyRow> = rows.into_iter().map(|row| (row.place, row)).collect();
-        let states = wanted.iter().zip(0..).map(|(wanted, place)| {
-            let row = rows.remove(&place).ok_or(DatabaseError::Unreadable("idempotency_keys"));
-            let state = row.and_then(|row| row.state(wanted));
-            state.map_err(|error| self.database.note(error).into_port_error(WHAT))
+        let mut rows: HashMap<i64, FoundRow> =
+            rows.into_iter().map(|row| (row.place, row)).collect();
+        let answers = look_ups.iter().zip(0..).map(|(look_up, index)| {
+            let row = rows.remove(&index).ok_or(DatabaseError::Unreadable("idempotency_keys"));
+            let answer = row.and_then(|row| row.answer(&look_up.request));
+            answer.map_err(|error| self.database.record(error).into_port_error(WHAT))
         });
-        states.collect()
+        answers.collect()
     }
 }
 
 impl LookUps {
-    async fn find(&self, wanted: &[Wanted]) -> Result<Vec<KeyRow>, sqlx::Error> {
-        let places: Vec<i64> = (0..).take(wanted.len()).collect();
-        let keys: Vec<&str> = wanted.iter().map(|wanted| wanted.key.key.as_str()).collect();
+    async fn find(&self, look_ups: &[LookUp]) -> Result<Vec<FoundRow>, sqlx::Error> {
+        let indexes: Vec<i64> = (0..).take(look_ups.len()).collect();
+        let keys: Vec<&str> = look_ups.iter().map(|look_up| look_up.request.key.as_str()).collect();
         let (mut users, mut sales, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
-        for wanted in wanted {
-            let (user, sale, attempt) = match &wanted.caller {
+        for look_up in look_ups {
+            let (user, sale, attempt) = match &look_up.caller {
                 Caller::Buyer(buyer) => (Some(buyer.as_str()), None, None),
                 Caller::HolderOf(sale, attempt) => (None, Some(sale.get()), Some(attempt.get())),
             };
@@ -161,23 +171,23 @@ impl LookUps {
             sales.push(sale);
             attempts.push(attempt);
         }
-        let query = sqlx::query_as(FIND).bind(places).bind(users).bind(sales).bind(attempts);
+        let query = sqlx::query_as(FIND).bind(indexes).bind(users).bind(sales).bind(attempts);
         query.bind(keys).fetch_all(self.database.pool()).await
     }
 }
 
-impl KeyRow {
-    fn state(self, wanted: &Wanted) -> Result<KeyState, DatabaseError> {
+impl FoundRow {
+    fn answer(self, request: &KeyedRequest) -> Result<Keyed<BuyerId, Done>, DatabaseError> {
         let unreadable = || DatabaseError::Unreadable("idempotency_keys");
         let Some(user) = self.user_id else {
-            return Ok(KeyState::NoCaller);
+            return Ok(Keyed::UnknownCode);
         };
         let buyer = BuyerId::parse(&user).map_err(|_| unreadable())?;
         let Some(content) = self.content else {
-            return Ok(KeyState::Unused(buyer));
+            return Ok(Keyed::New(buyer));
         };
-        if content != digest(&wanted.key.content) {
-            return Ok(KeyState::OtherContent);
+        if content != digest(&request.content) {
+            return Ok(Keyed::ContentMismatch);
         }
         let effect = match (self.item_nos, self.quantities) {
             (Some(items), Some(quantities)) => {
@@ -189,7 +199,7 @@ impl KeyRow {
             }
             _ => Effect::Purchased,
         };
-        Ok(KeyState::Done(Done {
+        Ok(Keyed::Replayed(Done {
             buyer,
             sale: self.sale_id.and_then(SaleId::new).ok_or_else(unreadable)?,
             attempt: self.attempt_id.and_then(AttemptId::new).ok_or_else(unreadable)?,
@@ -198,17 +208,36 @@ impl KeyRow {
     }
 }
 
-/// The same for everybody.
-fn failed(callers: usize, error: &PortError) -> Vec<Result<KeyState, PortError>> {
+/// The same error for each caller.
+fn failures(callers: usize, error: &PortError) -> Vec<Result<Keyed<BuyerId, Done>, PortError>> {
     let text = error.to_string();
-    let again = |_| Err(PortError::Unavailable { what: WHAT, source: text.clone().into() });
-    (0..callers).map(again).collect()
+    let failure = |_| Err(PortError::Unavailable { what: WHAT, source: text.clone().into() });
+    (0..callers).map(failure).collect()
+}
+
+/// The answer to a request with a key, from its reply in a batch. For a key that was used before, looks up what it was used for.
+pub(crate) async fn keyed_answer<T>(
+    database: &Database,
+    look_up: (Caller, KeyedRequest),
+    reply: Option<T>,
+) -> Result<Keyed<T, Done>, PortError> {
+    if let Some(reply) = reply {
+        return Ok(Keyed::New(reply));
+    }
+    let (caller, request) = look_up;
+    let look_ups = LookUps { database: database.clone() };
+    let mut answers = look_ups.serve(&mut (), (), vec![LookUp { caller, request }]).await;
+    match answers.pop().transpose()?.map(Keyed::into_new) {
+        Some(Err(known)) => Ok(known),
+        // The request that used the key, in the same batch, was refused.
+        Some(Ok(_)) | None => Ok(Keyed::InProgress),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::contracts::key_book::key_book_contract;
+    use crate::testing::contracts::idempotency_store::idempotency_store_contract;
     use crate::testing::servers::PostgresShop;
 
-    key_book_contract!(PostgresShop::open().await);
+    idempotency_store_contract!(PostgresShop::open().await);
 }

@@ -1,140 +1,133 @@
-//! How connections are made, what their sessions are set to, and whether they still answer.
+//! Opens the pool: makes a first connection, with retries, and sets what the pool does before and after it lends a connection.
 
-use std::fmt::Write;
-use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use secrecy::ExposeSecret;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{ConnectOptions, Connection, PgConnection};
-use tracing::log::LevelFilter;
+use backon::{ExponentialBuilder, Retryable};
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::sync::Semaphore;
 
-use crate::config::{DatabaseConfig, SslMode};
+use super::connection::{Planning, answers, connect_once, connect_options, no_answer};
+use super::database::Database;
+use super::deadline::ANSWER_MARGIN;
+use super::metrics::DatabaseMetrics;
+use super::probe::ConnectionProbe;
+use super::stale_connections::StaleConnections;
+use crate::config::DatabaseConfig;
+use crate::infrastructure::circuit::{Circuit, CircuitMetrics};
 
-/// An answer to a ping may take this long.
-const PING_TIMEOUT: Duration = Duration::from_millis(500);
+/// Longest pause between two attempts to connect.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
+/// One connection in this many may serve reads.
+const READERS_SHARE: u32 = 3;
 
-/// What statements are planned for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Planning {
-    /// Look-ups by key, which are all that requests and chores do. The planner has no choice where the statements leave it
-    /// one: a plan is made once, for any number of rows, and never reads a table from its beginning to its end.
-    Keys,
-    /// Whole tables held against each other, as an audit does.
-    Tables,
+/// PostgreSQL cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The configuration names no database.
+    #[error("database.url is not a PostgreSQL URL: {0}")]
+    Url(#[source] sqlx::Error),
+    /// All attempts failed.
+    #[error("cannot connect to PostgreSQL after {tries} tries, giving up: {source}")]
+    GaveUp {
+        /// Number of attempts.
+        tries: usize,
+        /// The last attempt's error.
+        source: sqlx::Error,
+    },
 }
 
-impl Planning {
-    fn settings(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Keys => &[
-                ("plan_cache_mode", "force_generic_plan"),
-                ("enable_seqscan", "off"),
-                ("enable_bitmapscan", "off"),
-                // No key is looked up twice by a statement.
-                ("enable_memoize", "off"),
-            ],
-            Self::Tables => &[],
-        }
+impl Database {
+    /// Connects, with exponential backoff and jitter between attempts.
+    pub(crate) async fn connect(
+        config: &DatabaseConfig,
+        planning: Planning,
+        metrics: DatabaseMetrics,
+        circuits: &CircuitMetrics,
+    ) -> Result<Self, ConnectError> {
+        let options = connect_options(config, planning).map_err(ConnectError::Url)?;
+        let stale_connections = Arc::new(StaleConnections::default());
+        let pool = pool(config, &options, &stale_connections);
+        let connect_time = connect_with_retries(config, &options).await?;
+        let circuit = Circuit::new("postgresql", &config.circuit, circuits);
+        let readers = usize::try_from(config.max_connections / READERS_SHARE).unwrap_or(1).max(1);
+        warn_about_pool_size(&pool, config.max_connections).await;
+        let probe =
+            ConnectionProbe::new(circuit, options, Arc::clone(&stale_connections), connect_time);
+        Ok(Self {
+            pool,
+            metrics: Arc::new(metrics),
+            stale_connections,
+            readers: Arc::new(Semaphore::new(readers)),
+            probe: Arc::new(probe),
+            answer_timeout: config.statement_timeout + ANSWER_MARGIN,
+        })
     }
 }
 
-/// Whether the other side answers, soon.
-pub(crate) async fn answers(connection: &mut PgConnection) -> bool {
-    matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))
-}
-
-/// It did not, in time.
-pub(crate) fn silent_peer() -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::TimedOut, "the connection does not answer")
-}
-
-/// Connects within a time, to see whether that is possible; how long it took.
-pub(crate) async fn connect_once(
-    options: &PgConnectOptions,
-    limit: Duration,
-) -> Result<Duration, sqlx::Error> {
-    let since = Instant::now();
-    let connection = connect(options, limit).await?;
-    let took = since.elapsed();
-    connection.close().await?;
-    Ok(took)
-}
-
-/// Connects within a time.
-pub(crate) async fn connect(
-    options: &PgConnectOptions,
-    limit: Duration,
-) -> Result<PgConnection, sqlx::Error> {
-    match tokio::time::timeout(limit, options.connect()).await {
-        Ok(connection) => connection,
-        Err(_) => Err(silent_peer().into()),
-    }
-}
-
-/// How every connection is made.
-pub(crate) fn connect_options(
+fn pool(
     config: &DatabaseConfig,
-    planning: Planning,
-) -> Result<PgConnectOptions, sqlx::Error> {
-    let url = config.url.expose_secret();
-    let mut options = if url.is_empty() {
-        PgConnectOptions::new_without_pgpass()
-    } else {
-        PgConnectOptions::from_str(url)?
-    };
-    let parts = &config.parts;
-    if let Some(host) = &parts.host {
-        options = options.host(host);
-    }
-    if let Some(port) = parts.port {
-        options = options.port(port);
-    }
-    if let Some(name) = &parts.name {
-        options = options.database(name);
-    }
-    if let Some(username) = &parts.username {
-        options = options.username(username);
-    }
-    if let Some(password) = &parts.password {
-        options = options.password(password.expose_secret());
-    }
-    if let Some(mode) = parts.ssl_mode {
-        options = options.ssl_mode(match mode {
-            SslMode::Disable => PgSslMode::Disable,
-            SslMode::Prefer => PgSslMode::Prefer,
-            SslMode::Require => PgSslMode::Require,
-            SslMode::VerifyCa => PgSslMode::VerifyCa,
-            SslMode::VerifyFull => PgSslMode::VerifyFull,
-        });
-    }
-    if let Some(certificate) = &parts.ssl_root_cert {
-        options = options.ssl_root_cert(certificate);
-    }
-    Ok(options
-        .application_name("flash-sale")
-        .options(session_settings(config))
-        .options(planning.settings().iter().copied())
-        .log_statements(LevelFilter::Trace)
-        .log_slow_statements(LevelFilter::Warn, config.slow_statement))
+    options: &PgConnectOptions,
+    stale_connections: &Arc<StaleConnections>,
+) -> PgPool {
+    let stale_connections = Arc::clone(stale_connections);
+    PgPoolOptions::new()
+        .min_connections(config.min_connections)
+        .max_connections(config.max_connections)
+        .idle_timeout(config.idle_timeout)
+        .max_lifetime(config.max_lifetime)
+        .acquire_timeout(config.connect_timeout)
+        // This saves every transaction a round trip. The first statement on a broken connection detects it, and from then on
+        // connections of the same age are tested first.
+        .test_before_acquire(false)
+        .before_acquire(move |connection, meta| {
+            let read_only = stale_connections.is_read_only(meta.age);
+            let suspect = stale_connections.is_suspect(meta.age);
+            Box::pin(async move { Ok(!read_only && (!suspect || answers(connection).await)) })
+        })
+        // The pool itself would wait forever for a peer that has vanished.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                if answers(connection).await { Ok(true) } else { Err(no_answer().into()) }
+            })
+        })
+        .connect_lazy_with(options.clone())
 }
 
-/// What every session is set to. JIT is off: it compiles for longer than any statement here runs.
-fn session_settings(config: &DatabaseConfig) -> Vec<(&'static str, String)> {
-    let milliseconds = |time: Duration| {
-        let mut text = String::new();
-        let _ = write!(text, "{}ms", time.as_millis());
-        text
+/// Connects outside the pool, which would hide the reason of a failure. Returns how long the successful attempt took.
+async fn connect_with_retries(
+    config: &DatabaseConfig,
+    options: &PgConnectOptions,
+) -> Result<Duration, ConnectError> {
+    let backoff = ExponentialBuilder::new()
+        .with_min_delay(config.retry_delay)
+        .with_max_delay(MAX_RETRY_DELAY)
+        .with_max_times(config.retries)
+        .with_jitter();
+    (|| connect_once(options, config.connect_timeout))
+        .retry(backoff)
+        .notify(|error, pause| {
+            tracing::warn!(
+                %error,
+                retry_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                "cannot connect to postgresql"
+            );
+        })
+        .await
+        .map_err(|source| ConnectError::GaveUp { tries: config.retries + 1, source })
+}
+
+async fn warn_about_pool_size(pool: &PgPool, wanted: u32) {
+    let Ok(text) = sqlx::query_scalar::<_, String>("SHOW max_connections").fetch_one(pool).await
+    else {
+        return;
     };
-    vec![
-        ("statement_timeout", milliseconds(config.statement_timeout)),
-        ("lock_timeout", milliseconds(config.lock_timeout)),
-        (
-            "idle_in_transaction_session_timeout",
-            milliseconds(config.idle_in_transaction_session_timeout),
-        ),
-        ("jit", "off".to_owned()),
-        // Batches need it: a statement must see what was committed before it, whatever the database's default is.
-        ("default_transaction_isolation", "read committed".to_owned()),
-    ]
+    if text.parse::<u32>().is_ok_and(|server| wanted > server) {
+        tracing::warn!(
+            pool = wanted,
+            server = text,
+            "database.max_connections is larger than the server's max_connections"
+        );
+    }
 }

@@ -1,21 +1,21 @@
-//! What can go wrong at PostgreSQL, sorted by what to do about it.
+//! PostgreSQL's errors, classified by what to do about them.
 
 use crate::application::ports::PortError;
 
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ErrorClass {
-    /// Lost a race or a deadlock, or did not get a lock in time: the same transaction may succeed now.
+    /// It lost a race or a deadlock, or did not get a lock in time: the same transaction may succeed now.
     Transient,
     /// The statement or the pool took too long.
     Timeout,
-    /// The connection is gone or cannot be made. Whether a commit happened is unknown.
+    /// The connection broke or cannot be made. Whether a commit happened is unknown.
     Connection,
-    /// The server is there and takes nothing now: it is read-only, or its disk is full. Nothing happened; somebody must look.
+    /// The server is up and refuses: it is read-only, or its disk is full. Nothing happened, and an operator has to act.
     Refused,
-    /// It is known to be gone, so it was not asked. Nothing happened.
+    /// PostgreSQL is known to be unavailable, so nothing was sent. Nothing happened.
     Away,
-    /// It will fail again.
+    /// It would fail again.
     Permanent,
 }
 
@@ -30,7 +30,7 @@ impl ErrorClass {
         Self::Permanent,
     ];
 
-    /// What the application is told of such an error.
+    /// The error that the port returns.
     pub(crate) fn port_error(
         self,
         what: &'static str,
@@ -44,7 +44,7 @@ impl ErrorClass {
         }
     }
 
-    /// The word for metrics and logs.
+    /// The label in metrics and logs.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Transient => "transient",
@@ -60,7 +60,7 @@ impl ErrorClass {
 /// `read_only_sql_transaction`
 const READ_ONLY: &str = "25006";
 
-/// Constraints that say: somebody else was faster. Deciding again finds what they did.
+/// Constraints whose violation means a lost race: another transaction wrote first, and the next decision sees what it wrote.
 const RACES: [&str; 5] = [
     "purchases_pkey",
     "buyers_pkey",
@@ -69,19 +69,19 @@ const RACES: [&str; 5] = [
     "buyers_bought_within_limit",
 ];
 
-/// An error of PostgreSQL.
+/// An error of PostgreSQL, or of the way to it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatabaseError {
     /// From the driver or the server.
     #[error(transparent)]
     Sqlx(#[from] sqlx::Error),
-    /// No answer came in time: whether anything happened is unknown.
+    /// No answer came in time. Whether anything happened is unknown.
     #[error("postgresql does not answer")]
     Silent,
     /// The circuit is open.
     #[error("postgresql is away")]
     Away,
-    /// A row holds what no version of this service writes.
+    /// A row holds values that no version of this service writes.
     #[error("{0}: the row is not readable")]
     Unreadable(&'static str),
 }
@@ -97,27 +97,27 @@ impl DatabaseError {
         }
     }
 
-    /// Whether a row lock was not had in time.
+    /// Whether a row lock could not be taken in time.
     pub(crate) fn is_lock_wait(&self) -> bool {
         matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some("55P03"))
     }
 
-    /// Whether the server takes no writes, because it has become a standby, say. A new connection may find the primary.
+    /// Whether the server is read-only, for example because it has become a standby. A new connection may reach the primary.
     pub(crate) fn is_read_only(&self) -> bool {
         matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some(READ_ONLY))
     }
 
-    /// Whether the connection it came over is of no more use.
+    /// Whether the connection cannot be used any more.
     pub(crate) fn ends_connection(&self) -> bool {
         self.class() == ErrorClass::Connection || self.is_read_only()
     }
 
-    /// Whether a table was not there (any more).
+    /// Whether a table does not exist (any more).
     pub(crate) fn is_missing_table(&self) -> bool {
         matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some("42P01"))
     }
 
-    /// What the application is told.
+    /// The error that the port returns.
     pub(crate) fn into_port_error(self, what: &'static str) -> PortError {
         self.class().port_error(what, Box::new(self))
     }
@@ -132,11 +132,11 @@ fn classify(error: &sqlx::Error) -> ErrorClass {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => ErrorClass::Connection,
         sqlx::Error::Database(database) => {
-            let raced = database.constraint().is_some_and(|name| {
-                // A partition's constraint is named after its parent's, or carries its name.
+            let lost_race = database.constraint().is_some_and(|name| {
+                // A partition's constraint has its parent's name, or for a primary key the partition's.
                 RACES.contains(&name) || is_partition_key(name)
             });
-            if raced { ErrorClass::Transient } else { classify_code(code(error).as_deref()) }
+            if lost_race { ErrorClass::Transient } else { classify_code(code(error).as_deref()) }
         }
         _ => ErrorClass::Permanent,
     }
@@ -170,16 +170,16 @@ fn code(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 
-/// What a statement says that lost a race.
+/// The error of a statement that lost a race.
 #[cfg(test)]
 pub(crate) fn lost_race() -> DatabaseError {
     #[derive(Debug, thiserror::Error)]
-    #[error("somebody else was faster")]
+    #[error("another transaction was faster")]
     struct LostRace;
 
     impl sqlx::error::DatabaseError for LostRace {
         fn message(&self) -> &'static str {
-            "somebody else was faster"
+            "another transaction was faster"
         }
         fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
             Some("40001".into())
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_sorted_by_what_to_do_about_them() {
+    fn codes_are_classified_by_what_to_do_about_them() {
         let expected = [
             ("transient", vec!["40001", "40P01", "55P03"]),
             ("timeout", vec!["57014"]),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_of_partitions_are_known_as_races() {
+    fn a_violated_key_of_a_partition_is_a_lost_race() {
         assert!(is_partition_key("purchases_from_100_pkey"));
         assert!(!is_partition_key("purchase_items_from_100_pkey"));
     }

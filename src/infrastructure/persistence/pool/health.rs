@@ -1,11 +1,11 @@
-//! Whether PostgreSQL answers, and takes writes.
+//! The health check: whether PostgreSQL answers and accepts writes.
 
 use async_trait::async_trait;
 
 use super::database::Database;
 use crate::application::ports::{Health, HealthCheck};
 
-/// Asks PostgreSQL how it is.
+/// Checks PostgreSQL.
 pub(crate) struct PostgresHealth {
     database: Database,
 }
@@ -23,9 +23,9 @@ impl HealthCheck for PostgresHealth {
     }
 
     async fn check(&self) -> Health {
-        let pulse = self.database.pulse();
-        if !pulse.is_felt() {
-            let state = pulse.circuit_state();
+        let probe = self.database.probe();
+        if !probe.is_available() {
+            let state = probe.circuit_state();
             return Health::Down(format!("postgresql is away: the circuit is {state}"));
         }
         let read_only = sqlx::query_scalar::<_, String>("SHOW transaction_read_only");

@@ -1,9 +1,9 @@
-//! When something happened last, for many who note it and ask at once.
+//! When something last happened, recorded and read by many tasks at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The last time, to the millisecond; or never.
+/// The last time, to the millisecond, or never.
 #[derive(Debug)]
 pub(crate) struct LastTime {
     origin: Instant,
@@ -18,19 +18,19 @@ impl Default for LastTime {
 }
 
 impl LastTime {
-    /// It happens now.
-    pub(crate) fn note(&self) {
+    /// It happened now.
+    pub(crate) fn record(&self) {
         let now = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.at.store(now.max(1), Ordering::Relaxed);
     }
 
-    /// How long ago that was.
+    /// How long ago it last happened; `None` if never.
     pub(crate) fn elapsed(&self) -> Option<Duration> {
         let at = self.at.load(Ordering::Relaxed);
         (at > 0).then(|| self.origin.elapsed().saturating_sub(Duration::from_millis(at)))
     }
 
-    /// As if it had happened so long ago.
+    /// One that last happened this long ago.
     #[cfg(test)]
     pub(crate) fn past(ago: Duration) -> Self {
         let before = ago + Duration::from_millis(1);
@@ -44,11 +44,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_never_until_it_is_noted() {
+    fn it_is_never_until_it_is_recorded() {
         let last = LastTime::default();
         assert_eq!(last.elapsed(), None);
 
-        last.note();
+        last.record();
         assert!(last.elapsed().is_some_and(|ago| ago < Duration::from_mins(1)));
         assert!(LastTime::past(Duration::from_secs(9)).elapsed() >= Some(Duration::from_secs(9)));
     }

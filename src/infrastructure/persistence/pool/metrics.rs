@@ -1,4 +1,4 @@
-//! What PostgreSQL's adapters tell Prometheus. Children are resolved once.
+//! Metrics of the pool and its statements. Label children are resolved once.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ impl Statement {
     }
 }
 
-/// Metrics of the pool and its statements.
+/// The registered metrics.
 #[derive(Debug)]
 pub(crate) struct DatabaseMetrics {
     acquire: Histogram,

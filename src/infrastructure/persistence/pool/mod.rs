@@ -1,13 +1,24 @@
-//! ROOMDOC
+//! The connection pool, and the two ways to use it: single reads and transactions.
+//!
+//! - [`database`]: the pool, which lends connections. [`connect`] opens it, [`connection`] makes a single connection with its session
+//!   settings.
+//! - [`read`]: runs reads. [`transaction`]: runs transactions; [`tx`] has their options. [`deadline`]: ends both in time.
+//! - [`error`]: errors, classified by what to do about them. [`observe`], [`metrics`]: what is measured.
+//! - [`probe`]: whether PostgreSQL is available. [`stale_connections`]: which connections to test before use. [`health`]: the health
+//!   check.
+//! - [`last_time`]: when something last happened.
 
-pub(crate) mod clock;
 pub(crate) mod connect;
+pub(crate) mod connection;
 pub(crate) mod database;
+pub(crate) mod deadline;
 pub(crate) mod error;
 pub(crate) mod health;
 pub(crate) mod last_time;
 pub(crate) mod metrics;
-pub(crate) mod migrate;
+pub(crate) mod observe;
 pub(crate) mod probe;
+pub(crate) mod read;
 pub(crate) mod stale_connections;
 pub(crate) mod transaction;
+pub(crate) mod tx;

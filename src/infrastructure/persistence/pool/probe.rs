@@ -1,7 +1,7 @@
-//! Whether PostgreSQL is there: asked again and again over a connection of its own, which no pool that is used up can hold
-//! up. While it is away, nobody waits for it.
+//! Probes PostgreSQL on a dedicated connection, so that an exhausted pool cannot delay the probe. While PostgreSQL is unavailable
+//! calls fail at once.
 //!
-//! Callers' failures only call for a look: all connections may have been cut while the server takes new ones.
+//! Failures of callers only start a probe: all their connections may have been cut while the server accepts new ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,108 +11,110 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{answers, connect};
-use super::stale_connections::Suspicion;
+use super::connection::{answers, connect};
+use super::stale_connections::StaleConnections;
 use crate::infrastructure::circuit::Circuit;
 
-/// A look takes at most so long: it waits for no lock and no disk, so a server that takes longer serves nobody.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
-/// Unless connecting takes long here: then it may take so many times what the first connection took.
-const SLOWER_THAN_THE_FIRST: u32 = 3;
+/// Longest time of a probe. It waits for no lock and no disk, so a server that takes longer cannot serve requests either.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Where connecting is slow, a probe may take this many times as long as the first connection took.
+const CONNECT_TIME_FACTOR: u32 = 3;
 
-/// `admin_shutdown`, `crash_shutdown`, `cannot_connect_now`: it is about to end, or not there yet.
-const COMES_OR_GOES: [&str; 3] = ["57P01", "57P02", "57P03"];
+/// `admin_shutdown`, `crash_shutdown`, `cannot_connect_now`: the server is stopping or starting.
+const STOPPING_OR_STARTING: [&str; 3] = ["57P01", "57P02", "57P03"];
 
-/// The circuit to PostgreSQL, and what is known of it.
+/// The circuit to PostgreSQL, with the probe that closes and opens it.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct ConnectionProbe {
     circuit: Circuit,
     options: PgConnectOptions,
-    suspicion: Arc<Suspicion>,
-    look_timeout: Duration,
-    /// Kept between looks.
+    stale_connections: Arc<StaleConnections>,
+    timeout: Duration,
+    /// Kept between probes.
     connection: Mutex<Option<PgConnection>>,
 }
 
-impl Pulse {
-    /// `connecting` is how long the first connection took.
+impl ConnectionProbe {
+    /// `connect_time` is how long the first connection took.
     pub(crate) fn new(
         circuit: Circuit,
         options: PgConnectOptions,
-        suspicion: Arc<Suspicion>,
-        connecting: Duration,
+        stale_connections: Arc<StaleConnections>,
+        connect_time: Duration,
     ) -> Self {
-        let look_timeout = LOOK_TIMEOUT.max(connecting * SLOWER_THAN_THE_FIRST);
-        Self { circuit, options, suspicion, look_timeout, connection: Mutex::default() }
+        let timeout = PROBE_TIMEOUT.max(connect_time * CONNECT_TIME_FACTOR);
+        Self { circuit, options, stale_connections, timeout, connection: Mutex::default() }
     }
 
-    /// Whether callers may ask.
-    pub(crate) fn is_felt(&self) -> bool {
+    /// Whether PostgreSQL is available, as far as is known.
+    pub(crate) fn is_available(&self) -> bool {
         self.circuit.is_closed()
     }
 
-    /// Comes back as soon as nobody may ask any more.
-    pub(crate) async fn is_lost(&self) {
+    /// Returns as soon as PostgreSQL is known to be unavailable.
+    pub(crate) async fn unavailable(&self) {
         self.circuit.opened().await;
     }
 
-    /// The circuit's state, in a word.
+    /// `closed`, `open` or `half_open`.
     pub(crate) fn circuit_state(&self) -> &'static str {
         self.circuit.state_name()
     }
 
-    /// A caller's connection broke: the next look is due now.
-    pub(crate) fn doubt(&self) {
+    /// Runs the next probe now, because a caller's connection broke.
+    pub(crate) fn probe_now(&self) {
         self.circuit.doubt();
     }
 
-    /// Looks at the circuit's pace, until `stop`.
+    /// Probes at the circuit's intervals, until `stop`.
     pub(crate) async fn watch(self: &Arc<Self>, stop: CancellationToken) {
-        let look = || Arc::clone(self).is_there();
-        self.circuit.watch(stop, look).await;
+        let probe = || Arc::clone(self).probe();
+        self.circuit.watch(stop, probe).await;
         if let Some(connection) = self.connection.lock().await.take() {
-            let _ = tokio::time::timeout(LOOK_TIMEOUT, connection.close()).await;
+            let _ = tokio::time::timeout(PROBE_TIMEOUT, connection.close()).await;
         }
     }
 
-    async fn is_there(self: Arc<Self>) -> bool {
-        let look = async {
+    /// Whether PostgreSQL answers, or accepts a connection.
+    async fn probe(self: Arc<Self>) -> bool {
+        let probe = async {
             let mut held = self.connection.lock().await;
-            // A look that takes too long leaves none behind.
+            // A probe that exceeds its timeout leaves no connection behind.
             let mut kept = held.take();
             if let Some(connection) = &mut kept
                 && !answers(connection).await
             {
-                // That one connection broke says nothing of the next.
+                // One broken connection does not mean that the next one would fail.
                 kept = None;
             }
             let connection = match kept {
                 Some(kept) => Ok(kept),
-                None => connect(&self.options, self.look_timeout).await,
+                None => connect(&self.options, self.timeout).await,
             };
-            let is_there = match &connection {
+            let is_up = match &connection {
                 Ok(_) => true,
                 Err(error) => {
                     tracing::debug!(%error, "postgresql takes no connection");
-                    is_answer(error)
+                    is_refusal_of_a_running_server(error)
                 }
             };
             *held = connection.ok();
-            is_there
+            is_up
         };
-        let is_there = tokio::time::timeout(self.look_timeout, look).await.unwrap_or(false);
-        if !is_there {
-            // However long it lasts: when it is over, what was connected before it is asked before it is used.
-            self.suspicion.raise();
+        let is_up = tokio::time::timeout(self.timeout, probe).await.unwrap_or(false);
+        if !is_up {
+            // Connections made before the outage are tested before use after it, however long it lasts.
+            self.stale_connections.record_broken();
         }
-        is_there
+        is_up
     }
 }
 
-/// Whether a server refused, which has no room for one more, say, and may serve those that it has.
-fn is_answer(error: &sqlx::Error) -> bool {
+/// Whether a running server refused the connection, for example because it has reached its limit: it may still serve the
+/// connections that it has.
+fn is_refusal_of_a_running_server(error: &sqlx::Error) -> bool {
     match error.as_database_error() {
-        Some(refusal) => !refusal.code().is_some_and(|code| COMES_OR_GOES.contains(&&*code)),
+        Some(refusal) => !refusal.code().is_some_and(|code| STOPPING_OR_STARTING.contains(&&*code)),
         None => false,
     }
 }
@@ -126,7 +128,7 @@ mod tests {
     use crate::config::{CircuitConfig, CircuitMode};
     use crate::infrastructure::circuit::CircuitMetrics;
     use crate::infrastructure::persistence::pool::error::{DatabaseError, ErrorClass};
-    use crate::infrastructure::persistence::pool::transaction::{Options, Tx};
+    use crate::infrastructure::persistence::pool::tx::{Options, Tx};
     use crate::testing::servers::PostgresShop;
 
     fn is_away<T>(result: Result<T, DatabaseError>) -> bool {
@@ -134,20 +136,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_for_a_connection_or_reads_is_let_go_when_postgresql_is_away() {
+    async fn waiting_for_a_connection_and_reading_end_when_postgresql_is_away() {
         let shop = PostgresShop::open().await;
-        let (narrow, wide) = (shop.narrow_database().await, shop.database().await);
+        let (narrow, wide) = (shop.single_connection_database().await, shop.database().await);
         let _the_only_one = narrow.acquire().await.unwrap();
-        let sleeps =
+        let sleep =
             || sqlx::query_scalar::<_, String>("SELECT pg_sleep(600)::text").fetch_one(wide.pool());
-        let waits = async {
-            tokio::join!(narrow.acquire(), narrow.begin("BEGIN"), wide.read("sleep", sleeps))
+        let calls = async {
+            tokio::join!(narrow.acquire(), narrow.begin("BEGIN"), wide.read("sleep", sleep))
         };
 
-        let ((connection, transaction, read), ()) = tokio::join!(waits, async {
+        let ((connection, transaction, read), ()) = tokio::join!(calls, async {
             for database in [&narrow, &wide] {
                 for _ in 0..3 {
-                    database.pulse().circuit.failed().await;
+                    database.probe().circuit.failed();
                 }
             }
         });
@@ -157,30 +159,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_it_is_away_nothing_begins_and_after_a_good_look_all_goes_on() {
+    async fn while_it_is_away_nothing_begins_and_after_a_good_probe_all_goes_on() {
         let shop = PostgresShop::open().await;
         let database = shop.database().await;
         for _ in 0..3 {
-            database.pulse().circuit.failed().await;
+            database.probe().circuit.failed();
         }
         let nothing = |tx: Tx| async move { Ok((tx, ())) };
         assert!(is_away(database.transaction(Options::WRITE, nothing).await));
         assert!(is_away(database.acquire().await));
 
-        let ends = CancellationToken::new();
-        let closes = async {
-            while !database.pulse().is_felt() {
+        let stop = CancellationToken::new();
+        let until_closed = async {
+            while !database.probe().is_available() {
                 tokio::task::yield_now().await;
             }
-            ends.cancel();
+            stop.cancel();
         };
-        tokio::join!(database.pulse().watch(ends.clone()), closes);
+        tokio::join!(database.probe().watch(stop.clone()), until_closed);
 
         database.transaction(Options::WRITE, nothing).await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_look_that_finds_nobody_casts_suspicion_on_all_that_was_connected() {
+    async fn a_failed_probe_makes_all_connections_suspect() {
         let config = CircuitConfig {
             mode: CircuitMode::Auto,
             failures: 1,
@@ -189,14 +191,19 @@ mod tests {
             probe_interval: Duration::from_hours(1),
         };
         let metrics = CircuitMetrics::register(&Registry::new()).unwrap();
-        let circuit = Circuit::new("nobody", &config, &metrics).unwrap();
-        let suspicion = Arc::new(Suspicion::default());
-        let nobody = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(1);
-        let pulse = Arc::new(Pulse::new(circuit, nobody, Arc::clone(&suspicion), Duration::ZERO));
-        assert!(!suspicion.falls_on(Duration::from_hours(1)));
+        let circuit = Circuit::new("nothing", &config, &metrics);
+        let stale_connections = Arc::new(StaleConnections::default());
+        let closed_port = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(1);
+        let probe = Arc::new(ConnectionProbe::new(
+            circuit,
+            closed_port,
+            Arc::clone(&stale_connections),
+            Duration::ZERO,
+        ));
+        assert!(!stale_connections.is_suspect(Duration::from_hours(1)));
 
-        assert!(!pulse.is_there().await);
+        assert!(!probe.probe().await);
 
-        assert!(suspicion.falls_on(Duration::from_hours(1)));
+        assert!(stale_connections.is_suspect(Duration::from_hours(1)));
     }
 }

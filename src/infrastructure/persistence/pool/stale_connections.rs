@@ -1,38 +1,38 @@
-//! Which connections of the pool may be of no more use.
+//! Which of the pool's connections may be unusable.
 
 use std::time::Duration;
 
 use super::last_time::LastTime;
 
-/// After a connection broke, the others of its age are asked before they are used, for this long.
-const SUSPICION_LASTS: Duration = Duration::from_mins(1);
+/// After a connection broke, older ones are tested before use for this long.
+const SUSPECT_FOR: Duration = Duration::from_mins(1);
 
-/// When a connection broke last: others that are as old may be broken too.
+/// When connections last turned out to be unusable: others of the same age may be so too.
 #[derive(Debug, Default)]
-pub(crate) struct Suspicion {
-    raised: LastTime,
-    /// When a server turned out to be read-only: what is connected to it answers, and is of no use.
-    condemned: LastTime,
+pub(crate) struct StaleConnections {
+    broken: LastTime,
+    /// When the server was last found read-only: connections to it answer, but cannot write.
+    read_only: LastTime,
 }
 
-impl Suspicion {
+impl StaleConnections {
     /// A connection broke.
-    pub(crate) fn raise(&self) {
-        self.raised.note();
+    pub(crate) fn record_broken(&self) {
+        self.broken.record();
     }
 
     /// The server turned out to be read-only.
-    pub(crate) fn condemn(&self) {
-        self.condemned.note();
+    pub(crate) fn record_read_only(&self) {
+        self.read_only.record();
     }
 
-    /// Whether a connection of this age was there already when another one broke, not long ago.
-    pub(crate) fn falls_on(&self, age: Duration) -> bool {
-        self.raised.elapsed().is_some_and(|since| since < SUSPICION_LASTS && age > since)
+    /// Whether a connection of this age existed when another one broke, within the last minute.
+    pub(crate) fn is_suspect(&self, age: Duration) -> bool {
+        self.broken.elapsed().is_some_and(|since| since < SUSPECT_FOR && age > since)
     }
 
-    /// Whether a connection of this age was there already when the server turned out to be read-only.
-    pub(crate) fn condemns(&self, age: Duration) -> bool {
-        self.condemned.elapsed().is_some_and(|since| age > since)
+    /// Whether a connection of this age existed when the server turned out to be read-only.
+    pub(crate) fn is_read_only(&self, age: Duration) -> bool {
+        self.read_only.elapsed().is_some_and(|since| age > since)
     }
 }

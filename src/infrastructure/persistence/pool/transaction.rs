@@ -1,80 +1,22 @@
-//! The one way to run a transaction.
+//! The one way to run a transaction that is not a batch.
 //!
-//! It commits on `Ok` and rolls back on `Err`, on a panic and when its future is dropped: then the guard queues the rollback,
-//! and the connection does not serve anybody before it has run. What cannot be decided by running again is handed back;
-//! a transaction that lost a race is run again, a bounded number of times.
+//! It commits on `Ok` and rolls back on `Err`, on a panic, and when its future is dropped: then the guard queues the rollback, which
+//! runs before the connection is used again. A transaction that lost a race is repeated a bounded number of times; every other
+//! error is returned.
 
-use std::time::Duration;
+use sqlx::AssertSqlSafe;
 
-use sqlx::{AssertSqlSafe, Postgres};
-
-use super::database::{Database, PATIENCE_MARGIN, READ_RETRIES};
-use super::error::{DatabaseError, ErrorClass};
+use super::database::Database;
+use super::deadline::ANSWER_MARGIN;
+use super::error::DatabaseError;
 use super::metrics::Statement;
-
-/// A transaction that is running. Dropped, it is rolled back.
-pub(crate) type Tx = sqlx::Transaction<'static, Postgres>;
-
-/// How isolated a transaction is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Isolation {
-    /// Every statement sees what was committed before it.
-    ReadCommitted,
-    /// All statements see one moment.
-    RepeatableRead,
-}
-
-/// How a transaction runs.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    /// How isolated.
-    pub(crate) isolation: Isolation,
-    /// Whether it may only read.
-    pub(crate) read_only: bool,
-    /// Longest time of one statement in it, and of the whole; the session's if `None`. Waits for locks and pauses stay
-    /// bounded as they are for everybody: a stopped instance must not hold others up for longer.
-    pub(crate) timeout: Option<Duration>,
-    /// How often it is run again after a transient error (40001, 40P01, 55P03, a lost race).
-    pub(crate) retries: u32,
-}
-
-impl Options {
-    /// Reads and writes, READ COMMITTED, the session's timeouts, no retry.
-    pub(crate) const WRITE: Self =
-        Self { isolation: Isolation::ReadCommitted, read_only: false, timeout: None, retries: 0 };
-
-    /// Reads as of one moment.
-    pub(crate) const SNAPSHOT: Self =
-        Self { isolation: Isolation::RepeatableRead, read_only: true, timeout: None, retries: 0 };
-
-    /// A lost race may be run again, as often as the options say; a broken connection too, if nothing can have been
-    /// written.
-    fn may_run_again(self, class: ErrorClass, tries: u32) -> bool {
-        match class {
-            ErrorClass::Transient => tries < self.retries,
-            ErrorClass::Connection => self.read_only && tries < READ_RETRIES,
-            ErrorClass::Timeout
-            | ErrorClass::Refused
-            | ErrorClass::Away
-            | ErrorClass::Permanent => false,
-        }
-    }
-
-    fn begin(self) -> &'static str {
-        match (self.isolation, self.read_only) {
-            (Isolation::ReadCommitted, false) => "BEGIN ISOLATION LEVEL READ COMMITTED",
-            (Isolation::ReadCommitted, true) => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
-            (Isolation::RepeatableRead, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
-            (Isolation::RepeatableRead, true) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        }
-    }
-}
+use super::tx::{Options, Tx};
 
 impl Database {
-    /// Runs `body` in a transaction, which `body` hands back with its value.
+    /// Runs `body` in a transaction, which `body` returns with its value.
     ///
-    /// `body` may run several times, so it must not have effects of its own. When the connection breaks during the
-    /// commit, the error's class is `Connection` and whether it was committed is unknown.
+    /// `body` may run several times, so it must not have effects of its own. When the connection breaks during the commit, the error's
+    /// class is `Connection`, and it is unknown whether the commit happened.
     pub(crate) async fn transaction<T, F, R>(
         &self,
         options: Options,
@@ -87,9 +29,9 @@ impl Database {
         let mut tries = 0;
         loop {
             let limit =
-                options.timeout.map_or(self.patience(), |timeout| timeout + PATIENCE_MARGIN);
+                options.timeout.map_or(self.answer_timeout(), |timeout| timeout + ANSWER_MARGIN);
             match self.within(limit, self.attempt(options, &mut body)).await {
-                Err(error) if options.may_run_again(error.class(), tries) => tries += 1,
+                Err(error) if options.may_retry(error.class(), tries) => tries += 1,
                 result => return result,
             }
         }
@@ -103,14 +45,14 @@ impl Database {
         let mut transaction = self.begin(options.begin()).await?;
         if let Some(timeout) = options.timeout {
             let ms = timeout.as_millis();
-            // SET takes no parameters; the number is ours.
+            // SET takes no parameters; the number comes from a `Duration`.
             let set = format!("SET LOCAL statement_timeout = {ms}");
             sqlx::raw_sql(AssertSqlSafe(set))
                 .execute(&mut *transaction)
                 .await
-                .map_err(|error| self.note(error.into()))?;
+                .map_err(|error| self.record(error.into()))?;
         }
-        // Dropping the transaction, by `?`, by a panic or with this future, rolls it back.
+        // Dropping the transaction rolls it back: by `?`, by a panic, or with this future.
         let (transaction, value) = body(transaction).await?;
         self.time(Statement::Commit, transaction.commit()).await?;
         Ok(value)
@@ -120,11 +62,13 @@ impl Database {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
 
     use sqlx::PgConnection;
     use tokio_util::task::TaskTracker;
 
     use super::*;
+    use crate::infrastructure::persistence::pool::error::ErrorClass;
     use crate::testing::servers::PostgresShop;
 
     async fn world() -> (PostgresShop, Database) {
@@ -207,16 +151,16 @@ mod tests {
             Ok((tx, ()))
         };
         let waiting = database.transaction(Options::WRITE, write);
-        let dropped = tokio::time::timeout(std::time::Duration::from_millis(200), waiting).await;
+        let dropped = tokio::time::timeout(Duration::from_millis(200), waiting).await;
 
         assert!(dropped.is_err());
-        // The lock on the table is had only when the dropped transaction is over.
+        // The table's lock is free only once the dropped transaction has ended.
         shop.execute("BEGIN; LOCK TABLE notes IN ACCESS EXCLUSIVE MODE; COMMIT").await;
         assert_eq!(notes(&shop).await, 0);
     }
 
     #[tokio::test]
-    async fn what_may_only_read_cannot_write() {
+    async fn a_read_only_transaction_cannot_write() {
         let (_shop, database) = world().await;
 
         let write = |mut tx: Tx| async move {
@@ -229,9 +173,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_to_a_server_that_takes_no_writes_are_made_anew() {
+    async fn connections_to_a_read_only_server_are_replaced() {
         let shop = PostgresShop::open().await;
-        let database = shop.narrow_database().await;
+        let database = shop.single_connection_database().await;
         let process = async || {
             let pid = sqlx::query_scalar::<_, i32>("SELECT pg_backend_pid()");
             pid.fetch_one(&mut *database.acquire().await.unwrap()).await.unwrap()
@@ -244,7 +188,7 @@ mod tests {
             Ok((tx, ()))
         };
         let error = database.transaction(Options::WRITE, write).await.unwrap_err();
-        database.note(error);
+        database.record(error);
 
         let after = process().await;
         assert_ne!(after, before);
@@ -255,14 +199,14 @@ mod tests {
     async fn a_snapshot_sees_one_moment() {
         let (shop, database) = world().await;
 
-        let (shop, looks) = (&shop, "SELECT count(*) FROM notes");
-        let look_twice = |mut tx: Tx| async move {
-            let before: i64 = sqlx::query_scalar(looks).fetch_one(&mut *tx).await?;
+        let (shop, count) = (&shop, "SELECT count(*) FROM notes");
+        let read_twice = |mut tx: Tx| async move {
+            let before: i64 = sqlx::query_scalar(count).fetch_one(&mut *tx).await?;
             shop.execute("INSERT INTO notes VALUES (1)").await;
-            let after: i64 = sqlx::query_scalar(looks).fetch_one(&mut *tx).await?;
+            let after: i64 = sqlx::query_scalar(count).fetch_one(&mut *tx).await?;
             Ok((tx, (before, after)))
         };
-        let seen = database.transaction(Options::SNAPSHOT, look_twice).await.unwrap();
+        let seen = database.transaction(Options::SNAPSHOT, read_twice).await.unwrap();
 
         assert_eq!(seen, (0, 0));
     }
@@ -282,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_transaction_that_lost_a_race_is_run_again_a_bounded_number_of_times() {
+    async fn a_transaction_that_lost_a_race_is_repeated_a_bounded_number_of_times() {
         let (shop, database) = world().await;
         let options = Options { retries: 2, ..Options::WRITE };
 
@@ -304,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_fails_for_good_is_not_run_again() {
+    async fn a_permanent_error_is_not_retried() {
         let (_shop, database) = world().await;
         let tries = AtomicU32::new(0);
         let tries = &tries;

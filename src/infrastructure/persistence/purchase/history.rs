@@ -1,18 +1,18 @@
-//! What buyers bought, read from PostgreSQL.
+//! The purchase history in PostgreSQL.
 
 use async_trait::async_trait;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
-use super::outcomes::{OutcomeRow, gathered};
+use super::outcomes::{OutcomeRow, assembled};
 use crate::application::ports::{
-    After, Page, PageRequest, PastPurchase, PortError, PurchaseHistory, PurchaseKey, Stretch,
+    Cursor, CursorPage, Page, PageRequest, PastPurchase, PortError, PurchaseHistory, PurchaseKey,
 };
 use crate::domain::ids::{BuyerId, SaleId};
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::metrics::Statement;
-use crate::infrastructure::persistence::pool::transaction::Options;
+use crate::infrastructure::persistence::pool::tx::Options;
 
-// Between the two stands what is wanted of a buyer's purchases.
+// Between these two parts go the conditions, the order and the limits.
 const OF_BUYER: &str = r"
     SELECT p.sale_id, p.attempt_id, p.user_id, p.purchased_at, l.item_no, l.quantity, l.outcome
     FROM (
@@ -34,7 +34,7 @@ const COUNT: &str = r"
     WHERE user_id = $1 AND ($2::bigint IS NULL OR sale_id = $2)
 ";
 
-/// Reads histories.
+/// Reads buyers' purchases.
 pub(crate) struct PostgresPurchaseHistory {
     database: Database,
 }
@@ -70,20 +70,20 @@ impl PurchaseHistory for PostgresPurchaseHistory {
         &self,
         buyer: &BuyerId,
         sale: Option<SaleId>,
-        after: After<PurchaseKey>,
-    ) -> Result<Stretch<PastPurchase, PurchaseKey>, PortError> {
+        after: Cursor<PurchaseKey>,
+    ) -> Result<CursorPage<PastPurchase, PurchaseKey>, PortError> {
         let what = "the buyer's purchases";
         let read = || async {
             let mut query = list(buyer, sale, after);
             query.build_query_as().fetch_all(self.database.pool()).await
         };
         let rows = self.database.read(what, read).await?;
-        Ok(Stretch::cut(past(rows, what)?, after.limit, PurchaseKey::of))
+        Ok(CursorPage::cut(past(rows, what)?, after.limit, PurchaseKey::of))
     }
 }
 
 fn past(rows: Vec<OutcomeRow>, what: &'static str) -> Result<Vec<PastPurchase>, PortError> {
-    let stored = gathered(rows).map_err(|error| error.into_port_error(what))?;
+    let stored = assembled(rows).map_err(|error| error.into_port_error(what))?;
     let past = stored.into_iter().map(|stored| PastPurchase {
         sale: stored.sale,
         attempt: stored.attempt,
@@ -101,11 +101,11 @@ fn of_buyer(buyer: &BuyerId, sale: Option<SaleId>) -> QueryBuilder<Postgres> {
     query
 }
 
-/// One more than is wanted.
+/// Selects one more than the limit, which shows whether there is a next page.
 fn list(
     buyer: &BuyerId,
     sale: Option<SaleId>,
-    after: After<PurchaseKey>,
+    after: Cursor<PurchaseKey>,
 ) -> QueryBuilder<Postgres> {
     let mut query = of_buyer(buyer, sale);
     if let Some(PurchaseKey { purchased_at, attempt }) = after.entry {

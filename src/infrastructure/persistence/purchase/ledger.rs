@@ -1,4 +1,4 @@
-//! The ledger at PostgreSQL: purchases share transactions, each caller waits for its own outcome.
+//! The ledger in PostgreSQL: purchases share transactions, and each caller waits for its own outcome.
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -6,43 +6,62 @@ use tokio_util::task::TaskTracker;
 
 use super::batch::SettleBatch;
 use super::outcomes;
-use crate::application::ports::{Ledger, PortError, Settle, Settled};
+use crate::application::ports::{
+    Caller, Done, Keyed, KeyedRequest, Ledger, PortError, Settle, Settled,
+};
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
-use crate::infrastructure::persistence::batch::splitting::{
-    BatchTransaction, Splitting, not_served,
-};
+use crate::infrastructure::persistence::batch::context::BatchContext;
+use crate::infrastructure::persistence::batch::splitting::{Splitting, rejected};
+use crate::infrastructure::persistence::batch::transaction::BatchTransaction;
+use crate::infrastructure::persistence::idempotency::request::{MaybeKeyed, unkeyed_answer};
+use crate::infrastructure::persistence::idempotency::store::keyed_answer;
 use crate::infrastructure::persistence::pool::database::Database;
 
-/// Settles in batches.
+/// Settles attempts in batches.
 pub(crate) struct PostgresLedger {
     database: Database,
     batcher: Batcher<Splitting<SettleBatch>>,
 }
 
 impl PostgresLedger {
-    /// One writer a sale: two batches nearly always want the same item.
+    /// `limits` should allow one writer for each sale: two batches nearly always sell the same item.
     pub(crate) fn new(
-        database: Database,
+        context: BatchContext,
         limits: BatchLimits,
         retries: u32,
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
     ) -> Self {
-        let transaction = SettleBatch::new(database.clone());
-        let work = Splitting { database: database.clone(), transaction, retries };
+        let database = context.database.clone();
+        let transaction = SettleBatch::new(context.clone());
+        let work = Splitting { context, transaction, retries };
         Self { database, batcher: Batcher::new("purchase", work, limits, metrics, scope) }
+    }
+
+    async fn submit(&self, request: MaybeKeyed<Settle>) -> Result<Option<Settled>, PortError> {
+        match self.batcher.submit(request.request.sale, request).await {
+            Ok(reply) => reply,
+            Err(reason) => Err(rejected(SettleBatch::WHAT, reason)),
+        }
     }
 }
 
 #[async_trait]
 impl Ledger for PostgresLedger {
-    async fn settle(&self, wanted: Settle) -> Result<Settled, PortError> {
-        match self.batcher.submit(wanted.sale, wanted).await {
-            Ok(reply) => reply,
-            Err(reason) => Err(not_served(SettleBatch::WHAT, reason)),
-        }
+    async fn settle(&self, request: Settle) -> Result<Settled, PortError> {
+        unkeyed_answer(SettleBatch::WHAT, self.submit(MaybeKeyed::unkeyed(request)).await?)
+    }
+
+    async fn settle_keyed(
+        &self,
+        request: Settle,
+        key: KeyedRequest,
+    ) -> Result<Keyed<Settled, Done>, PortError> {
+        let caller = Caller::HolderOf(request.sale, request.attempt);
+        let reply = self.submit(MaybeKeyed::keyed(request, key.clone())).await?;
+        keyed_answer(&self.database, (caller, key), reply).await
     }
 
     async fn outcome(
@@ -54,7 +73,7 @@ impl Ledger for PostgresLedger {
     }
 }
 
-/// The outcome that an attempt has, if it has one.
+/// The stored outcome of an attempt, if it has one.
 pub(crate) async fn stored_outcome(
     database: &Database,
     sale: SaleId,
@@ -84,11 +103,11 @@ mod tests {
 
     ledger_contract!(PostgresShop::open().await);
 
-    const PATIENT: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(20);
 
     #[tokio::test]
     async fn an_item_acknowledged_while_the_purchase_waits_for_its_buyer_is_in_the_outcome() {
-        let shop = PostgresShop::with_lock_timeout(PATIENT).await;
+        let shop = PostgresShop::with_lock_timeout(LONG).await;
         let scene = Scene::open(&shop, Terms::unique(2)).await;
         let attempt = scene.attempt("ann", &[(1, 1)]).await;
         let mut checkout = shop.pool.begin().await.unwrap();
@@ -101,7 +120,7 @@ mod tests {
         }
 
         let (decision, ()) = tokio::join!(scene.decided(attempt), async {
-            shop.somebody_waits().await;
+            shop.wait_until_blocked().await;
             checkout.commit().await.unwrap();
         });
 
@@ -112,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_window_is_read_after_the_locks_are_held() {
-        let shop = PostgresShop::with_lock_timeout(PATIENT).await;
+        let shop = PostgresShop::with_lock_timeout(LONG).await;
         let scene = Scene::open(&shop, Terms::unique(1)).await;
         let attempt = scene.attempt("ann", &[(1, 1)]).await;
         let mut holder = shop.pool.begin().await.unwrap();
@@ -120,7 +139,7 @@ mod tests {
         sqlx::query(sql).bind(scene.sale.get()).execute(&mut *holder).await.unwrap();
 
         let (settled, ()) = tokio::join!(scene.settle(attempt), async {
-            shop.somebody_waits().await;
+            shop.wait_until_blocked().await;
             scene.end().await;
             holder.commit().await.unwrap();
         });
@@ -129,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_row_that_somebody_holds_for_too_long_fails_its_own_buyer_alone() {
+    async fn a_row_that_is_locked_for_too_long_fails_its_own_buyer_alone() {
         let shop = PostgresShop::with_lock_timeout(Duration::from_millis(20)).await;
         let scene = Scene::open(&shop, Terms::stocked(1, 9)).await;
         let mut attempts = Vec::new();
@@ -144,13 +163,13 @@ mod tests {
         let settled =
             join_all(attempts.iter().map(|a| ledger.settle(settle_of(scene.sale, *a)))).await;
 
-        let fine: Vec<_> = settled.iter().map(Result::is_ok).collect();
-        assert_eq!(fine, [true, false, true, true]);
+        let succeeded: Vec<_> = settled.iter().map(Result::is_ok).collect();
+        assert_eq!(succeeded, [true, false, true, true]);
         assert!(matches!(settled[1], Err(PortError::Unavailable { .. })));
     }
 
     #[tokio::test]
-    async fn codes_of_a_sale_that_was_dropped_are_unknown() {
+    async fn codes_of_a_dropped_sale_are_unknown() {
         let shop = PostgresShop::open().await;
         let scene = Scene::open(&shop, Terms::unique(2)).await;
         let (bought, open) =
@@ -184,26 +203,26 @@ mod tests {
         let settled =
             join_all(attempts.iter().map(|a| ledger.settle(settle_of(scene.sale, *a)))).await;
 
-        let fine: Vec<_> = settled.iter().map(Result::is_ok).collect();
-        assert_eq!(fine, [true, true, false, true]);
+        let succeeded: Vec<_> = settled.iter().map(Result::is_ok).collect();
+        assert_eq!(succeeded, [true, true, false, true]);
         assert_eq!(scene.progress().await.sold, 3);
     }
 
     #[tokio::test]
-    async fn what_a_caller_that_went_away_asked_for_is_done_whole() {
+    async fn the_request_of_a_caller_that_went_away_is_executed_as_a_whole() {
         let shop = PostgresShop::open().await;
         let scene = Scene::open(&shop, Terms::unique(3)).await;
         let attempt = scene.attempt("ann", &[(1, 1), (2, 1), (3, 1)]).await;
 
-        // Looked at once: the request is handed in, its caller is gone.
-        let gone = tokio::time::timeout(Duration::ZERO, scene.settle(attempt)).await;
+        // Polled once: the request is submitted, then its caller goes away.
+        let abandoned = tokio::time::timeout(Duration::ZERO, scene.settle(attempt)).await;
 
         let ledger = &scene.instance.ledger;
         eventually("the outcome is stored", async || {
             ledger.outcome(scene.sale, attempt).await.unwrap().is_some()
         })
         .await;
-        assert!(gone.is_err());
+        assert!(abandoned.is_err());
         assert_eq!(scene.progress().await.sold, 3);
     }
 }

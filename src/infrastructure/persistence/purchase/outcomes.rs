@@ -1,23 +1,26 @@
-//! Stored outcomes: rows of `purchases` with their lines, put together.
+//! Stored outcomes, assembled from rows of `purchases` and their lines.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, Quantity, SaleId};
-use crate::domain::purchase::{Fate, Outcome, SettledLine};
+use crate::domain::purchase::{LineOutcome, Outcome, SettledLine};
 use crate::infrastructure::persistence::pool::error::DatabaseError;
+use crate::infrastructure::persistence::row::from_row;
 
-/// One line of a stored outcome.
-#[derive(Debug, sqlx::FromRow)]
-pub(crate) struct OutcomeRow {
-    pub(crate) sale_id: i64,
-    pub(crate) attempt_id: i64,
-    pub(crate) user_id: String,
-    pub(crate) purchased_at: DateTime<Utc>,
-    pub(crate) item_no: i32,
-    pub(crate) quantity: i32,
-    pub(crate) outcome: String,
+from_row! {
+    /// One line of a stored outcome.
+    #[derive(Debug)]
+    pub(crate) struct OutcomeRow {
+        pub(crate) sale_id: i64,
+        pub(crate) attempt_id: i64,
+        pub(crate) user_id: String,
+        pub(crate) purchased_at: DateTime<Utc>,
+        pub(crate) item_no: i32,
+        pub(crate) quantity: i32,
+        pub(crate) outcome: String,
+    }
 }
 
 const STORED: &str = r"
@@ -36,7 +39,7 @@ const STORED: &str = r"
     ) AS l
 ";
 
-/// The outcomes that these attempts have, in the attempts' order; attempts without one are left out.
+/// The outcomes of these attempts, in the attempts' order, without attempts that have none.
 pub(crate) async fn stored(
     connection: &mut PgConnection,
     sale: SaleId,
@@ -44,18 +47,18 @@ pub(crate) async fn stored(
 ) -> Result<Vec<StoredOutcome>, sqlx::Error> {
     let rows: Vec<OutcomeRow> =
         sqlx::query_as(STORED).bind(sale.get()).bind(attempts).fetch_all(connection).await?;
-    gathered(rows).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+    assembled(rows).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
-/// An outcome, with the attempt it belongs to.
+/// An outcome, with its attempt.
 pub(crate) struct StoredOutcome {
     pub(crate) sale: SaleId,
     pub(crate) attempt: AttemptId,
     pub(crate) outcome: Outcome,
 }
 
-/// Puts lines together; the lines of one attempt must be neighbours.
-pub(crate) fn gathered(rows: Vec<OutcomeRow>) -> Result<Vec<StoredOutcome>, DatabaseError> {
+/// Assembles outcomes from their lines; the lines of an attempt must be adjacent.
+pub(crate) fn assembled(rows: Vec<OutcomeRow>) -> Result<Vec<StoredOutcome>, DatabaseError> {
     let mut outcomes: Vec<StoredOutcome> = Vec::new();
     for row in rows {
         let unreadable = || DatabaseError::Unreadable("purchases");
@@ -66,7 +69,7 @@ pub(crate) fn gathered(rows: Vec<OutcomeRow>) -> Result<Vec<StoredOutcome>, Data
                 item: ItemNo(row.item_no),
                 quantity: Quantity::new(row.quantity).ok_or_else(unreadable)?,
             },
-            fate: fate(&row.outcome).ok_or_else(unreadable)?,
+            outcome: line_outcome(&row.outcome).ok_or_else(unreadable)?,
         };
         match outcomes.last_mut() {
             Some(last) if last.attempt == attempt && last.sale == sale => {
@@ -82,6 +85,8 @@ pub(crate) fn gathered(rows: Vec<OutcomeRow>) -> Result<Vec<StoredOutcome>, Data
     Ok(outcomes)
 }
 
-fn fate(text: &str) -> Option<Fate> {
-    [Fate::Sold, Fate::SoldOut, Fate::BuyerLimit].into_iter().find(|fate| fate.as_str() == text)
+fn line_outcome(text: &str) -> Option<LineOutcome> {
+    [LineOutcome::Sold, LineOutcome::SoldOut, LineOutcome::BuyerLimit]
+        .into_iter()
+        .find(|outcome| outcome.as_str() == text)
 }

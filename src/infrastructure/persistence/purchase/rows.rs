@@ -1,4 +1,4 @@
-//! A batch of purchases between its rows: what it is decided on, and what is written, column by column.
+//! The rows of a batch of purchases: what it is decided on, and what is written, as columns.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,44 +6,47 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo};
-use crate::domain::purchase::{Fate, SettledLine};
-use crate::domain::settlement::{Request, Settlement, Shelf};
-use crate::infrastructure::persistence::batch::ctid::Place;
+use crate::domain::purchase::{LineOutcome, SettledLine};
+use crate::domain::settlement::{RemainingStock, Request, Settlement};
+use crate::infrastructure::persistence::batch::ctid::Ctid;
 use crate::infrastructure::persistence::batch::lines::lines_by_attempt;
-use crate::infrastructure::persistence::batch::recent_writes::Remembered;
+use crate::infrastructure::persistence::batch::recent_writes::RememberedBatch;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
+use crate::infrastructure::persistence::row::from_row;
 
-/// What was read for a batch, column by column: the sale as of now; the wanted items that are not sold out, by number; the
-/// attempts with their buyers; the attempts' lines.
-#[derive(Debug, sqlx::FromRow)]
-pub(crate) struct SaleRow {
-    pub(crate) starts_at: DateTime<Utc>,
-    pub(crate) ends_at: DateTime<Utc>,
-    pub(crate) generation: i64,
-    pub(crate) now: DateTime<Utc>,
-    items: Vec<i32>,
-    item_places: Vec<Place>,
-    stock: Vec<i32>,
-    sold: Vec<i32>,
-    attempts: Vec<i64>,
-    users: Vec<String>,
-    places: Vec<Place>,
-    versions: Vec<i64>,
-    open: Vec<Option<i64>>,
-    bought: Vec<i32>,
-    limits: Vec<i32>,
-    line_attempts: Vec<i64>,
-    line_items: Vec<i32>,
-    line_quantities: Vec<i32>,
+from_row! {
+    /// What was read for a batch, as columns: the sale with the current time; the items in the attempts' lines that are not sold out,
+    /// by number; the attempts with their buyers; the attempts' lines.
+    #[derive(Debug)]
+    pub(crate) struct SaleRow {
+        pub(crate) starts_at: DateTime<Utc>,
+        pub(crate) ends_at: DateTime<Utc>,
+        pub(crate) generation: i64,
+        pub(crate) now: DateTime<Utc>,
+        items: Vec<i32>,
+        item_places: Vec<Ctid>,
+        stock: Vec<i32>,
+        sold: Vec<i32>,
+        attempts: Vec<i64>,
+        users: Vec<String>,
+        places: Vec<Ctid>,
+        versions: Vec<i64>,
+        open: Vec<Option<i64>>,
+        bought: Vec<i32>,
+        limits: Vec<i32>,
+        line_attempts: Vec<i64>,
+        line_items: Vec<i32>,
+        line_quantities: Vec<i32>,
+    }
 }
 
-/// A buyer's row as it was read or remembered, for one attempt.
+/// The buyer of one attempt: the row as it was read, or as it is remembered.
 #[derive(Debug)]
 pub(crate) struct KnownBuyer {
     pub(crate) attempt: AttemptId,
     pub(crate) user: BuyerId,
-    /// Where the row lies; one that is remembered is found by its key.
-    place: Option<Place>,
+    /// The row's location; `None` if the row is remembered, and so found by its key.
+    ctid: Option<Ctid>,
     version: i64,
     pub(crate) open_attempt: Option<i64>,
     pub(crate) bought: i32,
@@ -57,12 +60,12 @@ impl SaleRow {
             self.attempts.iter().zip(&self.users).zip(self.places.iter().zip(&self.versions));
         let states = self.open.iter().zip(self.bought.iter().zip(&self.limits));
         rows.zip(states)
-            .map(|(((attempt, user), (place, version)), (open, (bought, limit)))| {
+            .map(|(((attempt, user), (ctid, version)), (open, (bought, limit)))| {
                 let attempt = AttemptId::new(*attempt)?;
                 let buyer = KnownBuyer {
                     attempt,
                     user: BuyerId::parse(user).ok()?,
-                    place: Some(*place),
+                    ctid: Some(*ctid),
                     version: *version,
                     open_attempt: *open,
                     bought: *bought,
@@ -74,14 +77,14 @@ impl SaleRow {
             .ok_or(DatabaseError::Unreadable("buyers"))
     }
 
-    /// All of it, for the decision.
+    /// The basis of the decision.
     pub(crate) fn basis(&self) -> Basis {
         let items = self.items.iter().copied().map(ItemNo);
         let left = self.stock.iter().zip(&self.sold).map(|(stock, sold)| stock - sold);
         Basis {
             lines: lines_by_attempt(&self.line_attempts, &self.line_items, &self.line_quantities),
-            shelf: items.clone().zip(left).collect(),
-            places: items.zip(self.item_places.iter().copied()).collect(),
+            remaining: items.clone().zip(left).collect(),
+            ctids: items.zip(self.item_places.iter().copied()).collect(),
             time: Time::Read(self.now),
             generation: self.generation,
         }
@@ -91,41 +94,41 @@ impl SaleRow {
 /// What a batch is decided on.
 #[derive(Debug)]
 pub(crate) struct Basis {
-    /// By attempt.
+    /// Lines by attempt.
     pub(crate) lines: HashMap<i64, Vec<Line>>,
-    /// Pieces left. What is not on it is sold out.
-    pub(crate) shelf: Shelf,
-    /// Where items' rows lie; those of items that were not read are found by their keys.
-    places: HashMap<ItemNo, Place>,
+    /// Pieces left by item. An item that is missing is sold out.
+    pub(crate) remaining: RemainingStock,
+    /// Locations of the items' rows; rows that were not read are found by their keys.
+    ctids: HashMap<ItemNo, Ctid>,
     pub(crate) time: Time,
     pub(crate) generation: i64,
 }
 
-/// When a batch is decided, by the database's clock.
+/// The time of the decision, by the database's clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Time {
-    /// It was read with all the rest.
+    /// It was read with everything else.
     Read(DateTime<Utc>),
-    /// The statement that writes reads it.
+    /// The writing statement reads it.
     Unread,
 }
 
 impl Basis {
-    /// A decision on what is remembered, with its buyers. How much is left nobody knows, only what is sold out: so there is
-    /// enough of all else, until it is written.
-    pub(crate) fn remembered(remembered: Remembered) -> (Self, Vec<KnownBuyer>) {
-        let Remembered { checkouts, sold_out, generation } = remembered;
-        let (mut lines, mut shelf) = (HashMap::new(), Shelf::new());
+    /// A basis of what is remembered, with the buyers. It is only known which items are sold out, not how much is left of the others:
+    /// the decision assumes enough of these, and the writing statement checks it.
+    pub(crate) fn remembered(remembered: RememberedBatch) -> (Self, Vec<KnownBuyer>) {
+        let RememberedBatch { checkouts, sold_out, generation } = remembered;
+        let (mut lines, mut remaining) = (HashMap::new(), RemainingStock::new());
         let mut buyers = Vec::with_capacity(checkouts.len());
         for checkout in checkouts {
             let attempt = checkout.attempt.get();
             let items = checkout.lines.iter().map(|line| line.item);
-            shelf
+            remaining
                 .extend(items.filter(|item| !sold_out.contains(item)).map(|item| (item, i32::MAX)));
             buyers.push(KnownBuyer {
                 attempt: checkout.attempt,
                 user: checkout.buyer,
-                place: None,
+                ctid: None,
                 version: checkout.version,
                 open_attempt: Some(attempt),
                 bought: checkout.bought,
@@ -133,23 +136,26 @@ impl Basis {
             });
             lines.insert(attempt, checkout.lines);
         }
-        let basis = Self { lines, shelf, places: HashMap::new(), time: Time::Unread, generation };
+        let basis =
+            Self { lines, remaining, ctids: HashMap::new(), time: Time::Unread, generation };
         (basis, buyers)
     }
 }
 
-/// What was written: when, and the items that were sold from, as they are now.
-#[derive(Debug, sqlx::FromRow)]
-pub(crate) struct Written {
-    pub(crate) now: DateTime<Utc>,
-    items: Vec<i32>,
-    stock: Vec<i32>,
-    sold: Vec<i32>,
+from_row! {
+    /// What was written: when, and the sold items with their counts afterwards.
+    #[derive(Debug)]
+    pub(crate) struct Written {
+        pub(crate) now: DateTime<Utc>,
+        items: Vec<i32>,
+        stock: Vec<i32>,
+        sold: Vec<i32>,
+    }
 }
 
 impl Written {
-    /// Items of which the last piece was sold.
-    pub(crate) fn gone(&self) -> impl Iterator<Item = ItemNo> {
+    /// Items whose last piece was sold.
+    pub(crate) fn sold_out(&self) -> impl Iterator<Item = ItemNo> {
         let counts = self.items.iter().zip(self.stock.iter().zip(&self.sold));
         counts.filter(|(_, (stock, sold))| stock == sold).map(|(item, _)| ItemNo(*item))
     }
@@ -161,7 +167,7 @@ impl Written {
     }
 }
 
-/// All that a decision is written from.
+/// A decision, with everything that it is written from.
 #[derive(Clone, Copy)]
 pub(crate) struct Decided<'a> {
     pub(crate) buyers: &'a [&'a KnownBuyer],
@@ -172,14 +178,14 @@ pub(crate) struct Decided<'a> {
 
 #[derive(Default)]
 pub(crate) struct StockColumns {
-    pub(crate) places: Vec<Place>,
+    pub(crate) ctids: Vec<Ctid>,
     pub(crate) items: Vec<i32>,
     pub(crate) pieces: Vec<i32>,
 }
 
 #[derive(Default)]
 pub(crate) struct BuyerColumns<'a> {
-    pub(crate) places: Vec<Place>,
+    pub(crate) ctids: Vec<Ctid>,
     pub(crate) users: Vec<&'a str>,
     pub(crate) versions: Vec<i64>,
     pub(crate) pieces: Vec<i32>,
@@ -199,23 +205,23 @@ pub(crate) struct LineColumns {
     pub(crate) attempts: Vec<i64>,
     pub(crate) items: Vec<i32>,
     pub(crate) quantities: Vec<i32>,
-    pub(crate) fates: Vec<&'static str>,
+    pub(crate) line_outcomes: Vec<&'static str>,
 }
 
 impl<'a> Decided<'a> {
-    /// By number.
+    /// The items sold, by number.
     pub(crate) fn stock(&self) -> StockColumns {
         let mut columns = StockColumns::default();
         let sold: BTreeMap<_, _> = self.settlement.sold.iter().collect();
         for (item, pieces) in sold {
-            columns.places.extend(self.basis.places.get(item));
+            columns.ctids.extend(self.basis.ctids.get(item));
             columns.items.push(item.0);
             columns.pieces.push(*pieces);
         }
         columns
     }
 
-    /// Every buyer once, by the bytes of their ids; also who bought nothing: the attempt is closed all the same.
+    /// Every buyer once, by the bytes of their ids. Also buyers who bought nothing: their attempts are closed as well.
     pub(crate) fn buyers(&self) -> BuyerColumns<'a> {
         let mut rows: BTreeMap<&'a str, (&'a KnownBuyer, Option<i64>)> = BTreeMap::new();
         for buyer in self.buyers {
@@ -225,7 +231,7 @@ impl<'a> Decided<'a> {
         }
         let mut columns = BuyerColumns::default();
         for (user, (buyer, closes)) in rows {
-            columns.places.extend(buyer.place);
+            columns.ctids.extend(buyer.ctid);
             columns.users.push(user);
             columns.versions.push(buyer.version);
             columns.pieces.push(self.settlement.bought.get(&buyer.user).copied().unwrap_or(0));
@@ -236,12 +242,12 @@ impl<'a> Decided<'a> {
 
     pub(crate) fn outcomes(&self) -> OutcomeColumns<'a> {
         let mut columns = OutcomeColumns::default();
-        for (locked, request) in self.buyers.iter().zip(self.requests) {
+        for (buyer, request) in self.buyers.iter().zip(self.requests) {
             let lines = self.settled(request);
-            let failed = lines.iter().filter(|line| line.fate != Fate::Sold).count();
-            let sold = lines.iter().filter(|line| line.fate == Fate::Sold);
-            columns.attempts.push(locked.attempt.get());
-            columns.users.push(locked.user.as_str());
+            let failed = lines.iter().filter(|line| line.outcome != LineOutcome::Sold).count();
+            let sold = lines.iter().filter(|line| line.outcome == LineOutcome::Sold);
+            columns.attempts.push(buyer.attempt.get());
+            columns.users.push(buyer.user.as_str());
             columns.totals.push(sold.map(|line| line.line.quantity.get()).sum());
             columns.failed.push(i32::try_from(failed).unwrap_or(i32::MAX));
         }
@@ -255,7 +261,7 @@ impl<'a> Decided<'a> {
                 columns.attempts.push(request.attempt.get());
                 columns.items.push(settled.line.item.0);
                 columns.quantities.push(settled.line.quantity.get());
-                columns.fates.push(settled.fate.as_str());
+                columns.line_outcomes.push(settled.outcome.as_str());
             }
         }
         columns

@@ -1,6 +1,6 @@
-//! The statements of a batch of purchases, which `settle_batch` runs: one locks, one reads, one writes.
+//! The SQL of a batch of purchases: one statement locks, one reads, one writes.
 
-/// Attempts are looked up before the lock because they never change.
+/// Looks up attempts before the lock, because they never change.
 const LOCK_BUYERS: &str = r#"
     SELECT count(*)
     FROM (
@@ -22,7 +22,7 @@ const LOCK_BUYERS: &str = r#"
     ) AS b
 "#;
 
-/// The aggregate over `item` is complete, and so all locks are held where it locks, before the outer row reads the clock.
+/// The aggregate over `item` is complete before the outer row reads the clock: a statement that locks holds all its locks by then.
 macro_rules! read {
     ($lock:literal) => {
         concat!(
@@ -99,8 +99,8 @@ macro_rules! read {
 pub(crate) const READ: &str = read!("");
 const READ_AND_LOCK_ITEMS: &str = read!("FOR NO KEY UPDATE");
 
-/// The rows of buyers that are written, by where they lie or by their keys, in the order of the arrays. The sale's number
-/// comes with the keys: beside a constant, the planner may begin with all rows of the sale.
+/// The rows of buyers to write, by location or by key, in the order of the arrays. The sale's number comes with the keys: for a
+/// constant the planner may start from all rows of the sale.
 macro_rules! buyers {
     (place) => {
         r"unnest($2::tid[], $3::text[], $4::bigint[], $5::int[], $6::bigint[])
@@ -118,7 +118,7 @@ macro_rules! buyers {
     };
 }
 
-/// The same of items.
+/// The rows of items to write, likewise.
 macro_rules! items {
     (place) => {
         r"unnest($7::tid[], $8::int[], $9::int[]) AS t(place, item_no, pieces)
@@ -134,7 +134,7 @@ macro_rules! items {
     };
 }
 
-/// Buyers by their bytes, then items by their numbers: `held` is complete before the first item is touched.
+/// Writes buyers by the bytes of their ids, then items by number: `held` is complete before the first item is written.
 macro_rules! write {
     (
         buyers by $buyers_by:ident, items by $items_by:ident,
@@ -197,12 +197,11 @@ macro_rules! write {
 
 pub(crate) const WRITE: &str =
     write!(buyers by place, items by place, sale: "", now: "$10", holds: "", if_held: "");
-/// Where others sell the same items, their rows lie elsewhere by now. Found by their keys they are waited for and sold as
-/// they are then, if enough is left.
-const WRITE_AMONG: &str =
+/// Among others that sell the same items, whose rows may have moved since they were read. By key, the statement waits for each row and
+/// sells what is left of it then.
+const WRITE_CONTENDED: &str =
     write!(buyers by place, items by key, sale: "", now: "$10", holds: "", if_held: "");
-/// Where nothing was read all rows are found by their keys, and the sale must be there, of the generation (`$10`) in which
-/// its sold-out items were seen.
+/// Without anything read: finds all rows by key, and requires the generation (`$10`) of the sale in which its sold-out items were seen.
 const WRITE_UNREAD: &str = write!(
     buyers by key, items by key,
     sale: r"sale AS MATERIALIZED (
@@ -212,12 +211,12 @@ const WRITE_UNREAD: &str = write!(
     if_held: "CROSS JOIN held WHERE held.as_decided"
 );
 
-/// All of them, for [`Partitions`](crate::infrastructure::persistence::batch::partitions::Partitions), at these places.
+/// The templates for [`Partitions`](crate::infrastructure::persistence::batch::partitions::Partitions), and their indexes.
 pub(crate) const STATEMENTS: [&str; 6] =
-    [LOCK_BUYERS, READ, READ_AND_LOCK_ITEMS, WRITE, WRITE_AMONG, WRITE_UNREAD];
+    [LOCK_BUYERS, READ, READ_AND_LOCK_ITEMS, WRITE, WRITE_CONTENDED, WRITE_UNREAD];
 pub(crate) const LOCK_BUYERS_AT: usize = 0;
 pub(crate) const READ_AT: usize = 1;
 pub(crate) const READ_AND_LOCK_ITEMS_AT: usize = 2;
 pub(crate) const WRITE_AT: usize = 3;
-pub(crate) const WRITE_AMONG_AT: usize = 4;
+pub(crate) const WRITE_CONTENDED_AT: usize = 4;
 pub(crate) const WRITE_UNREAD_AT: usize = 5;

@@ -1,4 +1,4 @@
-//! What a sale sells, read from PostgreSQL.
+//! A sale's items and their stock, read from PostgreSQL.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,18 +8,19 @@ use sqlx::PgConnection;
 
 use crate::application::catalogue::{Catalogue, CatalogueBuilder, Item};
 use crate::application::ports::{
-    After, ItemReader, Page, PageRequest, PortError, StockFacts, StockSnapshot, StockedItem,
-    Stretch,
+    Cursor, CursorPage, ItemReader, Page, PageRequest, PortError, StockFacts, StockSnapshot,
+    StockedItem,
 };
 use crate::domain::ids::{ItemId, ItemNo, SaleId};
 use crate::domain::sale::Progress;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::metrics::Statement;
-use crate::infrastructure::persistence::pool::transaction::Options;
+use crate::infrastructure::persistence::pool::tx::Options;
+use crate::infrastructure::persistence::row::from_row;
 
-/// Items that one statement reads: memory for one chunk, not for a million rows, and a statement that is soon done.
+/// Maximum number of catalogue items that one statement reads. It bounds the memory and the time of a statement.
 const CHUNK: i32 = 20_000;
-/// A snapshot over a large sale may take longer than an ordinary statement.
+/// Longest time of a snapshot over a large sale.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) const CHUNK_OF_ITEMS: &str = r"
@@ -48,11 +49,11 @@ const PAGE: &str = r"
     LIMIT $3 OFFSET $4
 ";
 
-/// Items that one stretch of a list looks at, if not all of them are wanted. No index may know what is left of an item: each
-/// purchase would have to write it.
-const LOOKED_AT: u32 = 2_000;
+/// Maximum number of items that a page of available items scans. There is no index on remaining pieces, because each purchase would
+/// have to update it.
+const SCAN_LIMIT: u32 = 2_000;
 
-// One row of arrays; the last number is that of the last item that was looked at.
+// Returns one row of arrays; the last number is that of the last item scanned.
 const LIST: &str = r"
     SELECT coalesce(array_agg(item_no ORDER BY item_no) FILTER (WHERE NOT $4 OR sold < stock), '{}'),
            coalesce(array_agg(stock ORDER BY item_no) FILTER (WHERE NOT $4 OR sold < stock), '{}'),
@@ -76,7 +77,7 @@ const PROGRESS: &str = r"
     WHERE sale_id = $1
 ";
 
-// One pass over the stock: of a sale that sells well, hardly anything has to travel.
+// One pass over the stock, which returns only the totals and the items that are sold out.
 const STOCK: &str = r"
     SELECT s.generation, t.pieces, t.items, t.sold
     FROM sales AS s
@@ -95,15 +96,17 @@ pub(crate) struct PostgresItemReader {
     database: Database,
 }
 
-#[derive(Debug, sqlx::FromRow)]
-struct ItemRow {
-    item_no: i32,
-    item_id: String,
-    name: String,
-    image_url: String,
+from_row! {
+    #[derive(Debug)]
+    struct ItemRow {
+        item_no: i32,
+        item_id: String,
+        name: String,
+        image_url: String,
+    }
 }
 
-/// Numbers, stock and what is left, item by item; how many were looked at, and the last of them.
+/// Numbers, stock and remaining pieces by item; the number of items scanned, and the last of them.
 type Found = (Vec<i32>, Vec<i32>, Vec<i32>, i64, Option<i32>);
 
 impl PostgresItemReader {
@@ -172,7 +175,7 @@ impl ItemReader for PostgresItemReader {
         }
     }
 
-    async fn named(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError> {
+    async fn by_number(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError> {
         let numbers: Vec<i32> = items.iter().map(|item| item.0).collect();
         let query = || {
             sqlx::query_as(NAMED).bind(sale.get()).bind(&numbers).fetch_all(self.database.pool())
@@ -202,16 +205,16 @@ impl ItemReader for PostgresItemReader {
         &self,
         sale: SaleId,
         available: bool,
-        after: After<ItemNo>,
-    ) -> Result<Stretch<StockedItem, ItemNo>, PortError> {
-        // One more than is wanted tells whether there is more.
-        let looked_at = if available { LOOKED_AT } else { after.limit.saturating_add(1) };
+        after: Cursor<ItemNo>,
+    ) -> Result<CursorPage<StockedItem, ItemNo>, PortError> {
+        // One more than the limit shows whether there is a next page.
+        let scanned = if available { SCAN_LIMIT } else { after.limit.saturating_add(1) };
         let last = after.entry.map_or(0, |item| item.0);
         let query = || {
             sqlx::query_as(LIST)
                 .bind(sale.get())
                 .bind(last)
-                .bind(i64::from(looked_at))
+                .bind(i64::from(scanned))
                 .bind(available)
                 .fetch_one(self.database.pool())
         };
@@ -222,17 +225,17 @@ impl ItemReader for PostgresItemReader {
             numbers.truncate(limit);
             numbers.last().copied().map(ItemNo)
         } else {
-            last.filter(|_| count >= i64::from(looked_at)).map(ItemNo)
+            last.filter(|_| count >= i64::from(scanned)).map(ItemNo)
         };
-        let wanted: Vec<ItemNo> = numbers.iter().copied().map(ItemNo).collect();
-        let items = self.named(sale, &wanted).await?;
+        let listed: Vec<ItemNo> = numbers.iter().copied().map(ItemNo).collect();
+        let items = self.by_number(sale, &listed).await?;
         let mut items: HashMap<i32, Item> =
             items.into_iter().map(|item| (item.no.0, item)).collect();
         let pieces = stock.into_iter().zip(remaining);
         let entries = numbers.into_iter().zip(pieces).filter_map(|(number, (stock, remaining))| {
             Some(StockedItem { item: items.remove(&number)?, stock, remaining })
         });
-        Ok(Stretch { entries: entries.collect(), next })
+        Ok(CursorPage { entries: entries.collect(), next })
     }
 
     async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {

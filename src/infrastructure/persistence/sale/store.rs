@@ -1,4 +1,4 @@
-//! Sales at PostgreSQL.
+//! The sale store in PostgreSQL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,21 +7,24 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
-use crate::application::ports::{After, Clock, PortError, SaleBook, SaleFilter, SaleKey, Stretch};
+use crate::application::ports::{
+    Clock, Cursor, CursorPage, PortError, SaleFilter, SaleKey, SaleStore,
+};
 use crate::config::CatalogueConfig;
 use crate::domain::ids::SaleId;
 use crate::domain::sale::{NewSale, Sale, SaleState, SaleWindow};
-use crate::infrastructure::persistence::pool::clock::DatabaseClock;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
-use crate::infrastructure::persistence::pool::transaction::Options;
+use crate::infrastructure::persistence::pool::tx::Options;
+use crate::infrastructure::persistence::row::from_row;
+use crate::infrastructure::persistence::sale::clock::DatabaseClock;
 
-/// The schedule's name in `sales.schedule`. There is one; its cron expression may change without opening an hour twice.
+/// The name of the only schedule in `sales.schedule`. Its cron expression may change without opening an hour's sale twice.
 const SCHEDULE: &str = "scheduled";
-/// A sale of a million items is written within this time.
+/// Longest time to create a sale, of up to a million items.
 const CREATE_TIMEOUT: Duration = Duration::from_mins(5);
-/// A lost race for a number or a partition is run again this often.
+/// How often the creation is repeated after a lost race for a number or a partition.
 const CREATE_RETRIES: u32 = 5;
 
 const FIND: &str = r"
@@ -30,8 +33,8 @@ const FIND: &str = r"
     WHERE id = $1
 ";
 
-/// Ended ones stay for a day: requests for them are refused from memory. They are bounded apart, so that they never push out
-/// one that sells.
+/// Sales that have ended stay for a day, so that requests for them are refused from memory. They have a limit of their own, so that they
+/// never displace an open sale.
 const LIVE: &str = r"
     SELECT *
     FROM (
@@ -60,7 +63,7 @@ const LIST: &str = r"
     SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
     FROM ";
 const ALL: &str = "sales WHERE true";
-/// Fenced: a walk by start would pass all old ones to find the few that have not ended.
+/// `OFFSET 0` prevents an index scan by start, which would pass all old sales to find the few that have not ended.
 const NOT_ENDED: &str =
     "(SELECT * FROM sales WHERE ends_at > statement_timestamp() OFFSET 0) AS s WHERE true";
 
@@ -88,27 +91,29 @@ const INSERT_AUDIT: &str = r"
     VALUES ($1, 'created', $2, jsonb_build_object('items', $3::int, 'stock', $4::int, 'buyer_limit', $5::int))
 ";
 
-/// Keeps sales.
-pub(crate) struct PostgresSaleBook {
+/// Stores sales.
+pub(crate) struct PostgresSaleStore {
     database: Database,
     clock: Arc<DatabaseClock>,
     texts: CatalogueConfig,
 }
 
-#[derive(Debug, sqlx::FromRow)]
-struct SaleRow {
-    id: i64,
-    name: String,
-    schedule: Option<String>,
-    starts_at: DateTime<Utc>,
-    ends_at: DateTime<Utc>,
-    buyer_limit: i32,
-    items: i32,
-    generation: i64,
+from_row! {
+    #[derive(Debug)]
+    struct SaleRow {
+        id: i64,
+        name: String,
+        schedule: Option<String>,
+        starts_at: DateTime<Utc>,
+        ends_at: DateTime<Utc>,
+        buyer_limit: i32,
+        items: i32,
+        generation: i64,
+    }
 }
 
-impl PostgresSaleBook {
-    /// Names generated items after `texts`; measures `clock` whenever live sales are read.
+impl PostgresSaleStore {
+    /// Generates items from the `texts`, and measures `clock` whenever it reads the live sales.
     pub(crate) fn new(
         database: Database,
         clock: Arc<DatabaseClock>,
@@ -167,21 +172,21 @@ impl PostgresSaleBook {
 
     async fn measure_clock(&self) -> Result<(), PortError> {
         let what = "the database's clock";
-        let ask = || async {
-            // The connection is taken first: waiting for one would make the round trip, and so the error, look long.
+        let query = || async {
+            // Take the connection first: waiting for one would count as round trip, and so as error of the measurement.
             let mut connection = self.database.pool().acquire().await?;
-            let asked = self.clock.monotonic();
+            let sent = self.clock.monotonic();
             let answer: DateTime<Utc> =
                 sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut *connection).await?;
-            self.clock.measure(asked, answer, self.clock.monotonic());
+            self.clock.measure(sent, answer, self.clock.monotonic());
             Ok(())
         };
-        self.database.read_as(Statement::LiveSales, what, ask).await
+        self.database.read_as(Statement::LiveSales, what, query).await
     }
 }
 
 #[async_trait]
-impl SaleBook for PostgresSaleBook {
+impl SaleStore for PostgresSaleStore {
     async fn create(&self, sale: &NewSale, actor: &str) -> Result<Option<Sale>, PortError> {
         let what = "the new sale";
         let options =
@@ -216,20 +221,20 @@ impl SaleBook for PostgresSaleBook {
     async fn list(
         &self,
         wanted: SaleFilter,
-        after: After<SaleKey>,
-    ) -> Result<Stretch<Sale, SaleKey>, PortError> {
+        after: Cursor<SaleKey>,
+    ) -> Result<CursorPage<Sale, SaleKey>, PortError> {
         let what = "the sales";
         let read = || async {
             let mut query = list(wanted, after);
             query.build_query_as().fetch_all(self.database.pool()).await
         };
         let sales = sales_of(self.database.read(what, read).await?, what)?;
-        Ok(Stretch::cut(sales, after.limit, SaleKey::of))
+        Ok(CursorPage::cut(sales, after.limit, SaleKey::of))
     }
 }
 
-/// One more than is wanted.
-fn list(wanted: SaleFilter, after: After<SaleKey>) -> QueryBuilder<Postgres> {
+/// Selects one more than the limit, which shows whether there is a next page.
+fn list(wanted: SaleFilter, after: Cursor<SaleKey>) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(LIST);
     query.push(match wanted.state {
         Some(SaleState::Upcoming | SaleState::Open) => NOT_ENDED,
@@ -280,8 +285,8 @@ fn sale_of(row: SaleRow) -> Result<Sale, DatabaseError> {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::contracts::sale_book::sale_book_contract;
+    use crate::testing::contracts::sale_store::sale_store_contract;
     use crate::testing::servers::PostgresShop;
 
-    sale_book_contract!(PostgresShop::open().await);
+    sale_store_contract!(PostgresShop::open().await);
 }

@@ -1,6 +1,6 @@
-//! Tests of each guard of the writing statements alone. Guards stand behind each other, so what one of them lets through the
-//! next one stops, and from outside nothing is to be seen. Here the statement is handed what no decision would contain, and
-//! has to fail with `serialization_failure`, which is `hold_batch` counting rows; a CHECK that stops it says another code.
+//! Tests each guard of the writing statements alone. The guards back each other up: what one of them lets through, the next one stops,
+//! so that from outside a missing guard cannot be seen. Here a statement gets arguments that no decision would contain, and must fail
+//! with `serialization_failure`, which `hold_batch` raises when it counts the rows. A CHECK would fail with another code.
 
 #![cfg(test)]
 
@@ -11,127 +11,128 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::application::ports::{Collected, Effect, Settled};
 use crate::domain::ids::{AttemptId, SaleId};
-use crate::infrastructure::persistence::batch::ctid::Place;
-use crate::infrastructure::persistence::batch::partitions::of_partition;
+use crate::infrastructure::persistence::batch::context::BatchContext;
+use crate::infrastructure::persistence::batch::ctid::Ctid;
+use crate::infrastructure::persistence::batch::partitions::for_partition;
 use crate::infrastructure::persistence::batch::session::Session;
-use crate::infrastructure::persistence::batch::splitting::{BatchTransaction, Mode};
+use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction};
 use crate::infrastructure::persistence::checkout::batch::CollectBatch;
 use crate::infrastructure::persistence::checkout::sql as checkout_sql;
-use crate::infrastructure::persistence::idempotency::rows::{self, KeyRow};
-use crate::infrastructure::persistence::pool::database::Database;
+use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
+use crate::infrastructure::persistence::idempotency::rows::{self as key_rows, KeyRow};
 use crate::infrastructure::persistence::pool::error::ErrorClass;
 use crate::infrastructure::persistence::purchase::batch::SettleBatch;
 use crate::infrastructure::persistence::purchase::sql as purchase_sql;
-use crate::testing::builders::{attempt_id, buyer, collect, key_use, sale_id, settle_of};
+use crate::testing::builders::{attempt_id, buyer, collect, keyed_request, sale_id, settle_of};
 use crate::testing::contracts::{Scene, Terms};
 use crate::testing::servers::PostgresShop;
 
 /// `serialization_failure`
-const LOST: &str = "40001";
-const PATIENT: Duration = Duration::from_secs(20);
-/// Pieces of an item, and of what a buyer may have.
+const LOST_RACE: &str = "40001";
+const LONG: Duration = Duration::from_secs(20);
+/// Pieces of each item, and the limit of a buyer.
 const STOCK: i32 = 50;
 const LIMIT: i32 = 10;
 
-/// What a writing statement is handed: ann's purchase of some pieces of item 1.
+/// The arguments of a writing statement: ann's purchase of some pieces of item 1.
 #[derive(Debug, Clone, Copy)]
-struct Handed {
+struct Arguments {
     sale: SaleId,
     attempt: i64,
-    place: Place,
+    ctid: Ctid,
     version: i64,
-    item_place: Place,
+    item_ctid: Ctid,
     pieces: i32,
     generation: i64,
     now: DateTime<Utc>,
 }
 
-/// The SQLSTATE, with the constraint if one was broken.
+/// The SQLSTATE, with the violated constraint if there is one.
 type Refusal = (String, Option<String>);
 
 async fn world() -> PostgresShop {
-    PostgresShop::with_lock_timeout(PATIENT).await
+    PostgresShop::with_lock_timeout(LONG).await
 }
 
 async fn scene(shop: &PostgresShop) -> Scene<'_> {
     Scene::open(shop, Terms { items: 2, stock: STOCK, buyer_limit: LIMIT }).await
 }
 
-/// One piece, as the rows are now.
-async fn handed(shop: &PostgresShop, scene: &Scene<'_>) -> Handed {
+/// The right arguments for one piece.
+async fn arguments(shop: &PostgresShop, scene: &Scene<'_>) -> Arguments {
     let attempt = scene.attempt("ann", &[(1, 1)]).await.get();
     let sql = "SELECT b.ctid, b.version, i.ctid, s.generation, clock_timestamp()
                FROM buyers AS b, item_stock AS i, sales AS s WHERE b.user_id = 'ann' AND i.item_no = 1";
-    let (place, version, item_place, generation, now) =
+    let (ctid, version, item_ctid, generation, now) =
         sqlx::query_as(sql).fetch_one(&shop.pool).await.unwrap();
-    Handed { sale: scene.sale, attempt, place, version, item_place, pieces: 1, generation, now }
+    Arguments { sale: scene.sale, attempt, ctid, version, item_ctid, pieces: 1, generation, now }
 }
 
 /// Each statement that writes purchases.
 const WRITES: [usize; 3] =
-    [purchase_sql::WRITE_AT, purchase_sql::WRITE_AMONG_AT, purchase_sql::WRITE_UNREAD_AT];
+    [purchase_sql::WRITE_AT, purchase_sql::WRITE_CONTENDED_AT, purchase_sql::WRITE_UNREAD_AT];
 
-/// What a statement says to what it is handed. Nothing is kept of it.
-async fn says(shop: &PostgresShop, statement: usize, handed: Handed) -> Result<(), Refusal> {
-    let mut tried = shop.pool.begin().await.unwrap();
-    let text = of_partition(purchase_sql::STATEMENTS[statement], "");
+/// Runs a statement with these arguments, and rolls it back.
+async fn run(shop: &PostgresShop, statement: usize, arguments: Arguments) -> Result<(), Refusal> {
+    let mut tx = shop.pool.begin().await.unwrap();
+    let text = for_partition(purchase_sql::STATEMENTS[statement], "");
     let query = sqlx::query(AssertSqlSafe(text))
-        .bind(handed.sale.get())
-        .bind([handed.place])
+        .bind(arguments.sale.get())
+        .bind([arguments.ctid])
         .bind(["ann"])
-        .bind([handed.version])
-        .bind([handed.pieces])
-        .bind([handed.attempt])
-        .bind([handed.item_place])
+        .bind([arguments.version])
+        .bind([arguments.pieces])
+        .bind([arguments.attempt])
+        .bind([arguments.item_ctid])
         .bind([1])
-        .bind([handed.pieces]);
+        .bind([arguments.pieces]);
     let query = if statement == purchase_sql::WRITE_UNREAD_AT {
-        query.bind(handed.generation)
+        query.bind(arguments.generation)
     } else {
-        query.bind(handed.now)
+        query.bind(arguments.now)
     };
     let query = query
-        .bind([handed.attempt])
+        .bind([arguments.attempt])
         .bind(["ann"])
-        .bind([handed.pieces])
+        .bind([arguments.pieces])
         .bind([0])
-        .bind([handed.attempt])
+        .bind([arguments.attempt])
         .bind([1])
-        .bind([handed.pieces])
+        .bind([arguments.pieces])
         .bind(["sold"]);
-    told(tried.execute(query).await)
+    refusal(tx.execute(query).await)
 }
 
-fn told<T>(result: sqlx::Result<T>) -> Result<(), Refusal> {
+fn refusal<T>(result: sqlx::Result<T>) -> Result<(), Refusal> {
     match result {
         Ok(_) => Ok(()),
         Err(error) => {
-            let error = error.into_database_error().expect("the server says it");
+            let error = error.into_database_error().expect("the server refuses");
             Err((error.code().unwrap().into_owned(), error.constraint().map(str::to_owned)))
         }
     }
 }
 
-/// Fails unless each of the statements lets what is right pass, and none of them what was made wrong.
-async fn no_statement_writes(spoil: impl Fn(Handed) -> Handed) {
+/// Fails unless every statement accepts the right arguments, and none of them the wrong ones.
+async fn no_statement_writes(make_wrong: impl Fn(Arguments) -> Arguments) {
     let shop = world().await;
     let scene = scene(&shop).await;
-    let right = handed(&shop, &scene).await;
+    let right = arguments(&shop, &scene).await;
     for statement in WRITES {
-        assert_eq!(says(&shop, statement, right).await, Ok(()), "statement {statement}");
-        let wrong = says(&shop, statement, spoil(right)).await;
-        assert_eq!(wrong, Err((LOST.to_owned(), None)), "statement {statement}");
+        assert_eq!(run(&shop, statement, right).await, Ok(()), "statement {statement}");
+        let wrong = run(&shop, statement, make_wrong(right)).await;
+        assert_eq!(wrong, Err((LOST_RACE.to_owned(), None)), "statement {statement}");
     }
 }
 
 #[tokio::test]
-async fn a_buyer_whose_row_has_another_version_is_not_who_was_decided_on() {
-    no_statement_writes(|right| Handed { version: right.version - 1, ..right }).await;
+async fn a_purchase_of_a_buyer_whose_row_has_another_version_is_not_written() {
+    no_statement_writes(|right| Arguments { version: right.version - 1, ..right }).await;
 }
 
 #[tokio::test]
 async fn more_than_the_buyers_limit_is_not_written() {
-    no_statement_writes(|right| Handed { pieces: LIMIT + 1, ..right }).await;
+    no_statement_writes(|right| Arguments { pieces: LIMIT + 1, ..right }).await;
 }
 
 #[tokio::test]
@@ -139,50 +140,50 @@ async fn more_than_is_left_of_an_item_is_not_written() {
     let shop = world().await;
     let scene = scene(&shop).await;
     shop.execute("UPDATE item_stock SET sold = stock - 2").await;
-    let right = Handed { pieces: 2, ..handed(&shop, &scene).await };
+    let right = Arguments { pieces: 2, ..arguments(&shop, &scene).await };
     for statement in WRITES {
-        assert_eq!(says(&shop, statement, right).await, Ok(()), "statement {statement}");
-        let wrong = says(&shop, statement, Handed { pieces: 3, ..right }).await;
-        assert_eq!(wrong, Err((LOST.to_owned(), None)), "statement {statement}");
+        assert_eq!(run(&shop, statement, right).await, Ok(()), "statement {statement}");
+        let wrong = run(&shop, statement, Arguments { pieces: 3, ..right }).await;
+        assert_eq!(wrong, Err((LOST_RACE.to_owned(), None)), "statement {statement}");
     }
 }
 
 #[tokio::test]
-async fn an_item_that_lies_elsewhere_by_now_fails_the_whole_purchase() {
+async fn an_item_whose_row_has_moved_fails_the_whole_purchase() {
     let shop = world().await;
     let scene = scene(&shop).await;
-    let read = handed(&shop, &scene).await;
+    let read = arguments(&shop, &scene).await;
     shop.execute("UPDATE item_stock SET sold = sold + 1").await;
 
-    let said = says(&shop, purchase_sql::WRITE_AT, read).await;
+    let result = run(&shop, purchase_sql::WRITE_AT, read).await;
 
-    assert_eq!(said, Err((LOST.to_owned(), None)));
-    assert_eq!(says(&shop, purchase_sql::WRITE_AMONG_AT, read).await, Ok(()));
+    assert_eq!(result, Err((LOST_RACE.to_owned(), None)));
+    assert_eq!(run(&shop, purchase_sql::WRITE_CONTENDED_AT, read).await, Ok(()));
 }
 
 #[tokio::test]
-async fn what_was_seen_in_another_generation_decides_nothing() {
+async fn a_decision_for_another_generation_is_not_written() {
     let shop = world().await;
     let scene = scene(&shop).await;
-    let right = handed(&shop, &scene).await;
-    let old = Handed { generation: right.generation - 1, ..right };
+    let right = arguments(&shop, &scene).await;
+    let old = Arguments { generation: right.generation - 1, ..right };
 
-    let said = says(&shop, purchase_sql::WRITE_UNREAD_AT, old).await;
+    let result = run(&shop, purchase_sql::WRITE_UNREAD_AT, old).await;
 
-    assert_eq!(said, Err((LOST.to_owned(), None)));
+    assert_eq!(result, Err((LOST_RACE.to_owned(), None)));
 }
 
 #[tokio::test]
 async fn after_the_end_no_statement_writes() {
     let shop = world().await;
     let scene = scene(&shop).await;
-    let right = handed(&shop, &scene).await;
+    let right = arguments(&shop, &scene).await;
     // The generation stays as it was read.
     shop.execute("UPDATE sales SET ends_at = now() - interval '1 millisecond'").await;
 
     for statement in WRITES {
-        let said = says(&shop, statement, right).await;
-        assert_eq!(said, Err((LOST.to_owned(), None)), "statement {statement}");
+        let result = run(&shop, statement, right).await;
+        assert_eq!(result, Err((LOST_RACE.to_owned(), None)), "statement {statement}");
     }
 }
 
@@ -190,39 +191,39 @@ async fn after_the_end_no_statement_writes() {
 async fn a_checkout_of_a_buyer_whose_row_has_another_version_is_not_written() {
     let shop = world().await;
     let scene = scene(&shop).await;
-    let right = handed(&shop, &scene).await;
-    let text = of_partition(checkout_sql::STATEMENTS[checkout_sql::WRITE_AT], "");
-    let (none, nobody): (&[i64], &[&str]) = (&[], &[]);
-    let collects = async |version: i64| {
+    let right = arguments(&shop, &scene).await;
+    let text = for_partition(checkout_sql::STATEMENTS[checkout_sql::WRITE_AT], "");
+    let (no_attempts, no_buyers): (&[i64], &[&str]) = (&[], &[]);
+    let collect = async |version: i64| {
         let query = sqlx::query(AssertSqlSafe(text.clone()))
             .bind(right.sale.get())
             .bind(LIMIT)
-            .bind([right.place])
+            .bind([right.ctid])
             .bind(["ann"])
             .bind([version])
             .bind([right.attempt])
-            .bind(nobody)
-            .bind(none)
+            .bind(no_buyers)
+            .bind(no_attempts)
             .bind(right.now)
-            .bind(none)
-            .bind(nobody)
-            .bind(none)
+            .bind(no_attempts)
+            .bind(no_buyers)
+            .bind(no_attempts)
             .bind([0; 0])
             .bind([0; 0])
             .bind([right.attempt])
             .bind([1])
             .bind([2])
             .bind(right.version + 1);
-        let mut tried = shop.pool.begin().await.unwrap();
-        told(tried.execute(query).await)
+        let mut tx = shop.pool.begin().await.unwrap();
+        refusal(tx.execute(query).await)
     };
 
-    assert_eq!(collects(right.version).await, Ok(()));
-    assert_eq!(collects(right.version - 1).await, Err((LOST.to_owned(), None)));
+    assert_eq!(collect(right.version).await, Ok(()));
+    assert_eq!(collect(right.version - 1).await, Err((LOST_RACE.to_owned(), None)));
 }
 
 #[tokio::test]
-async fn the_tables_refuse_what_no_statement_may_write() {
+async fn the_constraints_refuse_what_no_statement_may_write() {
     let shop = world().await;
     let scene = scene(&shop).await;
     let attempt = scene.attempt("ann", &[(1, 1)]).await;
@@ -236,13 +237,13 @@ async fn the_tables_refuse_what_no_statement_may_write() {
     ];
 
     for (sql, code, constraint) in refused {
-        let said = told(shop.pool.execute(sql).await);
-        assert_eq!(said, Err((code.to_owned(), Some(constraint.to_owned()))), "{sql}");
+        let result = refusal(shop.pool.execute(sql).await);
+        assert_eq!(result, Err((code.to_owned(), Some(constraint.to_owned()))), "{sql}");
     }
 }
 
 #[tokio::test]
-async fn buyers_are_locked_in_the_order_of_their_bytes_whatever_order_their_codes_come_in() {
+async fn buyers_are_locked_in_the_order_of_their_bytes_for_any_order_of_codes() {
     let shop = world().await;
     let scene = scene(&shop).await;
     let attempts =
@@ -250,52 +251,51 @@ async fn buyers_are_locked_in_the_order_of_their_bytes_whatever_order_their_code
     let mut holder = shop.pool.begin().await.unwrap();
     holder.execute("SELECT FROM buyers WHERE user_id = 'bob' FOR UPDATE").await.unwrap();
     let mut batch = shop.pool.begin().await.unwrap();
-    let text = of_partition(purchase_sql::STATEMENTS[purchase_sql::LOCK_BUYERS_AT], "");
-    let locks = sqlx::query(AssertSqlSafe(text)).bind(scene.sale.get()).bind(attempts);
+    let text = for_partition(purchase_sql::STATEMENTS[purchase_sql::LOCK_BUYERS_AT], "");
+    let lock = sqlx::query(AssertSqlSafe(text)).bind(scene.sale.get()).bind(attempts);
 
-    let (locked, ()) = tokio::join!(locks.execute(&mut *batch), async {
-        shop.somebody_waits().await;
+    let (locked, ()) = tokio::join!(lock.execute(&mut *batch), async {
+        shop.wait_until_blocked().await;
         let free = "SELECT FROM buyers WHERE user_id = 'ann' FOR UPDATE SKIP LOCKED";
         let free = shop.pool.fetch_optional(free).await.unwrap();
-        assert!(free.is_none(), "whoever waits for bob has not locked ann before");
+        assert!(free.is_none(), "ann must be locked before bob");
         holder.rollback().await.unwrap();
     });
 
     locked.unwrap();
 }
 
-/// Runs a batch that locks while somebody changes ann's row.
-async fn beside_a_change<T: BatchTransaction>(
-    shop: &PostgresShop,
-    batch: T,
-    sale: SaleId,
-    request: T::Request,
-) -> Vec<T::Reply> {
-    let changes = "UPDATE buyers SET version = version + 1;
+/// Runs a pessimistic batch while another transaction changes ann's row.
+async fn beside_a_change<R, A, T>(shop: &PostgresShop, batch: T, sale: SaleId, request: R) -> Vec<A>
+where
+    T: BatchTransaction<Request = MaybeKeyed<R>, Reply = Option<A>>,
+{
+    let change = "UPDATE buyers SET version = version + 1;
          INSERT INTO checkout_items
              SELECT sale_id, attempt_id, 2, 1, clock_timestamp() FROM checkout_items";
     let mut holder = shop.pool.begin().await.unwrap();
-    holder.execute(sqlx::raw_sql(changes)).await.unwrap();
+    holder.execute(sqlx::raw_sql(change)).await.unwrap();
     let mut session: PgConnection = shop.pool.acquire().await.unwrap().detach();
-    let mut begun = session.begin().await.unwrap();
+    let mut tx = session.begin().await.unwrap();
 
-    let requests = [request];
-    let (replies, ()) = tokio::join!(batch.run(&mut begun, sale, &requests, Mode::Locked), async {
-        shop.somebody_waits().await;
-        holder.commit().await.unwrap();
-    });
+    let requests = [MaybeKeyed::unkeyed(request)];
+    let (replies, ()) =
+        tokio::join!(batch.run(&mut tx, sale, &requests, BatchMode::Pessimistic), async {
+            shop.wait_until_blocked().await;
+            holder.commit().await.unwrap();
+        });
 
     let replies = replies.unwrap();
-    begun.commit().await.unwrap();
-    replies
+    tx.commit().await.unwrap();
+    replies.into_iter().flatten().collect()
 }
 
 #[tokio::test]
-async fn a_purchase_that_locks_reads_what_was_there_when_it_had_the_lock() {
+async fn a_pessimistic_purchase_reads_after_it_has_the_lock() {
     let shop = world().await;
     let scene = scene(&shop).await;
     let attempt: AttemptId = scene.attempt("ann", &[(1, 1)]).await;
-    let batch = SettleBatch::new(shop.database().await);
+    let batch = SettleBatch::new(BatchContext::new(shop.database().await));
 
     let replies = beside_a_change(&shop, batch, scene.sale, settle_of(scene.sale, attempt)).await;
 
@@ -304,61 +304,60 @@ async fn a_purchase_that_locks_reads_what_was_there_when_it_had_the_lock() {
 }
 
 #[tokio::test]
-async fn a_checkout_that_locks_reads_what_was_there_when_it_had_the_lock() {
+async fn a_pessimistic_checkout_reads_after_it_has_the_lock() {
     let shop = world().await;
     let scene = scene(&shop).await;
     scene.attempt("ann", &[(1, 1)]).await;
-    let batch = CollectBatch::new(shop.database().await);
+    let batch = CollectBatch::new(BatchContext::new(shop.database().await));
 
-    let wish = collect(scene.sale, "ann", 1, 3);
-    let replies = beside_a_change(&shop, batch, scene.sale, wish).await;
+    let request = collect(scene.sale, "ann", 1, 3);
+    let replies = beside_a_change(&shop, batch, scene.sale, request).await;
 
-    let Collected::Added { standing, .. } = &replies[0] else { panic!("{replies:?}") };
-    assert_eq!(standing.lines.len(), 2);
+    let Collected::Added { totals, .. } = &replies[0] else { panic!("{replies:?}") };
+    assert_eq!(totals.lines.len(), 2);
 }
 
 #[tokio::test]
-async fn what_another_instance_collected_since_is_in_the_purchase_or_stops_it() {
+async fn a_line_collected_by_another_instance_is_in_the_purchase_or_prevents_it() {
     let shop = world().await;
     let scene = scene(&shop).await;
-    let (here, there) = (shop.database().await, shop.database().await);
-    let collects = async |database: &Database, item| {
-        let wish = collect(scene.sale, "ann", item, 1);
-        let batch = CollectBatch::new(database.clone());
-        let replies = Session::default().run(database, &batch, scene.sale, &[wish]).await.unwrap();
-        let Collected::Added { attempt, .. } = replies[0] else { panic!("{replies:?}") };
+    let here = BatchContext::new(shop.database().await);
+    let there = BatchContext::new(shop.database().await);
+    let collect_item = async |context: &BatchContext, item| {
+        let request = MaybeKeyed::unkeyed(collect(scene.sale, "ann", item, 1));
+        let batch = CollectBatch::new(context.clone());
+        let replies =
+            Session::default().run(context, &batch, scene.sale, &[request]).await.unwrap();
+        let Some(Collected::Added { attempt, .. }) = replies[0] else { panic!("{replies:?}") };
         attempt
     };
-    let attempt = collects(&here, 1).await;
-    assert_eq!(collects(&there, 2).await, attempt);
+    let attempt = collect_item(&here, 1).await;
+    assert_eq!(collect_item(&there, 2).await, attempt);
     let batch = SettleBatch::new(here.clone());
 
-    // On what is remembered here it decides without a look.
-    let mut connection = here.acquire().await.unwrap();
-    let blindly = batch
-        .run(&mut connection, scene.sale, &[settle_of(scene.sale, attempt)], Mode::AtOnce)
-        .await;
-    assert_eq!(blindly.unwrap_err().class(), ErrorClass::Transient);
+    // The first decision rests on what is remembered here.
+    let mut connection = here.database.acquire().await.unwrap();
+    let requests = [MaybeKeyed::unkeyed(settle_of(scene.sale, attempt))];
+    let unread = batch.run(&mut connection, scene.sale, &requests, BatchMode::Optimistic).await;
+    assert_eq!(unread.unwrap_err().class(), ErrorClass::Transient);
 
-    let replies = batch
-        .run(&mut connection, scene.sale, &[settle_of(scene.sale, attempt)], Mode::AtOnce)
-        .await
-        .unwrap();
-    let Settled::Now(decision) = &replies[0] else { panic!("{replies:?}") };
+    let replies = batch.run(&mut connection, scene.sale, &requests, BatchMode::Optimistic).await;
+    let replies = replies.unwrap();
+    let Some(Settled::Now(decision)) = &replies[0] else { panic!("{replies:?}") };
     assert_eq!(decision.outcome.sold().count(), 2);
 }
 
 #[tokio::test]
 async fn a_key_of_a_buyer_is_written_once() {
     let shop = world().await;
-    let (ann, key) = (buyer("ann"), key_use("k", "1"));
+    let (ann, key) = (buyer("ann"), keyed_request("k", "1"));
     let database = shop.database().await;
     let mut connection = database.acquire().await.unwrap();
     let mut write = async |sale| {
         let (key, attempt) = (&key, attempt_id(sale));
         let row =
             KeyRow { buyer: &ann, key, sale: sale_id(sale), attempt, effect: Effect::Purchased };
-        rows::insert(&database, &mut connection, std::iter::once(row)).await
+        key_rows::insert(&database, &mut connection, std::iter::once(row)).await
     };
 
     write(1).await.unwrap();

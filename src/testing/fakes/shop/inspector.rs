@@ -13,14 +13,14 @@ impl Inspector for FakeShop {
         let sales = state.sales.iter().filter(|(id, _)| sale.is_none_or(|sale| sale == **id));
         let mut oversold = finding("I1", "no item's stock is oversold");
         let mut beyond = finding("I3", "no buyer has bought more than the sale's limit");
-        for (_, shelves) in sales {
-            for stock in shelves.stock.values() {
+        for (_, data) in sales {
+            for stock in data.stock.values() {
                 oversold.counted += 1;
                 oversold.broken += i64::from(stock.sold > stock.pieces);
             }
-            for buyer in shelves.buyers.values() {
+            for buyer in data.buyers.values() {
                 beyond.counted += 1;
-                beyond.broken += i64::from(buyer.bought > shelves.sale.buyer_limit);
+                beyond.broken += i64::from(buyer.bought > data.sale.buyer_limit);
             }
         }
         Ok(vec![oversold, beyond])

@@ -1,12 +1,12 @@
-//! What the shop sells.
+//! The items of the shop's sales.
 
 use async_trait::async_trait;
 
-use super::{FakeShop, Shelves};
+use super::{FakeShop, SaleData};
 use crate::application::catalogue::{Catalogue, CatalogueBuilder, Item};
 use crate::application::ports::{
-    After, ItemReader, Page, PageRequest, PortError, StockFacts, StockSnapshot, StockedItem,
-    Stretch,
+    Cursor, CursorPage, ItemReader, Page, PageRequest, PortError, StockFacts, StockSnapshot,
+    StockedItem,
 };
 use crate::domain::ids::{ItemId, ItemNo, SaleId};
 use crate::domain::sale::Progress;
@@ -16,16 +16,16 @@ impl ItemReader for FakeShop {
     async fn catalogue(&self, sale: SaleId) -> Result<Catalogue, PortError> {
         let mut state = self.state.lock().unwrap();
         let mut builder = CatalogueBuilder::default();
-        for no in state.shelves(sale)?.stock.keys() {
+        for no in state.data(sale)?.stock.keys() {
             let item = item(*no);
             builder.push(*no, item.id.as_str(), &item.name, &item.image_url).unwrap();
         }
         Ok(builder.build())
     }
 
-    async fn named(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError> {
+    async fn by_number(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError> {
         let mut state = self.state.lock().unwrap();
-        let stock = &state.shelves(sale)?.stock;
+        let stock = &state.data(sale)?.stock;
         Ok(items.iter().filter(|no| stock.contains_key(no)).map(|no| item(*no)).collect())
     }
 
@@ -36,7 +36,7 @@ impl ItemReader for FakeShop {
         page: PageRequest,
     ) -> Result<Page<StockedItem>, PortError> {
         let mut state = self.state.lock().unwrap();
-        let stock = &state.shelves(sale)?.stock;
+        let stock = &state.data(sale)?.stock;
         let wanted: Vec<_> =
             stock.iter().filter(|(_, stock)| !available || stock.left() > 0).collect();
         let skipped = usize::try_from(page.offset()).unwrap();
@@ -54,35 +54,35 @@ impl ItemReader for FakeShop {
         &self,
         sale: SaleId,
         available: bool,
-        after: After<ItemNo>,
-    ) -> Result<Stretch<StockedItem, ItemNo>, PortError> {
+        after: Cursor<ItemNo>,
+    ) -> Result<CursorPage<StockedItem, ItemNo>, PortError> {
         let all = PageRequest { page: 1, limit: u32::MAX };
         let mut entries = self.page(sale, available, all).await?.entries;
         entries.retain(|entry| after.entry.is_none_or(|last| entry.item.no > last));
-        Ok(Stretch::cut(entries, after.limit, |entry| entry.item.no))
+        Ok(CursorPage::cut(entries, after.limit, |entry| entry.item.no))
     }
 
     async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {
         let mut state = self.state.lock().unwrap();
-        let shelves = state.shelves(sale)?;
-        let sold = shelves.stock.values().map(|stock| i64::from(stock.sold)).sum();
-        Ok(Progress { sold, remaining: shelves.pieces() - sold })
+        let data = state.data(sale)?;
+        let sold = data.stock.values().map(|stock| i64::from(stock.sold)).sum();
+        Ok(Progress { sold, remaining: data.pieces() - sold })
     }
 
     async fn stock(&self, sale: SaleId) -> Result<StockSnapshot, PortError> {
         let mut state = self.state.lock().unwrap();
-        let shelves = state.shelves(sale)?;
-        let sold_out = shelves.stock.iter().filter(|(_, stock)| stock.left() == 0);
+        let data = state.data(sale)?;
+        let sold_out = data.stock.iter().filter(|(_, stock)| stock.left() == 0);
         let facts = StockFacts {
-            generation: shelves.sale.generation,
+            generation: data.sale.generation,
             sold_out: sold_out.clone().map(|(item, _)| *item).collect(),
             sold: sold_out.map(|(item, stock)| (*item, stock.sold)).collect(),
         };
-        Ok(StockSnapshot { facts, pieces: shelves.pieces() })
+        Ok(StockSnapshot { facts, pieces: data.pieces() })
     }
 }
 
-impl Shelves {
+impl SaleData {
     fn pieces(&self) -> i64 {
         self.stock.values().map(|stock| i64::from(stock.pieces)).sum()
     }

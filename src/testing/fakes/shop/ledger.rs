@@ -5,51 +5,70 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{FakeShop, Shelves, State};
+use super::{FakeShop, SaleData, State};
 use crate::application::ports::{
-    Decision, Done, Effect, Ledger, PortError, Settle, Settled, StockFacts,
+    Caller, Decision, Done, Effect, Keyed, KeyedRequest, Ledger, PortError, Settle, Settled,
+    StockFacts,
 };
-use crate::domain::ids::{AttemptId, BuyerId, SaleId};
+use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::purchase::{Outcome, SettledLine};
 use crate::domain::sale::SaleState;
 use crate::domain::settlement::{Allowance, Request, settle};
 
-#[async_trait]
-impl Ledger for FakeShop {
-    async fn settle(&self, wanted: Settle) -> Result<Settled, PortError> {
-        let Settle { sale, attempt, key } = wanted;
-        let mut state = self.state.lock().unwrap();
-        if state.holder(sale, attempt).is_some_and(|buyer| state.has_used(&buyer, key.as_ref())) {
-            return Ok(Settled::KeyUsed);
-        }
+impl FakeShop {
+    fn settle_in(&self, state: &mut State, request: Settle) -> Settled {
+        let Settle { sale, attempt } = request;
         let version = state.next_version(self.now());
-        let Some(shelves) = state.sales.get_mut(&sale) else {
-            return Ok(Settled::Unknown);
+        let Some(data) = state.sales.get_mut(&sale) else {
+            return Settled::Unknown;
         };
-        if let Some(outcome) = shelves.outcomes.get(&attempt) {
-            return Ok(Settled::Before(Arc::clone(outcome)));
+        if let Some(outcome) = data.outcomes.get(&attempt) {
+            return Settled::Before(Arc::clone(outcome));
         }
-        let Some(request) = shelves.request(attempt) else {
-            return Ok(Settled::Unknown);
+        let Some(request) = data.request(attempt) else {
+            return Settled::Unknown;
         };
-        match self.state_of(&shelves.sale) {
-            SaleState::Upcoming => return Ok(Settled::NotStarted),
-            SaleState::Ended => return Ok(Settled::Ended),
+        match self.state_of(&data.sale) {
+            SaleState::Upcoming => return Settled::NotStarted,
+            SaleState::Ended => return Settled::Ended,
             SaleState::Open => {}
         }
         if request.lines.is_empty() {
-            return Ok(Settled::Empty);
+            return Settled::Empty;
         }
         let buyer = request.buyer.clone();
-        let lines = shelves.decide(request);
+        let lines = data.decide(request);
         let outcome = Arc::new(Outcome { buyer, purchased_at: self.now(), lines });
-        shelves.outcomes.insert(attempt, Arc::clone(&outcome));
-        let bought = shelves.buyers[&outcome.buyer].bought;
-        let facts = shelves.facts(&outcome);
-        let buyer = outcome.buyer.clone();
-        let done = Done { buyer, sale, attempt, effect: Effect::Purchased };
-        state.use_key(key, done, self.now());
-        Ok(Settled::Now(Decision { outcome, facts, version, bought }))
+        data.outcomes.insert(attempt, Arc::clone(&outcome));
+        let bought = data.buyers[&outcome.buyer].bought;
+        let facts = data.facts(&outcome);
+        Settled::Now(Decision { outcome, facts, version, bought })
+    }
+}
+
+#[async_trait]
+impl Ledger for FakeShop {
+    async fn settle(&self, request: Settle) -> Result<Settled, PortError> {
+        Ok(self.settle_in(&mut self.state.lock().unwrap(), request))
+    }
+
+    async fn settle_keyed(
+        &self,
+        request: Settle,
+        key: KeyedRequest,
+    ) -> Result<Keyed<Settled, Done>, PortError> {
+        let Settle { sale, attempt } = request;
+        let mut state = self.state.lock().unwrap();
+        match state.find_key(Caller::HolderOf(sale, attempt), &key).into_new() {
+            Ok(_) | Err(Keyed::UnknownCode) => {}
+            Err(known) => return Ok(known),
+        }
+        let settled = self.settle_in(&mut state, request);
+        if let Settled::Now(decision) = &settled {
+            let (buyer, effect) = (decision.outcome.buyer.clone(), Effect::Purchased);
+            self.store_key(&mut state, key, Done { buyer, sale, attempt, effect });
+        }
+        Ok(Keyed::New(settled))
     }
 
     async fn outcome(
@@ -58,18 +77,12 @@ impl Ledger for FakeShop {
         attempt: AttemptId,
     ) -> Result<Option<Outcome>, PortError> {
         let state = self.state.lock().unwrap();
-        let outcome = state.sales.get(&sale).and_then(|shelves| shelves.outcomes.get(&attempt));
+        let outcome = state.sales.get(&sale).and_then(|data| data.outcomes.get(&attempt));
         Ok(outcome.map(|outcome| Outcome::clone(outcome)))
     }
 }
 
-impl State {
-    fn holder(&self, sale: SaleId, attempt: AttemptId) -> Option<BuyerId> {
-        Some(self.sales.get(&sale)?.attempts.get(&attempt)?.buyer.clone())
-    }
-}
-
-impl Shelves {
+impl SaleData {
     fn request(&self, attempt: AttemptId) -> Option<Request> {
         let open = self.attempts.get(&attempt)?;
         Some(Request { attempt, buyer: open.buyer.clone(), lines: open.lines.clone() })

@@ -1,12 +1,12 @@
-//! A whole shop in memory: what PostgreSQL keeps, for every port that reads or writes it, under one Mutex.
+//! A shop in memory: the state that PostgreSQL stores, for every port that reads or writes it, under one Mutex.
 
-mod checkout_book;
+mod checkout_store;
+mod idempotency_store;
 mod inspector;
 mod item_reader;
-mod key_book;
 mod ledger;
 mod purchase_history;
-mod sale_book;
+mod sale_store;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex};
 use chrono::{DateTime, Utc};
 
 use super::clock::FakeClock;
-use crate::application::ports::{Done, KeyUse, PortError};
+use crate::application::ports::{Done, PortError};
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, IdempotencyKey, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::domain::sale::{NewSale, Sale, SaleState, SaleWindow};
 
-/// One database. The clock's truth is its time.
+/// One database. Its time is the true time of the clock.
 pub(crate) struct FakeShop {
     clock: Arc<FakeClock>,
     state: Mutex<State>,
@@ -28,7 +28,7 @@ pub(crate) struct FakeShop {
 
 #[derive(Default)]
 struct State {
-    sales: BTreeMap<SaleId, Shelves>,
+    sales: BTreeMap<SaleId, SaleData>,
     last_attempt: i64,
     last_version: i64,
     keys: HashMap<(BuyerId, IdempotencyKey), UsedKey>,
@@ -41,8 +41,8 @@ struct UsedKey {
     at: DateTime<Utc>,
 }
 
-/// A sale with everything that happened in it.
-struct Shelves {
+/// A sale and everything that happened in it.
+struct SaleData {
     sale: Sale,
     created_by: String,
     stock: BTreeMap<ItemNo, Stock>,
@@ -74,32 +74,32 @@ impl FakeShop {
         Arc::new(Self { clock, state: Mutex::default() })
     }
 
-    /// Writes a sale without asking anybody.
+    /// Creates a sale without the checks of the port.
     pub(crate) fn put(&self, new: &NewSale, actor: &str) -> Sale {
         self.state.lock().unwrap().put(new, actor)
     }
 
     pub(crate) fn set_stock(&self, sale: SaleId, item: ItemNo, pieces: i32) {
-        self.change(sale, |shelves| {
-            shelves.stock.get_mut(&item).unwrap().pieces = pieces;
-            shelves.sale.generation += 1;
+        self.change(sale, |data| {
+            data.stock.get_mut(&item).unwrap().pieces = pieces;
+            data.sale.generation += 1;
         });
     }
 
     pub(crate) fn move_window(&self, sale: SaleId, window: SaleWindow) {
-        self.change(sale, |shelves| {
-            shelves.sale.window = window;
-            shelves.sale.generation += 1;
+        self.change(sale, |data| {
+            data.sale.window = window;
+            data.sale.generation += 1;
         });
     }
 
-    /// An attempt of a buyer beside the open one.
-    pub(crate) fn stray_attempt(&self, sale: SaleId, buyer: BuyerId, lines: &[Line]) -> AttemptId {
+    /// Adds an attempt of a buyer beside the open one.
+    pub(crate) fn extra_attempt(&self, sale: SaleId, buyer: BuyerId, lines: &[Line]) -> AttemptId {
         let mut state = self.state.lock().unwrap();
         let id = state.next_attempt();
-        let shelves = state.sales.get_mut(&sale).unwrap();
-        shelves.buyers.entry(buyer.clone()).or_default();
-        shelves.attempts.insert(id, Attempt { buyer, lines: lines.to_vec() });
+        let data = state.sales.get_mut(&sale).unwrap();
+        data.buyers.entry(buyer.clone()).or_default();
+        data.attempts.insert(id, Attempt { buyer, lines: lines.to_vec() });
         id
     }
 
@@ -107,7 +107,7 @@ impl FakeShop {
         self.state.lock().unwrap().sales[&sale].created_by.clone()
     }
 
-    fn change(&self, sale: SaleId, change: impl FnOnce(&mut Shelves)) {
+    fn change(&self, sale: SaleId, change: impl FnOnce(&mut SaleData)) {
         change(self.state.lock().unwrap().sales.get_mut(&sale).unwrap());
     }
 
@@ -132,7 +132,7 @@ impl State {
             items: new.items,
             generation: 1,
         };
-        let shelves = Shelves {
+        let data = SaleData {
             sale: sale.clone(),
             created_by: actor.to_owned(),
             stock: (1..=new.items)
@@ -142,7 +142,7 @@ impl State {
             attempts: HashMap::new(),
             outcomes: BTreeMap::new(),
         };
-        self.sales.insert(sale.id, shelves);
+        self.sales.insert(sale.id, data);
         sale
     }
 
@@ -151,23 +151,17 @@ impl State {
         AttemptId::new(self.last_attempt).unwrap()
     }
 
-    /// No two commits happen in the same microsecond.
+    /// No two commits get the same microsecond.
     fn next_version(&mut self, now: DateTime<Utc>) -> i64 {
         self.last_version = now.timestamp_micros().max(self.last_version + 1);
         self.last_version
     }
 
-    fn has_used(&self, buyer: &BuyerId, key: Option<&KeyUse>) -> bool {
-        key.is_some_and(|used| self.keys.contains_key(&(buyer.clone(), used.key.clone())))
+    fn holder(&self, sale: SaleId, attempt: AttemptId) -> Option<BuyerId> {
+        Some(self.sales.get(&sale)?.attempts.get(&attempt)?.buyer.clone())
     }
 
-    fn use_key(&mut self, key: Option<KeyUse>, done: Done, at: DateTime<Utc>) {
-        if let Some(KeyUse { key, content }) = key {
-            self.keys.insert((done.buyer.clone(), key), UsedKey { content, done, at });
-        }
-    }
-
-    fn shelves(&mut self, sale: SaleId) -> Result<&mut Shelves, PortError> {
+    fn data(&mut self, sale: SaleId) -> Result<&mut SaleData, PortError> {
         let source = "there is no such sale".into();
         self.sales.get_mut(&sale).ok_or(PortError::Broken { what: "the sale", source })
     }

@@ -1,4 +1,4 @@
-//! What the shop knows of its buyers.
+//! The purchases and totals of the shop's buyers.
 
 use std::cmp::Reverse;
 
@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::FakeShop;
 use crate::application::ports::{
-    After, Page, PageRequest, PastPurchase, PortError, PurchaseHistory, PurchaseKey,
-    StandingReader, Stretch,
+    BuyerTotalsReader, Cursor, CursorPage, Page, PageRequest, PastPurchase, PortError,
+    PurchaseHistory, PurchaseKey,
 };
 use crate::domain::ids::{BuyerId, SaleId};
 
@@ -21,9 +21,9 @@ impl PurchaseHistory for FakeShop {
     ) -> Result<Page<PastPurchase>, PortError> {
         let state = self.state.lock().unwrap();
         let mut past = Vec::new();
-        for (id, shelves) in &state.sales {
+        for (id, data) in &state.sales {
             let wanted = sale.is_none_or(|sale| sale == *id);
-            for (attempt, outcome) in shelves.outcomes.iter().filter(|_| wanted) {
+            for (attempt, outcome) in data.outcomes.iter().filter(|_| wanted) {
                 if outcome.buyer == *buyer {
                     let outcome = outcome.as_ref().clone();
                     past.push(PastPurchase { sale: *id, attempt: *attempt, outcome });
@@ -41,26 +41,30 @@ impl PurchaseHistory for FakeShop {
         &self,
         buyer: &BuyerId,
         sale: Option<SaleId>,
-        after: After<PurchaseKey>,
-    ) -> Result<Stretch<PastPurchase, PurchaseKey>, PortError> {
+        after: Cursor<PurchaseKey>,
+    ) -> Result<CursorPage<PastPurchase, PurchaseKey>, PortError> {
         let all = PageRequest { page: 1, limit: u32::MAX };
         let mut past = self.of_buyer(buyer, sale, all).await?.entries;
         past.retain(|past| after.entry.is_none_or(|last| PurchaseKey::of(past) < last));
-        Ok(Stretch::cut(past, after.limit, PurchaseKey::of))
+        Ok(CursorPage::cut(past, after.limit, PurchaseKey::of))
     }
 }
 
 #[async_trait]
-impl StandingReader for FakeShop {
-    async fn counted(&self, sale: SaleId, buyers: &[BuyerId]) -> Result<Vec<i64>, PortError> {
+impl BuyerTotalsReader for FakeShop {
+    async fn committed_pieces(
+        &self,
+        sale: SaleId,
+        buyers: &[BuyerId],
+    ) -> Result<Vec<i64>, PortError> {
         let state = self.state.lock().unwrap();
         let counted = buyers.iter().map(|name| {
-            let Some((shelves, buyer)) =
+            let Some((data, buyer)) =
                 state.sales.get(&sale).and_then(|s| Some((s, s.buyers.get(name)?)))
             else {
                 return 0;
             };
-            let open = buyer.open.and_then(|open| shelves.attempts.get(&open));
+            let open = buyer.open.and_then(|open| data.attempts.get(&open));
             let lines = open.map_or(&[][..], |open| &open.lines);
             lines.iter().map(|line| i64::from(line.quantity.get())).sum::<i64>()
                 + i64::from(buyer.bought)

@@ -1,0 +1,108 @@
+//! Background tasks: what runs beside the requests. A new task is a use case, and a line in [`start`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::components::Components;
+use super::context::BuildContext;
+use crate::application::open_sales::{OpenSales, OpenSalesError, OpenSalesPorts, Schedule};
+use crate::application::rebuild_filter::RebuildFilter;
+use crate::infrastructure::cache::{RedisFilterBuilder, SoldOutListener};
+use crate::infrastructure::schedule::CronCalendar;
+
+/// The start waits this long for the sale of this hour.
+const FIRST_SALE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Starts all tasks. It returns after the first reading of sales and after the sale of this hour exists, unless PostgreSQL
+/// is away.
+pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
+    let (config, tasks) = (context.config, &context.tasks.background);
+    let Components { sale_cache, refusals, keys, .. } = components;
+
+    listen_to_redis(context, components);
+    if let Err(error) = sale_cache.refresh().await {
+        tracing::warn!(%error, "cannot read the sales yet");
+    }
+    if config.schedule.enabled {
+        keep_schedule(context, components).await;
+    }
+    if let Err(error) = sale_cache.warm().await {
+        tracing::warn!(%error, "cannot read the catalogues yet");
+    }
+
+    let poll_interval = config.sale_cache.poll_interval;
+    tasks.every("read sales", poll_interval, sale_cache, |it| async move { it.refresh().await });
+    // Not part of the task above: loading a large catalogue must not delay the poll.
+    tasks.every("warm sale cache", poll_interval, sale_cache, |it| async move { it.warm().await });
+    let flush_interval = config.refusals.flush_interval;
+    tasks.every("write refusals", flush_interval, refusals, |it| async move { it.flush().await });
+    let prune_interval = config.idempotency.prune_interval;
+    tasks.every("prune keys", prune_interval, keys, |it| async move { it.prune().await.map(drop) });
+    rebuild_filter(context, components);
+}
+
+fn listen_to_redis(context: &BuildContext<'_>, components: &Components) {
+    let tasks = &context.tasks.background;
+    let (_, stop) = tasks.scope();
+    tasks.run(components.redis.clone().probe(stop.clone()));
+    let sale_cache = Arc::clone(&components.sale_cache);
+    let on_sold_out = Arc::new(move |sale, facts: &_| sale_cache.apply_stock(sale, facts));
+    tasks.run(SoldOutListener::new(components.redis.clone(), on_sold_out).listen(stop));
+}
+
+/// Runs at every interval, and when a checkout finds no valid filter.
+fn rebuild_filter(context: &BuildContext<'_>, components: &Components) {
+    let interval = context.config.redis.filter_interval;
+    let redis = components.redis.clone();
+    let rebuild = Arc::new(RebuildFilter::new(
+        Arc::clone(&components.sale_cache),
+        Arc::clone(&components.items),
+        Arc::new(RedisFilterBuilder::new(redis.clone(), context.instance.name.clone())),
+        Arc::clone(&components.leadership),
+        interval,
+    ));
+    let reporter = redis.clone();
+    let cold_reported = move || {
+        let reporter = reporter.clone();
+        async move { reporter.cold_reported().await }
+    };
+    context.tasks.background.every_or_when("rebuild filter", interval, cold_reported, move || {
+        let (rebuild, redis) = (Arc::clone(&rebuild), redis.clone());
+        // While Redis is away, its circuit logs that once; the task does not log it too.
+        async move { if redis.is_up() { rebuild.execute().await } else { Ok(()) } }
+    });
+}
+
+async fn keep_schedule(context: &BuildContext<'_>, components: &Components) {
+    let config = &context.config.schedule;
+    let open_sales = Arc::new(OpenSales::new(
+        OpenSalesPorts {
+            sale_cache: Arc::clone(&components.sale_cache),
+            sales: Arc::clone(&components.sales),
+            calendar: Arc::new(CronCalendar::new(config)),
+            leadership: Arc::clone(&components.leadership),
+        },
+        Schedule {
+            actor: format!("schedule@{}", context.instance.name),
+            // The leader renews its term in time, and a crashed leader is replaced after three intervals.
+            term: config.interval * 3,
+            duration: config.duration,
+            items: config.items,
+            stock: config.stock,
+            buyer_limit: config.buyer_limit,
+        },
+    ));
+    match tokio::time::timeout(FIRST_SALE_TIMEOUT, open_due_sales(Arc::clone(&open_sales))).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "cannot open the scheduled sale yet"),
+        Err(_) => tracing::warn!("opening the scheduled sale takes long: serving meanwhile"),
+    }
+    context.tasks.background.every("keep schedule", config.interval, &open_sales, open_due_sales);
+}
+
+async fn open_due_sales(open_sales: Arc<OpenSales>) -> Result<(), OpenSalesError> {
+    for sale in open_sales.execute().await? {
+        tracing::info!(sale = %sale.id, starts_at = %sale.window.starts_at(), "sale created");
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! Adapters and use cases, wired together.
+
+use std::sync::Arc;
+
+use super::context::BuildContext;
+use super::error::AppError;
+use super::limits::limits;
+use super::selling::Selling;
+use crate::application::browse::{Browse, BrowsePorts};
+use crate::application::checkout::{Checkout, CheckoutPorts};
+use crate::application::idempotency::{Idempotency, IdempotencyPorts};
+use crate::application::ports::{
+    BusinessMetrics, CodeLock, CodeSigner, HintCache, IdempotencyLock, IdempotencyStore,
+    ItemReader, Leadership, SaleStore,
+};
+use crate::application::purchase::{Purchase, PurchasePorts};
+use crate::application::refusals::{DetailBudget, Refusals};
+use crate::application::sale_cache::SaleCache;
+use crate::config::{Config, RefusalsConfig};
+use crate::infrastructure::batching::BatchMetrics;
+use crate::infrastructure::cache::{
+    CacheWriter, LockTimes, Redis, RedisCodeLock, RedisHintCache, RedisIdempotencyLock,
+    RedisLeadership, RedisMetrics, RedisSoldOutEvents,
+};
+use crate::infrastructure::http::HttpState;
+use crate::infrastructure::monitoring::PrometheusBusinessMetrics;
+use crate::infrastructure::persistence::{
+    Database, DatabaseClock, PostgresIdempotencyStore, PostgresItemReader, PostgresPurchaseHistory,
+    PostgresRefusalStore, PostgresSaleStore,
+};
+use crate::infrastructure::signing::{HmacCursorSigner, HmacSigner};
+
+/// The adapters and what use cases share, made once and used by requests and background tasks.
+pub(crate) struct Components {
+    pub(crate) sale_cache: Arc<SaleCache>,
+    pub(crate) sales: Arc<dyn SaleStore>,
+    pub(crate) items: Arc<dyn ItemReader>,
+    pub(crate) keys: Arc<dyn IdempotencyStore>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) leadership: Arc<dyn Leadership>,
+    pub(crate) redis: Redis,
+    pub(crate) database: Database,
+    selling: Selling,
+    lock: Arc<dyn CodeLock>,
+    idempotency_lock: Arc<dyn IdempotencyLock>,
+    hints: Arc<dyn HintCache>,
+    cache_writer: CacheWriter,
+    signer: Arc<dyn CodeSigner>,
+    business_metrics: Arc<dyn BusinessMetrics>,
+}
+
+impl Components {
+    /// Creates all adapters. Only the cache writer starts to run.
+    pub(crate) fn build(context: &BuildContext<'_>) -> Result<Self, AppError> {
+        let BuildContext { config, instance, registry, circuits, database, tasks, .. } = context;
+        let batch = &config.batch;
+        let batches = BatchMetrics::register(registry)?;
+        let redis = Redis::new(&config.redis, RedisMetrics::register(registry)?, circuits)?;
+        let (tracker, stop) = tasks.writers.scope();
+        let cache_writer = CacheWriter::start(redis.clone(), &tracker, stop);
+        let clock = Arc::new(DatabaseClock::new());
+        let sales: Arc<dyn SaleStore> = Arc::new(PostgresSaleStore::new(
+            (*database).clone(),
+            Arc::clone(&clock),
+            config.catalogue.clone(),
+        ));
+        let items: Arc<dyn ItemReader> = Arc::new(PostgresItemReader::new((*database).clone()));
+        let unknown_sales = config.sale_cache.unknown_sales;
+        let sale_cache =
+            SaleCache::new(Arc::clone(&sales), Arc::clone(&items), clock, unknown_sales);
+        let selling = (context.make_selling)((*database).clone(), batch, &batches, &tasks.writers);
+        let lock = RedisCodeLock::new(
+            (redis.clone(), cache_writer.clone()),
+            LockTimes { ttl: config.redis.lock_ttl, wait: config.redis.lock_wait },
+            limits(batch, batch.purchase_size, 1),
+            &batches,
+            tasks.writers.scope(),
+        );
+        let keys = PostgresIdempotencyStore::new(
+            (*database).clone(),
+            config.idempotency.keep,
+            limits(batch, batch.checkout_size, 1),
+            &batches,
+            tasks.writers.scope(),
+        );
+        let idempotency_lock = RedisIdempotencyLock::new(redis.clone(), config.redis.lock_ttl);
+        let hints = RedisHintCache::new(
+            redis.clone(),
+            cache_writer.clone(),
+            limits(batch, batch.checkout_size, 1),
+            &batches,
+            tasks.writers.scope(),
+        );
+        let leadership = RedisLeadership::new(redis.clone(), instance.name.clone());
+        Ok(Self {
+            sale_cache: Arc::new(sale_cache),
+            sales,
+            items,
+            keys: Arc::new(keys),
+            refusals: refusals(context),
+            leadership: Arc::new(leadership),
+            redis,
+            database: (*database).clone(),
+            selling,
+            lock: Arc::new(lock),
+            idempotency_lock: Arc::new(idempotency_lock),
+            hints: Arc::new(hints),
+            cache_writer,
+            signer: Arc::new(HmacSigner::new(&config.code_keys)?),
+            business_metrics: Arc::new(PrometheusBusinessMetrics::register(registry)?),
+        })
+    }
+
+    /// The use cases behind HTTP.
+    pub(crate) fn http_state(&self, context: &BuildContext<'_>) -> HttpState {
+        let config: &Config = context.config;
+        let checkout = Arc::new(self.checkout());
+        let purchase = Arc::new(self.purchase());
+        HttpState {
+            checkout: Arc::clone(&checkout),
+            purchase: Arc::clone(&purchase),
+            browse: Arc::new(self.browse()),
+            idempotency: Arc::new(self.idempotency((&checkout, &purchase))),
+            cursors: Arc::new(HmacCursorSigner::new(&config.code_keys)),
+            tasks: context.tasks.requests.clone(),
+            request_timeout: config.http.request_timeout,
+        }
+    }
+
+    fn checkout(&self) -> Checkout {
+        Checkout::new(CheckoutPorts {
+            sale_cache: Arc::clone(&self.sale_cache),
+            checkouts: Arc::clone(&self.selling.checkouts),
+            hints: Arc::clone(&self.hints),
+            signer: Arc::clone(&self.signer),
+            refusals: Arc::clone(&self.refusals),
+            business_metrics: Arc::clone(&self.business_metrics),
+        })
+    }
+
+    fn purchase(&self) -> Purchase {
+        Purchase::new(PurchasePorts {
+            sale_cache: Arc::clone(&self.sale_cache),
+            ledger: Arc::clone(&self.selling.ledger),
+            lock: Arc::clone(&self.lock),
+            hints: Arc::clone(&self.hints),
+            sold_out_events: Arc::new(RedisSoldOutEvents::new(self.cache_writer.clone())),
+            signer: Arc::clone(&self.signer),
+            refusals: Arc::clone(&self.refusals),
+            business_metrics: Arc::clone(&self.business_metrics),
+        })
+    }
+
+    fn idempotency(&self, (checkout, purchase): (&Arc<Checkout>, &Arc<Purchase>)) -> Idempotency {
+        Idempotency::new(IdempotencyPorts {
+            checkout: Arc::clone(checkout),
+            purchase: Arc::clone(purchase),
+            sale_cache: Arc::clone(&self.sale_cache),
+            checkouts: Arc::clone(&self.selling.checkouts),
+            keys: Arc::clone(&self.keys),
+            idempotency_lock: Arc::clone(&self.idempotency_lock),
+            signer: Arc::clone(&self.signer),
+        })
+    }
+
+    fn browse(&self) -> Browse {
+        Browse::new(BrowsePorts {
+            sale_cache: Arc::clone(&self.sale_cache),
+            sales: Arc::clone(&self.sales),
+            items: Arc::clone(&self.items),
+            ledger: Arc::clone(&self.selling.ledger),
+            history: Arc::new(PostgresPurchaseHistory::new(self.database.clone())),
+            signer: Arc::clone(&self.signer),
+        })
+    }
+}
+
+/// The refusals of one run.
+fn refusals(context: &BuildContext<'_>) -> Arc<Refusals> {
+    let store = PostgresRefusalStore::new(context.database.clone(), context.instance.run);
+    let RefusalsConfig { max_details: burst, details_per_flush: refill, .. } =
+        context.config.refusals;
+    Arc::new(Refusals::new(Arc::new(store), DetailBudget { burst, refill }))
+}

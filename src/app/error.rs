@@ -1,0 +1,36 @@
+//! Why the service cannot start, or did not stop in order.
+
+use std::io;
+
+use crate::infrastructure::cache::InvalidRedis;
+use crate::infrastructure::http::InvalidTls;
+use crate::infrastructure::monitoring::InvalidLog;
+use crate::infrastructure::persistence::{ConnectError, SchemaError};
+use crate::infrastructure::signing::TagClash;
+
+/// The service cannot start, or did not stop in order.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AppError {
+    #[error(transparent)]
+    Log(#[from] InvalidLog),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    #[error(transparent)]
+    Redis(#[from] InvalidRedis),
+    #[error(transparent)]
+    Keys(#[from] TagClash),
+    #[error("cannot set up the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("http.tls: {0}")]
+    Tls(#[from] InvalidTls),
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, #[source] io::Error),
+    #[error("cannot listen for signals: {0}")]
+    Signals(#[from] io::Error),
+    #[error("stopped at once by a second signal: running requests may be unfinished")]
+    Aborted,
+    #[error("not every accepted request was finished within shutdown.drain")]
+    DrainTimedOut,
+}

@@ -1,0 +1,139 @@
+//! The service from start to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use prometheus::process_collector::ProcessCollector;
+
+use super::background;
+use super::components::Components;
+use super::context::BuildContext;
+use super::error::AppError;
+use super::instance::Instance;
+use super::limits::CLOSE_TIMEOUT;
+use super::selling::{MakeSelling, in_groups};
+use super::servers;
+use super::signals::Signals;
+use super::task_groups::TaskGroups;
+use crate::application::refusals::Refusals;
+use crate::config::Config;
+use crate::infrastructure::circuit::CircuitMetrics;
+use crate::infrastructure::monitoring::{Readiness, init_logging};
+use crate::infrastructure::persistence::{
+    Database, DatabaseMetrics, Planning, check_schema, migrate,
+};
+
+/// Delay between two attempts to write the last refusals.
+const FLUSH_RETRY_DELAY: Duration = Duration::from_millis(200);
+
+/// Serves until a signal, then stops in order.
+pub(crate) async fn serve(config: Config) -> Result<(), AppError> {
+    serve_with(config, in_groups).await
+}
+
+/// [`serve`] with other adapters for checkouts and purchases.
+pub(crate) async fn serve_with(config: Config, selling: MakeSelling) -> Result<(), AppError> {
+    let instance = Instance::new();
+    let _log = init_logging(&config.log, &instance.name)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut signals = Signals::listen()?;
+    let app = tokio::select! {
+        app = App::build(&config, &instance, selling) => app?,
+        () = signals.next() => return Ok(()),
+    };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), profile = config.profile, "ready");
+    app.run_until_stopped(&config, &mut signals).await
+}
+
+/// The running service.
+struct App {
+    database: Database,
+    refusals: Arc<Refusals>,
+    readiness: Arc<Readiness>,
+    tasks: TaskGroups,
+}
+
+impl App {
+    async fn build(
+        config: &Config,
+        instance: &Instance,
+        make_selling: MakeSelling,
+    ) -> Result<Self, AppError> {
+        let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let circuits = CircuitMetrics::register(&registry)?;
+        let metrics = DatabaseMetrics::register(&registry)?;
+        let database =
+            Database::connect(&config.database, Planning::Keys, metrics, &circuits).await?;
+        if config.database.migrate_on_start {
+            migrate(&database).await?;
+        }
+        check_schema(&database).await?;
+
+        let (tasks, readiness) = (TaskGroups::default(), Arc::<Readiness>::default());
+        // In the last group, because the last refusals are written to PostgreSQL.
+        let (_, stop) = tasks.monitoring.scope();
+        tasks.monitoring.run(database.clone().watch(stop));
+        let context = BuildContext {
+            config,
+            instance,
+            registry: &registry,
+            circuits: &circuits,
+            database: &database,
+            tasks: &tasks,
+            make_selling,
+        };
+        let components = Components::build(&context)?;
+        background::start(&context, &components).await;
+        servers::listen(&context, &components, &readiness).await?;
+        Ok(Self { database, refusals: components.refusals, readiness, tasks })
+    }
+
+    /// Waits for a signal, then finishes accepted requests and writes what is still in memory.
+    async fn run_until_stopped(
+        self,
+        config: &Config,
+        signals: &mut Signals,
+    ) -> Result<(), AppError> {
+        signals.next().await;
+        tracing::info!("stopping: not ready any more");
+        self.readiness.drain();
+        let ended = async {
+            // Load balancers see the failing readiness before connections are refused.
+            tokio::time::sleep(config.shutdown.grace).await;
+            tokio::time::timeout(config.shutdown.drain, self.drain()).await
+        };
+        tokio::select! {
+            drained = ended => match drained {
+                Ok(()) => {
+                    tracing::info!("stopped");
+                    Ok(())
+                }
+                Err(_) => Err(AppError::DrainTimedOut),
+            },
+            () = signals.next() => Err(AppError::Aborted),
+        }
+    }
+
+    async fn drain(&self) {
+        self.tasks.servers.stop().await;
+        self.tasks.requests.close();
+        self.tasks.requests.wait().await;
+        self.tasks.background.stop().await;
+        self.tasks.writers.stop().await;
+        self.write_last_refusals().await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.database.close()).await;
+        self.tasks.monitoring.stop().await;
+    }
+
+    /// Retries until it works or the drain times out. A flush has a number, so a retry counts nothing twice.
+    async fn write_last_refusals(&self) {
+        while let Err(error) = self.refusals.flush().await {
+            tracing::warn!(%error, "the last refusals are not written yet");
+            tokio::time::sleep(FLUSH_RETRY_DELAY).await;
+        }
+    }
+}

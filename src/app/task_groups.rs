@@ -1,0 +1,148 @@
+//! The tasks of the service, in groups that are stopped one after the other. A background task that fails is repeated at
+//! its next interval; the log reports when it begins to fail and when it works again, not each failure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Delay between the call for a task and its run.
+const CALL_DELAY: Duration = Duration::from_millis(250);
+
+/// All groups, in the order in which they end.
+#[derive(Default)]
+pub(crate) struct TaskGroups {
+    /// Listeners and connections.
+    pub(crate) servers: TaskGroup,
+    /// Requests with effects, which outlive their connections.
+    pub(crate) requests: TaskTracker,
+    /// Background tasks, which end before the writers that they use.
+    pub(crate) background: TaskGroup,
+    /// Batch writers and the cache writer.
+    pub(crate) writers: TaskGroup,
+    /// Metrics, health checks, and the connection probe of PostgreSQL.
+    pub(crate) monitoring: TaskGroup,
+}
+
+/// Tasks that are stopped together.
+#[derive(Clone, Default)]
+pub(crate) struct TaskGroup {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl TaskGroup {
+    /// Tracker and stop token, for components that spawn their own tasks.
+    pub(crate) fn scope(&self) -> (TaskTracker, CancellationToken) {
+        (self.tasks.clone(), self.stop.clone())
+    }
+
+    /// Runs a task with a loop of its own, which ends when its stop token is cancelled.
+    pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Runs `task` on `subject` at every interval, the first time at once.
+    pub(crate) fn every<T, F, R, E>(
+        &self,
+        name: &'static str,
+        interval: Duration,
+        subject: &Arc<T>,
+        task: F,
+    ) where
+        T: ?Sized + Send + Sync + 'static,
+        F: Fn(Arc<T>) -> R + Send + 'static,
+        R: Future<Output = Result<(), E>> + Send,
+        E: std::fmt::Display + Send,
+    {
+        let subject = Arc::clone(subject);
+        let task = move || task(Arc::clone(&subject));
+        self.every_or_when(name, interval, std::future::pending, task);
+    }
+
+    /// Runs `task` at every interval, and in between [`CALL_DELAY`] after `call` completes; the delay bounds the rate.
+    pub(crate) fn every_or_when<C, W, F, R, E>(
+        &self,
+        name: &'static str,
+        interval: Duration,
+        mut call: C,
+        mut task: F,
+    ) where
+        C: FnMut() -> W + Send + 'static,
+        W: Future<Output = ()> + Send,
+        F: FnMut() -> R + Send + 'static,
+        R: Future<Output = Result<(), E>> + Send,
+        E: std::fmt::Display + Send,
+    {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let mut ticks = tokio::time::interval(interval);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut is_failing = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    _ = ticks.tick() => {}
+                    () = async {
+                        call().await;
+                        tokio::time::sleep(CALL_DELAY).await;
+                    } => ticks.reset(),
+                }
+                let result = task().await;
+                match &result {
+                    Ok(()) if is_failing => {
+                        tracing::info!(task = name, "background task works again");
+                    }
+                    Err(error) if !is_failing => {
+                        tracing::warn!(task = name, %error, "background task fails");
+                    }
+                    Ok(()) | Err(_) => {}
+                }
+                is_failing = result.is_err();
+            }
+        });
+    }
+
+    /// Stops all tasks and waits until they have ended.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tokio::sync::{Notify, mpsc};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_called_task_runs_before_its_interval_which_then_starts_anew() {
+        const INTERVAL: Duration = Duration::from_hours(1);
+        let (tasks, call, (runs, mut ran)) =
+            (TaskGroup::default(), Arc::new(Notify::new()), mpsc::unbounded_channel());
+        let begin = Instant::now();
+        let called = Arc::clone(&call);
+        let is_called = move || {
+            let called = Arc::clone(&called);
+            async move { called.notified().await }
+        };
+        tasks.every_or_when("dishes", INTERVAL, is_called, move || {
+            let _ = runs.send(begin.elapsed());
+            async { Ok::<_, Infallible>(()) }
+        });
+
+        assert_eq!(ran.recv().await, Some(Duration::ZERO));
+        call.notify_one();
+        assert_eq!(ran.recv().await, Some(CALL_DELAY));
+        assert_eq!(ran.recv().await, Some(CALL_DELAY + INTERVAL));
+        tasks.stop().await;
+    }
+}

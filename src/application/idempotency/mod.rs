@@ -1,0 +1,280 @@
+//! Idempotency: a checkout or purchase with an idempotency key takes effect once, however often the request is repeated.
+//!
+//! The key is looked up before any refusal: the repeat of an accepted request gets the same answer, even if the item has
+//! sold out since. The key is written in the transaction of its effect, so PostgreSQL alone decides which request is the
+//! first. A refused request changes nothing and stores no key: the client may send it again.
+
+pub(crate) mod tests;
+
+use std::sync::Arc;
+
+use super::catalogue::Item;
+use super::checkout::{Checkout, CheckoutAnswer, CheckoutCommand, CheckoutRefusal, LineChange};
+use super::ports::{
+    Caller, CheckoutStore, CodeSigner, Done, Effect, IdempotencyLock, IdempotencyStore, Keyed,
+    KeyedRequest, PortError,
+};
+use super::purchase::{Purchase, Purchased};
+use super::sale_cache::SaleCache;
+use crate::domain::checkout::Line;
+use crate::domain::code::CodeClaim;
+use crate::domain::ids::{BuyerId, ItemNo, Quantity, SaleId};
+use crate::domain::sale::SaleState;
+
+/// A change of the checkout behind a code.
+#[derive(Debug, Clone)]
+pub struct ChangeCommand {
+    /// The code.
+    pub claim: CodeClaim,
+    /// The change.
+    pub line_change: LineChange,
+    /// The idempotency key, if the request has one.
+    pub key: Option<KeyedRequest>,
+}
+
+/// A checkout with its items.
+#[derive(Debug)]
+pub struct CheckoutView {
+    /// Its code.
+    pub code: CodeClaim,
+    /// Its buyer.
+    pub buyer: BuyerId,
+    /// Its items, in the order in which they were collected.
+    pub lines: Vec<(Item, Quantity)>,
+    /// Its state.
+    pub status: CheckoutStatus,
+}
+
+/// The state of a checkout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckoutStatus {
+    /// It can be changed and purchased.
+    Open,
+    /// It has been purchased, with any outcome.
+    Purchased,
+    /// The sale is not open: the checkout can be neither changed nor purchased.
+    Closed,
+}
+
+/// The answer to a checkout request, with the items by name.
+#[derive(Debug)]
+pub enum CheckoutReply {
+    /// The checkout has been changed as requested.
+    Accepted {
+        /// The checkout afterwards.
+        view: CheckoutView,
+        /// Whether the request created the checkout, or the line if it named a checkout.
+        created: bool,
+    },
+    /// The checkout is unchanged.
+    Refused(CheckoutRefusal),
+}
+
+/// Executes requests with idempotency keys.
+pub struct Idempotency {
+    ports: IdempotencyPorts,
+}
+
+/// Everything that [`Idempotency`] needs.
+pub struct IdempotencyPorts {
+    /// Executes checkouts.
+    pub checkout: Arc<Checkout>,
+    /// Executes purchases.
+    pub purchase: Arc<Purchase>,
+    /// Sales and their items, cached.
+    pub sale_cache: Arc<SaleCache>,
+    /// Reads checkouts.
+    pub checkouts: Arc<dyn CheckoutStore>,
+    /// Reads used keys.
+    pub keys: Arc<dyn IdempotencyStore>,
+    /// Blocks repeats of a running checkout.
+    pub idempotency_lock: Arc<dyn IdempotencyLock>,
+    /// Verifies codes.
+    pub signer: Arc<dyn CodeSigner>,
+}
+
+impl Idempotency {
+    /// Creates the use case on these ports.
+    #[must_use]
+    pub fn new(ports: IdempotencyPorts) -> Self {
+        Self { ports }
+    }
+
+    /// Changes the buyer's open checkout, once for each key.
+    pub async fn checkout(
+        &self,
+        command: CheckoutCommand,
+        key: KeyedRequest,
+    ) -> Result<Keyed<CheckoutReply>, PortError> {
+        let caller = Caller::Buyer(command.buyer.clone());
+        self.collect(caller, key, |_| command).await
+    }
+
+    /// Changes the checkout behind a code, once for each key.
+    pub async fn change(&self, command: ChangeCommand) -> Result<Keyed<CheckoutReply>, PortError> {
+        let ChangeCommand { claim, line_change, key } = command;
+        if !self.ports.signer.is_genuine(&claim) {
+            return Ok(Keyed::UnknownCode);
+        }
+        let CodeClaim { sale, attempt, .. } = claim;
+        let (named_sale, named_attempt) = (Some(sale), Some(attempt));
+        let command = |buyer| CheckoutCommand {
+            buyer,
+            line_change,
+            sale: named_sale,
+            attempt: named_attempt,
+        };
+        if let Some(key) = key {
+            return self.collect(Caller::HolderOf(sale, attempt), key, command).await;
+        }
+        let Some(found) = self.ports.checkouts.find(sale, attempt).await? else {
+            return Ok(Keyed::UnknownCode);
+        };
+        let command = command(found.buyer);
+        let answer = match self.ports.checkout.refuse_from_cache(&command) {
+            Some(answer) => answer,
+            None => self.ports.checkout.execute(&command).await?,
+        };
+        Ok(Keyed::New(self.reply(command.buyer, answer).await?))
+    }
+
+    /// Purchases the checkout behind a code, once for each key.
+    pub async fn purchase(
+        &self,
+        claim: CodeClaim,
+        key: KeyedRequest,
+    ) -> Result<Keyed<Purchased>, PortError> {
+        let Some(command) = self.ports.purchase.verify_code(claim) else {
+            return Ok(Keyed::UnknownCode);
+        };
+        let caller = Caller::HolderOf(claim.sale, claim.attempt);
+        let purchased = match self.ports.keys.find(caller, key.clone()).await?.into_new() {
+            Ok(_) => self.ports.purchase.execute_keyed(command, key).await?,
+            Err(known) => known,
+        };
+        match purchased.into_replayed() {
+            Ok(Done { sale, attempt, .. }) => {
+                Ok(Keyed::Replayed(self.ports.purchase.replay(sale, attempt).await?))
+            }
+            Err(keyed) => Ok(keyed),
+        }
+    }
+
+    /// The checkout behind a code; `None` if this service did not issue the code.
+    pub async fn find(&self, claim: CodeClaim) -> Result<Option<CheckoutView>, PortError> {
+        if !self.ports.signer.is_genuine(&claim) {
+            return Ok(None);
+        }
+        let Some(found) = self.ports.checkouts.find(claim.sale, claim.attempt).await? else {
+            return Ok(None);
+        };
+        let known = self.ports.sale_cache.find(claim.sale).await?;
+        let now = self.ports.sale_cache.clock().database();
+        let window = known.zip(now).map(|(known, now)| known.sale.window.state_at(now.at));
+        let status = match window {
+            _ if found.purchased => CheckoutStatus::Purchased,
+            Some(SaleState::Open) => CheckoutStatus::Open,
+            Some(SaleState::Upcoming | SaleState::Ended) | None => CheckoutStatus::Closed,
+        };
+        let lines = self.named(claim.sale, &found.lines).await?;
+        Ok(Some(CheckoutView { code: claim, buyer: found.buyer, lines, status }))
+    }
+
+    async fn collect(
+        &self,
+        caller: Caller,
+        key: KeyedRequest,
+        command: impl FnOnce(BuyerId) -> CheckoutCommand,
+    ) -> Result<Keyed<CheckoutReply>, PortError> {
+        let command = match self.ports.keys.find(caller, key.clone()).await?.into_new() {
+            Ok(buyer) => command(buyer),
+            Err(known) => return self.replay(known).await,
+        };
+        let answer = match self.ports.checkout.refuse_from_cache(&command) {
+            // A refusal from the cache has no effect, so it needs no lock.
+            Some(answer) => Keyed::New(answer),
+            None => self.execute_locked(&command, &key).await?,
+        };
+        match answer.into_new() {
+            Ok(answer) => Ok(Keyed::New(self.reply(command.buyer, answer).await?)),
+            Err(known) => self.replay(known).await,
+        }
+    }
+
+    /// Executes a checkout while holding the lock on its key.
+    async fn execute_locked(
+        &self,
+        command: &CheckoutCommand,
+        key: &KeyedRequest,
+    ) -> Result<Keyed<CheckoutAnswer, Done>, PortError> {
+        let lock = &self.ports.idempotency_lock;
+        let lease = match lock.acquire(&command.buyer, &key.key).await {
+            Ok(Some(lease)) => Some(lease),
+            Ok(None) => return Ok(Keyed::InProgress),
+            // The lock is optional: without Redis, PostgreSQL makes the second of two requests wait, and it then gets
+            // the answer of the first.
+            Err(_) => None,
+        };
+        let answer = self.ports.checkout.execute_keyed(command, key).await;
+        if let Some(lease) = lease {
+            lock.release(lease).await;
+        }
+        answer
+    }
+
+    /// The first answer to a repeated request, from what its key stands for.
+    async fn replay(
+        &self,
+        known: Keyed<CheckoutReply, Done>,
+    ) -> Result<Keyed<CheckoutReply>, PortError> {
+        let done = match known.into_replayed() {
+            Ok(done) => done,
+            Err(keyed) => return Ok(keyed),
+        };
+        let Effect::Changed { created, lines } = done.effect else {
+            return Ok(Keyed::ContentMismatch);
+        };
+        let code = self.ports.signer.sign(done.sale, done.attempt);
+        let view = self.view(code, done.buyer, &lines).await?;
+        Ok(Keyed::Replayed(CheckoutReply::Accepted { view, created }))
+    }
+
+    async fn reply(
+        &self,
+        buyer: BuyerId,
+        answer: CheckoutAnswer,
+    ) -> Result<CheckoutReply, PortError> {
+        match answer {
+            CheckoutAnswer::Accepted { code, lines, created, .. } => {
+                let view = self.view(code, buyer, &lines).await?;
+                Ok(CheckoutReply::Accepted { view, created })
+            }
+            CheckoutAnswer::Refused(refusal) => Ok(CheckoutReply::Refused(refusal)),
+        }
+    }
+
+    /// A checkout as the request left it.
+    async fn view(
+        &self,
+        code: CodeClaim,
+        buyer: BuyerId,
+        lines: &[Line],
+    ) -> Result<CheckoutView, PortError> {
+        let lines = self.named(code.sale, lines).await?;
+        Ok(CheckoutView { code, buyer, lines, status: CheckoutStatus::Open })
+    }
+
+    async fn named(
+        &self,
+        sale: SaleId,
+        lines: &[Line],
+    ) -> Result<Vec<(Item, Quantity)>, PortError> {
+        let numbers: Vec<ItemNo> = lines.iter().map(|line| line.item).collect();
+        let mut items = self.ports.sale_cache.items_by_number(sale, &numbers).await?;
+        let named = lines.iter().filter_map(|line| {
+            let place = items.iter().position(|item| item.no == line.item)?;
+            Some((items.swap_remove(place), line.quantity))
+        });
+        Ok(named.collect())
+    }
+}

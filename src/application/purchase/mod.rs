@@ -1,0 +1,265 @@
+//! Purchase: turn a checkout's code into sold items, once.
+//!
+//! A forged code is rejected without I/O. A genuine one is never refused from memory: the ledger decides it or returns
+//! the first decision. The lock per code only keeps concurrent repeats away from PostgreSQL.
+
+mod tests;
+
+use std::sync::Arc;
+
+use super::catalogue::Item;
+use super::ports::{
+    BusinessMetrics, CodeLock, CodeSigner, CommittedTotals, Decision, Done, HintCache, Keyed,
+    KeyedRequest, Ledger, Operation, PortError, PurchaseAnswer, Refusal, RefusalReason, Settle,
+    Settled, SoldOutEvents,
+};
+use super::refusals::Refusals;
+use super::sale_cache::SaleCache;
+use crate::domain::checkout::BuyerTotals;
+use crate::domain::code::CodeClaim;
+use crate::domain::ids::{AttemptId, ItemNo, SaleId};
+use crate::domain::purchase::{Outcome, Verdict};
+
+/// The purchase of the checkout behind a genuine code. [`Purchase::verify_code`] creates it.
+#[derive(Debug, Clone, Copy)]
+pub struct PurchaseCommand {
+    sale: SaleId,
+    attempt: AttemptId,
+}
+
+/// The answer to a purchase.
+#[derive(Debug)]
+pub enum Purchased {
+    /// The purchase is decided.
+    Settled {
+        /// The outcome.
+        outcome: Arc<Outcome>,
+        /// The items of the outcome.
+        items: Vec<Item>,
+        /// Whether an earlier call decided it.
+        replayed: bool,
+    },
+    /// The code is genuine, but the checkout does not exist.
+    UnknownCode,
+    /// The purchase is refused; this is not stored.
+    Refused(RefusalReason),
+}
+
+/// The purchase use case.
+pub struct Purchase {
+    ports: PurchasePorts,
+}
+
+/// The ports of [`Purchase`].
+pub struct PurchasePorts {
+    /// Sales and their sold-out items.
+    pub sale_cache: Arc<SaleCache>,
+    /// Decides purchases.
+    pub ledger: Arc<dyn Ledger>,
+    /// Blocks concurrent repeats.
+    pub lock: Arc<dyn CodeLock>,
+    /// Totals and stock that all instances share.
+    pub hints: Arc<dyn HintCache>,
+    /// Notifies other instances.
+    pub sold_out_events: Arc<dyn SoldOutEvents>,
+    /// Verifies codes.
+    pub signer: Arc<dyn CodeSigner>,
+    /// Records refusals.
+    pub refusals: Arc<Refusals>,
+    /// Counts answers.
+    pub business_metrics: Arc<dyn BusinessMetrics>,
+}
+
+impl Purchase {
+    /// Creates the use case on these ports.
+    #[must_use]
+    pub fn new(ports: PurchasePorts) -> Self {
+        Self { ports }
+    }
+
+    /// Checks the code's signature, without I/O. `None` if it is forged, mistyped, or of a removed key.
+    #[must_use]
+    pub fn verify_code(&self, claim: CodeClaim) -> Option<PurchaseCommand> {
+        if !self.ports.signer.is_genuine(&claim) {
+            self.ports.business_metrics.purchase(PurchaseAnswer::UnknownCode);
+            return None;
+        }
+        Some(PurchaseCommand { sale: claim.sale, attempt: claim.attempt })
+    }
+
+    /// Settles the checkout behind the code, or returns the earlier outcome. Durable before it returns.
+    pub async fn execute(&self, command: PurchaseCommand) -> Result<Purchased, PortError> {
+        let PurchaseCommand { sale, attempt } = command;
+        let settle = async { self.ports.ledger.settle(Settle { sale, attempt }).await };
+        match self.locked(command, settle).await? {
+            Some(settled) => self.answer(sale, attempt, settled).await,
+            None => self.stored_or_in_progress(sale, attempt).await,
+        }
+    }
+
+    /// Settles like [`Self::execute`], once for each key. The lock on the code also blocks repeats with the same key; one for
+    /// another code finds the key in the ledger.
+    pub async fn execute_keyed(
+        &self,
+        command: PurchaseCommand,
+        key: KeyedRequest,
+    ) -> Result<Keyed<Purchased, Done>, PortError> {
+        let PurchaseCommand { sale, attempt } = command;
+        let settle = async { self.ports.ledger.settle_keyed(Settle { sale, attempt }, key).await };
+        let purchased = match self.locked(command, settle).await? {
+            Some(keyed) => match keyed.into_new() {
+                Ok(settled) => self.answer(sale, attempt, settled).await?,
+                Err(keyed) => return Ok(keyed),
+            },
+            None => self.stored_or_in_progress(sale, attempt).await?,
+        };
+        Ok(Keyed::New(purchased))
+    }
+
+    /// Runs `settle` while holding the lock on the code; `None` if another call holds it for longer than a repeat waits.
+    async fn locked<T>(
+        &self,
+        command: PurchaseCommand,
+        settle: impl Future<Output = Result<T, PortError>>,
+    ) -> Result<Option<T>, PortError> {
+        let PurchaseCommand { sale, attempt } = command;
+        let lease = match self.ports.lock.acquire(sale, attempt).await {
+            Ok(Some(lease)) => Some(lease),
+            Ok(None) => return Ok(None),
+            // Without Redis, the ledger alone ensures one outcome per code.
+            Err(_) => None,
+        };
+        let settled = settle.await;
+        if let Some(lease) = lease {
+            self.ports.lock.release(lease);
+        }
+        match settled {
+            Ok(settled) => Ok(Some(settled)),
+            Err(error) => {
+                self.refuse(sale, attempt, RefusalReason::Unavailable);
+                Err(error)
+            }
+        }
+    }
+
+    /// The answer if the first purchase of the code holds the lock longer than a repeat waits: its outcome may be stored
+    /// by now.
+    async fn stored_or_in_progress(
+        &self,
+        sale: SaleId,
+        attempt: AttemptId,
+    ) -> Result<Purchased, PortError> {
+        match self.ports.ledger.outcome(sale, attempt).await {
+            Ok(Some(outcome)) => self.settled(sale, Arc::new(outcome), true).await,
+            Ok(None) => Ok(self.refuse(sale, attempt, RefusalReason::InProgress)),
+            Err(error) => {
+                self.refuse(sale, attempt, RefusalReason::Unavailable);
+                Err(error)
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        sale: SaleId,
+        attempt: AttemptId,
+        settled: Settled,
+    ) -> Result<Purchased, PortError> {
+        match settled {
+            Settled::Now(decision) => {
+                let outcome = Arc::clone(&decision.outcome);
+                self.publish(sale, decision).await;
+                self.settled(sale, outcome, false).await
+            }
+            Settled::Before(outcome) => self.settled(sale, outcome, true).await,
+            Settled::Unknown => {
+                self.ports.business_metrics.purchase(PurchaseAnswer::UnknownCode);
+                Ok(Purchased::UnknownCode)
+            }
+            Settled::Ended => Ok(self.refuse(sale, attempt, RefusalReason::Ended)),
+            Settled::NotStarted => Ok(self.refuse(sale, attempt, RefusalReason::NotStarted)),
+            Settled::Empty => Ok(self.refuse(sale, attempt, RefusalReason::Empty)),
+        }
+    }
+
+    /// Updates the caches with a committed decision. No failure here can change it.
+    async fn publish(&self, sale: SaleId, decision: Decision) {
+        let Decision { outcome, mut facts, version, bought } = decision;
+        self.ports.business_metrics.sold(outcome.total_purchased());
+        self.ports.sale_cache.apply_stock(sale, &facts);
+        if !facts.sold_out.is_empty() {
+            self.ports.sold_out_events.publish(sale, &facts);
+        }
+        let Ok(Some(cached)) = self.ports.sale_cache.find(sale).await else {
+            return;
+        };
+        let totals = BuyerTotals { lines: Vec::new(), bought };
+        // Totals far below the limit refuse no checkout. Failed lines leave the totals, so older totals could refuse.
+        if totals.is_near_limit(cached.sale.buyer_limit) || outcome.failed().next().is_some() {
+            self.ports.hints.update_totals(CommittedTotals {
+                sale: Arc::clone(&cached.sale),
+                buyer: outcome.buyer.clone(),
+                totals,
+                version,
+            });
+        }
+        // Items with pieces left refuse no checkout either.
+        facts.sold.retain(|(item, _)| facts.sold_out.contains(item));
+        if !facts.sold_out.is_empty() {
+            self.ports.hints.update_stock(&cached.sale, facts);
+        }
+    }
+
+    /// The stored outcome of a purchase.
+    pub async fn replay(&self, sale: SaleId, attempt: AttemptId) -> Result<Purchased, PortError> {
+        match self.ports.ledger.outcome(sale, attempt).await? {
+            Some(outcome) => self.settled(sale, Arc::new(outcome), true).await,
+            None => Ok(Purchased::UnknownCode),
+        }
+    }
+
+    async fn settled(
+        &self,
+        sale: SaleId,
+        outcome: Arc<Outcome>,
+        replayed: bool,
+    ) -> Result<Purchased, PortError> {
+        let numbers: Vec<ItemNo> = outcome.lines.iter().map(|line| line.line.item).collect();
+        let items = self.ports.sale_cache.items_by_number(sale, &numbers).await?;
+        self.ports.business_metrics.purchase(match outcome.verdict() {
+            _ if replayed => PurchaseAnswer::Replayed,
+            Verdict::Bought => PurchaseAnswer::Bought,
+            Verdict::NothingLeft => PurchaseAnswer::SoldOut,
+            Verdict::LimitReached => PurchaseAnswer::BuyerLimit,
+        });
+        Ok(Purchased::Settled { outcome, items, replayed })
+    }
+
+    fn refuse(&self, sale: SaleId, attempt: AttemptId, reason: RefusalReason) -> Purchased {
+        if let Some(reading) = self.ports.sale_cache.clock().database() {
+            self.ports.refusals.record(Refusal {
+                sale,
+                operation: Operation::Purchase,
+                reason,
+                buyer: None,
+                item: None,
+                attempt: Some(attempt),
+                refused_at: reading.at,
+            });
+        }
+        self.ports.business_metrics.refused(reason);
+        self.ports.business_metrics.purchase(match reason {
+            RefusalReason::Ended => PurchaseAnswer::Ended,
+            RefusalReason::NotStarted => PurchaseAnswer::NotStarted,
+            RefusalReason::InProgress => PurchaseAnswer::InProgress,
+            RefusalReason::BuyerLimit => PurchaseAnswer::BuyerLimit,
+            RefusalReason::Empty => PurchaseAnswer::Empty,
+            RefusalReason::ItemSoldOut
+            | RefusalReason::SaleSoldOut
+            | RefusalReason::Closed
+            | RefusalReason::ItemNotFound => PurchaseAnswer::SoldOut,
+            RefusalReason::Unavailable => PurchaseAnswer::Unavailable,
+        });
+        Purchased::Refused(reason)
+    }
+}

@@ -1,0 +1,117 @@
+//! `database.*`: PostgreSQL.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::circuit::CircuitConfig;
+use crate::config::reader::Reader;
+use crate::config::units::{DAY, HOUR, MINUTE, MS, SECOND};
+
+/// `database.*`
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "config/default.yaml documents every key")]
+pub struct DatabaseConfig {
+    pub url: SecretString,
+    pub parts: DatabaseParts,
+    pub min_connections: u32,
+    pub max_connections: u32,
+    pub idle_timeout: Duration,
+    pub max_lifetime: Duration,
+    pub connect_timeout: Duration,
+    pub statement_timeout: Duration,
+    pub lock_timeout: Duration,
+    pub idle_in_transaction_session_timeout: Duration,
+    pub retries: usize,
+    pub retry_delay: Duration,
+    pub migrate_on_start: bool,
+    pub slow_statement: Duration,
+    pub circuit: CircuitConfig,
+}
+
+/// The parts of the address in `database.*`; each is `None` where the URL applies.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "config/default.yaml documents every key")]
+pub struct DatabaseParts {
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub name: Option<String>,
+    pub username: Option<String>,
+    pub password: Option<SecretString>,
+    pub ssl_mode: Option<SslMode>,
+    pub ssl_root_cert: Option<String>,
+}
+
+/// `database.ssl_mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "libpq's names")]
+pub enum SslMode {
+    Disable,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+impl DatabaseConfig {
+    pub(crate) fn read(read: &mut Reader) -> Self {
+        let url = read.secret("database.url");
+        let parts = DatabaseParts::read(read, url.expose_secret().is_empty());
+        let min_connections = read.number("database.min_connections", 0..=10_000);
+        let max_connections = read.number("database.max_connections", 1..=10_000);
+        if min_connections > max_connections {
+            read.fault("database.min_connections", "must not be above database.max_connections");
+        }
+        Self {
+            url,
+            parts,
+            min_connections,
+            max_connections,
+            idle_timeout: read.duration("database.idle_timeout", SECOND..=DAY),
+            max_lifetime: read.duration("database.max_lifetime", SECOND..=7 * DAY),
+            connect_timeout: read.duration("database.connect_timeout", 10 * MS..=10 * MINUTE),
+            statement_timeout: read.duration("database.statement_timeout", 10 * MS..=HOUR),
+            lock_timeout: read.duration("database.lock_timeout", MS..=MINUTE),
+            idle_in_transaction_session_timeout: read
+                .duration("database.idle_in_transaction_session_timeout", 10 * MS..=MINUTE),
+            retries: read.number("database.retries", 0..=1_000),
+            retry_delay: read.duration("database.retry_delay", MS..=MINUTE),
+            migrate_on_start: read.flag("database.migrate_on_start"),
+            slow_statement: read.duration("database.slow_statement", MS..=HOUR),
+            circuit: CircuitConfig::read(read, "database"),
+        }
+    }
+}
+
+impl DatabaseParts {
+    /// With a URL, only those parts apply that the environment sets by themselves.
+    fn read(read: &mut Reader, no_url: bool) -> Self {
+        let applying = |read: &Reader, key: &'static str| {
+            (no_url || read.is_from_environment(key)).then_some(key)
+        };
+        let ssl_mode = ssl_mode(read);
+        Self {
+            host: applying(read, "database.host").map(|key| read.filled(key)),
+            port: applying(read, "database.port").map(|key| read.number(key, 1..=u16::MAX)),
+            name: applying(read, "database.name").map(|key| read.filled(key)),
+            username: applying(read, "database.username").map(|key| read.filled(key)),
+            password: applying(read, "database.password")
+                .map(|key| read.secret(key))
+                .filter(|password| !password.expose_secret().is_empty()),
+            ssl_mode: applying(read, "database.ssl_mode").and(ssl_mode),
+            ssl_root_cert: Some(read.text("database.ssl_root_cert"))
+                .filter(|path| !path.is_empty()),
+        }
+    }
+}
+
+fn ssl_mode(read: &mut Reader) -> Option<SslMode> {
+    let modes = [
+        ("disable", SslMode::Disable),
+        ("prefer", SslMode::Prefer),
+        ("require", SslMode::Require),
+        ("verify-ca", SslMode::VerifyCa),
+        ("verify-full", SslMode::VerifyFull),
+    ];
+    read.choice("database.ssl_mode", &modes)
+}

@@ -1,0 +1,32 @@
+//! One file per section: its type, the bounds of its values, and its reader. A new key is a line in
+//! `config/default.yaml`, a field and a line in its reader.
+
+mod batch;
+mod catalogue;
+mod circuit;
+mod code_keys;
+mod database;
+mod http;
+mod idempotency;
+mod log;
+mod monitoring;
+mod redis;
+mod refusals;
+mod sale_cache;
+mod schedule;
+mod shutdown;
+
+pub use batch::BatchConfig;
+pub use catalogue::CatalogueConfig;
+pub use circuit::{CircuitConfig, CircuitMode};
+pub use code_keys::CodeKey;
+pub use database::{DatabaseConfig, DatabaseParts, SslMode};
+pub use http::{CorsConfig, HttpConfig, Origins, SunsetConfig, TlsConfig};
+pub use idempotency::IdempotencyConfig;
+pub use log::{LogConfig, LogFormat};
+pub use monitoring::MonitoringConfig;
+pub use redis::RedisConfig;
+pub use refusals::RefusalsConfig;
+pub use sale_cache::SaleCacheConfig;
+pub use schedule::ScheduleConfig;
+pub use shutdown::ShutdownConfig;

@@ -1,0 +1,91 @@
+//! Announces sold-out items to the other instances by pub/sub, within milliseconds. An instance that is not subscribed at
+//! that moment misses the message and learns of the items from the filter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::Redis;
+use super::sold_out_message;
+use super::writer::CacheWriter;
+use crate::application::ports::{SoldOutEvents, StockFacts};
+use crate::domain::ids::SaleId;
+
+/// Pause before the next attempt to subscribe.
+const RESUBSCRIBE_AFTER: Duration = Duration::from_millis(500);
+
+/// Publishes through the cache writer.
+pub(crate) struct RedisSoldOutEvents {
+    cache_writer: CacheWriter,
+}
+
+impl RedisSoldOutEvents {
+    pub(crate) fn new(cache_writer: CacheWriter) -> Self {
+        Self { cache_writer }
+    }
+}
+
+impl SoldOutEvents for RedisSoldOutEvents {
+    fn publish(&self, sale: SaleId, facts: &StockFacts) {
+        self.cache_writer.publish_sold_out(sale, facts);
+    }
+}
+
+/// Called with every message, also with those of this instance.
+pub(crate) type OnSoldOut = Arc<dyn Fn(SaleId, &StockFacts) + Send + Sync>;
+
+/// Receives the messages of all instances.
+pub(crate) struct SoldOutListener {
+    redis: Redis,
+    on_sold_out: OnSoldOut,
+}
+
+impl SoldOutListener {
+    pub(crate) fn new(redis: Redis, on_sold_out: OnSoldOut) -> Self {
+        Self { redis, on_sold_out }
+    }
+
+    /// Listens until `stop`, subscribing again whenever the connection breaks.
+    pub(crate) async fn listen(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                result = self.receive() => {
+                    if let Err(error) = result {
+                        tracing::debug!(
+                            error = error.category(),
+                            "the subscription to sold-out events broke"
+                        );
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RESUBSCRIBE_AFTER) => {}
+            }
+        }
+    }
+
+    async fn receive(&self) -> Result<(), redis::RedisError> {
+        let mut subscription = self.redis.client().get_async_pubsub().await?;
+        subscription.subscribe(self.redis.keys().sold_out_events()).await?;
+        let mut messages = subscription.on_message();
+        while let Some(message) = messages.next().await {
+            let text: String = message.get_payload()?;
+            if let Some((sale, facts)) = sold_out_message::parse(&text) {
+                (self.on_sold_out)(sale, &facts);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::contracts::sold_out_events::sold_out_events_contract;
+    use crate::testing::servers::RedisWorld;
+
+    sold_out_events_contract!(RedisWorld::open());
+}

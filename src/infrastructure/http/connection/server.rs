@@ -1,0 +1,222 @@
+//! Accepts connections up to a limit, encrypts them if there is a certificate, serves HTTP/1 or HTTP/2, and closes gracefully.
+//!
+//! It replaces `axum::serve`, which sets neither `TCP_NODELAY`, nor a timeout for the head, nor a limit of connections.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::http2;
+use super::limits::ServerLimits;
+use super::tls::{HTTP2, Tls};
+
+/// Connections that the kernel queues until they are accepted. When a sale opens, thousands arrive at once; a client that finds
+/// the queue full retries only after a second. The kernel's limit (`net.core.somaxconn`) can be lower.
+const BACKLOG: u32 = 4_096;
+/// Pause after a failed accept, so that a lack of file descriptors does not become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Pause between two looks at a connection that has sent only a part of the HTTP/2 preface.
+const PREFACE_PAUSE: Duration = Duration::from_millis(5);
+
+/// A bound listener.
+pub(crate) struct Server {
+    listener: TcpListener,
+    limits: ServerLimits,
+    tls: Option<Tls>,
+}
+
+/// Serves one connection.
+struct ConnectionHandler<F> {
+    handle: F,
+    limits: ServerLimits,
+    /// Closes an HTTP/1 connection gracefully.
+    watcher: Watcher,
+    /// Tracks running connections and streams.
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Binds to a port; 0 takes a free one. `name` is for the log.
+    pub(crate) async fn bind(
+        name: &str,
+        (host, port): (&str, u16),
+        limits: ServerLimits,
+        tls: Option<Tls>,
+    ) -> io::Result<Self> {
+        let listener = listen(host, port).await?;
+        let address: SocketAddr = listener.local_addr()?;
+        tracing::info!(server = name, %address, tls = tls.is_some(), "listening");
+        Ok(Self { listener, limits, tls })
+    }
+
+    /// Serves requests with `handle` until `stop` is cancelled. Then it accepts no more connections, finishes the running
+    /// requests, and returns.
+    pub(crate) async fn serve<F, R>(self, handle: F, stop: CancellationToken)
+    where
+        F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Result<Response, Infallible>> + Send + 'static,
+    {
+        let (graceful, tasks) = (GracefulShutdown::new(), TaskTracker::new());
+        let permits = Arc::new(Semaphore::new(self.limits.connections));
+        while let Some((stream, permit)) = self.accept(&permits, &stop).await {
+            let handler = ConnectionHandler {
+                handle: handle.clone(),
+                limits: self.limits,
+                watcher: graceful.watcher(),
+                tasks: tasks.clone(),
+                stop: stop.clone(),
+            };
+            let tls = self.tls.clone();
+            tasks.spawn(async move {
+                handler.serve(stream, tls).await;
+                drop(permit);
+            });
+        }
+        drop(self.listener);
+        tasks.close();
+        let closed = async { tokio::join!(graceful.shutdown(), tasks.wait()) };
+        // After the timeout, responses that clients have not read are dropped.
+        let _ = tokio::time::timeout(self.limits.close_timeout, closed).await;
+    }
+
+    /// The next connection, once fewer than the maximum are open; `None` after `stop` is cancelled.
+    async fn accept(
+        &self,
+        permits: &Arc<Semaphore>,
+        stop: &CancellationToken,
+    ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+        let permit = tokio::select! {
+            () = stop.cancelled() => return None,
+            permit = Arc::clone(permits).acquire_owned() => permit.ok()?,
+        };
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return None,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    // Responses are small and complete: waiting to fill a packet would only delay them.
+                    let _ = stream.set_nodelay(true);
+                    return Some((stream, permit));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl<F, R> ConnectionHandler<F>
+where
+    F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Result<Response, Infallible>> + Send + 'static,
+{
+    async fn serve(self, stream: TcpStream, tls: Option<Tls>) {
+        match tls {
+            None => match self.in_time(is_http2(&stream)).await {
+                Some(true) => self.http2(stream).await,
+                Some(false) => self.http1(stream).await,
+                None => {}
+            },
+            Some(tls) => match self.in_time(tls.acceptor().accept(stream)).await {
+                Some(stream) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
+                    self.http2(stream).await;
+                }
+                Some(stream) => self.http1(stream).await,
+                None => {}
+            },
+        }
+    }
+
+    /// The result of the first bytes or the TLS handshake, if it arrives in time and before `stop` is cancelled.
+    async fn in_time<T>(&self, handshake: impl Future<Output = io::Result<T>>) -> Option<T> {
+        let handshake = tokio::time::timeout(self.limits.header_read_timeout, handshake);
+        tokio::select! {
+            biased;
+            result = handshake => result.ok()?.ok(),
+            () = self.stop.cancelled() => None,
+        }
+    }
+
+    async fn http1(self, stream: impl AsyncRead + AsyncWrite + Send + 'static) {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_read_timeout)
+            .max_buf_size(self.limits.head_bytes);
+        let stream = self.with_write_timeout(stream);
+        let connection = builder.serve_connection(stream, service_fn(self.handle));
+        // A broken connection is not an error of the service: it is not logged.
+        let _ = self.watcher.watch(connection).await;
+    }
+
+    async fn http2(self, stream: impl AsyncRead + AsyncWrite + Send + 'static) {
+        let stream = self.with_write_timeout(stream);
+        http2::serve(stream, self.handle, self.limits, (self.tasks, self.stop)).await;
+    }
+
+    /// Closes the connection of a client that reads nothing of its response for too long.
+    fn with_write_timeout<S: AsyncRead + AsyncWrite>(
+        &self,
+        stream: S,
+    ) -> TokioIo<Pin<Box<TimeoutStream<S>>>> {
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.limits.write_timeout));
+        TokioIo::new(Box::pin(stream))
+    }
+}
+
+/// Whether the first bytes are the HTTP/2 preface. Decides at the first byte that differs, so a client may send them one by one.
+async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; http2::PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut first).await?;
+        let matches = http2::PREFACE.starts_with(&first[..count]);
+        if count == 0 || !matches || count == first.len() {
+            return Ok(matches && count > 0);
+        }
+        // Peeked bytes keep the stream readable: waiting until it is readable would return at once.
+        tokio::time::sleep(PREFACE_PAUSE).await;
+    }
+}
+
+/// Listens on the first address of the host that can be bound.
+async fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
+    let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in lookup_host((host, port)).await? {
+        match bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last_error = error,
+        }
+    }
+    Err(last_error)
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restarted process can bind although connections of the previous one are in TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}

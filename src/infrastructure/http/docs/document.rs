@@ -1,0 +1,62 @@
+//! The OpenAPI document, generated from the routes, the annotations of the handlers and the types of their bodies.
+
+use std::sync::LazyLock;
+
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::infrastructure::http::error::problem_body::ProblemBody;
+use crate::infrastructure::http::error::v1::ErrorBody;
+use crate::infrastructure::http::model::schema;
+use crate::infrastructure::http::model::{checkout, purchase};
+use crate::infrastructure::http::{v1, v2};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "flash-sale",
+        description = include_str!("introduction.md"),
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    servers((url = "/", description = "The service that serves this document.")),
+    tags(
+        (name = "sales", description = "Sales and their items."),
+        (name = "checkouts", description = "Collecting, changing and buying items."),
+        (name = "purchases", description = "Stored outcomes of purchases."),
+        (name = "version 1", description = "Parameters in the query, errors in a format of its own. It does not change."),
+    ),
+    // Schemas that only parameters and hand-written responses refer to: utoipa does not find them.
+    components(schemas(
+        ProblemBody,
+        ErrorBody,
+        checkout::Checkout,
+        purchase::Purchase,
+        schema::IdempotencyKey,
+        schema::PageNumber,
+        schema::Limit,
+    )),
+)]
+struct Document;
+
+/// Generates the document.
+pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .nest("/v1", v1::router())
+        .nest("/v2", v2::router())
+        .into_openapi()
+}
+
+/// Generates the document as JSON.
+pub(crate) fn document() -> String {
+    openapi().to_pretty_json().unwrap_or_default()
+}
+
+/// `GET /openapi.json`
+pub(crate) async fn json() -> Response {
+    // The document does not change while the service runs.
+    static JSON: LazyLock<String> = LazyLock::new(document);
+    let media_type = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, media_type)], JSON.as_str()).into_response()
+}

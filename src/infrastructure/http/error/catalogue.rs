@@ -1,0 +1,319 @@
+//! The catalogue of errors: each has a status, a code, a message and a page. A new error is one entry here.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+
+/// Errors by parameter, or by JSON Pointer into the body (RFC 6901, section 6: `#/items/0/quantity`).
+pub(crate) type ValidationErrors = BTreeMap<Cow<'static, str>, String>;
+/// The cause of an error, for the log.
+pub(crate) type Source = Arc<dyn Error + Send + Sync>;
+
+/// The public description of an error.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) status: StatusCode,
+    /// For programs: it does not change, and several errors may share it.
+    pub(crate) code: &'static str,
+    /// For people: version 1's `message`, version 2's `title`.
+    pub(crate) message: &'static str,
+    /// The page of the code. Of errors that share a code, one has it.
+    pub(crate) page: Option<Page>,
+    /// Whether a repeat may succeed soon: the response has `Retry-After`.
+    pub(crate) retry: bool,
+    /// Whether the connection is closed, because the rest of the request was not read.
+    pub(crate) close: bool,
+}
+
+/// The texts of a page about a problem.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// What happened.
+    pub(crate) meaning: &'static str,
+    /// What the client can do.
+    pub(crate) remedy: &'static str,
+}
+
+impl Entry {
+    const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
+        Self { status, code, message, page: None, retry: false, close: false }
+    }
+
+    const fn page(self, meaning: &'static str, remedy: &'static str) -> Self {
+        Self { page: Some(Page { meaning, remedy }), ..self }
+    }
+
+    const fn retry(self) -> Self {
+        Self { retry: true, ..self }
+    }
+
+    const fn close(self) -> Self {
+        Self { close: true, ..self }
+    }
+}
+
+macro_rules! catalogue {
+    ($($(#[$doc:meta])* $variant:ident $(($payload:ty))? = $entry:expr,)+) => {
+        /// An error response.
+        #[derive(Debug)]
+        pub(crate) enum ApiError {
+            $($(#[$doc])* $variant $(($payload))?,)+
+        }
+
+        /// All entries.
+        static ENTRIES: &[&Entry] = &[$({
+            const ENTRY: Entry = $entry;
+            &ENTRY
+        }),+];
+
+        impl ApiError {
+            /// The public description.
+            pub(crate) fn entry(&self) -> &'static Entry {
+                match self {
+                    $(Self::$variant { .. } => {
+                        const ENTRY: Entry = $entry;
+                        &ENTRY
+                    })+
+                }
+            }
+        }
+    };
+}
+
+catalogue! {
+    /// Parameters, headers or members of the body are missing, repeated or invalid.
+    Validation(ValidationErrors) = Entry::new(StatusCode::BAD_REQUEST, "validation_failed", "the request is not valid")
+        .page(
+            "A parameter, a header or a member of the body is missing, repeated or invalid, or the body \
+             did not arrive in time. The member `errors` names every invalid value.",
+            "Correct these values. The same request fails again.",
+        ),
+    /// Several sales are open, and the request names none.
+    SaleIdRequired = Entry::new(StatusCode::BAD_REQUEST, "sale_id_required", "several sales are open: name one with sale_id")
+        .page(
+            "Several sales are open, and the request does not name one.",
+            "Send sale_id.",
+        ),
+    /// More pieces than the sale allows one buyer.
+    UserLimitExceeded = Entry::new(StatusCode::BAD_REQUEST, "user_limit_exceeded", "the buyer would exceed the limit of this sale")
+        .page(
+            "The buyer would have more pieces than the sale allows one buyer, counting bought and collected \
+             pieces.",
+            "Collect fewer pieces.",
+        ),
+    /// The sale has no such item.
+    ItemNotFound = Entry::new(StatusCode::NOT_FOUND, "item_not_found", "the sale has no such item")
+        .page(
+            "The sale has no item with this id.",
+            "Read the sale's items.",
+        ),
+    /// No sale has this id.
+    SaleNotFound = Entry::new(StatusCode::NOT_FOUND, "sale_not_found", "there is no such sale")
+        .page(
+            "There is no sale with this id.",
+            "Read the open sales.",
+        ),
+    /// No sale is open, and the request names none.
+    NoActiveSale = Entry::new(StatusCode::NOT_FOUND, "no_active_sale", "no sale is open")
+        .page(
+            "No sale is open, and the request names none.",
+            "Wait for the next sale.",
+        ),
+    /// The code is forged, mistyped or malformed.
+    CodeNotFound = Entry::new(StatusCode::NOT_FOUND, "code_not_found", "there is no such code")
+        .page(
+            "The code was mistyped, cut off or forged: this service never issued it.",
+            "Use the code exactly as the checkout returned it.",
+        ),
+    /// The code is genuine and has no stored outcome.
+    NotPurchased = Entry::new(StatusCode::NOT_FOUND, "not_purchased", "this code has not been purchased")
+        .page(
+            "The code has not been purchased yet.",
+            "Purchase first.",
+        ),
+    /// No route has this path.
+    RouteNotFound = Entry::new(StatusCode::NOT_FOUND, "route_not_found", "there is no such path")
+        .page(
+            "No route has this path.",
+            "Compare it with the documentation.",
+        ),
+    /// The request names a version that does not exist.
+    UnsupportedVersion = Entry::new(StatusCode::BAD_REQUEST, "unsupported_version", "there is no such version of this API")
+        .page(
+            "The path, the header Api-Version or the header Accept names a version of the API that does \
+             not exist.",
+            "Request one of the versions in the member `supported`.",
+        ),
+    /// The route does not support this method.
+    MethodNotAllowed = Entry::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not support this method")
+        .page(
+            "The path exists, but does not support this method.",
+            "Use one of the methods in the header Allow.",
+        ),
+    /// The body is larger than `http.max_body_bytes`.
+    PayloadTooLarge = Entry::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "the body is too large")
+        .page(
+            "The body is larger than this service accepts.",
+            "Send a smaller body.",
+        )
+        .close(),
+    /// The request target is too long.
+    UriTooLong = Entry::new(StatusCode::URI_TOO_LONG, "uri_too_long", "the path and the query are too long")
+        .page(
+            "The path and the query are longer than any valid request.",
+            "Shorten the path and the query.",
+        ),
+    /// The head is larger than `http.max_head_bytes`.
+    HeadTooLarge = Entry::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "the headers are too large")
+        .page(
+            "The headers are larger than this service accepts.",
+            "Send fewer or shorter headers.",
+        ),
+    /// The body did not arrive within `http.body_read_timeout`.
+    BodyTooSlow = Entry::new(StatusCode::BAD_REQUEST, "validation_failed", "the body did not arrive in time")
+        .close(),
+    /// The body ended early, or its framing is invalid.
+    BodyBroken = Entry::new(StatusCode::BAD_REQUEST, "validation_failed", "the body is incomplete, or its framing is invalid")
+        .close(),
+    /// The request has a condition on a resource without validators.
+    PreconditionFailed = Entry::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "a checkout has no validators, so no condition on it can hold")
+        .page(
+            "The request has If-Match or If-None-Match, and checkouts have no validators. Nothing was \
+             done.",
+            "Send the request without the condition. With an Idempotency-Key, a repeat takes effect once.",
+        ),
+    /// The item has no piece left.
+    ItemSoldOut = Entry::new(StatusCode::CONFLICT, "item_sold_out", "the item is sold out")
+        .page(
+            "All pieces of the item are sold. It is available again if the shop restocks.",
+            "Choose another item.",
+        ),
+    /// No item of the sale has a piece left.
+    SaleSoldOut = Entry::new(StatusCode::CONFLICT, "sale_sold_out", "the sale is sold out")
+        .page(
+            "All pieces of all items are sold.",
+            "Wait for the next sale.",
+        ),
+    /// The stored outcome of a purchase whose items were sold out.
+    ItemsAlreadySold = Entry::new(StatusCode::CONFLICT, "items_already_sold", "none of the items is left")
+        .page(
+            "None of the items in the checkout is left. This outcome is stored, and every repeat returns \
+             it.",
+            "Collect other items, which opens a new checkout with a new code.",
+        ),
+    /// Another request is purchasing the same code.
+    PurchaseInProgress = Entry::new(StatusCode::CONFLICT, "purchase_in_progress", "this code is being purchased right now: repeat the request")
+        .page(
+            "Another request is purchasing the same code right now.",
+            "Repeat after the number of seconds in Retry-After, to get the response of the other request.",
+        )
+        .retry(),
+    /// The checkout has been purchased.
+    CheckoutClosed = Entry::new(StatusCode::CONFLICT, "checkout_closed", "the checkout has been purchased")
+        .page(
+            "The checkout behind the code has been purchased, so it cannot be changed.",
+            "Collect again, which opens a new checkout with a new code.",
+        ),
+    /// The checkout has no lines.
+    CheckoutEmpty = Entry::new(StatusCode::CONFLICT, "checkout_empty", "the checkout is empty")
+        .page(
+            "The checkout has no items, so there is nothing to buy. This outcome is not stored.",
+            "Collect an item, then purchase with the same code.",
+        ),
+    /// The route needs an idempotency key.
+    KeyMissing = Entry::new(StatusCode::BAD_REQUEST, "idempotency_key_missing", "this request needs the header Idempotency-Key")
+        .page(
+            "The request lacks the header Idempotency-Key, with which a repeat takes effect once.",
+            "Generate a new key for every new request, such as a UUID, and send the same key with a \
+             repeat.",
+        ),
+    /// Another request with the same idempotency key is running.
+    KeyInUse = Entry::new(StatusCode::CONFLICT, "idempotency_key_in_use", "a request with this Idempotency-Key is running: repeat the request")
+        .page(
+            "Another request with the same key is running right now.",
+            "Repeat after the number of seconds in Retry-After, to get the response of the other request.",
+        )
+        .retry(),
+    /// The idempotency key belongs to a request with other content.
+    KeyReused = Entry::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "this Idempotency-Key was used for another request")
+        .page(
+            "The key has been used for a request with other content. Nothing was done.",
+            "Generate a new key for every new request. Keys are kept for a day.",
+        ),
+    /// The body is not JSON, or is compressed.
+    MediaTypeUnsupported = Entry::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "the body must be application/json, and not compressed")
+        .page(
+            "The Content-Type of the body is not JSON, or the body is compressed.",
+            "Send plain JSON with the header Content-Type: application/json.",
+        ),
+    /// The sale has not started.
+    SaleNotStarted = Entry::new(StatusCode::CONFLICT, "sale_not_started", "the sale has not started")
+        .page(
+            "The sale has not started.",
+            "Wait until the start, by the clock of the service and not of the client.",
+        ),
+    /// The sale has ended.
+    SaleEnded = Entry::new(StatusCode::GONE, "sale_ended", "the sale has ended")
+        .page(
+            "The sale ended before the request was executed. Nothing was bought.",
+            "Wait for the next sale.",
+        ),
+    /// A queue is full, or its wait would be too long: nothing was done.
+    Overloaded(Source) = Entry::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests at once: nothing was done, repeat the request")
+        .page(
+            "More requests arrived at once than can be served in time. Nothing was done.",
+            "Repeat after the number of seconds in Retry-After.",
+        )
+        .retry(),
+    /// A dependency is unavailable.
+    Unavailable(Source) = Entry::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the service is unavailable: repeat the request, which is safe")
+        .page(
+            "The service is unavailable at the moment. It may not be known yet whether the request was \
+             executed.",
+            "Repeat after the number of seconds in Retry-After. A repeat is always safe.",
+        )
+        .retry(),
+    /// The request timeout has passed. The work continues.
+    TimedOut = Entry::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the service is unavailable: repeat the request, which is safe")
+        .retry(),
+    /// A defect of the service.
+    Internal(Source) = Entry::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error")
+        .page(
+            "A defect of the service.",
+            "Repeat the request. If the error persists, report the response's X-Request-Id to the operator.",
+        ),
+}
+
+impl ApiError {
+    /// The error of one parameter, or of one value in the body.
+    pub(crate) fn invalid(
+        parameter: impl Into<Cow<'static, str>>,
+        error: impl Into<String>,
+    ) -> Self {
+        Self::Validation(ValidationErrors::from([(parameter.into(), error.into())]))
+    }
+}
+
+/// The entries with a page: one for each code.
+pub(crate) fn with_page() -> impl Iterator<Item = (&'static Entry, &'static Page)> {
+    ENTRIES.iter().filter_map(|entry| Some((*entry, entry.page.as_ref()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_code_has_one_page_and_one_status() {
+        let codes: BTreeSet<_> = ENTRIES.iter().map(|entry| (entry.code, entry.status)).collect();
+        let pages: Vec<_> = with_page().map(|(entry, _)| (entry.code, entry.status)).collect();
+
+        assert_eq!(codes.len(), pages.len());
+        assert_eq!(codes, pages.into_iter().collect());
+    }
+}

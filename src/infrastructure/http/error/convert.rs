@@ -1,0 +1,47 @@
+//! Converts the errors and refusals of use cases.
+
+use std::sync::Arc;
+
+use super::catalogue::ApiError;
+use crate::application::checkout::CheckoutRefusal;
+use crate::application::ports::{PortError, RefusalReason};
+
+impl From<PortError> for ApiError {
+    fn from(error: PortError) -> Self {
+        let cause: fn(Arc<PortError>) -> Self = match &error {
+            PortError::Unavailable { .. } => |error| Self::Unavailable(error),
+            PortError::Overloaded(_) => |error| Self::Overloaded(error),
+            PortError::Broken { .. } => |error| Self::Internal(error),
+        };
+        cause(Arc::new(error))
+    }
+}
+
+impl From<CheckoutRefusal> for ApiError {
+    fn from(refusal: CheckoutRefusal) -> Self {
+        match refusal {
+            CheckoutRefusal::BySale { reason, .. } => reason.into(),
+            CheckoutRefusal::QuantityBeyondLimit(_) => Self::UserLimitExceeded,
+            CheckoutRefusal::SaleNotFound => Self::SaleNotFound,
+            CheckoutRefusal::NoActiveSale => Self::NoActiveSale,
+            CheckoutRefusal::SaleIdRequired => Self::SaleIdRequired,
+        }
+    }
+}
+
+impl From<RefusalReason> for ApiError {
+    fn from(reason: RefusalReason) -> Self {
+        match reason {
+            RefusalReason::ItemSoldOut => Self::ItemSoldOut,
+            RefusalReason::SaleSoldOut => Self::SaleSoldOut,
+            RefusalReason::ItemNotFound => Self::ItemNotFound,
+            RefusalReason::BuyerLimit => Self::UserLimitExceeded,
+            RefusalReason::NotStarted => Self::SaleNotStarted,
+            RefusalReason::Ended => Self::SaleEnded,
+            RefusalReason::InProgress => Self::PurchaseInProgress,
+            RefusalReason::Closed => Self::CheckoutClosed,
+            RefusalReason::Empty => Self::CheckoutEmpty,
+            RefusalReason::Unavailable => Self::TimedOut,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The fast path: `POST /checkout` and `POST /purchase` bypass the router.
+//!
+//! Every request on the buyers' port arrives here. A plain request for one of the two goes straight to its handler. All others go
+//! through the router, which has the same handlers, and so do requests for the two with a body, a version in a header, or another
+//! origin. The router and its middleware would double the cost of a refusal.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::http::{Method, Request, StatusCode, header};
+use axum::response::Response;
+use hyper::body::Incoming;
+use tower::ServiceExt;
+use tower_http::cors::CorsLayer;
+
+use super::middleware::observe::Observer;
+use super::request::head::RequestLimits;
+use super::request::version::{self, RequestedVersion};
+use super::router::router;
+use super::state::HttpState;
+use super::v1::{checkout, purchase};
+
+/// Handles the requests of all connections.
+#[derive(Clone)]
+pub(crate) struct FastPath {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: HttpState,
+    router: Router,
+    observer: Observer,
+    limits: RequestLimits,
+    /// Whether responses to pages of other origins need CORS headers.
+    has_cors: bool,
+}
+
+/// A route that bypasses the router.
+#[derive(Clone, Copy)]
+enum FastRoute {
+    Checkout,
+    Purchase,
+}
+
+impl FastRoute {
+    /// The label of the route in metrics.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Checkout => "/checkout",
+            Self::Purchase => "/purchase",
+        }
+    }
+}
+
+impl FastPath {
+    /// Builds the router, which serves `extra` beside the API.
+    pub(crate) fn new(
+        state: HttpState,
+        observer: Observer,
+        limits: RequestLimits,
+        (cors, extra): (Option<CorsLayer>, Router),
+    ) -> Self {
+        let has_cors = cors.is_some();
+        let router = router(state.clone(), observer.clone(), limits, (cors, extra));
+        Self { shared: Arc::new(Shared { state, router, observer, limits, has_cors }) }
+    }
+
+    /// Handles one request.
+    pub(crate) async fn answer(
+        self,
+        mut request: Request<Incoming>,
+    ) -> Result<Response, Infallible> {
+        let Shared { state, router, observer, .. } = &*self.shared;
+        let Some(fast_route) = self.shared.fast_route(&request) else {
+            version::route_by_version(&mut request);
+            let mut response = router.clone().oneshot(request.map(Body::new)).await?;
+            if response.status() == StatusCode::NOT_MODIFIED {
+                // The router has set the length of the empty body. In a 304 it would be the length of the 200 (RFC 9110, section
+                // 8.6).
+                response.headers_mut().remove(header::CONTENT_LENGTH);
+            }
+            return Ok(response);
+        };
+        let in_progress = observer.begin(&request);
+        let query = request.uri().query();
+        let mut response = match fast_route {
+            FastRoute::Checkout => checkout::collect(state, query).await,
+            FastRoute::Purchase => purchase::buy(state, query).await,
+        };
+        observer.end(in_progress, (RequestedVersion::default(), fast_route.label()), &mut response);
+        Ok(response)
+    }
+}
+
+impl Shared {
+    fn fast_route(&self, request: &Request<Incoming>) -> Option<FastRoute> {
+        let fast_route = match request.uri().path() {
+            "/checkout" | "/v1/checkout" => FastRoute::Checkout,
+            "/purchase" | "/v1/purchase" => FastRoute::Purchase,
+            _ => return None,
+        };
+        let is_plain = request.method() == Method::POST
+            && request.body().is_end_stream()
+            && !(self.has_cors && request.headers().contains_key(header::ORIGIN))
+            && self.limits.check_head(request).is_ok_and(|head| !head.may_name_version);
+        is_plain.then_some(fast_route)
+    }
+}

@@ -1,0 +1,71 @@
+//! The access log. It contains failed requests with their cause and, if `log.requests` is `all`, the other requests too.
+
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderValue, Method};
+use axum::response::Response;
+
+use super::log_budget::{LogBudget, LogLine};
+use crate::infrastructure::http::error::Cause;
+
+/// Writes one line a request.
+pub(crate) struct AccessLog {
+    all_requests: bool,
+    /// Bounds the lines of responses with status 503.
+    unavailable: LogBudget,
+}
+
+/// A request that has a response.
+pub(crate) struct CompletedRequest<'r> {
+    pub(crate) id: &'r HeaderValue,
+    pub(crate) method: &'r Method,
+    pub(crate) route: &'r str,
+    pub(crate) started: Instant,
+    pub(crate) elapsed: Duration,
+}
+
+impl AccessLog {
+    pub(crate) fn new(all_requests: bool) -> Self {
+        Self { all_requests, unavailable: LogBudget::new() }
+    }
+
+    /// Logs the request, and removes the cause from the response.
+    pub(crate) fn write(&self, request: &CompletedRequest<'_>, response: &mut Response) {
+        let status = response.status().as_u16();
+        if status < 500 && !self.all_requests {
+            return;
+        }
+        let CompletedRequest { id, method, route, started, elapsed } = request;
+        let elapsed_ms = elapsed.as_secs_f64() * 1_000.0;
+        let request_id = id.to_str().unwrap_or_default();
+        if status < 500 {
+            tracing::info!(request_id, %method, route, status, elapsed_ms, "request");
+            return;
+        }
+        let cause = response.extensions_mut().remove::<Cause>();
+        let cause = cause.map_or_else(String::new, |cause| describe(&cause));
+        if status != 503 {
+            tracing::error!(request_id, %method, route, status, elapsed_ms, cause, "request failed");
+            return;
+        }
+        let line = self.unavailable.spend(*started);
+        if let LogLine::WriteAfter(left_out) = line {
+            tracing::warn!(left_out, "requests not served that have no line of their own");
+        }
+        if line != LogLine::LeaveOut {
+            tracing::warn!(request_id, %method, route, status, elapsed_ms, cause, "request not served");
+        }
+    }
+}
+
+/// The error and its sources.
+fn describe(cause: &Cause) -> String {
+    let mut text = cause.0.to_string();
+    let mut source = cause.0.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,53 @@
+//! CORS: the origins whose pages may read responses (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
+
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::config::{CorsConfig, Origins};
+use crate::infrastructure::http::model::headers::{
+    API_VERSION, DEPRECATION, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, REQUEST_ID, SERVER_TIME, SUNSET,
+};
+
+/// Methods that a page may use.
+const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
+/// Headers that a page may send.
+const REQUEST_HEADERS: [HeaderName; 6] = [
+    header::ACCEPT,
+    header::CONTENT_TYPE,
+    header::IF_NONE_MATCH,
+    API_VERSION,
+    IDEMPOTENCY_KEY,
+    REQUEST_ID,
+];
+/// Headers that a page may read.
+const RESPONSE_HEADERS: [HeaderName; 11] = [
+    header::CONTENT_LOCATION,
+    header::ETAG,
+    header::LINK,
+    header::LOCATION,
+    header::RETRY_AFTER,
+    API_VERSION,
+    DEPRECATION,
+    IDEMPOTENT_REPLAYED,
+    SERVER_TIME,
+    SUNSET,
+    REQUEST_ID,
+];
+
+/// Responds to preflights and adds the headers; `None` if no other origin may read responses. Credentials are not allowed, because
+/// the service has no cookies.
+pub(crate) fn cors(config: &CorsConfig) -> Option<CorsLayer> {
+    let origins = match &config.origins {
+        Origins::None => return None,
+        Origins::Any => AllowOrigin::any(),
+        // The configuration has validated them.
+        Origins::These(origins) => AllowOrigin::list(
+            origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()),
+        ),
+    };
+    let layer = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods(METHODS)
+        .allow_headers(REQUEST_HEADERS);
+    Some(layer.expose_headers(RESPONSE_HEADERS).max_age(config.max_age))
+}

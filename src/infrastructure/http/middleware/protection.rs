@@ -1,0 +1,37 @@
+//! Response headers that make browsers protect their users, after the OWASP REST Security Cheat Sheet.
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+
+/// Policy of API responses: they are data, so nothing in them is executed, and no page may frame them.
+const API_POLICY: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+/// Policy of pages: they contain their own style, and connect only to this service.
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+     connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+);
+/// For a year, browsers that have connected over TLS connect only over TLS (RFC 6797).
+const HSTS_ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// Adds the headers of every response.
+#[inline]
+pub(crate) fn protect(headers: &mut HeaderMap, is_encrypted: bool) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // No cache stores responses about a buyer. Lists and pages have set their own cache control before this runs, and pages their
+    // own policy.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(API_POLICY);
+    if is_encrypted {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS_ONE_YEAR);
+    }
+}
+
+/// Adds the headers of pages.
+pub(crate) async fn protect_page(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+    response
+}

@@ -1,0 +1,18 @@
+//! Header names that the HTTP library does not define.
+
+use axum::http::HeaderName;
+
+/// The requested version, and the version of every response.
+pub(crate) const API_VERSION: HeaderName = HeaderName::from_static("api-version");
+/// The time from which a version is deprecated (RFC 9745).
+pub(crate) const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
+/// Identifies a request and its repeats (draft-ietf-httpapi-idempotency-key-header-07).
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// `true` on a response that repeats an earlier one.
+pub(crate) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// The id of the request in the log.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The database's clock at the time of the response. It is not in the body, because it would change the `ETag` of every response.
+pub(crate) const SERVER_TIME: HeaderName = HeaderName::from_static("server-time");
+/// The time from which a version is not served (RFC 8594).
+pub(crate) const SUNSET: HeaderName = HeaderName::from_static("sunset");

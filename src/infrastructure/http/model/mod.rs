@@ -1,0 +1,10 @@
+//! Bodies, header names, paths and formats that several folders share.
+
+pub(crate) mod checkout;
+pub(crate) mod headers;
+pub(crate) mod page;
+pub(crate) mod paths;
+pub(crate) mod purchase;
+pub(crate) mod schema;
+pub(crate) mod time;
+pub(crate) mod version;

@@ -1,0 +1,24 @@
+//! Paths without a version.
+
+/// The OpenAPI document.
+pub(crate) const OPENAPI: &str = "/openapi.json";
+/// The page that shows the document.
+pub(crate) const UI: &str = "/docs";
+/// The list of problems. The `type` of a problem is this path and its code.
+pub(crate) const PROBLEMS: &str = "/problems/";
+/// The page of a problem.
+pub(crate) const PROBLEM: &str = "/problems/{code}";
+/// The response of `/healthz` on the monitoring port.
+pub(crate) const HEALTH: &str = "/health";
+/// The metrics, if `monitoring.on_http_port` is on.
+pub(crate) const METRICS: &str = "/metrics";
+
+/// The route templates of all paths without a version.
+pub(crate) const UNVERSIONED_ROUTES: [&str; 8] =
+    [OPENAPI, UI, "/docs/", "/docs/{*rest}", PROBLEMS, PROBLEM, HEALTH, METRICS];
+
+/// Whether a path has no version.
+pub(crate) fn is_unversioned(path: &str) -> bool {
+    [HEALTH, METRICS, OPENAPI].contains(&path)
+        || [PROBLEMS, UI].iter().any(|pages| path.starts_with(pages))
+}

@@ -1,0 +1,70 @@
+//! Parameters that several operations share.
+
+use utoipa::IntoParams;
+
+use crate::infrastructure::http::model::schema;
+
+/// The key of a request that must have one.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it documents a parameter")]
+pub(crate) struct IdempotencyKeyHeader {
+    /// Identifies the request: a repeat with the same key takes effect once.
+    #[param(rename = "Idempotency-Key")]
+    idempotency_key: schema::IdempotencyKey,
+}
+
+/// The key of a request that may have one.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it documents a parameter")]
+pub(crate) struct OptionalIdempotencyKeyHeader {
+    /// Identifies the request: a repeat with the same key takes effect once.
+    #[param(rename = "Idempotency-Key")]
+    idempotency_key: Option<schema::IdempotencyKey>,
+}
+
+/// The condition of a read.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it documents a parameter")]
+pub(crate) struct IfNoneMatchHeader {
+    /// The `ETag` of an earlier response. If the response is still the same, the service returns 304 without a body.
+    #[param(rename = "If-None-Match")]
+    if_none_match: Option<String>,
+}
+
+/// One page of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it documents parameters")]
+pub(crate) struct PageParams {
+    /// The page number. A page past the end is empty.
+    page: Option<schema::PageNumber>,
+    /// Maximum number of entries in a page.
+    limit: Option<schema::Limit>,
+}
+
+/// The continuation of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it documents parameters")]
+pub(crate) struct CursorParams {
+    /// Continues the list after the response that returned this cursor.
+    cursor: Option<schema::Cursor>,
+    /// Maximum number of entries in the response.
+    limit: Option<schema::Limit>,
+}
+
+/// One page of a list, or its continuation.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it documents parameters")]
+pub(crate) struct PageOrCursorParams {
+    /// The page number. It cannot be combined with `cursor`.
+    page: Option<schema::PageNumber>,
+    /// Continues the list after the response that returned this cursor.
+    cursor: Option<schema::Cursor>,
+    /// Maximum number of entries in the response.
+    limit: Option<schema::Limit>,
+}

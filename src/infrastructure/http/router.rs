@@ -1,0 +1,92 @@
+//! The router: both versions, the documentation, and the middleware around them.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{from_fn, from_fn_with_state};
+use tower::util::option_layer;
+use tower_http::cors::CorsLayer;
+
+use super::docs;
+use super::error::ApiError;
+use super::error::problem::Problem;
+use super::middleware::metrics::route_label;
+use super::middleware::observe::Observer;
+use super::middleware::{compression, limits, observe, version};
+use super::model::paths;
+use super::request::head::RequestLimits;
+use super::request::version::RequestedVersion;
+use super::state::HttpState;
+use super::{v1, v2};
+
+/// The router of the buyers' port, which serves `extra` beside the API.
+pub(crate) fn router(
+    state: HttpState,
+    observer: Observer,
+    limits: RequestLimits,
+    (cors, extra): (Option<CorsLayer>, Router),
+) -> Router {
+    let (v1, _) = v1::router().split_for_parts();
+    let (v2, _) = v2::router().split_for_parts();
+    let v2 = v2
+        .fallback(async || Problem::from(ApiError::RouteNotFound))
+        .method_not_allowed_fallback(async || Problem::from(ApiError::MethodNotAllowed));
+    Router::new()
+        .nest("/v1", v1.clone())
+        .merge(v1)
+        .nest("/v2", v2)
+        .with_state(state)
+        .merge(docs::router())
+        .merge(extra)
+        .fallback(async |request: Request| {
+            ApiError::RouteNotFound.in_version(RequestedVersion::of(&request).version)
+        })
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        // `bounded_body` bounds the body.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(version::refuse_unknown))
+        .layer(from_fn_with_state(limits, limits::bounded_body))
+        .layer(from_fn_with_state(limits, limits::bounded_head))
+        .layer(compression::layer())
+        .layer(from_fn(compression::supported_encodings))
+        .layer(option_layer(cors))
+        .layer(from_fn_with_state(observer, observe::observe))
+}
+
+/// The labels of all routes in metrics: those of the OpenAPI document, and the paths without a version.
+pub(crate) fn routes() -> Vec<String> {
+    let document = docs::document::openapi();
+    let mut routes: Vec<String> =
+        document.paths.paths.keys().map(|path| route_label(Some(path)).to_owned()).collect();
+    routes.extend(paths::UNVERSIONED_ROUTES.map(str::to_owned));
+    routes.sort();
+    routes.dedup();
+    routes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::infrastructure::http::middleware::metrics::statuses;
+
+    #[test]
+    fn every_status_in_the_document_has_a_label() {
+        let (document, statuses) =
+            (serde_json::to_value(docs::document::openapi()).unwrap(), statuses());
+
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for operation in operations.as_object().unwrap().values() {
+                for status in operation["responses"].as_object().unwrap().keys() {
+                    assert!(statuses.contains(&status.parse().unwrap()), "{path} {status}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn both_versions_of_a_route_have_one_label() {
+        let routes = routes();
+
+        assert_eq!(routes.iter().filter(|route| *route == "/sales/{sale_id}").count(), 1);
+        assert!(routes.contains(&"/checkout".to_owned()) && routes.contains(&"/docs/".to_owned()));
+    }
+}

@@ -1,0 +1,53 @@
+//! What handlers work with: the use cases, and the request timeout.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+
+use super::detach_on_drop::DetachOnDrop;
+use super::error::ApiError;
+use crate::application::browse::Browse;
+use crate::application::checkout::Checkout;
+use crate::application::idempotency::Idempotency;
+use crate::application::ports::{CursorSigner, PortError};
+use crate::application::purchase::Purchase;
+
+/// The state of the router.
+#[derive(Clone)]
+pub(crate) struct HttpState {
+    pub(crate) checkout: Arc<Checkout>,
+    pub(crate) purchase: Arc<Purchase>,
+    pub(crate) browse: Arc<Browse>,
+    pub(crate) idempotency: Arc<Idempotency>,
+    pub(crate) cursors: Arc<dyn CursorSigner>,
+    /// Tracks work with effects, so that the shutdown can wait for it.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) request_timeout: Duration,
+}
+
+impl HttpState {
+    /// Runs work with effects to its end, also when the client hangs up. The client waits for it up to the request timeout.
+    pub(crate) async fn run_to_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, PortError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let work = DetachOnDrop::new(work, &self.tasks);
+        match tokio::time::timeout(self.request_timeout, work).await {
+            Ok(Ok(result)) => Ok(result?),
+            Ok(Err(panic)) => Err(ApiError::Internal(Arc::new(panic))),
+            Err(_) => Err(ApiError::TimedOut),
+        }
+    }
+
+    /// Reads within the request timeout. The read is cancelled when the client hangs up.
+    pub(crate) async fn read<T>(
+        &self,
+        read: impl Future<Output = Result<T, PortError>>,
+    ) -> Result<T, ApiError> {
+        match tokio::time::timeout(self.request_timeout, read).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(ApiError::TimedOut),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `POST /v1/checkout`: puts an item into a checkout.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::application::checkout::{
+    CheckoutAnswer, CheckoutCommand, CheckoutRefusal, LineChange, RequestedLine,
+};
+use crate::domain::ids::{BuyerId, ItemId, Quantity};
+use crate::infrastructure::http::error::{ApiError, ValidationErrors};
+use crate::infrastructure::http::model::schema;
+use crate::infrastructure::http::model::time::rfc3339;
+use crate::infrastructure::http::openapi::problems::problems;
+use crate::infrastructure::http::request::params::{Params, quantity_out_of_range};
+use crate::infrastructure::http::state::HttpState;
+
+#[derive(Serialize, ToSchema)]
+struct CheckoutBody {
+    #[schema(value_type = schema::Code)]
+    code: String,
+    /// Number of lines in the checkout.
+    items_count: usize,
+    #[schema(value_type = schema::SaleId)]
+    sale_id: String,
+    #[schema(format = DateTime, example = "2027-01-31T16:00:00Z")]
+    sale_ends_at: String,
+}
+
+/// Collect an item
+///
+/// Sets the quantity of one item in the buyer's open checkout, and opens a checkout if the buyer has no open one. A second request
+/// for the same item replaces its quantity. A checkout reserves nothing.
+#[utoipa::path(
+    post,
+    path = "/checkout",
+    operation_id = "v1_checkout",
+    tag = "version 1",
+    params(
+        ("user_id" = schema::BuyerId, Query, description = "The buyer."),
+        ("item_id" = schema::ItemId, Query, description = "The item. The name `id` is accepted too."),
+        ("quantity" = Option<schema::Quantity>, Query, description = "Number of pieces. Default: 1."),
+        ("sale_id" = Option<schema::SaleId>, Query,
+         description = "The sale. Default: the one that the schedule has opened, else the only open sale."),
+    ),
+    responses((status = 200, description = "The item is in the checkout.", body = CheckoutBody,
+         links(
+             ("purchase" = (operation_id = "v1_purchase", parameters(("code" = "$response.body#/code")))),
+             ("outcome" = (operation_id = "v1_purchase_of_code", parameters(("code" = "$response.body#/code")))),
+         )), Problems),
+)]
+pub(crate) async fn post(State(http): State<HttpState>, RawQuery(query): RawQuery) -> Response {
+    collect(&http, query.as_deref()).await
+}
+
+/// Collects the item in the query.
+pub(crate) async fn collect(http: &HttpState, query: Option<&str>) -> Response {
+    check_out(http, query).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn check_out(http: &HttpState, query: Option<&str>) -> Result<Response, ApiError> {
+    let command = parse_command(query)?;
+    if let Some(refused) = http.checkout.refuse_from_cache(&command) {
+        return to_response(refused);
+    }
+    let checkout = Arc::clone(&http.checkout);
+    to_response(http.run_to_end(async move { checkout.execute(&command).await }).await?)
+}
+
+/// The response, also for a refusal.
+#[cfg(feature = "bench")]
+pub(crate) fn response(answer: CheckoutAnswer) -> Response {
+    to_response(answer).unwrap_or_else(IntoResponse::into_response)
+}
+
+fn to_response(answer: CheckoutAnswer) -> Result<Response, ApiError> {
+    match answer {
+        CheckoutAnswer::Accepted { code, lines, sale, .. } => Ok(Json(CheckoutBody {
+            code: code.to_string(),
+            items_count: lines.len(),
+            sale_id: sale.id.to_string(),
+            sale_ends_at: rfc3339(sale.window.ends_at()),
+        })
+        .into_response()),
+        CheckoutAnswer::Refused(CheckoutRefusal::QuantityBeyondLimit(limit)) => {
+            Err(ApiError::invalid("quantity", quantity_out_of_range(limit)))
+        }
+        CheckoutAnswer::Refused(refusal) => Err(refusal.into()),
+    }
+}
+
+fn parse_command(query: Option<&str>) -> Result<CheckoutCommand, ApiError> {
+    let mut params = Params::parse(query);
+    let buyer = params.required("user_id", BuyerId::parse);
+    let item = params.required_as("item_id", "id", ItemId::parse);
+    let quantity = params
+        .number("quantity", 1, i32::MAX.unsigned_abs())
+        .and_then(|quantity| Quantity::new(i32::try_from(quantity).ok()?))
+        .unwrap_or(Quantity::ONE);
+    let sale = params.sale_id();
+    params.finish()?;
+    // Not reached: `finish` returns the errors of missing and invalid parameters.
+    let (Some(buyer), Some(item)) = (buyer, item) else {
+        return Err(ApiError::Validation(ValidationErrors::new()));
+    };
+    let sale = sale.transpose()?;
+    let line_change = LineChange::Set(vec![RequestedLine { item, quantity }]);
+    Ok(CheckoutCommand { buyer, line_change, sale, attempt: None })
+}
+
+problems! {
+    /// The error responses.
+    Problems in One: "user_limit_exceeded" "sale_id_required" "item_not_found" "sale_not_found" "no_active_sale"
+        "item_sold_out" "sale_sold_out" "sale_not_started" "sale_ended";
+}

@@ -1,0 +1,72 @@
+//! `GET /v1/sales/{sale_id}/items`: a sale's items.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::application::ports::StockedItem;
+use crate::infrastructure::http::error::ApiError;
+use crate::infrastructure::http::model::page::PageBody;
+use crate::infrastructure::http::model::schema;
+use crate::infrastructure::http::openapi::params::PageParams;
+use crate::infrastructure::http::openapi::problems::V1SaleProblems;
+use crate::infrastructure::http::request::paging::page_request;
+use crate::infrastructure::http::request::params::Params;
+use crate::infrastructure::http::request::path;
+use crate::infrastructure::http::state::HttpState;
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ItemBody {
+    #[schema(value_type = schema::ItemId)]
+    id: String,
+    name: String,
+    image_url: String,
+    /// Number of pieces in the sale.
+    stock: i32,
+    /// Number of pieces that are not sold.
+    remaining: i32,
+}
+
+impl From<StockedItem> for ItemBody {
+    fn from(stocked: StockedItem) -> Self {
+        Self {
+            id: stocked.item.id.as_str().to_owned(),
+            name: stocked.item.name,
+            image_url: stocked.item.image_url,
+            stock: stocked.stock,
+            remaining: stocked.remaining,
+        }
+    }
+}
+
+/// List the items of a sale
+///
+/// In the order of their numbers.
+#[utoipa::path(
+    get,
+    path = "/sales/{sale_id}/items",
+    operation_id = "v1_items",
+    tag = "version 1",
+    params(
+        ("sale_id" = schema::SaleId, Path, description = "The sale."),
+        ("available" = Option<bool>, Query, description = "Only items that are not sold out."),
+        PageParams,
+    ),
+    responses((status = 200, description = "One page.", body = PageBody<ItemBody>), V1SaleProblems),
+)]
+pub(crate) async fn get(
+    State(http): State<HttpState>,
+    sale_id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<PageBody<ItemBody>>, ApiError> {
+    let mut params = Params::parse(query.as_deref());
+    let page = page_request(&mut params);
+    let available = params.flag("available");
+    params.finish()?;
+    let items = http.browse.items(path::sale_id(sale_id)?, available.unwrap_or(false), page);
+    let items = http.read(items).await?.ok_or(ApiError::SaleNotFound)?;
+    let data = items.entries.into_iter().map(ItemBody::from).collect();
+    Ok(Json(PageBody::new(data, items.total, page)))
+}

@@ -1,0 +1,66 @@
+//! `GET /v1/purchases/{code}`: the stored outcome of a code.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::outcome::OutcomeBody;
+use crate::application::browse::{PurchaseLookup, PurchaseView};
+use crate::infrastructure::http::error::ApiError;
+use crate::infrastructure::http::model::schema;
+use crate::infrastructure::http::model::time::rfc3339;
+use crate::infrastructure::http::openapi::problems::problems;
+use crate::infrastructure::http::request::path::code_claim;
+use crate::infrastructure::http::state::HttpState;
+
+/// A stored purchase.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PastPurchaseBody {
+    #[schema(value_type = schema::Code)]
+    code: String,
+    #[schema(value_type = schema::SaleId)]
+    sale_id: String,
+    #[schema(format = DateTime)]
+    purchased_at: String,
+    #[serde(flatten)]
+    outcome: OutcomeBody,
+}
+
+impl From<PurchaseView> for PastPurchaseBody {
+    fn from(view: PurchaseView) -> Self {
+        Self {
+            code: view.code.to_string(),
+            sale_id: view.sale.to_string(),
+            purchased_at: rfc3339(view.outcome.purchased_at),
+            outcome: OutcomeBody::new(&view.outcome, view.items),
+        }
+    }
+}
+
+/// Get the purchase of a code
+#[utoipa::path(
+    get,
+    path = "/purchases/{code}",
+    operation_id = "v1_purchase_of_code",
+    tag = "version 1",
+    params(("code" = schema::Code, Path, description = "The checkout's code.")),
+    responses((status = 200, description = "The stored outcome, also if nothing was bought.", body = PastPurchaseBody), Problems),
+)]
+pub(crate) async fn get(
+    State(http): State<HttpState>,
+    code: Result<Path<String>, PathRejection>,
+) -> Result<Json<PastPurchaseBody>, ApiError> {
+    let claim = code_claim(code)?;
+    match http.read(http.browse.purchase(claim)).await? {
+        PurchaseLookup::Found(view) => Ok(Json(view.into())),
+        PurchaseLookup::NotPurchased => Err(ApiError::NotPurchased),
+        PurchaseLookup::UnknownCode => Err(ApiError::CodeNotFound),
+    }
+}
+
+problems! {
+    /// The error responses.
+    Problems in One: "code_not_found" "not_purchased";
+}

@@ -1,0 +1,51 @@
+//! `GET /v1/users/{user_id}/purchases`: a buyer's purchases.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{OriginalUri, Path, RawQuery, State};
+
+use super::purchase_of_code::PastPurchaseBody;
+use crate::infrastructure::http::error::ApiError;
+use crate::infrastructure::http::model::page::PageBody;
+use crate::infrastructure::http::model::schema;
+use crate::infrastructure::http::openapi::params::PageParams;
+use crate::infrastructure::http::openapi::problems::V1SaleProblems;
+use crate::infrastructure::http::request::paging::page_request;
+use crate::infrastructure::http::request::params::Params;
+use crate::infrastructure::http::request::path;
+use crate::infrastructure::http::state::HttpState;
+
+/// List a buyer's purchases
+///
+/// The latest purchase is the first.
+#[utoipa::path(
+    get,
+    path = "/users/{user_id}/purchases",
+    operation_id = "v1_purchases_of_user",
+    tag = "version 1",
+    params(
+        ("user_id" = schema::BuyerId, Path, description = "The buyer."),
+        ("sale_id" = Option<schema::SaleId>, Query, description = "Only purchases in this sale."),
+        PageParams,
+    ),
+    responses((status = 200, description = "One page.", body = PageBody<PastPurchaseBody>), V1SaleProblems),
+)]
+pub(crate) async fn get(
+    State(http): State<HttpState>,
+    OriginalUri(uri): OriginalUri,
+    user_id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<PageBody<PastPurchaseBody>>, ApiError> {
+    let mut params = Params::parse(query.as_deref());
+    let page = page_request(&mut params);
+    let sale = params.sale_id();
+    let buyer = path::buyer_id(&mut params, "user_id", &uri, user_id);
+    params.finish()?;
+    let Some(buyer) = buyer else {
+        return Err(ApiError::invalid("user_id", "is required"));
+    };
+    let sale = sale.transpose()?;
+    let history = http.read(http.browse.history(&buyer, sale, page)).await?;
+    let data = history.entries.into_iter().map(PastPurchaseBody::from).collect();
+    Ok(Json(PageBody::new(data, history.total, page)))
+}

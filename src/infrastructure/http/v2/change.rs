@@ -1,0 +1,58 @@
+//! What `PUT` and `DELETE /v2/checkouts/{code}/items/{item_id}` share: the path, the change and the response.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+
+use super::keyed::keyed_response;
+use crate::application::checkout::CheckoutRefusal;
+use crate::application::idempotency::{ChangeCommand, CheckoutReply};
+use crate::domain::ids::ItemId;
+use crate::infrastructure::http::error::problem::Problem;
+use crate::infrastructure::http::error::{ApiError, ValidationErrors};
+use crate::infrastructure::http::model::checkout::Checkout;
+use crate::infrastructure::http::request::params::{escapes_are_whole, quantity_out_of_range};
+use crate::infrastructure::http::request::path::NOT_UTF8;
+use crate::infrastructure::http::state::HttpState;
+
+/// Changes the checkout. Repeated requests with the same key change it once.
+pub(crate) async fn change_checkout(
+    http: &HttpState,
+    command: ChangeCommand,
+) -> Result<Response, Problem> {
+    let idempotency = Arc::clone(&http.idempotency);
+    let changed = http.run_to_end(async move { idempotency.change(command).await }).await?;
+    keyed_response(changed, |changed| match changed {
+        CheckoutReply::Accepted { view, created } => {
+            let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+            Ok((status, Json(Checkout::from(view))).into_response())
+        }
+        CheckoutReply::Refused(CheckoutRefusal::QuantityBeyondLimit(limit)) => {
+            Err(ApiError::invalid("#/quantity", quantity_out_of_range(limit)).into())
+        }
+        CheckoutReply::Refused(refusal) => Err(refusal.into()),
+    })
+}
+
+/// Splits the path into the code, which is parsed later, and the item. The error of an invalid item id is added to `errors`.
+pub(crate) fn code_and_item(
+    uri: &Uri,
+    path: Result<Path<(String, String)>, PathRejection>,
+    errors: &mut ValidationErrors,
+) -> (Result<Path<String>, PathRejection>, Option<ItemId>) {
+    match path {
+        Ok(Path((code, item))) if escapes_are_whole(uri.path()) => {
+            let item = ItemId::parse(&item);
+            let item = item.map_err(|error| errors.insert("item_id".into(), error.to_string()));
+            (Ok(Path(code)), item.ok())
+        }
+        path => {
+            errors.insert("item_id".into(), NOT_UTF8.to_owned());
+            (path.map(|Path((code, _))| Path(code)), None)
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `GET /v2/sales/{sale_id}/items`: a sale's items.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{OriginalUri, Path, RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::etag::with_etag;
+use super::pagination::{ListBody, PageOrCursor, Paginator};
+use crate::application::ports::StockedItem;
+use crate::domain::ids::ItemNo;
+use crate::infrastructure::http::error::ApiError;
+use crate::infrastructure::http::error::problem::Problem;
+use crate::infrastructure::http::model::page::PageBody;
+use crate::infrastructure::http::model::schema;
+use crate::infrastructure::http::openapi::answers::NotModified;
+use crate::infrastructure::http::openapi::params::{IfNoneMatchHeader, PageOrCursorParams};
+use crate::infrastructure::http::openapi::problems::SaleProblems;
+use crate::infrastructure::http::request::params::Params;
+use crate::infrastructure::http::request::path;
+use crate::infrastructure::http::state::HttpState;
+
+#[derive(Serialize, ToSchema)]
+struct Item {
+    #[schema(value_type = schema::ItemId)]
+    id: String,
+    name: String,
+    image_url: String,
+    pieces: ItemPieces,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ItemPieces {
+    /// Number of pieces in the sale.
+    stock: i32,
+    /// Number of pieces that are not sold.
+    remaining: i32,
+}
+
+impl From<StockedItem> for Item {
+    fn from(stocked: StockedItem) -> Self {
+        let StockedItem { item, stock, remaining } = stocked;
+        Self {
+            id: item.id.as_str().to_owned(),
+            name: item.name,
+            image_url: item.image_url,
+            pieces: ItemPieces { stock, remaining },
+        }
+    }
+}
+
+/// List the items of a sale
+///
+/// In the order of their numbers. With a cursor, a request takes the same time at any depth of the list. With `page`, the response
+/// contains the length of the list.
+#[utoipa::path(
+    get,
+    path = "/sales/{sale_id}/items",
+    operation_id = "items",
+    tag = "sales",
+    params(
+        ("sale_id" = schema::SaleId, Path, description = "The sale."),
+        ("available" = Option<bool>, Query, description = "Only items that are not sold out."),
+        PageOrCursorParams,
+        IfNoneMatchHeader,
+    ),
+    responses(
+        (status = 200, description = "Entries of the list.", body = ListBody<Item>,
+         headers(("ETag" = String, description = "Identifies this response, for `If-None-Match`."))),
+        NotModified,
+        SaleProblems,
+    ),
+)]
+pub(crate) async fn get(
+    State(http): State<HttpState>,
+    OriginalUri(uri): OriginalUri,
+    sale_id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let mut params = Params::parse(query.as_deref());
+    let available = params.flag("available");
+    let filters = available.map_or_else(String::new, |flag| format!("available={flag}&"));
+    let paginator = Paginator { signer: &*http.cursors, path: uri.path(), filters };
+    let request =
+        paginator.page_or_cursor(&mut params, |position| position.parse().ok().map(ItemNo));
+    params.finish()?;
+    let (sale, available) = (path::sale_id(sale_id)?, available.unwrap_or(false));
+    let response = match request {
+        PageOrCursor::Page(page) => {
+            let items = http.read(http.browse.items(sale, available, page)).await?;
+            let items = items.ok_or(ApiError::SaleNotFound)?;
+            let data: Vec<Item> = items.entries.into_iter().map(Item::from).collect();
+            Json(PageBody::new(data, items.total, page)).into_response()
+        }
+        PageOrCursor::Cursor(cursor) => {
+            let items = http.read(http.browse.items_after(sale, available, cursor)).await?;
+            let items = items.ok_or(ApiError::SaleNotFound)?;
+            let format_position = |next: &ItemNo| next.0.to_string();
+            paginator.response::<_, _, Item>(items, cursor.limit, format_position)
+        }
+    };
+    Ok(with_etag(&headers, response).await)
+}

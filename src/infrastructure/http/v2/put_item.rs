@@ -1,0 +1,87 @@
+//! `PUT /v2/checkouts/{code}/items/{item_id}`: sets the quantity of an item.
+
+use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{OriginalUri, Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use utoipa::ToSchema;
+
+use super::change::{change_checkout, code_and_item};
+use crate::application::checkout::{LineChange, RequestedLine};
+use crate::application::idempotency::ChangeCommand;
+use crate::infrastructure::http::error::problem::Problem;
+use crate::infrastructure::http::error::{ApiError, ValidationErrors};
+use crate::infrastructure::http::model::schema;
+use crate::infrastructure::http::openapi::answers::{answers, checkout_response};
+use crate::infrastructure::http::openapi::params::OptionalIdempotencyKeyHeader;
+use crate::infrastructure::http::openapi::problems::problems;
+use crate::infrastructure::http::request::conditions::refuse_conditions;
+use crate::infrastructure::http::request::idempotency_key::{keyed_request, optional_key};
+use crate::infrastructure::http::request::json_body::{parse_quantity, read_object};
+use crate::infrastructure::http::request::path::code_claim;
+use crate::infrastructure::http::state::HttpState;
+
+/// The quantity of an item.
+#[derive(ToSchema)]
+#[schema(example = json!({"quantity": 2}))]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it documents the body that `put` parses")]
+struct NewQuantity {
+    #[schema(value_type = schema::Quantity)]
+    quantity: i32,
+}
+
+/// Set the quantity of an item
+#[utoipa::path(
+    put,
+    path = "/checkouts/{code}/items/{item_id}",
+    operation_id = "put_item",
+    tag = "checkouts",
+    params(
+        ("code" = schema::Code, Path, description = "The checkout's code."),
+        ("item_id" = schema::ItemId, Path, description = "The item."),
+        OptionalIdempotencyKeyHeader,
+    ),
+    request_body = NewQuantity,
+    responses(Answers, Problems),
+)]
+pub(crate) async fn put(
+    State(http): State<HttpState>,
+    OriginalUri(uri): OriginalUri,
+    path: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    refuse_conditions(&headers)?;
+    let mut errors = ValidationErrors::new();
+    let key = optional_key(&headers, &mut errors);
+    let quantity = read_object(&headers, &body, &mut errors, |members| {
+        members.required("quantity", parse_quantity)
+    })?;
+    let (code, item) = code_and_item(&uri, path, &mut errors);
+    let (Some(quantity), Some(item), true) = (quantity, item, errors.is_empty()) else {
+        return Err(ApiError::Validation(errors).into());
+    };
+    let claim = code_claim(code)?;
+    let key = key.map(|key| {
+        let content = ["put", &claim.to_string(), item.as_str(), &quantity.get().to_string()];
+        keyed_request(key, &content)
+    });
+    let line_change = LineChange::Set(vec![RequestedLine { item, quantity }]);
+    change_checkout(&http, ChangeCommand { claim, line_change, key }).await
+}
+
+answers! {
+    /// The successful responses.
+    Answers:
+        "200" => checkout_response("The item was in the checkout; its quantity is replaced.");
+        "201" => checkout_response("The item is new in the checkout.");
+}
+
+problems! {
+    /// The error responses.
+    Problems in Two: "user_limit_exceeded" "code_not_found" "item_not_found" "item_sold_out" "sale_sold_out"
+        "sale_not_started" "checkout_closed" "idempotency_key_in_use" "sale_ended"
+        "unsupported_media_type" "idempotency_key_reused" "precondition_failed";
+}

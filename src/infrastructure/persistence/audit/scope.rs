@@ -1,0 +1,63 @@
+//! The scope of an inspection: the rows of one sale, or of all.
+
+/// The tables that the checks read. Each name stands for the table's rows of sale `$1`, or for all rows if that is NULL, so that no check
+/// can forget the condition; only `every_sale` is not limited. Not materialized, so that the condition reaches the partitions and unused
+/// columns are not read.
+pub(crate) const SCOPE: &str = r"
+WITH every_sale AS NOT MATERIALIZED (
+    SELECT id AS sale_id, schedule, starts_at
+    FROM sales
+),
+sales AS NOT MATERIALIZED (
+    SELECT id AS sale_id, schedule, starts_at, ends_at, buyer_limit, items AS items_promised
+    FROM sales
+    WHERE $1::bigint IS NULL OR id = $1
+),
+sale_audit AS NOT MATERIALIZED (
+    SELECT * FROM sale_audit WHERE $1::bigint IS NULL OR sale_id = $1
+),
+items AS NOT MATERIALIZED (
+    SELECT * FROM items WHERE $1::bigint IS NULL OR sale_id = $1
+),
+item_stock AS NOT MATERIALIZED (
+    SELECT * FROM item_stock WHERE $1::bigint IS NULL OR sale_id = $1
+),
+buyers AS NOT MATERIALIZED (
+    SELECT * FROM buyers WHERE $1::bigint IS NULL OR sale_id = $1
+),
+checkout_attempts AS NOT MATERIALIZED (
+    SELECT sale_id, id AS attempt_id, user_id
+    FROM checkout_attempts
+    WHERE $1::bigint IS NULL OR sale_id = $1
+),
+checkout_items AS NOT MATERIALIZED (
+    SELECT * FROM checkout_items WHERE $1::bigint IS NULL OR sale_id = $1
+),
+purchases AS NOT MATERIALIZED (
+    SELECT * FROM purchases WHERE $1::bigint IS NULL OR sale_id = $1
+),
+purchase_items AS NOT MATERIALIZED (
+    SELECT * FROM purchase_items WHERE $1::bigint IS NULL OR sale_id = $1
+),
+checkout_refusals AS NOT MATERIALIZED (
+    SELECT * FROM checkout_refusals WHERE $1::bigint IS NULL OR sale_id = $1
+),
+refusal_totals AS NOT MATERIALIZED (
+    SELECT * FROM refusal_totals WHERE $1::bigint IS NULL OR sale_id = $1
+),
+idempotency_keys AS NOT MATERIALIZED (
+    SELECT sale_id, attempt_id, user_id, key, item_nos IS NULL AS purchased
+    FROM idempotency_keys
+    WHERE $1::bigint IS NULL OR sale_id = $1
+),
+sold_of_item AS NOT MATERIALIZED (
+    SELECT sale_id, item_no, sum(quantity) AS pieces
+    FROM purchase_items
+    WHERE outcome = 'sold'
+    GROUP BY sale_id, item_no
+),
+open_attempts AS NOT MATERIALIZED (
+    SELECT sale_id, user_id, open_attempt AS attempt_id
+    FROM buyers
+    WHERE open_attempt IS NOT NULL
+)";

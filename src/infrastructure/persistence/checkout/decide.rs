@@ -1,0 +1,65 @@
+//! Decides a batch of checkouts.
+
+use std::collections::HashSet;
+
+use super::basket::{Basket, Baskets};
+use super::rows::SaleRow;
+use crate::application::ports::{Collect, Collected, StockFacts};
+use crate::domain::checkout::Change;
+use crate::domain::ids::{AttemptId, ItemNo};
+use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
+
+/// Decides every request in order of arrival. `ids` has a number for each buyer without an open attempt; `used` has the indexes of
+/// requests whose key was used before.
+pub(crate) fn decide(
+    requests: &[MaybeKeyed<Collect>],
+    sale: &SaleRow,
+    baskets: &mut Baskets<'_>,
+    mut ids: Vec<AttemptId>,
+    used: &HashSet<usize>,
+) -> Vec<Option<Collected>> {
+    let sold_out: HashSet<i32> = sale.sold_out.iter().copied().collect();
+    let mut replies = Vec::with_capacity(requests.len());
+    for (index, MaybeKeyed { request, .. }) in requests.iter().enumerate() {
+        let reply = match baskets.get_mut(request.buyer.as_str()) {
+            _ if used.contains(&index) => None,
+            Some(basket) => Some(decide_one(request, (sale, &sold_out), basket, &mut ids)),
+            None => Some(Collected::OverLimit),
+        };
+        replies.push(reply);
+    }
+    replies
+}
+
+fn decide_one(
+    request: &Collect,
+    (sale, sold_out): (&SaleRow, &HashSet<i32>),
+    basket: &mut Basket<'_>,
+    ids: &mut Vec<AttemptId>,
+) -> Collected {
+    if request.attempt.is_some_and(|named| basket.attempt() != Some(named)) {
+        return Collected::Closed;
+    }
+    let lines = request.edit.lines();
+    let items = lines.iter().map(|line| line.item);
+    let sold_out: Vec<ItemNo> = items.filter(|item| sold_out.contains(&item.0)).collect();
+    if !sold_out.is_empty() {
+        let generation = sale.generation;
+        return Collected::SoldOut(StockFacts { generation, sold_out, sold: Vec::new() });
+    }
+    if !lines.is_empty() && !basket.totals.fits(lines, sale.buyer_limit) {
+        return Collected::OverLimit;
+    }
+    let opened = basket.attempt().is_none();
+    let Some(attempt) = basket.attempt_or_open(ids) else {
+        return Collected::OverLimit;
+    };
+    let change = basket.edit(&request.edit);
+    Collected::Added {
+        attempt,
+        created: if request.attempt.is_some() { change == Change::Added } else { opened },
+        totals: basket.totals.clone(),
+        change,
+        version: sale.version(),
+    }
+}

@@ -1,0 +1,122 @@
+//! A transaction for each request: what group commit is measured against. The statements are the same; requests do not share them.
+
+use async_trait::async_trait;
+
+use super::batch::context::BatchContext;
+use super::batch::session::Session;
+use super::batch::splitting::Splitting;
+use super::batch::transaction::BatchTransaction;
+use super::checkout::batch::CollectBatch;
+use super::checkout::store::found_checkout;
+use super::idempotency::request::{MaybeKeyed, unkeyed_answer};
+use super::idempotency::store::keyed_answer;
+use super::purchase::batch::SettleBatch;
+use super::purchase::ledger::stored_outcome;
+use crate::application::ports::{
+    Caller, CheckoutStore, Collect, Collected, Done, FoundCheckout, Keyed, KeyedRequest, Ledger,
+    PortError, Settle, Settled,
+};
+use crate::domain::ids::{AttemptId, SaleId};
+use crate::domain::purchase::Outcome;
+use crate::infrastructure::batching::BatchWork;
+
+/// Collects and settles one request at a time.
+pub(crate) struct PostgresDirect {
+    context: BatchContext,
+    collecting: Splitting<CollectBatch>,
+    settling: Splitting<SettleBatch>,
+}
+
+impl PostgresDirect {
+    pub(crate) fn new(context: BatchContext, retries: u32) -> Self {
+        let transaction = CollectBatch::new(context.clone());
+        let collecting = Splitting { context: context.clone(), transaction, retries };
+        let transaction = SettleBatch::new(context.clone());
+        let settling = Splitting { context: context.clone(), transaction, retries };
+        Self { context, collecting, settling }
+    }
+}
+
+/// Runs a batch of one request, on a connection of its own.
+async fn serve_alone<T: BatchTransaction>(
+    work: &Splitting<T>,
+    sale: SaleId,
+    request: T::Request,
+) -> Result<T::Reply, PortError> {
+    let mut replies = work.serve(&mut Session::default(), sale, vec![request]).await;
+    let no_reply = || PortError::Broken { what: T::WHAT, source: "the batch has no reply".into() };
+    replies.pop().unwrap_or_else(|| Err(no_reply()))
+}
+
+#[async_trait]
+impl CheckoutStore for PostgresDirect {
+    async fn collect(&self, request: Collect) -> Result<Collected, PortError> {
+        let (sale, request) = (request.sale, MaybeKeyed::unkeyed(request));
+        unkeyed_answer(CollectBatch::WHAT, serve_alone(&self.collecting, sale, request).await?)
+    }
+
+    async fn collect_keyed(
+        &self,
+        request: Collect,
+        key: KeyedRequest,
+    ) -> Result<Keyed<Collected, Done>, PortError> {
+        let (sale, caller) = (request.sale, Caller::Buyer(request.buyer.clone()));
+        let request = MaybeKeyed::keyed(request, key.clone());
+        let reply = serve_alone(&self.collecting, sale, request).await?;
+        keyed_answer(&self.context.database, (caller, key), reply).await
+    }
+
+    async fn find(
+        &self,
+        sale: SaleId,
+        attempt: AttemptId,
+    ) -> Result<Option<FoundCheckout>, PortError> {
+        found_checkout(&self.context.database, sale, attempt).await
+    }
+}
+
+#[async_trait]
+impl Ledger for PostgresDirect {
+    async fn settle(&self, request: Settle) -> Result<Settled, PortError> {
+        let (sale, request) = (request.sale, MaybeKeyed::unkeyed(request));
+        unkeyed_answer(SettleBatch::WHAT, serve_alone(&self.settling, sale, request).await?)
+    }
+
+    async fn settle_keyed(
+        &self,
+        request: Settle,
+        key: KeyedRequest,
+    ) -> Result<Keyed<Settled, Done>, PortError> {
+        let Settle { sale, attempt } = request;
+        let request = MaybeKeyed::keyed(request, key.clone());
+        let reply = serve_alone(&self.settling, sale, request).await?;
+        keyed_answer(&self.context.database, (Caller::HolderOf(sale, attempt), key), reply).await
+    }
+
+    async fn outcome(
+        &self,
+        sale: SaleId,
+        attempt: AttemptId,
+    ) -> Result<Option<Outcome>, PortError> {
+        stored_outcome(&self.context.database, sale, attempt).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::contracts::checkout_store::checkout_store_contract;
+    use crate::testing::contracts::ledger::ledger_contract;
+    use crate::testing::servers::PostgresShop;
+
+    mod checkouts {
+        use super::*;
+
+        checkout_store_contract!(PostgresShop::direct().await);
+    }
+
+    mod ledger {
+        use super::*;
+
+        ledger_contract!(PostgresShop::direct().await);
+    }
+}

@@ -1,0 +1,40 @@
+//! Measures what the pool does: times statements, counts errors, shows the connections in use.
+
+use std::time::Instant;
+
+use super::database::Database;
+use super::error::{DatabaseError, ErrorClass};
+use super::metrics::Statement;
+
+impl Database {
+    /// Times a statement.
+    pub(crate) async fn time<T>(
+        &self,
+        statement: Statement,
+        run: impl Future<Output = Result<T, sqlx::Error>> + Send,
+    ) -> Result<T, DatabaseError> {
+        let since = Instant::now();
+        let result = run.await;
+        self.metrics.queried(statement, since.elapsed());
+        result.map_err(|error| self.record(error.into()))
+    }
+
+    /// Counts an error and returns it. An error of the connection marks the pool's other connections as stale and starts a probe.
+    pub(crate) fn record(&self, error: DatabaseError) -> DatabaseError {
+        self.metrics.failed(error.class());
+        if error.is_read_only() {
+            self.stale_connections.record_read_only();
+        } else if error.class() == ErrorClass::Connection {
+            self.stale_connections.record_broken();
+            self.probe.probe_now();
+        }
+        error
+    }
+
+    /// Updates the gauges of the pool.
+    pub(crate) fn observe_pool(&self) {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        let max = self.pool.options().get_max_connections();
+        self.metrics.connections(self.pool.size(), idle, max);
+    }
+}

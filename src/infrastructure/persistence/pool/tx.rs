@@ -1,0 +1,68 @@
+//! A running transaction, and the options of one that is to run.
+
+use std::time::Duration;
+
+use sqlx::Postgres;
+
+use super::error::ErrorClass;
+
+/// How often a statement or transaction that only reads is repeated after its connection broke.
+pub(crate) const READ_RETRIES: u32 = 2;
+
+/// A running transaction. Dropping it rolls it back.
+pub(crate) type Tx = sqlx::Transaction<'static, Postgres>;
+
+/// How isolated a transaction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// Every statement sees everything committed before it.
+    ReadCommitted,
+    /// All statements see one moment.
+    RepeatableRead,
+}
+
+/// How a transaction runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// The isolation level.
+    pub(crate) isolation: Isolation,
+    /// Whether it may only read.
+    pub(crate) read_only: bool,
+    /// Longest time of one statement, and of the whole transaction; the session's if `None`. `lock_timeout` and
+    /// `idle_in_transaction_session_timeout` stay as they are: an instance that stops must not block others for longer.
+    pub(crate) timeout: Option<Duration>,
+    /// How often it is repeated after a transient error (40001, 40P01, 55P03, a lost race).
+    pub(crate) retries: u32,
+}
+
+impl Options {
+    /// Reads and writes, READ COMMITTED, the session's timeouts, no retry.
+    pub(crate) const WRITE: Self =
+        Self { isolation: Isolation::ReadCommitted, read_only: false, timeout: None, retries: 0 };
+
+    /// Reads as of one moment.
+    pub(crate) const SNAPSHOT: Self =
+        Self { isolation: Isolation::RepeatableRead, read_only: true, timeout: None, retries: 0 };
+
+    /// Whether the transaction may be repeated: after a lost race as often as the options allow, after a broken connection only
+    /// if it cannot have written.
+    pub(super) fn may_retry(self, class: ErrorClass, tries: u32) -> bool {
+        match class {
+            ErrorClass::Transient => tries < self.retries,
+            ErrorClass::Connection => self.read_only && tries < READ_RETRIES,
+            ErrorClass::Timeout
+            | ErrorClass::Refused
+            | ErrorClass::Away
+            | ErrorClass::Permanent => false,
+        }
+    }
+
+    pub(super) fn begin(self) -> &'static str {
+        match (self.isolation, self.read_only) {
+            (Isolation::ReadCommitted, false) => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            (Isolation::ReadCommitted, true) => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
+            (Isolation::RepeatableRead, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+            (Isolation::RepeatableRead, true) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        }
+    }
+}

@@ -1,15 +1,14 @@
 //! Lists the files of `migrations/`, so that the binary embeds each: `VERSION_description.sql`, in the order of their versions.
 
-use std::path::Path;
+use std::fmt::Write;
+use std::path::PathBuf;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=migrations");
-    let folder =
-        Path::new(&env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?).join("migrations");
     let mut migrations = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
+    for entry in fs::read_dir("migrations")? {
+        let path = fs::canonicalize(entry?.path())?;
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
         let unnamed =
             || io::Error::other(format!("{}: not VERSION_description.sql", path.display()));
@@ -20,9 +19,11 @@ fn main() -> io::Result<()> {
     migrations.sort();
     let mut list = String::from("&[\n");
     for (version, description, path) in migrations {
-        list.push_str(&format!("    ({version}, {description:?}, include_str!({path:?})),\n"));
+        let file = path.display().to_string();
+        writeln!(list, "    ({version}, {description:?}, include_str!({file:?})),")
+            .map_err(io::Error::other)?;
     }
     list.push_str("]\n");
-    let out = env::var("OUT_DIR").map_err(io::Error::other)?;
-    fs::write(Path::new(&out).join("migrations.rs"), list)
+    let folder = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("no OUT_DIR"))?;
+    fs::write(PathBuf::from(folder).join("migrations.rs"), list)
 }

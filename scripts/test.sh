@@ -33,6 +33,19 @@ check_mutants() {
   fi
 }
 
+# The patches show how to add a thing, so they must fit the code as it is.
+check_examples() {
+  local patch
+  if ! command -v git >/dev/null; then
+    say "git is not installed: the patches of docs/examples are not checked"
+    return
+  fi
+  for patch in docs/examples/*.patch; do
+    git apply --check "$patch" ||
+      die "$patch does not apply to the code any more: make its change again, and replace the diff below its text with git diff's"
+  done
+}
+
 check_monitoring() {
   if ! command -v promtool >/dev/null; then
     scripts/install-services.sh promtool || true
@@ -72,12 +85,15 @@ install_servers
 install_for_chaos
 check_scripts
 check_mutants
+check_examples
 check_monitoring
 check_compose
 obey
 
 start_servers_for_tests
 
+# Most tests wait for something most of the time.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 # Without documentation tests: there are none, and the output must end with tests that ran.
 [ $# -gt 0 ] || set -- --all-targets
 TMPDIR=$folder/t run cargo test --locked "$@"

@@ -128,17 +128,15 @@ fn a_circle_would_be_found() {
 
 #[test]
 fn an_import_from_a_room_above_or_beside_would_be_found() {
-    let path = |text: &str| -> Vec<String> { text.split("::").map(str::to_owned).collect() };
-    let fault = |importer: &str, imported: &str| {
-        ROOM_ORDERS.iter().find_map(|order| order.fault(&path(importer), &path(imported)))
-    };
     const HTTP: &str = "infrastructure::http";
     const PERSISTENCE: &str = "infrastructure::persistence";
-
-    for (importer, imported) in [("error", "v2::sale"), ("v2::sale", "v1::sale"), ("new", "error")]
-    {
-        let (importer, imported) = (format!("{HTTP}::{importer}"), format!("{HTTP}::{imported}"));
-        assert!(fault(&importer, &imported).is_some(), "{importer} {imported}");
+    let path = |text: &str| -> Vec<String> { text.split("::").map(str::to_owned).collect() };
+    let fault = |from: &str, to: &str| {
+        ROOM_ORDERS.iter().find_map(|order| order.fault(&path(from), &path(to)))
+    };
+    for (from, to) in [("error", "v2::sale"), ("v2::sale", "v1::sale"), ("new", "error")] {
+        let (from, to) = (format!("{HTTP}::{from}"), format!("{HTTP}::{to}"));
+        assert!(fault(&from, &to).is_some(), "{from} {to}");
     }
     let pool = format!("{PERSISTENCE}::pool::database");
     assert!(fault(&pool, &format!("{PERSISTENCE}::batch::contention")).is_some());

@@ -1,6 +1,6 @@
 //! The command line. Data goes to standard output, everything else to standard error.
 //!
-//! Exit codes: 0 success, otherwise those in [`failure`].
+//! Exit codes: 0 success, otherwise those in `failure.rs`.
 
 mod failure;
 mod health;

@@ -1,6 +1,6 @@
 //! Configuration: loaded once, typed, validated as a whole, secrets redacted.
 //!
-//! `config/default.yaml` documents every key; [`sections`] has one file per section. [`Config::load`] reports all faults
+//! `config/default.yaml` documents every key; `sections` has one file per section. [`Config::load`] reports all faults
 //! at once and never a value, which may be a secret.
 
 mod layers;

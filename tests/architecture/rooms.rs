@@ -62,8 +62,8 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
 
 impl RoomOrder {
     /// What is wrong with an import, if anything.
-    pub(crate) fn fault(&self, importer: &[String], imported: &[String]) -> Option<String> {
-        let (own, other) = (self.room(importer)?, self.room(imported)?);
+    pub(crate) fn fault(&self, from: &[String], to: &[String]) -> Option<String> {
+        let (own, other) = (self.room(from)?, self.room(to)?);
         let floor = |room: &str| self.rooms.iter().position(|known| *known == room);
         let Some(own_floor) = floor(own) else {
             return Some(format!("{own} has no place in the order of rooms"));

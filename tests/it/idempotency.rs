@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
+use redis::AsyncCommands;
 use reqwest::Method;
 use serde_json::json;
 
@@ -129,6 +130,70 @@ async fn a_repeat_is_refused_while_the_first_runs_and_afterwards_gets_its_answer
         again.content() == first.content() && replayed(&again)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_purchase_holds_one_lock_and_blocks_repeats_of_its_code_and_of_its_key() {
+    let world = World::plan(2)
+        .private_redis()
+        .set("database.lock_timeout", "20s")
+        .set("database.statement_timeout", "40s")
+        .set("redis.lock_ttl", "1m")
+        .set("redis.lock_wait", "200ms")
+        .start()
+        .await;
+    let sale = world.create_sale("--items 9 --stock 9").await;
+    let code = world.at(0).collects(&sale, "ann", "1").await;
+    let hold = hold_buyer(world.pool(), "ann").await;
+
+    let (first, ()) = tokio::join!(world.at(0).buy(&code, "k"), async {
+        waiting(world.pool(), 1).await;
+        let mut redis = world.redis().await;
+        let locks = [redis.keys("*lock*").await.unwrap(), redis.keys("*gate*").await.unwrap()];
+        assert_eq!(locks.map(|keys: Vec<String>| keys.len()), [1, 0]);
+        for key in ["k", "another"] {
+            let repeat = world.at(1).buy(&code, key).await.problem(409, "purchase_in_progress");
+            assert_eq!(repeat.header("retry-after"), Some("1"));
+        }
+        world.at(1).purchase(&code).await.refuses(409, "purchase_in_progress");
+        hold.rollback().await.unwrap();
+    });
+
+    let first = first.is(200);
+    for key in ["k", "another"] {
+        let repeat = world.at(1).buy(&code, key).await;
+        assert_eq!((repeat.content(), replayed(&repeat)), (first.content(), true));
+    }
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_for_two_codes_at_once_buys_one_of_them() {
+    let world = World::of(2).await;
+    let mut codes = Vec::new();
+    for _ in 0..2 {
+        let sale = world.create_sale("--items 9 --stock 9").await;
+        codes.push(world.at(0).collects(&sale, "ann", "1").await);
+    }
+    let (world, codes) = (&world, &codes);
+
+    let answers = join_all((0..8).map(|n| {
+        eventually("it is bought, or refused for good", async move || {
+            let answer = world.at(n % 2).buy(&codes[n / 2 % 2], "k").await;
+            (![409, 503].contains(&answer.status)).then_some(answer)
+        })
+    }))
+    .await;
+
+    let (bought, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == 200);
+    assert_eq!(bought.iter().filter(|answer| !replayed(answer)).count(), 1);
+    assert!(bought.iter().all(|answer| answer.content() == bought[0].content()));
+    assert_eq!((bought.len(), refused.len()), (4, 4));
+    for answer in refused {
+        answer.problem(422, "idempotency_key_reused");
+    }
+    world.verify().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

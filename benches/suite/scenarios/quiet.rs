@@ -64,16 +64,16 @@ fn quiet(environment: &Environment) -> Outcome<Waits> {
 /// Reads a page. Returns the time in milliseconds, and the page.
 pub(super) fn timed_get(client: &mut Client, target: &str) -> Outcome<(f64, serde_json::Value)> {
     let start = Instant::now();
-    let told = client.get(target)?;
+    let answer = client.get(target)?;
     let waited = start.elapsed().as_secs_f64() * 1e3;
-    Ok((waited, told.expect(200)?.json()?))
+    Ok((waited, answer.expect(200)?.json()?))
 }
 
 /// Sends a request. Returns the time in milliseconds, and the body of the response.
 fn timed(client: &mut Client, target: &str, status: u16) -> Outcome<(f64, String)> {
     std::thread::sleep(PAUSE);
     let start = Instant::now();
-    let told = client.post(target)?;
+    let answer = client.post(target)?;
     let waited = start.elapsed().as_secs_f64() * 1e3;
-    Ok((waited, told.expect(status)?.body))
+    Ok((waited, answer.expect(status)?.body))
 }

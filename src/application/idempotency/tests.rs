@@ -150,6 +150,43 @@ async fn an_unavailable_lock_blocks_no_request() {
 }
 
 #[tokio::test]
+async fn a_purchase_takes_no_lock_on_its_key() {
+    let test_shop = TestShop::open();
+    let sale = test_shop.sale(5, 9).await;
+    let attempt = test_shop.attempt(&sale, "ann", &[2]).await;
+    let idempotency = Idempotency::new(IdempotencyPorts {
+        idempotency_lock: Arc::new(MockIdempotencyLock::new()),
+        ..test_shop.idempotency_ports()
+    });
+    let code = test_shop.code(&sale, attempt);
+
+    let first = idempotency.purchase(code, keyed_request("a", "buy")).await.unwrap();
+    let again = idempotency.purchase(code, keyed_request("a", "buy")).await.unwrap();
+
+    assert!(matches!(first, Keyed::New(Purchased::Settled { replayed: false, .. })), "{first:?}");
+    assert!(matches!(again, Keyed::Replayed(Purchased::Settled { .. })), "{again:?}");
+}
+
+#[tokio::test]
+async fn while_a_code_is_purchased_a_repeat_with_a_key_is_in_progress() {
+    let test_shop = TestShop::open();
+    let sale = test_shop.sale(5, 9).await;
+    let attempt = test_shop.attempt(&sale, "ann", &[2]).await;
+    let lock = test_shop.purchase_ports().lock;
+    let lease = lock.acquire(sale.id, attempt).await.unwrap().unwrap();
+    let idempotency = Idempotency::new(test_shop.idempotency_ports());
+    let code = test_shop.code(&sale, attempt);
+
+    let blocked = idempotency.purchase(code, keyed_request("a", "buy")).await.unwrap();
+    lock.release(lease);
+    let bought = idempotency.purchase(code, keyed_request("a", "buy")).await.unwrap();
+
+    let is_blocked = matches!(blocked, Keyed::New(Purchased::Refused(RefusalReason::InProgress)));
+    assert!(is_blocked, "{blocked:?}");
+    assert!(matches!(bought, Keyed::New(Purchased::Settled { .. })), "{bought:?}");
+}
+
+#[tokio::test]
 async fn an_unreadable_key_is_an_error_and_changes_nothing() {
     let test_shop = TestShop::open();
     let sale = test_shop.sale(5, 9).await.id;

@@ -16,7 +16,7 @@ pub(crate) fn format(committed: &CommittedTotals) -> String {
     text
 }
 
-/// Version, and pieces bought or collected; `None` if [`format`] cannot have written the text.
+/// Version, and pieces bought or collected; `None` if [`format()`] cannot have written the text.
 pub(crate) fn parse(text: &str) -> Option<(i64, i64)> {
     let mut numbers = text.split(' ').map(|number| number.parse::<i64>().ok());
     let version = numbers.next()??;

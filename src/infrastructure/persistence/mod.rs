@@ -14,9 +14,9 @@
 //!
 //! - [`pool`]: the connection pool, reads and transactions.
 //! - [`batch`]: group commit, which [`checkout`] and [`purchase`] are built on. [`idempotency`]: keys, which their batches store.
-//!   [`direct`]: the same without group commit, for comparison.
+//!   `direct`: the same without group commit, for comparison.
 //! - [`sale`]: sales and items. [`audit`]: the inspection, and the record of refusals.
-//! - [`migrate`]: the schema. [`row`]: rows as structs.
+//! - `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
 
 pub(crate) mod audit;

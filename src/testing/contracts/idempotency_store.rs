@@ -21,6 +21,7 @@ macro_rules! idempotency_store_contract {
             a_repeated_purchase_leaves_no_key
             a_key_belongs_to_the_buyer_in_every_sale
             one_of_many_with_the_same_key_is_done
+            one_of_two_purchases_with_the_same_key_is_done
             a_key_of_today_is_not_forgotten
         }
     };
@@ -195,6 +196,24 @@ pub(crate) async fn one_of_many_with_the_same_key_is_done(world: &dyn ShopWorld)
     let replayed = count(|answer| matches!(answer, Keyed::Replayed(_)));
     let mismatched = count(|answer| matches!(answer, Keyed::ContentMismatch));
     assert_eq!((added, replayed, mismatched), (1, 2, 24), "{answers:?}");
+}
+
+pub(crate) async fn one_of_two_purchases_with_the_same_key_is_done(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::unique(3)).await;
+    let other = Scene::open(world, Terms::unique(3)).await;
+    let attempts = [scene.attempt("ann", &[(1, 1)]).await, other.attempt("ann", &[(1, 1)]).await];
+
+    let answers =
+        join_all([(&scene, attempts[0]), (&other, attempts[1])].map(async |(at, attempt)| {
+            let key = keyed_request("k", &attempt.get().to_string());
+            at.instance.ledger.settle_keyed(settle_of(at.sale, attempt), key).await.unwrap()
+        }))
+        .await;
+
+    let settled = answers.iter().filter(|a| matches!(a, Keyed::New(Settled::Now(_)))).count();
+    let mismatched = answers.iter().filter(|a| matches!(a, Keyed::ContentMismatch)).count();
+    assert_eq!((settled, mismatched), (1, 1), "{answers:?}");
+    assert_eq!(scene.progress().await.sold + other.progress().await.sold, 1);
 }
 
 pub(crate) async fn a_key_of_today_is_not_forgotten(world: &dyn ShopWorld) {

@@ -51,7 +51,13 @@ pub(crate) async fn every_subscriber_receives_what_an_instance_publishes(
     })
     .await;
 
-    assert!(received.iter().all(|events| events.lock().unwrap()[0] == (sale_id(7), facts.clone())));
+    for events in &received {
+        let (sale, mut event) = events.lock().unwrap()[0].clone();
+        // An adapter may merge events, so an item may occur twice.
+        event.sold_out.sort_unstable();
+        event.sold_out.dedup();
+        assert_eq!((sale, event), (sale_id(7), facts.clone()));
+    }
 }
 
 impl SoldOutEventsWorld for Arc<FakeSoldOutEvents> {

@@ -91,7 +91,7 @@ impl Shopper {
         receipts
     }
 
-    /// Repeats a request until it gets a final response, which the contract says is always safe.
+    /// Repeats a request until it gets a final response, which is always safe by the contract.
     async fn insist(&mut self, path: &str) -> Answer {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {

@@ -169,14 +169,14 @@ mod tests {
         assert!(is_away(database.transaction(Options::WRITE, nothing).await));
         assert!(is_away(database.acquire().await));
 
-        let stop = CancellationToken::new();
+        let cancel = CancellationToken::new();
         let until_closed = async {
             while !database.probe().is_available() {
                 tokio::task::yield_now().await;
             }
-            stop.cancel();
+            cancel.cancel();
         };
-        tokio::join!(database.probe().watch(stop.clone()), until_closed);
+        tokio::join!(database.probe().watch(cancel.clone()), until_closed);
 
         database.transaction(Options::WRITE, nothing).await.unwrap();
     }

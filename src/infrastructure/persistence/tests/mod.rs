@@ -1,7 +1,7 @@
 //! Tests of the statements on real servers.
 //!
-//! - [`guards`]: each condition of the writing statements alone. [`plans`]: their work on large tables, as
-//!   measured by [`work`].
+//! - `guards`: each condition of the writing statements alone. `plans`: their work on large tables, as
+//!   measured by `work`.
 
 pub(crate) mod guards;
 pub(crate) mod plans;

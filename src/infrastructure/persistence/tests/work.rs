@@ -5,7 +5,7 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 use crate::domain::ids::SaleId;
 use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction};
@@ -112,9 +112,12 @@ impl<T: BatchTransaction> BatchTransaction for Measured<T> {
         mode: BatchMode,
     ) -> Result<Vec<T::Reply>, DatabaseError> {
         let mode = if requests.iter().any(T::needs_transaction) { mode } else { self.mode };
-        let before = work_so_far(&mut *connection).await?;
-        let replies = self.transaction.run(connection, sale, requests, mode).await?;
-        let after = work_so_far(connection).await?;
+        // Between transactions a session reports its counters, at most once a second, and resets them.
+        let mut tx = connection.begin().await?;
+        let before = work_so_far(&mut tx).await?;
+        let replies = self.transaction.run(&mut tx, sale, requests, mode).await?;
+        let after = work_so_far(&mut tx).await?;
+        tx.commit().await?;
         *self.work.lock().unwrap() = between(&before, &after);
         Ok(replies)
     }

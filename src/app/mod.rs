@@ -21,7 +21,8 @@ mod task_groups;
 
 pub(crate) use crate::infrastructure::http::openapi_document as openapi;
 pub(crate) use offline::{Offline, migrate_schema};
-pub(crate) use selling::MakeSelling;
 #[cfg(feature = "bench")]
-pub(crate) use selling::one_by_one;
-pub(crate) use service::{serve, serve_with};
+pub(crate) use selling::{MakeSelling, one_by_one};
+pub(crate) use service::serve;
+#[cfg(feature = "bench")]
+pub(crate) use service::serve_with;

@@ -99,7 +99,8 @@ async fn the_document_is_complete_and_the_command_prints_the_same() {
     let operations = paths.flat_map(|path| path.as_object().unwrap().values());
     let names: Vec<_> =
         operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
-    assert_eq!((names.len(), names.iter().collect::<BTreeSet<_>>().len()), (18, 18));
+    assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "{names:?}");
+    assert!(names.len() >= 18, "{names:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,7 +65,7 @@ async fn a_repeat_gets_the_answer_of_the_first_request() {
 }
 
 #[tokio::test]
-async fn what_was_accepted_is_told_again_when_it_is_sold_out() {
+async fn an_accepted_request_is_replayed_after_the_item_sold_out() {
     let test_shop = TestShop::open();
     let sale = test_shop.sale(2, 1).await.id;
     let idempotency = Idempotency::new(test_shop.idempotency_ports());

@@ -4,7 +4,7 @@
 //! - [`context`]: what the parts are built from. [`components`]: adapters and use cases; [`selling`]: the two that sell;
 //!   [`limits`]: the bounds of their queues.
 //! - [`background`]: background tasks. [`servers`]: the two ports. [`task_groups`]: how tasks run and stop.
-//! - [`offline`]: what commands other than `serve` use.
+//! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`offline`]: what commands other than `serve` use.
 
 mod background;
 mod components;

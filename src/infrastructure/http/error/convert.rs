@@ -41,6 +41,7 @@ impl From<RefusalReason> for ApiError {
             RefusalReason::InProgress => Self::PurchaseInProgress,
             RefusalReason::Closed => Self::CheckoutClosed,
             RefusalReason::Empty => Self::CheckoutEmpty,
+            // Recorded for requests that failed; its answer is the failure's own, and has the same status and code.
             RefusalReason::Unavailable => Self::TimedOut,
         }
     }

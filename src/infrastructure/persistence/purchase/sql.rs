@@ -99,8 +99,8 @@ macro_rules! read {
 pub(crate) const READ: &str = read!("");
 const READ_AND_LOCK_ITEMS: &str = read!("FOR NO KEY UPDATE");
 
-/// The rows of buyers to write, by location or by key, in the order of the arrays. The sale's number comes with the keys: for a
-/// constant the planner may start from all rows of the sale.
+/// The rows of buyers to write, by location or by key, in the order of the arrays. By key, the sale's
+/// id is a column of the input: with the parameter `$1` the planner may read every row of the sale.
 macro_rules! buyers {
     (place) => {
         r"unnest($2::tid[], $3::text[], $4::bigint[], $5::int[], $6::bigint[])

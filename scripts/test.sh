@@ -46,6 +46,14 @@ check_examples() {
   done
 }
 
+# A source that .dockerignore leaves out fails the build of the image, which no test runs.
+check_image() {
+  local source
+  for source in $(sed -n 's/^COPY \([^-].*\) [^ ]*$/\1/p' Dockerfile); do
+    grep -qxF "!$source" .dockerignore || die "the Dockerfile copies $source, which .dockerignore leaves out"
+  done
+}
+
 check_monitoring() {
   if ! command -v promtool >/dev/null; then
     scripts/install-services.sh promtool || true
@@ -86,6 +94,7 @@ install_for_chaos
 check_scripts
 check_mutants
 check_examples
+check_image
 check_monitoring
 check_compose
 obey

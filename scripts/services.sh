@@ -4,6 +4,9 @@
 #   services.sh up DIR                starts both; prints `export DATABASE_URL=… REDIS_URL=…` for a shell to evaluate
 #   services.sh up-postgres DIR       starts one of them
 #   services.sh up-redis DIR
+#   services.sh up-standby DIR OF     starts a streaming standby of the PostgreSQL in the folder OF
+#   services.sh follow-postgres DIR OF  stops a PostgreSQL in order and starts it as a standby of the one in the folder OF
+#   services.sh promote-postgres DIR  makes a standby a primary, on a timeline of its own
 #   services.sh kill-postgres DIR     SIGKILL to the postmaster and all its children: a crash
 #   services.sh kill-redis DIR        SIGKILL
 #   services.sh start-postgres DIR    starts it again: same data, port and socket
@@ -275,6 +278,39 @@ start_postgres() {
   die "PostgreSQL did not start"
 }
 
+# A copy of the PostgreSQL in the folder $of that follows it, asynchronously.
+start_standby() {
+  local programs copy log=$home/postgres/init.log
+  ! postgres_pid >/dev/null || return 0
+  programs=$(postgres_programs)
+  # A client program: the folder of the server's may hold links to those alone.
+  copy=$(dirname "$(readlink -f "$programs/initdb")")/pg_basebackup
+  [ -x "$copy" ] || copy=$(command -v pg_basebackup) || die "pg_basebackup is not installed"
+  owned_folder "$home/postgres"
+  if ! as_owner "$copy" --pgdata="$home/postgres/data" --write-recovery-conf --checkpoint=fast \
+    --wal-method=stream --no-sync --no-password --username="$user" --host="$(cat "$of/home")/postgres" \
+    --port="$(cat "$of/postgres-port")" >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    die "the standby's files could not be copied"
+  fi
+  echo "unix_socket_directories = '$home/postgres'" >>"$home/postgres/data/postgresql.conf"
+  : >"$dir/postgres-initialised"
+  start_postgres
+}
+
+follow_postgres() {
+  stop_postgres
+  echo "primary_conninfo = 'host=$(cat "$of/home")/postgres port=$(cat "$of/postgres-port") user=$user'" \
+    >>"$home/postgres/data/postgresql.conf"
+  as_owner touch "$home/postgres/data/standby.signal"
+  start_postgres
+}
+
+promote_postgres() {
+  as_owner "$(postgres_programs)/pg_ctl" promote --silent --wait --timeout="$start_seconds" \
+    --pgdata="$home/postgres/data" >/dev/null || die "the standby cannot be promoted"
+}
+
 stop_postgres() {
   local pid
   pid=$(postgres_pid) || return 0
@@ -408,9 +444,9 @@ undo() {
   exit "$code"
 }
 
-up() { # postgres|redis...
+up() { # postgres|redis|standby...
   local what
-  check "$@" || exit 1
+  check "${@/standby/postgres}" || exit 1
   if [ -d "$dir" ] && [ ! -e "$dir/$mark" ] && [ -n "$(ls -A "$dir")" ]; then
     die "$dir has other things in it: name a folder that does not exist yet"
   fi
@@ -420,7 +456,7 @@ up() { # postgres|redis...
     "start_$what"
     [ "$interrupted" = 0 ] || exit "$interrupted"
   done
-  exports "$@"
+  exports "${@/standby/postgres}"
 }
 
 down() {
@@ -469,6 +505,8 @@ case $verb in
     ;;
 esac
 
+of=${3:-}
+case $verb in up-standby | follow-postgres) [ ! -e "$of/$mark" ] || set -- "$verb" "$2" ;; esac
 if [ $# != 2 ] || [ -z "$2" ]; then usage; fi
 case $2 in /*) dir=${2%/} ;; *) dir=$PWD/${2%/} ;; esac
 # The servers' user may have no access to the current folder.
@@ -480,6 +518,7 @@ case $verb in
   up) up postgres redis ;;
   up-postgres) up postgres ;;
   up-redis) up redis ;;
+  up-standby) up standby ;;
   down) down ;;
   start-postgres | start-redis)
     open_dir
@@ -491,6 +530,14 @@ case $verb in
     stop_postgres
     start_postgres
     exports postgres
+    ;;
+  follow-postgres)
+    open_dir
+    follow_postgres
+    ;;
+  promote-postgres)
+    open_dir
+    promote_postgres
     ;;
   kill-postgres | kill-redis)
     open_dir

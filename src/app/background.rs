@@ -3,15 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::components::Components;
 use super::context::BuildContext;
 use crate::application::open_sales::{OpenSales, OpenSalesError, OpenSalesPorts, Schedule};
 use crate::application::rebuild_filter::RebuildFilter;
+use crate::application::sold_out_hints::SoldOutHints;
 use crate::infrastructure::cache::{RedisFilterBuilder, SoldOutListener};
 use crate::infrastructure::schedule::CronCalendar;
 
 /// The start waits this long for the sale of this hour.
 const FIRST_SALE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Events gather for this time, so that a rush causes few reads.
+const GATHER_HINTS: Duration = Duration::from_millis(5);
+
+/// What a failover has lost is looked for at once, and again after this time if that failed.
+const LOST_WRITES_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Starts all tasks. It returns after the first reading of sales and after the sale of this hour exists, unless PostgreSQL
 /// is away.
@@ -39,15 +48,55 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
     let prune_interval = config.idempotency.prune_interval;
     tasks.every("prune keys", prune_interval, keys, |it| async move { it.prune().await.map(drop) });
     rebuild_filter(context, components);
+    record_lost_writes(context, components);
 }
 
 fn listen_to_redis(context: &BuildContext<'_>, components: &Components) {
     let tasks = &context.tasks.background;
     let (_, stop) = tasks.scope();
     tasks.run(components.redis.clone().probe(stop.clone()));
-    let sale_cache = Arc::clone(&components.sale_cache);
-    let on_sold_out = Arc::new(move |sale, facts: &_| sale_cache.apply_stock(sale, facts));
-    tasks.run(SoldOutListener::new(components.redis.clone(), on_sold_out).listen(stop));
+    let history = Arc::clone(components.database.history());
+    let hints = Arc::clone(&components.sold_out_hints);
+    tasks.run(confirm_sold_out(Arc::clone(&hints), stop.clone()));
+    let on_sold_out = Arc::new(move |event| hints.receive(event));
+    tasks.run(SoldOutListener::new(components.redis.clone(), history, on_sold_out).listen(stop));
+}
+
+/// Confirms the events of other instances, all that waited with one read a sale.
+async fn confirm_sold_out(hints: Arc<SoldOutHints>, stop: CancellationToken) {
+    let confirm = async {
+        loop {
+            hints.arrived().await;
+            tokio::time::sleep(GATHER_HINTS).await;
+            if let Err(error) = hints.confirm().await {
+                tracing::debug!(%error, "events about sold-out items are not confirmed");
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = confirm => {}
+    }
+}
+
+/// After a failover.
+fn record_lost_writes(context: &BuildContext<'_>, components: &Components) {
+    let (lost, database) =
+        (Arc::clone(&components.selling.lost_writes), components.database.clone());
+    let reporter = Arc::clone(&lost);
+    let arrived = move || {
+        let reporter = Arc::clone(&reporter);
+        async move { reporter.arrived().await }
+    };
+    context.tasks.background.every_or_when(
+        "record lost writes",
+        LOST_WRITES_INTERVAL,
+        arrived,
+        move || {
+            let (lost, database) = (Arc::clone(&lost), database.clone());
+            async move { lost.record(&database).await }
+        },
+    );
 }
 
 /// Runs at every interval, and when a checkout finds no valid filter.

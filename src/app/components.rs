@@ -8,14 +8,17 @@ use super::limits::limits;
 use super::selling::Selling;
 use crate::application::browse::{Browse, BrowsePorts};
 use crate::application::checkout::{Checkout, CheckoutPorts};
+use crate::application::codes::{Codes, CodesPorts};
+use crate::application::history::History;
 use crate::application::idempotency::{Idempotency, IdempotencyPorts};
 use crate::application::ports::{
-    BusinessMetrics, CodeLock, CodeSigner, HintCache, IdempotencyLock, IdempotencyStore,
-    ItemReader, Leadership, SaleStore,
+    BusinessMetrics, CodeLock, HintCache, IdempotencyLock, IdempotencyStore, ItemReader,
+    Leadership, SaleStore,
 };
 use crate::application::purchase::{Purchase, PurchasePorts};
 use crate::application::refusals::{DetailBudget, Refusals};
 use crate::application::sale_cache::SaleCache;
+use crate::application::sold_out_hints::SoldOutHints;
 use crate::config::{Config, RefusalsConfig};
 use crate::infrastructure::batching::BatchMetrics;
 use crate::infrastructure::cache::{
@@ -25,8 +28,8 @@ use crate::infrastructure::cache::{
 use crate::infrastructure::http::HttpState;
 use crate::infrastructure::monitoring::PrometheusBusinessMetrics;
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, PostgresIdempotencyStore, PostgresItemReader, PostgresPurchaseHistory,
-    PostgresRefusalStore, PostgresSaleStore,
+    Database, DatabaseClock, PostgresEpochReader, PostgresIdempotencyStore, PostgresItemReader,
+    PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleStore,
 };
 use crate::infrastructure::signing::{HmacCursorSigner, HmacSigner};
 
@@ -40,12 +43,13 @@ pub(crate) struct Components {
     pub(crate) leadership: Arc<dyn Leadership>,
     pub(crate) redis: Redis,
     pub(crate) database: Database,
-    selling: Selling,
+    pub(crate) selling: Selling,
     lock: Arc<dyn CodeLock>,
     idempotency_lock: Arc<dyn IdempotencyLock>,
     hints: Arc<dyn HintCache>,
+    pub(crate) sold_out_hints: Arc<SoldOutHints>,
     cache_writer: CacheWriter,
-    signer: Arc<dyn CodeSigner>,
+    codes: Arc<Codes>,
     business_metrics: Arc<dyn BusinessMetrics>,
 }
 
@@ -57,7 +61,8 @@ impl Components {
         let batches = BatchMetrics::register(registry)?;
         let redis = Redis::new(&config.redis, RedisMetrics::register(registry)?, circuits)?;
         let (tracker, stop) = tasks.writers.scope();
-        let cache_writer = CacheWriter::start(redis.clone(), &tracker, stop);
+        let history = Arc::clone(database.history());
+        let cache_writer = CacheWriter::start(redis.clone(), Arc::clone(&history), &tracker, stop);
         let clock = Arc::new(DatabaseClock::new());
         let sales: Arc<dyn SaleStore> = Arc::new(PostgresSaleStore::new(
             (*database).clone(),
@@ -66,8 +71,10 @@ impl Components {
         ));
         let items: Arc<dyn ItemReader> = Arc::new(PostgresItemReader::new((*database).clone()));
         let unknown_sales = config.sale_cache.unknown_sales;
+        let codes = codes(context, &clock)?;
         let sale_cache =
-            SaleCache::new(Arc::clone(&sales), Arc::clone(&items), clock, unknown_sales);
+            SaleCache::new(Arc::clone(&sales), Arc::clone(&items), clock, unknown_sales)
+                .following(Arc::clone(&history));
         let selling = (context.make_selling)((*database).clone(), batch, &batches, &tasks.writers);
         let lock = RedisCodeLock::new(
             (redis.clone(), cache_writer.clone()),
@@ -92,8 +99,17 @@ impl Components {
             tasks.writers.scope(),
         );
         let leadership = RedisLeadership::new(redis.clone(), instance.name.clone());
+        let sale_cache = forgetful(sale_cache, &history);
+        let business_metrics: Arc<dyn BusinessMetrics> =
+            Arc::new(PrometheusBusinessMetrics::register(registry)?);
+        let sold_out_hints = SoldOutHints::new(
+            Arc::clone(&sale_cache),
+            Arc::clone(&items),
+            Arc::clone(&business_metrics),
+        );
         Ok(Self {
-            sale_cache: Arc::new(sale_cache),
+            sale_cache,
+            sold_out_hints: Arc::new(sold_out_hints),
             sales,
             items,
             keys: Arc::new(keys),
@@ -106,8 +122,8 @@ impl Components {
             idempotency_lock: Arc::new(idempotency_lock),
             hints: Arc::new(hints),
             cache_writer,
-            signer: Arc::new(HmacSigner::new(&config.code_keys)?),
-            business_metrics: Arc::new(PrometheusBusinessMetrics::register(registry)?),
+            codes: Arc::new(codes),
+            business_metrics,
         })
     }
 
@@ -132,7 +148,7 @@ impl Components {
             sale_cache: Arc::clone(&self.sale_cache),
             checkouts: Arc::clone(&self.selling.checkouts),
             hints: Arc::clone(&self.hints),
-            signer: Arc::clone(&self.signer),
+            codes: Arc::clone(&self.codes),
             refusals: Arc::clone(&self.refusals),
             business_metrics: Arc::clone(&self.business_metrics),
         })
@@ -145,7 +161,7 @@ impl Components {
             lock: Arc::clone(&self.lock),
             hints: Arc::clone(&self.hints),
             sold_out_events: Arc::new(RedisSoldOutEvents::new(self.cache_writer.clone())),
-            signer: Arc::clone(&self.signer),
+            codes: Arc::clone(&self.codes),
             refusals: Arc::clone(&self.refusals),
             business_metrics: Arc::clone(&self.business_metrics),
         })
@@ -159,7 +175,7 @@ impl Components {
             checkouts: Arc::clone(&self.selling.checkouts),
             keys: Arc::clone(&self.keys),
             idempotency_lock: Arc::clone(&self.idempotency_lock),
-            signer: Arc::clone(&self.signer),
+            codes: Arc::clone(&self.codes),
         })
     }
 
@@ -170,9 +186,29 @@ impl Components {
             items: Arc::clone(&self.items),
             ledger: Arc::clone(&self.selling.ledger),
             history: Arc::new(PostgresPurchaseHistory::new(self.database.clone())),
-            signer: Arc::clone(&self.signer),
+            codes: Arc::clone(&self.codes),
         })
     }
+}
+
+/// The sale cache forgets everything when the database has another history.
+fn forgetful(sale_cache: SaleCache, history: &History) -> Arc<SaleCache> {
+    let sale_cache = Arc::new(sale_cache);
+    let forgetful = Arc::clone(&sale_cache);
+    history.when_changed(move || forgetful.forget());
+    sale_cache
+}
+
+/// Codes, in the epochs of the database.
+fn codes(context: &BuildContext<'_>, clock: &Arc<DatabaseClock>) -> Result<Codes, AppError> {
+    let history = Arc::clone(context.database.history());
+    let signer = HmacSigner::new(&context.config.code_keys)?.following(Arc::clone(&history));
+    Ok(Codes::new(CodesPorts {
+        signer: Arc::new(signer),
+        history,
+        epochs: Arc::new(PostgresEpochReader::new(context.database.clone())),
+        clock: Arc::<DatabaseClock>::clone(clock),
+    }))
 }
 
 /// The refusals of one run.

@@ -10,13 +10,14 @@ use crate::infrastructure::batching::BatchMetrics;
 #[cfg(feature = "bench")]
 use crate::infrastructure::persistence::PostgresDirect;
 use crate::infrastructure::persistence::{
-    BatchContext, Database, PostgresCheckoutStore, PostgresLedger,
+    BatchContext, Database, LostWrites, PostgresCheckoutStore, PostgresLedger,
 };
 
 /// The two ports that sell.
 pub(crate) struct Selling {
     pub(crate) checkouts: Arc<dyn CheckoutStore>,
     pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) lost_writes: Arc<LostWrites>,
 }
 
 /// Creates both ports. They share what they know of other writers and of recent writes.
@@ -30,6 +31,7 @@ pub(crate) fn in_groups(
     writers: &TaskGroup,
 ) -> Selling {
     let context = BatchContext::new(database);
+    let lost_writes = Arc::clone(&context.lost_writes);
     let checkouts = PostgresCheckoutStore::new(
         context.clone(),
         limits(batch, batch.checkout_size, batch.checkout_writers),
@@ -45,7 +47,7 @@ pub(crate) fn in_groups(
         metrics,
         writers.scope(),
     );
-    Selling { checkouts: Arc::new(checkouts), ledger: Arc::new(ledger) }
+    Selling { checkouts: Arc::new(checkouts), ledger: Arc::new(ledger), lost_writes }
 }
 
 /// Each request has a transaction of its own, for comparison.
@@ -56,6 +58,8 @@ pub(crate) fn one_by_one(
     _: &BatchMetrics,
     _: &TaskGroup,
 ) -> Selling {
-    let direct = Arc::new(PostgresDirect::new(BatchContext::new(database), batch.retries));
-    Selling { checkouts: Arc::<PostgresDirect>::clone(&direct), ledger: direct }
+    let context = BatchContext::new(database);
+    let lost_writes = Arc::clone(&context.lost_writes);
+    let direct = Arc::new(PostgresDirect::new(context, batch.retries));
+    Selling { checkouts: Arc::<PostgresDirect>::clone(&direct), ledger: direct, lost_writes }
 }

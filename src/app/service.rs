@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::monitoring::{Readiness, init_logging};
 use crate::infrastructure::persistence::{
-    Database, DatabaseMetrics, Planning, check_schema, migrate,
+    Database, DatabaseMetrics, Planning, SchemaError, check_schema, migrate,
 };
 
 /// Delay between two attempts to write the last refusals.
@@ -72,6 +72,7 @@ impl App {
             migrate(&database).await?;
         }
         check_schema(&database).await?;
+        database.begin_history().await.map_err(SchemaError::from)?;
 
         let (tasks, readiness) = (TaskGroups::default(), Arc::<Readiness>::default());
         // In the last group, because the last refusals are written to PostgreSQL.

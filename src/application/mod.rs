@@ -7,14 +7,18 @@
 //! - [`browse`]: read sales, items and purchases.
 //! - [`create_sale`]: create a sale for an operator. [`open_sales`]: create the scheduled sales.
 //! - [`sale_cache`]: what the instance knows of sales, in memory. [`catalogue`]: the items of a sale, in memory.
+//! - [`history`]: the epoch of the database in which this instance works. [`codes`]: signed and verified for their epoch.
 //! - [`rebuild_filter`]: rebuild the shared filter of sold-out items from PostgreSQL.
+//! - [`sold_out_hints`]: confirm what other instances announce.
 //! - [`refusals`]: record refused attempts.
 //! - [`verify`]: audit the promises.
 
 pub mod browse;
 pub mod catalogue;
 pub mod checkout;
+pub mod codes;
 pub mod create_sale;
+pub mod history;
 pub mod idempotency;
 pub mod open_sales;
 pub mod ports;
@@ -22,4 +26,5 @@ pub mod purchase;
 pub mod rebuild_filter;
 pub mod refusals;
 pub mod sale_cache;
+pub mod sold_out_hints;
 pub mod verify;

@@ -41,7 +41,7 @@ impl RebuildFilter {
         for cached in self.sale_cache.open() {
             let totals = self.filter.begin(&cached.sale).await?;
             let stock = self.items.stock(cached.sale.id).await?;
-            self.sale_cache.apply_stock(cached.sale.id, &stock.facts);
+            cached.apply_stock(&stock.facts);
             self.filter.publish(&cached.sale, &stock, totals).await?;
         }
         Ok(())

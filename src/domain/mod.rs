@@ -3,6 +3,7 @@
 //! - [`ids`]: ids of sales, items, buyers and attempts, parsed once at the boundary.
 //! - [`alphabet`]: the alphabet of numbers in public ids.
 //! - [`code`]: the text of a checkout code.
+//! - [`epoch`]: the spans of time in which the database had one history.
 //! - [`sale`]: a sale, its window and the bounds of a new one.
 //! - [`checkout`]: the lines that a buyer has collected, and the limit check for more.
 //! - [`settlement`]: the decision over a batch of purchases.
@@ -13,6 +14,7 @@ pub mod alphabet;
 pub mod bloom;
 pub mod checkout;
 pub mod code;
+pub mod epoch;
 pub mod ids;
 pub mod purchase;
 pub mod sale;

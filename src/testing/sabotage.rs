@@ -521,6 +521,14 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
                WHERE open_attempt = (SELECT min(open_attempt) FROM buyers)"],
     },
     Sabotage {
+        name: "an acknowledged purchase was lost in a failover",
+        promise: "I5",
+        check: "nothing that was acknowledged is known to be lost in a failover",
+        sql: &[r"
+               INSERT INTO lost_writes (epoch, sale_id, attempt_id, purchased)
+               SELECT 2, sale_id, attempt_id + 1, true FROM purchases LIMIT 1"],
+    },
+    Sabotage {
         name: "a code is redeemed before the sale",
         promise: "I8",
         check: "an outcome was decided while the sale was open",

@@ -9,9 +9,11 @@ use super::fakes::{
     FakeRefusals, FakeShop, FakeSigner, FakeSoldOutEvents,
 };
 use crate::application::checkout::{Checkout, CheckoutPorts};
+use crate::application::codes::{Codes, CodesPorts};
 use crate::application::idempotency::IdempotencyPorts;
 use crate::application::ports::{
-    CheckoutStore, CodeSigner, Collected, Ledger, Operation, RefusalReason, Settled,
+    CheckoutStore, CodeSigner, Collected, Ledger, MockEpochReader, Operation, RefusalReason,
+    Settled,
 };
 use crate::application::purchase::{Purchase, PurchasePorts};
 use crate::application::refusals::{DetailBudget, Refusals};
@@ -24,6 +26,16 @@ use crate::domain::sale::{NewSale, Sale, SaleWindow};
 const LOCK_TTL: Duration = Duration::from_secs(5);
 /// Distance between now and the ends of an open window.
 const HALF_AN_HOUR: chrono::Duration = chrono::Duration::minutes(30);
+
+/// Codes of this signer in a database without epochs.
+pub(crate) fn codes_of(signer: Arc<dyn CodeSigner>) -> Arc<Codes> {
+    Arc::new(Codes::new(CodesPorts {
+        signer,
+        history: Arc::default(),
+        epochs: Arc::new(MockEpochReader::new()),
+        clock: FakeClock::at(at(0)),
+    }))
+}
 
 /// One instance, and the fakes that it shares with other instances.
 pub(crate) struct TestShop {
@@ -74,6 +86,11 @@ impl TestShop {
 
     pub(crate) fn hints(&self) -> Arc<FakeHintCache> {
         self.hints.clone()
+    }
+
+    /// Codes of this shop.
+    pub(crate) fn codes(&self) -> Arc<Codes> {
+        codes_of(self.signer.clone())
     }
 
     pub(crate) fn sale_cache(&self) -> Arc<SaleCache> {
@@ -133,7 +150,7 @@ impl TestShop {
             sale_cache: self.sale_cache.clone(),
             checkouts: self.shop.clone(),
             hints: self.hints.clone(),
-            signer: self.signer.clone(),
+            codes: self.codes(),
             refusals: self.refusals.clone(),
             business_metrics: self.business_metrics.clone(),
         }
@@ -151,7 +168,7 @@ impl TestShop {
             checkouts: self.shop.clone(),
             keys: self.shop.clone(),
             idempotency_lock: self.idempotency_locks.instance(LOCK_TTL),
-            signer: self.signer.clone(),
+            codes: self.codes(),
         }
     }
 
@@ -162,7 +179,7 @@ impl TestShop {
             lock: self.locks.instance(1, LOCK_TTL),
             hints: self.hints.clone(),
             sold_out_events: self.sold_out_events.clone(),
-            signer: self.signer.clone(),
+            codes: self.codes(),
             refusals: self.refusals.clone(),
             business_metrics: self.business_metrics.clone(),
         }

@@ -68,6 +68,7 @@ struct Signals {
     silenced: watch::Sender<u32>,
     cut: watch::Sender<u32>,
     ways: watch::Sender<Ways>,
+    server: watch::Sender<SocketAddr>,
 }
 
 impl Proxy {
@@ -80,6 +81,7 @@ impl Proxy {
             silenced: watch::Sender::new(0),
             cut: watch::Sender::new(0),
             ways: watch::Sender::new(Ways::both(Way::Clear)),
+            server: watch::Sender::new(server),
         };
         let stop = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -87,7 +89,7 @@ impl Proxy {
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = serve(listener, server, given) => {}
+                    () = serve(listener, given) => {}
                     () = stopped.cancelled() => {}
                 }
             });
@@ -103,6 +105,11 @@ impl Proxy {
     /// Closes the connections that exist; new ones work.
     pub(crate) fn cut(&self) {
         self.signals.cut.send_modify(|times| *times += 1);
+    }
+
+    /// Leads new connections to another server, as a name does that has moved.
+    pub(crate) fn move_to(&self, server: SocketAddr) {
+        self.signals.server.send_replace(server);
     }
 
     /// Starts or ends holding back all bytes, also those of new connections.
@@ -125,10 +132,11 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, server: SocketAddr, signals: Signals) {
+async fn serve(listener: std::net::TcpListener, signals: Signals) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     let connections = TaskTracker::new();
     while let Ok((client, _)) = listener.accept().await {
+        let server = *signals.server.borrow();
         connections.spawn(carry(client, server, signals.clone()));
     }
 }

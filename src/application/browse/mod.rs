@@ -8,8 +8,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::catalogue::Item;
+use super::codes::Codes;
 use super::ports::{
-    CodeSigner, Cursor, CursorPage, ItemReader, Ledger, Page, PageRequest, PastPurchase, PortError,
+    Cursor, CursorPage, ItemReader, Ledger, Page, PageRequest, PastPurchase, PortError,
     PurchaseHistory, PurchaseKey, SaleFilter, SaleKey, SaleStore, StockedItem,
 };
 use super::sale_cache::SaleCache;
@@ -85,7 +86,7 @@ pub struct BrowsePorts {
     /// Reads buyers' purchases.
     pub history: Arc<dyn PurchaseHistory>,
     /// Signs and verifies codes.
-    pub signer: Arc<dyn CodeSigner>,
+    pub codes: Arc<Codes>,
 }
 
 impl Browse {
@@ -166,7 +167,7 @@ impl Browse {
 
     /// The purchase of a code.
     pub async fn purchase(&self, claim: CodeClaim) -> Result<PurchaseLookup, PortError> {
-        if !self.ports.signer.is_genuine(&claim) {
+        if !self.ports.codes.is_genuine(&claim).await? {
             return Ok(PurchaseLookup::UnknownCode);
         }
         let CodeClaim { sale, attempt, .. } = claim;
@@ -203,7 +204,7 @@ impl Browse {
         let mut views = Vec::with_capacity(past.len());
         for PastPurchase { sale, attempt, outcome } in past {
             let items = self.ports.items.by_number(sale, &numbers(&outcome)).await?;
-            let code = self.ports.signer.sign(sale, attempt);
+            let code = self.ports.codes.sign(sale, attempt);
             views.push(PurchaseView { code, sale, outcome, items });
         }
         Ok(views)

@@ -8,8 +8,7 @@ use crate::application::ports::{
 };
 use crate::domain::sale::{NewSale, SaleWindow};
 use crate::testing::builders::{attempt_id, buyer, sale_id, settle_of, unavailable};
-use crate::testing::fakes::FakeSigner;
-use crate::testing::test_shop::TestShop;
+use crate::testing::test_shop::{TestShop, codes_of};
 
 const ALL: PageRequest = PageRequest { page: 1, limit: 100 };
 
@@ -20,7 +19,7 @@ fn ports(test_shop: &TestShop) -> BrowsePorts {
         items: test_shop.shop(),
         ledger: test_shop.shop(),
         history: test_shop.shop(),
-        signer: Arc::<FakeSigner>::clone(&test_shop.signer),
+        codes: test_shop.codes(),
     }
 }
 
@@ -97,7 +96,7 @@ async fn a_forged_code_is_unknown_without_the_ledger() {
     let mut signer = MockCodeSigner::new();
     signer.expect_is_genuine().returning(|_| false);
     let ledger = Arc::new(MockLedger::new());
-    let ports = BrowsePorts { signer: Arc::new(signer), ledger, ..ports(&test_shop) };
+    let ports = BrowsePorts { codes: codes_of(Arc::new(signer)), ledger, ..ports(&test_shop) };
 
     let found = Browse::new(ports).purchase(test_shop.code(&sale, attempt_id(1))).await.unwrap();
 

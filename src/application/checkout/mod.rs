@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 pub use command::{CheckoutAnswer, CheckoutCommand, CheckoutRefusal, LineChange, RequestedLine};
 
+use super::codes::Codes;
 use super::ports::{
-    BusinessMetrics, CheckoutStore, CodeSigner, Collect, Collected, CommittedTotals, Done,
-    FilterResult, Hint, HintCache, Keyed, KeyedRequest, Operation, PortError, PrecheckRequest,
-    Refusal, RefusalReason,
+    BusinessMetrics, CheckoutStore, Collect, Collected, CommittedTotals, Done, FilterResult, Hint,
+    HintCache, Keyed, KeyedRequest, Operation, PortError, PrecheckRequest, Refusal, RefusalReason,
 };
 use super::refusals::Refusals;
 use super::sale_cache::{ActiveSale, CachedSale, SaleCache};
@@ -45,7 +45,7 @@ pub struct CheckoutPorts {
     /// Hints and totals that all instances share.
     pub hints: Arc<dyn HintCache>,
     /// Signs the codes.
-    pub signer: Arc<dyn CodeSigner>,
+    pub codes: Arc<Codes>,
     /// Records refusals.
     pub refusals: Arc<Refusals>,
     /// Counts answers.
@@ -235,7 +235,7 @@ impl Checkout {
                 self.accepted(attempt, (change, created), totals)
             }
             Collected::SoldOut(facts) => {
-                self.ports.sale_cache.apply_stock(sale.id, &facts);
+                cached.apply_stock(&facts);
                 let is_sold_out = |item: &&ItemId| {
                     let no = cached.loaded_catalogue().and_then(|catalogue| catalogue.find(item));
                     no.is_some_and(|no| facts.sold_out.contains(&no))
@@ -269,7 +269,7 @@ impl Checkout {
             committed.totals.lines
         };
         self.ports.business_metrics.checkout(None);
-        let code = self.ports.signer.sign(sale.id, attempt);
+        let code = self.ports.codes.sign(sale.id, attempt);
         CheckoutAnswer::Accepted { code, lines, created, sale }
     }
 

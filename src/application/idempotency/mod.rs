@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use super::catalogue::Item;
 use super::checkout::{Checkout, CheckoutAnswer, CheckoutCommand, CheckoutRefusal, LineChange};
+use super::codes::Codes;
 use super::ports::{
-    Caller, CheckoutStore, CodeSigner, Done, Effect, IdempotencyLock, IdempotencyStore, Keyed,
-    KeyedRequest, PortError,
+    Caller, CheckoutStore, Done, Effect, IdempotencyLock, IdempotencyStore, Keyed, KeyedRequest,
+    PortError,
 };
 use super::purchase::{Purchase, Purchased};
 use super::sale_cache::SaleCache;
@@ -90,7 +91,7 @@ pub struct IdempotencyPorts {
     /// Blocks repeats of a running checkout.
     pub idempotency_lock: Arc<dyn IdempotencyLock>,
     /// Verifies codes.
-    pub signer: Arc<dyn CodeSigner>,
+    pub codes: Arc<Codes>,
 }
 
 impl Idempotency {
@@ -113,7 +114,7 @@ impl Idempotency {
     /// Changes the checkout behind a code, once for each key.
     pub async fn change(&self, command: ChangeCommand) -> Result<Keyed<CheckoutReply>, PortError> {
         let ChangeCommand { claim, line_change, key } = command;
-        if !self.ports.signer.is_genuine(&claim) {
+        if !self.ports.codes.is_genuine(&claim).await? {
             return Ok(Keyed::UnknownCode);
         }
         let CodeClaim { sale, attempt, .. } = claim;
@@ -144,7 +145,7 @@ impl Idempotency {
         claim: CodeClaim,
         key: KeyedRequest,
     ) -> Result<Keyed<Purchased>, PortError> {
-        let Some(command) = self.ports.purchase.verify_code(claim) else {
+        let Some(command) = self.ports.purchase.verify_code(claim).await? else {
             return Ok(Keyed::UnknownCode);
         };
         let caller = Caller::HolderOf(claim.sale, claim.attempt);
@@ -162,7 +163,7 @@ impl Idempotency {
 
     /// The checkout behind a code; `None` if this service did not issue the code.
     pub async fn find(&self, claim: CodeClaim) -> Result<Option<CheckoutView>, PortError> {
-        if !self.ports.signer.is_genuine(&claim) {
+        if !self.ports.codes.is_genuine(&claim).await? {
             return Ok(None);
         }
         let Some(found) = self.ports.checkouts.find(claim.sale, claim.attempt).await? else {
@@ -234,7 +235,7 @@ impl Idempotency {
         let Effect::Changed { created, lines } = done.effect else {
             return Ok(Keyed::ContentMismatch);
         };
-        let code = self.ports.signer.sign(done.sale, done.attempt);
+        let code = self.ports.codes.sign(done.sale, done.attempt);
         let view = self.view(code, done.buyer, &lines).await?;
         Ok(Keyed::Replayed(CheckoutReply::Accepted { view, created }))
     }

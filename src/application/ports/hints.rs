@@ -9,7 +9,7 @@ use super::sales::StockSnapshot;
 use super::selling::StockFacts;
 use super::system::PortError;
 use crate::domain::checkout::{BuyerTotals, Line};
-use crate::domain::ids::{AttemptId, BuyerId, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::sale::Sale;
 
 /// A checkout to be checked against the hint cache.
@@ -133,5 +133,21 @@ pub trait Leadership: Send + Sync {
 #[cfg_attr(test, mockall::automock)]
 pub trait SoldOutEvents: Send + Sync {
     /// Publishes at most once, asynchronously; an instance that is not listening misses the event.
-    fn publish(&self, sale: SaleId, facts: &StockFacts);
+    fn publish(&self, sale: SaleId, sold_out: &[ItemNo]);
+}
+
+/// What an instance hears from the others. Anything that reaches the hint cache can send it, so it is a hint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SoldOutEvent {
+    /// An instance on the same history of the same database has seen these items sold out.
+    Own {
+        /// The sale.
+        sale: SaleId,
+        /// Its items, some of them perhaps twice.
+        items: Vec<ItemNo>,
+    },
+    /// It is of another installation, or of a history that has ended.
+    Foreign,
+    /// It is none of these.
+    Unreadable,
 }

@@ -150,6 +150,23 @@ pub enum FilterResult {
     Cold,
 }
 
+/// What came of an item that was announced as sold out; of an event of which no item can be read, one is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SoldOutHint {
+    /// This instance knew it, or has no such item.
+    Known,
+    /// PostgreSQL confirmed it.
+    Confirmed,
+    /// PostgreSQL has pieces left.
+    Refuted,
+    /// The event is of another installation or history.
+    Foreign,
+    /// The event is not readable.
+    Unreadable,
+    /// Too many items waited for their confirmation.
+    Dropped,
+}
+
 /// Business metrics. Labels are fixed names only, never user input.
 #[cfg_attr(test, mockall::automock)]
 pub trait BusinessMetrics: Send + Sync {
@@ -167,6 +184,9 @@ pub trait BusinessMetrics: Send + Sync {
 
     /// An item was looked up in the sold-out filter.
     fn filter(&self, result: FilterResult);
+
+    /// Items were announced as sold out.
+    fn sold_out_hints(&self, hint: SoldOutHint, items: usize);
 }
 
 /// The answer to a purchase.

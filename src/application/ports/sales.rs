@@ -102,6 +102,10 @@ pub trait ItemReader: Send + Sync {
     /// Pieces sold and left in a sale.
     async fn progress(&self, sale: SaleId) -> Result<Progress, PortError>;
 
+    /// Which of these items have no piece left. Items that the sale does not have are left out.
+    async fn sold_out_among(&self, sale: SaleId, items: &[ItemNo])
+    -> Result<StockFacts, PortError>;
+
     /// The sold-out items of a sale, in one snapshot.
     async fn stock(&self, sale: SaleId) -> Result<StockSnapshot, PortError>;
 }

@@ -55,6 +55,14 @@ pub trait CodeSigner: Send + Sync {
     fn is_genuine(&self, claim: &CodeClaim) -> bool;
 }
 
+/// Reads the epochs of the database.
+#[cfg_attr(test, mockall::automock)]
+#[async_trait]
+pub trait EpochReader: Send + Sync {
+    /// Reads all epochs into the [`History`](crate::application::history::History) that the instance shares.
+    async fn read(&self) -> Result<(), PortError>;
+}
+
 /// Bytes of a cursor's MAC.
 pub const CURSOR_MAC_BYTES: usize = 8;
 /// The MAC of a cursor, which detects a changed cursor or one of another list.
@@ -76,6 +84,8 @@ pub enum Health {
     Up,
     /// It is unavailable, and the service goes on without it.
     Degraded(String),
+    /// It answers and stores nothing, so that the service cannot sell.
+    NoWrites(String),
     /// It is unavailable, and the service cannot sell.
     Down(String),
 }

@@ -8,13 +8,14 @@ mod tests;
 use std::sync::Arc;
 
 use super::catalogue::Item;
+use super::codes::Codes;
 use super::ports::{
-    BusinessMetrics, CodeLock, CodeSigner, CommittedTotals, Decision, Done, HintCache, Keyed,
-    KeyedRequest, Ledger, Operation, PortError, PurchaseAnswer, Refusal, RefusalReason, Settle,
-    Settled, SoldOutEvents,
+    BusinessMetrics, CodeLock, CommittedTotals, Decision, Done, HintCache, Keyed, KeyedRequest,
+    Ledger, Operation, PortError, PurchaseAnswer, Refusal, RefusalReason, Settle, Settled,
+    SoldOutEvents,
 };
 use super::refusals::Refusals;
-use super::sale_cache::SaleCache;
+use super::sale_cache::{CachedSale, SaleCache};
 use crate::domain::checkout::BuyerTotals;
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
@@ -63,7 +64,7 @@ pub struct PurchasePorts {
     /// Notifies other instances.
     pub sold_out_events: Arc<dyn SoldOutEvents>,
     /// Verifies codes.
-    pub signer: Arc<dyn CodeSigner>,
+    pub codes: Arc<Codes>,
     /// Records refusals.
     pub refusals: Arc<Refusals>,
     /// Counts answers.
@@ -77,22 +78,25 @@ impl Purchase {
         Self { ports }
     }
 
-    /// Checks the code's signature, without I/O. `None` if it is forged, mistyped, or of a removed key.
-    #[must_use]
-    pub fn verify_code(&self, claim: CodeClaim) -> Option<PurchaseCommand> {
-        if !self.ports.signer.is_genuine(&claim) {
+    /// Checks the code's signature. `None` if it is forged, mistyped, or of a removed key.
+    pub async fn verify_code(
+        &self,
+        claim: CodeClaim,
+    ) -> Result<Option<PurchaseCommand>, PortError> {
+        if !self.ports.codes.is_genuine(&claim).await? {
             self.ports.business_metrics.purchase(PurchaseAnswer::UnknownCode);
-            return None;
+            return Ok(None);
         }
-        Some(PurchaseCommand { sale: claim.sale, attempt: claim.attempt })
+        Ok(Some(PurchaseCommand { sale: claim.sale, attempt: claim.attempt }))
     }
 
     /// Settles the checkout behind the code, or returns the earlier outcome. Durable before it returns.
     pub async fn execute(&self, command: PurchaseCommand) -> Result<Purchased, PortError> {
         let PurchaseCommand { sale, attempt } = command;
+        let known = self.ports.sale_cache.find_cached(sale);
         let settle = async { self.ports.ledger.settle(Settle { sale, attempt }).await };
         match self.locked(command, settle).await? {
-            Some(settled) => self.answer(sale, attempt, settled).await,
+            Some(settled) => self.answer((sale, known.as_deref()), attempt, settled).await,
             None => self.stored_or_in_progress(sale, attempt).await,
         }
     }
@@ -105,10 +109,11 @@ impl Purchase {
         key: KeyedRequest,
     ) -> Result<Keyed<Purchased, Done>, PortError> {
         let PurchaseCommand { sale, attempt } = command;
+        let known = self.ports.sale_cache.find_cached(sale);
         let settle = async { self.ports.ledger.settle_keyed(Settle { sale, attempt }, key).await };
         let purchased = match self.locked(command, settle).await? {
             Some(keyed) => match keyed.into_new() {
-                Ok(settled) => self.answer(sale, attempt, settled).await?,
+                Ok(settled) => self.answer((sale, known.as_deref()), attempt, settled).await?,
                 Err(keyed) => return Ok(keyed),
             },
             None => self.stored_or_in_progress(sale, attempt).await?,
@@ -159,15 +164,19 @@ impl Purchase {
         }
     }
 
+    /// `known` is the sale as it was in memory before the settlement.
     async fn answer(
         &self,
-        sale: SaleId,
+        (sale, known): (SaleId, Option<&CachedSale>),
         attempt: AttemptId,
         settled: Settled,
     ) -> Result<Purchased, PortError> {
         match settled {
             Settled::Now(decision) => {
                 let outcome = Arc::clone(&decision.outcome);
+                if let Some(known) = known {
+                    known.apply_stock(&decision.facts);
+                }
                 self.publish(sale, decision).await;
                 self.settled(sale, outcome, false).await
             }
@@ -186,9 +195,8 @@ impl Purchase {
     async fn publish(&self, sale: SaleId, decision: Decision) {
         let Decision { outcome, mut facts, version, bought } = decision;
         self.ports.business_metrics.sold(outcome.total_purchased());
-        self.ports.sale_cache.apply_stock(sale, &facts);
         if !facts.sold_out.is_empty() {
-            self.ports.sold_out_events.publish(sale, &facts);
+            self.ports.sold_out_events.publish(sale, &facts.sold_out);
         }
         let Ok(Some(cached)) = self.ports.sale_cache.find(sale).await else {
             return;

@@ -13,11 +13,11 @@ use crate::domain::purchase::LineOutcome;
 use crate::domain::sale::{Sale, SaleWindow};
 use crate::testing::builders::{a_sale, attempt_id, buyer, line, unavailable};
 use crate::testing::fakes::Counted;
-use crate::testing::test_shop::TestShop;
+use crate::testing::test_shop::{TestShop, codes_of};
 
 async fn execute(ports: PurchasePorts, claim: CodeClaim) -> Result<Purchased, PortError> {
     let purchase = Purchase::new(ports);
-    let command = purchase.verify_code(claim).expect("a genuine code");
+    let command = purchase.verify_code(claim).await.unwrap().expect("a genuine code");
     purchase.execute(command).await
 }
 
@@ -70,7 +70,7 @@ async fn sold_out_items_are_cached_and_published() {
     assert!(known.all_sold_out());
     let published = test_shop.sold_out_events.published();
     assert_eq!(published.len(), 1);
-    assert_eq!(published[0].1.sold_out, [1, 2, 3].map(ItemNo));
+    assert_eq!(published[0].1, [1, 2, 3].map(ItemNo));
 }
 
 /// The stock that the hint cache gets by a purchase of one piece.
@@ -131,12 +131,12 @@ async fn a_forged_code_touches_no_port() {
     let ports = PurchasePorts {
         ledger: Arc::new(MockLedger::new()),
         lock: Arc::new(MockCodeLock::new()),
-        signer: Arc::new(signer),
+        codes: codes_of(Arc::new(signer)),
         ..test_shop.purchase_ports()
     };
     let code = test_shop.code(&a_sale(1), attempt_id(1));
 
-    assert!(Purchase::new(ports).verify_code(code).is_none());
+    assert!(Purchase::new(ports).verify_code(code).await.unwrap().is_none());
     assert_eq!(test_shop.business_metrics.count(Counted::Purchase(PurchaseAnswer::UnknownCode)), 1);
 }
 
@@ -147,7 +147,7 @@ async fn a_code_of_another_attempt_with_this_ones_signature_is_forged() {
 
     let code = CodeClaim { attempt: other, ..test_shop.code(&sale, attempt) };
 
-    assert!(Purchase::new(test_shop.purchase_ports()).verify_code(code).is_none());
+    assert!(Purchase::new(test_shop.purchase_ports()).verify_code(code).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn without_any_lock_a_storm_of_repeats_is_decided_once() {
     let mut race = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let storm = Arc::clone(&storm);
-        let command = storm.verify_code(claim).expect("a genuine code");
+        let command = storm.verify_code(claim).await.unwrap().expect("a genuine code");
         race.spawn(async move { storm.execute(command).await.unwrap() });
     }
 

@@ -70,6 +70,12 @@ impl CachedSale {
         self.bit(item).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
     }
 
+    /// Whether the sale has an item with this number.
+    #[must_use]
+    pub fn has_item(&self, item: ItemNo) -> bool {
+        (1..=self.sale.items).contains(&item.0)
+    }
+
     /// Whether every item is known to be sold out.
     #[must_use]
     pub fn all_sold_out(&self) -> bool {
@@ -87,7 +93,10 @@ impl CachedSale {
     }
 
     /// Applies the stock of a committed transaction. Facts of another generation are ignored.
-    pub(super) fn apply_stock(&self, facts: &StockFacts) {
+    ///
+    /// MUST be called on what was found before the transaction read: when the database has another history, all cached sales are
+    /// replaced, and facts of the old history then change nothing.
+    pub fn apply_stock(&self, facts: &StockFacts) {
         if facts.generation != self.sale.generation {
             return;
         }

@@ -20,14 +20,25 @@ impl CachedSales {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    /// Stores a sale that was read at `read_at`, unless a newer generation is stored.
+    /// Removes all sales.
+    pub(super) fn clear(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Stores a sale that was read at `read_at`, unless a newer generation is stored, or the history in which it was read is not the
+    /// current one any more.
     pub(super) fn put(
         &self,
         sale: Sale,
         read_at: Duration,
         reading: Option<ClockReading>,
+        is_current: impl FnOnce() -> bool,
     ) -> Arc<CachedSale> {
         let mut sales = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Asked under the lock: a change that happens later clears what is stored here.
+        if !is_current() {
+            return Arc::new(CachedSale::new(sale, read_at));
+        }
         let old = sales.get(&sale.id);
         if let Some(old) = old {
             // A look-up and a poll may overlap: the older result must not replace the newer one.

@@ -11,13 +11,17 @@ mod single_flight;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use cached_sale::{CachedSale, FRESH_FOR};
 
 use super::catalogue::{Catalogue, Item};
-use super::ports::{Clock, ItemReader, PortError, SaleStore, StockFacts};
+use super::history::History;
+#[cfg(test)]
+use super::ports::StockFacts;
+use super::ports::{Clock, ItemReader, PortError, SaleStore};
 use crate::domain::ids::{ItemNo, SaleId};
-use crate::domain::sale::SaleState;
+use crate::domain::sale::{Sale, SaleState};
 
 use cached_sales::CachedSales;
 use not_found::NotFoundCache;
@@ -39,6 +43,7 @@ pub struct SaleCache {
     sales: Arc<dyn SaleStore>,
     items: Arc<dyn ItemReader>,
     clock: Arc<dyn Clock>,
+    history: Arc<History>,
     cached: CachedSales,
     not_found: NotFoundCache,
     refresh: SingleFlight,
@@ -58,11 +63,18 @@ impl SaleCache {
             sales,
             items,
             clock,
+            history: Arc::default(),
             cached: CachedSales::default(),
             not_found: NotFoundCache::new(max_not_found),
             refresh: SingleFlight::default(),
             lookup: SingleFlight::default(),
         }
+    }
+
+    /// The cache, for a database with this history.
+    #[must_use]
+    pub fn following(self, history: Arc<History>) -> Self {
+        Self { history, ..self }
     }
 
     /// Reads the live sales from PostgreSQL. A newer generation drops the known sold-out items.
@@ -72,14 +84,26 @@ impl SaleCache {
     }
 
     async fn refresh_now(&self, flight: &mut LastFlight) -> Result<(), PortError> {
-        let began_at = self.clock.monotonic();
+        let (began_at, epoch) = (self.clock.monotonic(), self.history.id());
         let live = self.sales.live().await;
         flight.record(began_at, self.clock.monotonic(), &live);
         for sale in live? {
-            self.cached.put(sale, began_at, self.clock.database());
+            self.put(sale, began_at, epoch);
         }
         self.tidy_up();
         Ok(())
+    }
+
+    /// Stores a sale, unless the history in which it was read has ended since.
+    fn put(&self, sale: Sale, read_at: Duration, epoch: i64) -> Arc<CachedSale> {
+        let is_current = || self.history.is_still(epoch);
+        self.cached.put(sale, read_at, self.clock.database(), is_current)
+    }
+
+    /// Forgets everything, because the database has another history. Sales are read again when they are asked for, or by the next poll.
+    pub fn forget(&self) {
+        self.cached.clear();
+        self.not_found.clear();
     }
 
     fn tidy_up(&self) {
@@ -105,14 +129,14 @@ impl SaleCache {
             return Ok(None);
         }
         flight.check_failure_since(arrived_at)?;
-        let began_at = self.clock.monotonic();
+        let (began_at, epoch) = (self.clock.monotonic(), self.history.id());
         let found = self.sales.find(id).await;
         flight.record(began_at, self.clock.monotonic(), &found);
         let Some(sale) = found? else {
             self.not_found.insert(id, self.clock.monotonic());
             return Ok(None);
         };
-        let cached = self.cached.put(sale, began_at, self.clock.database());
+        let cached = self.put(sale, began_at, epoch);
         self.tidy_up();
         Ok(Some(cached))
     }
@@ -219,8 +243,9 @@ impl SaleCache {
         cached.is_fresh(self.clock.monotonic())
     }
 
-    /// Applies the stock of a transaction that this or another instance has committed.
-    pub fn apply_stock(&self, sale: SaleId, facts: &StockFacts) {
+    /// Applies facts to a sale in memory.
+    #[cfg(test)]
+    pub(crate) fn apply_stock(&self, sale: SaleId, facts: &StockFacts) {
         if let Some(cached) = self.find_cached(sale) {
             cached.apply_stock(facts);
         }

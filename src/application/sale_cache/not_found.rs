@@ -36,6 +36,11 @@ impl NotFoundCache {
         ids.insert(id, now);
     }
 
+    /// Forgets all ids.
+    pub(super) fn clear(&self) {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.ids.lock().unwrap().len()

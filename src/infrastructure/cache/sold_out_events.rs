@@ -1,5 +1,5 @@
 //! Announces sold-out items to the other instances by pub/sub, within milliseconds. An instance that is not subscribed at
-//! that moment misses the message and learns of the items from the filter.
+//! that moment misses the message and learns of the items when they are asked for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::connection::Redis;
 use super::sold_out_message;
 use super::writer::CacheWriter;
-use crate::application::ports::{SoldOutEvents, StockFacts};
-use crate::domain::ids::SaleId;
+use crate::application::history::History;
+use crate::application::ports::{SoldOutEvent, SoldOutEvents};
+use crate::domain::ids::{ItemNo, SaleId};
 
 /// Pause before the next attempt to subscribe.
 const RESUBSCRIBE_AFTER: Duration = Duration::from_millis(500);
@@ -28,23 +29,24 @@ impl RedisSoldOutEvents {
 }
 
 impl SoldOutEvents for RedisSoldOutEvents {
-    fn publish(&self, sale: SaleId, facts: &StockFacts) {
-        self.cache_writer.publish_sold_out(sale, facts);
+    fn publish(&self, sale: SaleId, sold_out: &[ItemNo]) {
+        self.cache_writer.publish_sold_out(sale, sold_out);
     }
 }
 
 /// Called with every message, also with those of this instance.
-pub(crate) type OnSoldOut = Arc<dyn Fn(SaleId, &StockFacts) + Send + Sync>;
+pub(crate) type OnSoldOut = Arc<dyn Fn(SoldOutEvent) + Send + Sync>;
 
 /// Receives the messages of all instances.
 pub(crate) struct SoldOutListener {
     redis: Redis,
+    history: Arc<History>,
     on_sold_out: OnSoldOut,
 }
 
 impl SoldOutListener {
-    pub(crate) fn new(redis: Redis, on_sold_out: OnSoldOut) -> Self {
-        Self { redis, on_sold_out }
+    pub(crate) fn new(redis: Redis, history: Arc<History>, on_sold_out: OnSoldOut) -> Self {
+        Self { redis, history, on_sold_out }
     }
 
     /// Listens until `stop`, subscribing again whenever the connection breaks.
@@ -73,10 +75,9 @@ impl SoldOutListener {
         subscription.subscribe(self.redis.keys().sold_out_events()).await?;
         let mut messages = subscription.on_message();
         while let Some(message) = messages.next().await {
-            let text: String = message.get_payload()?;
-            if let Some((sale, facts)) = sold_out_message::parse(&text) {
-                (self.on_sold_out)(sale, &facts);
-            }
+            // Whatever is published on the channel: a payload may be no text.
+            let text = String::from_utf8_lossy(message.get_payload_bytes());
+            (self.on_sold_out)(sold_out_message::parse(&text, self.history.id()));
         }
         Ok(())
     }

@@ -1,38 +1,50 @@
-//! The message that announces sold-out items to the other instances: `sale generation item item …`.
+//! The message that announces sold-out items to the other instances: `epoch sale item item …`.
+//!
+//! The epoch's id is random, so it also tells this installation from another one: publish and subscribe know no database numbers, and
+//! two installations may have the same prefix.
 
 use super::connection::Redis;
-use crate::application::ports::{PortError, StockFacts};
+use crate::application::ports::{PortError, SoldOutEvent};
 use crate::domain::ids::{ItemNo, SaleId};
 
 /// Publishes the message once.
 pub(crate) async fn publish(
     redis: &Redis,
+    epoch: i64,
     sale: SaleId,
-    facts: &StockFacts,
+    items: &[ItemNo],
 ) -> Result<(), PortError> {
     let mut manager = redis.manager();
     let mut publish = redis::cmd("PUBLISH");
-    publish.arg(redis.keys().sold_out_events()).arg(format(sale, facts));
+    publish.arg(redis.keys().sold_out_events()).arg(format(epoch, sale, items));
     redis.call("sold-out events", publish.query_async::<i64>(&mut manager)).await?;
     Ok(())
 }
 
-fn format(sale: SaleId, facts: &StockFacts) -> String {
-    let mut text = format!("{} {}", sale.get(), facts.generation);
-    for item in &facts.sold_out {
+fn format(epoch: i64, sale: SaleId, items: &[ItemNo]) -> String {
+    let mut text = format!("{epoch} {}", sale.get());
+    for item in items {
         text.push(' ');
         text.push_str(&item.0.to_string());
     }
     text
 }
 
-/// The sale and its sold-out items; `None` for any other text.
-pub(crate) fn parse(text: &str) -> Option<(SaleId, StockFacts)> {
+/// The event that the text announces to an instance in this epoch.
+pub(crate) fn parse(text: &str, epoch: i64) -> SoldOutEvent {
+    match parts(text) {
+        None => SoldOutEvent::Unreadable,
+        Some((theirs, ..)) if theirs != epoch => SoldOutEvent::Foreign,
+        Some((_, sale, items)) => SoldOutEvent::Own { sale, items },
+    }
+}
+
+fn parts(text: &str) -> Option<(i64, SaleId, Vec<ItemNo>)> {
     let mut words = text.split(' ');
+    let epoch = words.next()?.parse().ok()?;
     let sale = SaleId::new(words.next()?.parse().ok()?)?;
-    let generation = words.next()?.parse().ok()?;
-    let sold_out = words.map(|word| word.parse().map(ItemNo)).collect::<Result<_, _>>().ok()?;
-    Some((sale, StockFacts { generation, sold_out, sold: Vec::new() }))
+    let items = words.map(|word| word.parse().map(ItemNo)).collect::<Result<_, _>>().ok()?;
+    Some((epoch, sale, items))
 }
 
 #[cfg(test)]
@@ -42,19 +54,20 @@ mod tests {
     #[test]
     fn a_message_is_parsed_from_its_text() {
         let sale = SaleId::new(3).unwrap();
-        let facts = StockFacts {
-            generation: 2,
-            sold_out: vec![ItemNo(1), ItemNo(10_000)],
-            sold: Vec::new(),
-        };
+        let items = vec![ItemNo(1), ItemNo(10_000)];
 
-        assert_eq!(parse(&format(sale, &facts)), Some((sale, facts)));
+        assert_eq!(parse(&format(7, sale, &items), 7), SoldOutEvent::Own { sale, items });
     }
 
     #[test]
-    fn other_texts_are_ignored() {
-        for text in ["", "1", "x 1", "1 1 x", "0 1 1"] {
-            assert_eq!(parse(text), None, "{text:?}");
+    fn a_message_of_another_epoch_is_foreign() {
+        assert_eq!(parse("7 3 1", 8), SoldOutEvent::Foreign);
+    }
+
+    #[test]
+    fn other_texts_are_unreadable() {
+        for text in ["", "1", "x 1", "1 1 x", "1 0 1"] {
+            assert_eq!(parse(text, 1), SoldOutEvent::Unreadable, "{text:?}");
         }
     }
 }

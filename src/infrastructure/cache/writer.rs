@@ -13,8 +13,9 @@ use tokio_util::task::TaskTracker;
 use super::connection::Redis;
 use super::script::script;
 use super::{buyer_totals, lock, sold_out_message, stock};
+use crate::application::history::History;
 use crate::application::ports::{CommittedTotals, Lease, PortError, StockFacts};
-use crate::domain::ids::{BuyerId, SaleId};
+use crate::domain::ids::{BuyerId, ItemNo, SaleId};
 use crate::domain::sale::Sale;
 
 static UPDATE_TOTALS: LazyLock<Script> = script!("totals_update");
@@ -34,14 +35,19 @@ enum CacheUpdate {
     Release(Lease),
     BuyerTotals(CommittedTotals),
     Stock(Arc<Sale>, StockFacts),
-    SoldOut(SaleId, StockFacts),
+    SoldOut(SaleId, Vec<ItemNo>),
 }
 
 impl CacheWriter {
     /// Starts the task under `tasks`; after `stop` it writes what waits and ends.
-    pub(crate) fn start(redis: Redis, tasks: &TaskTracker, stop: CancellationToken) -> Self {
+    pub(crate) fn start(
+        redis: Redis,
+        history: Arc<History>,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
         let (updates, queue) = mpsc::channel(QUEUE);
-        tasks.spawn(run(redis, queue, stop));
+        tasks.spawn(run(redis, history, queue, stop));
         Self { updates }
     }
 
@@ -57,8 +63,8 @@ impl CacheWriter {
         self.send(CacheUpdate::Stock(Arc::clone(sale), facts));
     }
 
-    pub(crate) fn publish_sold_out(&self, sale: SaleId, facts: &StockFacts) {
-        self.send(CacheUpdate::SoldOut(sale, facts.clone()));
+    pub(crate) fn publish_sold_out(&self, sale: SaleId, items: &[ItemNo]) {
+        self.send(CacheUpdate::SoldOut(sale, items.to_vec()));
     }
 
     fn send(&self, update: CacheUpdate) {
@@ -68,7 +74,12 @@ impl CacheWriter {
     }
 }
 
-async fn run(redis: Redis, mut queue: mpsc::Receiver<CacheUpdate>, stop: CancellationToken) {
+async fn run(
+    redis: Redis,
+    history: Arc<History>,
+    mut queue: mpsc::Receiver<CacheUpdate>,
+    stop: CancellationToken,
+) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         tokio::select! {
@@ -85,7 +96,7 @@ async fn run(redis: Redis, mut queue: mpsc::Receiver<CacheUpdate>, stop: Cancell
                 }
             }
         }
-        write(&redis, std::mem::take(&mut batch)).await;
+        write(&redis, history.id(), std::mem::take(&mut batch)).await;
     }
 }
 
@@ -95,10 +106,10 @@ struct SaleUpdates {
     leases: Vec<Lease>,
     buyer_totals: Vec<CommittedTotals>,
     stock: Option<(Arc<Sale>, StockFacts)>,
-    sold_out: StockFacts,
+    sold_out: Vec<ItemNo>,
 }
 
-async fn write(redis: &Redis, batch: Vec<CacheUpdate>) {
+async fn write(redis: &Redis, epoch: i64, batch: Vec<CacheUpdate>) {
     let mut sales: HashMap<SaleId, SaleUpdates> = HashMap::new();
     for update in batch {
         match update {
@@ -111,8 +122,8 @@ async fn write(redis: &Redis, batch: Vec<CacheUpdate>) {
             CacheUpdate::Stock(sale, facts) => {
                 sales.entry(sale.id).or_default().add_stock(sale, facts);
             }
-            CacheUpdate::SoldOut(sale, facts) => {
-                sales.entry(sale).or_default().add_sold_out(facts);
+            CacheUpdate::SoldOut(sale, items) => {
+                sales.entry(sale).or_default().sold_out.extend(items);
             }
         }
     }
@@ -126,8 +137,8 @@ async fn write(redis: &Redis, batch: Vec<CacheUpdate>) {
                 }
             },
             async {
-                if !sold_out.sold_out.is_empty() {
-                    let published = sold_out_message::publish(redis, sale, &sold_out).await;
+                if !sold_out.is_empty() {
+                    let published = sold_out_message::publish(redis, epoch, sale, &sold_out).await;
                     log_failure("sold-out events", published);
                 }
             },
@@ -160,14 +171,6 @@ impl SaleUpdates {
             Some((known, all)) if known.generation == sale.generation => merge(all, facts),
             Some((known, _)) if known.generation > sale.generation => {}
             _ => self.stock = Some((sale, facts)),
-        }
-    }
-
-    fn add_sold_out(&mut self, facts: StockFacts) {
-        if self.sold_out.sold_out.is_empty() || self.sold_out.generation < facts.generation {
-            self.sold_out = facts;
-        } else if self.sold_out.generation == facts.generation {
-            merge(&mut self.sold_out, facts);
         }
     }
 }

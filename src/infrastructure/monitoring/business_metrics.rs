@@ -2,7 +2,9 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
-use crate::application::ports::{BusinessMetrics, FilterResult, PurchaseAnswer, RefusalReason};
+use crate::application::ports::{
+    BusinessMetrics, FilterResult, PurchaseAnswer, RefusalReason, SoldOutHint,
+};
 
 const ANSWERS: [(PurchaseAnswer, &str); 10] = [
     (PurchaseAnswer::Bought, "bought"),
@@ -23,6 +25,15 @@ const FILTER_RESULTS: [(FilterResult, &str); 4] = [
     (FilterResult::Cold, "cold"),
 ];
 
+const SOLD_OUT_HINTS: [(SoldOutHint, &str); 6] = [
+    (SoldOutHint::Known, "known"),
+    (SoldOutHint::Confirmed, "confirmed"),
+    (SoldOutHint::Refuted, "refuted"),
+    (SoldOutHint::Foreign, "foreign"),
+    (SoldOutHint::Unreadable, "unreadable"),
+    (SoldOutHint::Dropped, "dropped"),
+];
+
 /// Counts for Prometheus.
 pub(crate) struct PrometheusBusinessMetrics {
     accepted: IntCounter,
@@ -31,6 +42,7 @@ pub(crate) struct PrometheusBusinessMetrics {
     sold: IntCounter,
     refusals: [IntCounter; RefusalReason::ALL.len()],
     filter: [IntCounter; FILTER_RESULTS.len()],
+    sold_out_hints: [IntCounter; SOLD_OUT_HINTS.len()],
 }
 
 impl PrometheusBusinessMetrics {
@@ -52,6 +64,12 @@ impl PrometheusBusinessMetrics {
             "Looks into the filter of sold-out items, by result.",
             "result",
         )?;
+        let hints = counters(
+            registry,
+            "flash_sale_sold_out_hints_total",
+            "Items that other instances announced as sold out, by what came of it.",
+            "result",
+        )?;
         let sold = IntCounter::new("flash_sale_items_sold_total", "Pieces sold.")?;
         registry.register(Box::new(sold.clone()))?;
         let build = IntGaugeVec::new(
@@ -70,6 +88,7 @@ impl PrometheusBusinessMetrics {
             sold,
             refusals: by_reason(&refusals),
             filter: FILTER_RESULTS.map(|(_, name)| filter.with_label_values(&[name])),
+            sold_out_hints: SOLD_OUT_HINTS.map(|(_, name)| hints.with_label_values(&[name])),
         })
     }
 }
@@ -96,6 +115,10 @@ impl BusinessMetrics for PrometheusBusinessMetrics {
 
     fn filter(&self, result: FilterResult) {
         self.filter[result as usize].inc();
+    }
+
+    fn sold_out_hints(&self, hint: SoldOutHint, items: usize) {
+        self.sold_out_hints[hint as usize].inc_by(u64::try_from(items).unwrap_or(u64::MAX));
     }
 }
 

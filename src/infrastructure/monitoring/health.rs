@@ -77,7 +77,7 @@ impl HealthReport {
 
     fn overall(&self, results: &[(&'static str, Health)]) -> Overall {
         let any = |wanted: fn(&Health) -> bool| results.iter().any(|(_, health)| wanted(health));
-        if any(|health| matches!(health, Health::Down(_))) {
+        if any(|health| matches!(health, Health::Down(_) | Health::NoWrites(_))) {
             Overall::Failing
         } else if self.readiness.is_draining() {
             Overall::Draining
@@ -93,6 +93,7 @@ fn describe(health: Health) -> Value {
     match health {
         Health::Up => json!({ "status": "up" }),
         Health::Degraded(why) => json!({ "status": "degraded", "message": why }),
+        Health::NoWrites(why) => json!({ "status": "no_writes", "message": why }),
         Health::Down(why) => json!({ "status": "down", "message": why }),
     }
 }

@@ -7,6 +7,7 @@ use sqlx::SqlStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
 use super::pool::database::Database;
+use super::pool::error::DatabaseError;
 
 /// Version, description and SQL of each file in `migrations/`, as listed by `build.rs`. `sqlx::migrate!` would embed them too, but
 /// its crate compiles sqlx and its TLS once more, for the host.
@@ -23,6 +24,9 @@ pub(crate) enum SchemaError {
         "the schema lacks {0} migrations: run `flash-sale migrate` first, or set database.migrate_on_start"
     )]
     Behind(usize),
+    /// The epochs could not be read, or the next one could not begin.
+    #[error("cannot read the epochs of the database: {0}")]
+    Epochs(#[from] DatabaseError),
     /// The schema could not be read.
     #[error("cannot look at the schema: {0}")]
     Unreadable(#[from] sqlx::Error),

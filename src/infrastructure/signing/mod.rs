@@ -2,10 +2,13 @@
 
 mod cursor;
 
+use std::sync::Arc;
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::application::history::History;
 use crate::application::ports::CodeSigner;
 use crate::config::CodeKey;
 use crate::domain::code::{CodeClaim, KeyTag, MAC_BYTES};
@@ -27,6 +30,7 @@ pub(crate) struct TagClash(String, String);
 pub(crate) struct HmacSigner {
     /// Never empty; the first one signs.
     keys: Vec<Key>,
+    history: Arc<History>,
 }
 
 struct Key {
@@ -53,31 +57,46 @@ impl HmacSigner {
             mac.update(CONTEXT);
             ready.push(Key { tag, mac });
         }
-        Ok(Self { keys: ready })
+        Ok(Self { keys: ready, history: Arc::default() })
+    }
+
+    /// Signs for the epochs of this history.
+    pub(crate) fn following(self, history: Arc<History>) -> Self {
+        Self { history, ..self }
+    }
+
+    /// The id of the epoch in which the attempt was created. `None` in the first one, whose codes have none.
+    fn epoch(&self, attempt: AttemptId) -> Option<i64> {
+        let epoch = self.history.epochs()?.of(attempt);
+        (epoch.number > 1).then_some(epoch.id)
     }
 }
 
 impl CodeSigner for HmacSigner {
     fn sign(&self, sale: SaleId, attempt: AttemptId) -> CodeClaim {
         let (tag, mac) = self.keys.first().map_or((KeyTag::from_bits(0), [0; MAC_BYTES]), |key| {
-            (key.tag, key.mac(sale, attempt))
+            (key.tag, key.mac(sale, attempt, self.epoch(attempt)))
         });
         CodeClaim { sale, attempt, tag, mac }
     }
 
     fn is_genuine(&self, claim: &CodeClaim) -> bool {
-        self.keys
-            .iter()
-            .find(|key| key.tag == claim.tag)
-            .is_some_and(|key| key.mac(claim.sale, claim.attempt).ct_eq(&claim.mac).into())
+        self.keys.iter().find(|key| key.tag == claim.tag).is_some_and(|key| {
+            let epoch = self.epoch(claim.attempt);
+            key.mac(claim.sale, claim.attempt, epoch).ct_eq(&claim.mac).into()
+        })
     }
 }
 
 impl Key {
-    fn mac(&self, sale: SaleId, attempt: AttemptId) -> [u8; MAC_BYTES] {
+    /// A history that was lost may have given the number of an attempt of now: the epoch tells their codes apart.
+    fn mac(&self, sale: SaleId, attempt: AttemptId, epoch: Option<i64>) -> [u8; MAC_BYTES] {
         let mut mac = self.mac.clone();
         mac.update(&sale.get().to_be_bytes());
         mac.update(&attempt.get().to_be_bytes());
+        if let Some(epoch) = epoch {
+            mac.update(&epoch.to_be_bytes());
+        }
         let whole = mac.finalize().into_bytes();
         let mut truncated = [0; MAC_BYTES];
         truncated.copy_from_slice(&whole[..MAC_BYTES]);
@@ -99,6 +118,8 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
+    use crate::domain::epoch::{Epoch, Epochs};
+    use crate::testing::builders::attempt_id;
 
     fn key(id: &str) -> CodeKey {
         let secret = BASE64.encode(format!("a secret of its own for {id}"));
@@ -106,7 +127,32 @@ mod tests {
     }
 
     fn signer(ids: &[&str]) -> HmacSigner {
-        HmacSigner::new(&ids.iter().map(|id| key(id)).collect::<Vec<_>>()).unwrap()
+        let keys: Vec<_> = ids.iter().map(|id| key(id)).collect();
+        HmacSigner::new(&keys).unwrap()
+    }
+
+    /// Epochs with these ids, each of a thousand attempts.
+    fn epochs(ids: &[i64]) -> Epochs {
+        let epoch = |(number, id): (i64, &i64)| Epoch {
+            number,
+            id: *id,
+            first_attempt: (number - 1) * 1_000,
+        };
+        Epochs::new((1..).zip(ids).map(epoch).collect()).unwrap()
+    }
+
+    #[test]
+    fn a_code_belongs_to_its_epoch() {
+        let signer = signer(&["a"]);
+        let code_of = |attempt| signer.sign(SaleId::new(1).unwrap(), attempt_id(attempt));
+        let without_history = code_of(5);
+        signer.history.adopt(epochs(&[7, 8]));
+        let (first, lost) = (code_of(5), code_of(1_005));
+        signer.history.adopt(epochs(&[7, 9]));
+
+        assert_eq!(first, without_history);
+        assert!(signer.is_genuine(&first) && !signer.is_genuine(&lost));
+        assert_ne!(code_of(1_005), lost);
     }
 
     fn ids(sale: i64, attempt: i64) -> (SaleId, AttemptId) {

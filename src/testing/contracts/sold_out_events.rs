@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use super::eventually::eventually;
-use crate::application::ports::{SoldOutEvents, StockFacts};
-use crate::domain::ids::SaleId;
-use crate::testing::builders::{sale_id, sold_out};
+use crate::application::ports::{SoldOutEvent, SoldOutEvents};
+use crate::domain::ids::ItemNo;
+use crate::testing::builders::sale_id;
 use crate::testing::fakes::FakeSoldOutEvents;
 
 macro_rules! sold_out_events_contract {
@@ -18,9 +18,7 @@ macro_rules! sold_out_events_contract {
 pub(crate) use sold_out_events_contract;
 
 /// Called with each event.
-pub(crate) type Listener = Arc<dyn Fn(SaleId, &StockFacts) + Send + Sync>;
-
-type Received = Vec<(SaleId, StockFacts)>;
+pub(crate) type Listener = Arc<dyn Fn(SoldOutEvent) + Send + Sync>;
 
 /// Instances that publish and subscribe.
 pub(crate) trait SoldOutEventsWorld: Send + Sync {
@@ -34,29 +32,28 @@ pub(crate) trait SoldOutEventsWorld: Send + Sync {
 pub(crate) async fn every_subscriber_receives_what_an_instance_publishes(
     world: &dyn SoldOutEventsWorld,
 ) {
-    let received: [Arc<Mutex<Received>>; 2] = Default::default();
+    let received: [Arc<Mutex<Vec<SoldOutEvent>>>; 2] = Default::default();
     for events in &received {
         let events = Arc::clone(events);
-        world.subscribe(Arc::new(move |sale, facts| {
-            events.lock().unwrap().push((sale, facts.clone()));
-        }));
+        world.subscribe(Arc::new(move |event| events.lock().unwrap().push(event)));
     }
     let publisher = world.publisher();
-    let facts = sold_out(3, &[1, 10_000]);
+    let announced = vec![ItemNo(1), ItemNo(10_000)];
 
     // Published repeatedly, because an instance that is not subscribed yet misses an event.
     eventually("both have received it", async || {
-        publisher.publish(sale_id(7), &facts);
+        publisher.publish(sale_id(7), &announced);
         received.iter().all(|events| !events.lock().unwrap().is_empty())
     })
     .await;
 
     for events in &received {
-        let (sale, mut event) = events.lock().unwrap()[0].clone();
+        let event = events.lock().unwrap()[0].clone();
+        let SoldOutEvent::Own { sale, mut items } = event else { panic!("{event:?}") };
         // An adapter may merge events, so an item may occur twice.
-        event.sold_out.sort_unstable();
-        event.sold_out.dedup();
-        assert_eq!((sale, event), (sale_id(7), facts.clone()));
+        items.sort_unstable();
+        items.dedup();
+        assert_eq!((sale, &items), (sale_id(7), &announced));
     }
 }
 

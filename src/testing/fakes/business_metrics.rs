@@ -2,7 +2,9 @@
 
 use std::sync::Mutex;
 
-use crate::application::ports::{BusinessMetrics, FilterResult, PurchaseAnswer, RefusalReason};
+use crate::application::ports::{
+    BusinessMetrics, FilterResult, PurchaseAnswer, RefusalReason, SoldOutHint,
+};
 
 /// One counted event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +14,7 @@ pub(crate) enum Counted {
     Sold(i32),
     Refused(RefusalReason),
     Filter(FilterResult),
+    SoldOutHints(SoldOutHint, usize),
 }
 
 /// Records events in order.
@@ -50,5 +53,9 @@ impl BusinessMetrics for FakeBusinessMetrics {
 
     fn filter(&self, result: FilterResult) {
         self.add(Counted::Filter(result));
+    }
+
+    fn sold_out_hints(&self, hint: SoldOutHint, items: usize) {
+        self.add(Counted::SoldOutHints(hint, items));
     }
 }

@@ -2,16 +2,16 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::application::ports::{SoldOutEvents, StockFacts};
-use crate::domain::ids::SaleId;
+use crate::application::ports::{SoldOutEvent, SoldOutEvents};
+use crate::domain::ids::{ItemNo, SaleId};
 
-type Listener = Arc<dyn Fn(SaleId, &StockFacts) + Send + Sync>;
+type Listener = Arc<dyn Fn(SoldOutEvent) + Send + Sync>;
 
 /// Calls its listeners and records the events.
 #[derive(Default)]
 pub(crate) struct FakeSoldOutEvents {
     listeners: Mutex<Vec<Listener>>,
-    published: Mutex<Vec<(SaleId, StockFacts)>>,
+    published: Mutex<Vec<(SaleId, Vec<ItemNo>)>>,
 }
 
 impl FakeSoldOutEvents {
@@ -19,16 +19,16 @@ impl FakeSoldOutEvents {
         self.listeners.lock().unwrap().push(listener);
     }
 
-    pub(crate) fn published(&self) -> Vec<(SaleId, StockFacts)> {
+    pub(crate) fn published(&self) -> Vec<(SaleId, Vec<ItemNo>)> {
         self.published.lock().unwrap().clone()
     }
 }
 
 impl SoldOutEvents for FakeSoldOutEvents {
-    fn publish(&self, sale: SaleId, facts: &StockFacts) {
-        self.published.lock().unwrap().push((sale, facts.clone()));
+    fn publish(&self, sale: SaleId, sold_out: &[ItemNo]) {
+        self.published.lock().unwrap().push((sale, sold_out.to_vec()));
         for listener in &*self.listeners.lock().unwrap() {
-            listener(sale, facts);
+            listener(SoldOutEvent::Own { sale, items: sold_out.to_vec() });
         }
     }
 }

@@ -80,17 +80,28 @@ impl PostgresShop {
 
     /// The pool of one more instance.
     pub(crate) async fn database(&self) -> Database {
-        connect(&self.options, self.lock_timeout, 8).await
+        self.database_of(8).await
     }
 
     /// A pool of one connection.
     pub(crate) async fn single_connection_database(&self) -> Database {
-        connect(&self.options, self.lock_timeout, 1).await
+        self.database_of(1).await
+    }
+
+    async fn database_of(&self, max_connections: u32) -> Database {
+        let database = connect(&self.options, self.lock_timeout, max_connections).await;
+        database.begin_history().await.unwrap();
+        database
     }
 
     /// Runs a statement.
     pub(crate) async fn execute(&self, sql: &str) {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await.unwrap();
+    }
+
+    /// Makes the latest epoch one of another timeline, as if the server had been promoted since.
+    pub(crate) async fn lose_history(&self) {
+        self.execute("UPDATE epochs SET timeline = timeline - 1").await;
     }
 
     /// Waits until a transaction in this database waits for a lock.

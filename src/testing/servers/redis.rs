@@ -88,7 +88,8 @@ impl RedisWorld {
         let metrics = RedisMetrics::register(&registry).unwrap();
         let circuits = CircuitMetrics::register(&registry).unwrap();
         let redis = Redis::new(&config, metrics, &circuits).unwrap();
-        let cache_writer = CacheWriter::start(redis.clone(), &self.tasks, self.stop.clone());
+        let cache_writer =
+            CacheWriter::start(redis.clone(), Arc::default(), &self.tasks, self.stop.clone());
         (redis, cache_writer)
     }
 
@@ -189,6 +190,6 @@ impl SoldOutEventsWorld for RedisWorld {
 
     fn subscribe(&self, listener: Listener) {
         let (tasks, stop) = self.scope();
-        tasks.spawn(SoldOutListener::new(self.connect().0, listener).listen(stop));
+        tasks.spawn(SoldOutListener::new(self.connect().0, Arc::default(), listener).listen(stop));
     }
 }

@@ -103,6 +103,11 @@ impl Arena {
         &self.database.pool
     }
 
+    /// The channel on which instances announce sold-out items.
+    pub(crate) fn news_channel(&self) -> String {
+        format!("{}news", self.direct.value("FLASH_SALE__REDIS__KEY_PREFIX"))
+    }
+
     /// Runs these statements, each until PostgreSQL accepts it.
     pub(crate) async fn run_in_postgres(&self, statements: &[&'static str]) {
         for statement in statements {

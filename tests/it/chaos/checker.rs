@@ -21,6 +21,8 @@ pub(crate) struct Findings {
     pub(crate) beyond_limit: i64,
     /// Codes whose purchase returned different outcomes.
     pub(crate) contradictions: usize,
+    /// Codes that two buyers got.
+    pub(crate) shared_codes: usize,
     /// Acknowledged lines that are not in their code's outcome.
     pub(crate) forgotten_lines: usize,
     /// Seconds between an item's first refusal as sold out and a later purchase of it, summed over all items.
@@ -40,12 +42,13 @@ impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "oversold {}, lost {}, beyond the limit {}, contradictions {}, forgotten lines {}, stranded {:.3} item-s, \
+            "oversold {}, lost {}, beyond the limit {}, contradictions {}, shared codes {}, forgotten lines {}, stranded {:.3} item-s, \
              strange responses {:?}",
             self.oversold,
             self.lost,
             self.beyond_limit,
             self.contradictions,
+            self.shared_codes,
             self.forgotten_lines,
             self.stranded,
             self.strange
@@ -105,6 +108,7 @@ pub(crate) fn check(history: &[Event], books: &Books, limit: i64) -> Findings {
         lost: lost(&outcomes, books),
         beyond_limit: beyond_limit(books, limit),
         contradictions: outcomes.values().filter(|outcome| outcome.responses.len() > 1).count(),
+        shared_codes: shared_codes(history),
         forgotten_lines: forgotten_lines(history, &outcomes),
         stranded: stranded(history, &outcomes),
         strange: strange(history),
@@ -191,6 +195,19 @@ fn beyond_limit(books: &Books, limit: i64) -> i64 {
         *owned.entry(buyer).or_default() += pieces;
     }
     owned.values().map(|pieces| (pieces - limit).max(0)).sum()
+}
+
+/// A code names one buyer for ever.
+fn shared_codes(history: &[Event]) -> usize {
+    let mut buyers: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for event in history {
+        if let (Request::Checkout { .. }, Some(response)) = (&event.request, &event.response)
+            && response.status == 200
+        {
+            buyers.entry(response.code()).or_default().insert(&event.buyer);
+        }
+    }
+    buyers.values().filter(|buyers| buyers.len() > 1).count()
 }
 
 /// A line that was acknowledged before the code's first purchase was sent must be in its outcome.
@@ -340,6 +357,14 @@ mod tests {
     fn another_answer_to_a_repeat_is_a_contradiction() {
         let history = [bought(1, "ann", "A", &["1"]), bought(2, "ann", "A", &["2"])];
         assert_eq!(found(&history, &[("ann", "1")]).contradictions, 1);
+    }
+
+    #[test]
+    fn a_code_of_two_buyers_is_shared() {
+        let history = [collected(1, "ann", "1", "A"), collected(2, "ann", "2", "A")];
+        assert_eq!(found(&history, &[]).shared_codes, 0);
+        let history = [collected(1, "ann", "1", "A"), collected(2, "bob", "2", "A")];
+        assert_eq!(found(&history, &[]).shared_codes, 1);
     }
 
     #[test]

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use redis::AsyncCommands;
 use sqlx::{Postgres, Transaction};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::arena::{Arena, INSTANCES};
 use crate::harness::trouble::{
-    CUT_SESSIONS, NO_ROOM, READ_ONLY, REDIS_REFUSES, ROOM, WRITABLE, all_keys, put_back,
-    send_to_redis,
+    CUT_SESSIONS, NO_ROOM, NO_STANDBY, OTHER_HISTORY, READ_ONLY, REDIS_REFUSES, ROOM, STANDBY_AWAY,
+    WRITABLE, all_keys, put_back, send_to_redis,
 };
 use crate::harness::{Dice, eventually};
 use crate::proxy::{Way, Ways};
@@ -49,6 +50,8 @@ pub(crate) enum Fault {
     RedisReplica,
     /// The password of Redis changes.
     RedisPassword,
+    /// Every item is announced as sold out, by a forged event.
+    NewsForged,
     /// An orderly restart.
     PostgresRestarted,
     /// All of its processes are killed.
@@ -63,6 +66,10 @@ pub(crate) enum Fault {
     PostgresFull,
     /// It refuses writes, as during a failover.
     PostgresReadOnly,
+    /// Its only synchronous standby is away: no commit ends.
+    StandbyAway,
+    /// It goes on from another history, which lacks nothing.
+    HistoryChanged,
     /// No instance can reach it.
     PostgresUnreachable,
     /// `SIGKILL` to one instance, which restarts.
@@ -87,7 +94,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All faults.
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::RedisKilled,
         Self::RedisFailover,
         Self::RedisFlushed,
@@ -96,6 +103,7 @@ impl Fault {
         Self::RedisFull,
         Self::RedisReplica,
         Self::RedisPassword,
+        Self::NewsForged,
         Self::PostgresRestarted,
         Self::PostgresCrashed,
         Self::BackendKilled,
@@ -103,6 +111,8 @@ impl Fault {
         Self::ItemsHeld,
         Self::PostgresFull,
         Self::PostgresReadOnly,
+        Self::StandbyAway,
+        Self::HistoryChanged,
         Self::PostgresUnreachable,
         Self::InstanceKilled,
         Self::InstanceStopped,
@@ -215,6 +225,7 @@ impl Strike {
                     send_to_redis(&mut redis, command).await;
                 }
             }
+            Fault::NewsForged => forge_news(arena).await,
             Fault::PostgresRestarted => arena.postgres.run("restart-postgres"),
             Fault::PostgresCrashed => arena.postgres.run("kill-postgres"),
             Fault::BackendKilled => kill_backend(arena).await,
@@ -227,6 +238,8 @@ impl Strike {
             }
             Fault::PostgresFull => arena.run_in_postgres(&[NO_ROOM]).await,
             Fault::PostgresReadOnly => arena.run_in_postgres(&READ_ONLY).await,
+            Fault::StandbyAway => arena.run_in_postgres(&STANDBY_AWAY).await,
+            Fault::HistoryChanged => arena.run_in_postgres(&[OTHER_HISTORY, CUT_SESSIONS]).await,
             Fault::PostgresUnreachable => arena.stall_postgres(true),
             Fault::InstanceKilled => arena.stations[self.instance].end(Signal::SIGKILL).await,
             Fault::InstanceStopped => {
@@ -288,6 +301,7 @@ impl Strike {
             }
             Fault::PostgresFull => arena.run_in_postgres(&[ROOM]).await,
             Fault::PostgresReadOnly => arena.run_in_postgres(&WRITABLE).await,
+            Fault::StandbyAway => arena.run_in_postgres(&NO_STANDBY).await,
             Fault::PostgresUnreachable => arena.stall_postgres(false),
             Fault::InstanceKilled | Fault::InstanceTerminated => {
                 arena.stations[self.instance].start_again(&[]).await;
@@ -309,6 +323,8 @@ impl Strike {
             Fault::RedisFlushed
             | Fault::ScriptsFlushed
             | Fault::RedisPaused
+            | Fault::NewsForged
+            | Fault::HistoryChanged
             | Fault::PostgresRestarted
             | Fault::BackendKilled
             | Fault::SessionsCut => {}
@@ -368,4 +384,18 @@ async fn half_open(arena: &Arena) -> Vec<TcpStream> {
         clients.push(client);
     }
     clients
+}
+
+/// Announces all items of all sales as sold out, in this installation's own name.
+async fn forge_news(arena: &Arena) {
+    let latest = "SELECT id FROM epochs ORDER BY number DESC LIMIT 1";
+    let epoch: i64 = sqlx::query_scalar(latest).fetch_one(arena.pool()).await.unwrap();
+    let sales: Vec<(i64, i32)> =
+        sqlx::query_as("SELECT id, items FROM sales").fetch_all(arena.pool()).await.unwrap();
+    let mut redis = arena.redis().await;
+    for (sale, items) in sales {
+        let items: Vec<String> = (1..=items).map(|item| item.to_string()).collect();
+        let event = format!("{epoch} {sale} {}", items.join(" "));
+        let _: i64 = redis.publish(arena.news_channel(), event).await.unwrap();
+    }
 }

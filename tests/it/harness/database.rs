@@ -34,10 +34,14 @@ impl Database {
 impl Database {
     /// The TCP address of its server, which has the same port as its socket.
     pub(crate) fn address(&self) -> SocketAddr {
-        let url = Url::parse(&self.url).unwrap();
-        let named = url.query_pairs().find(|(name, _)| name == "port");
-        let port = named.map_or(url.port(), |(_, port)| port.parse().ok());
-        SocketAddr::from(([127, 0, 0, 1], port.unwrap_or(5432)))
+        address_of(&self.url)
+    }
+
+    /// This database on another server, such as a standby.
+    pub(crate) fn on(&self, server: &str) -> PgPool {
+        let mut url = Url::parse(server).unwrap();
+        url.set_path(&self.name);
+        PgPoolOptions::new().max_connections(2).connect_lazy(url.as_str()).unwrap()
     }
 
     /// Its URL through another address, such as a proxy's.
@@ -60,6 +64,14 @@ impl Drop for Database {
         });
         let _ = dropping.join();
     }
+}
+
+/// The TCP address of a server by its URL.
+pub(crate) fn address_of(url: &str) -> SocketAddr {
+    let url = Url::parse(url).unwrap();
+    let named = url.query_pairs().find(|(name, _)| name == "port");
+    let port = named.map_or(url.port(), |(_, port)| port.parse().ok());
+    SocketAddr::from(([127, 0, 0, 1], port.unwrap_or(5432)))
 }
 
 async fn execute(server: &str, statement: String) -> sqlx::Result<()> {

@@ -1,6 +1,6 @@
 //! PostgreSQL and Redis: shared by all tests, and private for tests that break them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use uuid::Uuid;
@@ -33,23 +33,30 @@ pub(crate) struct PrivateServers {
 impl PrivateServers {
     /// Starts a PostgreSQL and returns its URL.
     pub(crate) fn postgres() -> (Self, String) {
-        Self::up("up-postgres", "DATABASE_URL")
+        Self::up("up-postgres", "DATABASE_URL", None)
     }
 
     /// Starts a Redis and returns its URL.
     pub(crate) fn redis() -> (Self, String) {
-        Self::up("up-redis", "REDIS_URL")
+        Self::up("up-redis", "REDIS_URL", None)
     }
 
-    fn up(verb: &str, prints: &str) -> (Self, String) {
+    /// Starts a streaming standby of this PostgreSQL, and returns its URL.
+    pub(crate) fn standby(&self) -> (Self, String) {
+        Self::up("up-standby", "DATABASE_URL", Some(&self.folder))
+    }
+
+    fn up(verb: &str, prints: &str, of: Option<&Path>) -> (Self, String) {
         // Short, because the path of a Unix socket has at most 107 bytes.
         let name = Uuid::now_v7().simple().to_string();
         let servers = Self { folder: std::env::temp_dir().join(format!("it-{}", &name[16..])) };
         // A shell evaluates the exports, because they are quoted for a shell.
-        let script = r#"exports=$("$0" "$1" "$2") && eval "$exports" && printf '%s' "${!3}""#;
+        let script =
+            r#"exports=$("$0" "$1" "$2" ${4:+"$4"}) && eval "$exports" && printf '%s' "${!3}""#;
         let ran = Command::new("bash")
             .args(["-c", script, &setting("FLASH_SALE_TEST_SERVICES"), verb])
             .args([servers.folder.as_os_str(), prints.as_ref()])
+            .args(of)
             .env_remove(prints)
             .stdin(Stdio::null())
             .output()
@@ -62,9 +69,19 @@ impl PrivateServers {
 
     /// Runs a verb of services.sh, such as `kill-redis`.
     pub(crate) fn run(&self, verb: &str) {
+        self.run_with(verb, None);
+    }
+
+    /// Stops this PostgreSQL in order, and starts it as a standby of another one.
+    pub(crate) fn follow(&self, primary: &Self) {
+        self.run_with("follow-postgres", Some(&primary.folder));
+    }
+
+    fn run_with(&self, verb: &str, other: Option<&Path>) {
         let ran = Command::new(setting("FLASH_SALE_TEST_SERVICES"))
             .arg(verb)
             .arg(&self.folder)
+            .args(other)
             .stdin(Stdio::null())
             .output()
             .unwrap();

@@ -204,6 +204,11 @@ impl World {
         &self.database.pool
     }
 
+    /// The test's own connections to the same database on another server, such as a standby.
+    pub(crate) fn pool_on(&self, server: &str) -> PgPool {
+        self.database.on(server)
+    }
+
     /// The test's own connection to Redis.
     pub(crate) async fn redis(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.redis_url.as_str()).unwrap();

@@ -65,7 +65,7 @@ pub(crate) async fn buy(http: &HttpState, query: Option<&str>) -> Response {
 
 async fn purchase(http: &HttpState, query: Option<&str>) -> Result<Response, ApiError> {
     let claim = parse_code(query)?;
-    let Some(command) = http.purchase.verify_code(claim) else {
+    let Some(command) = http.purchase.verify_code(claim).await? else {
         return Err(ApiError::CodeNotFound);
     };
     let purchase = Arc::clone(&http.purchase);

@@ -296,6 +296,15 @@ pub(crate) const CHECKS: &[Check] = &[
     LEFT JOIN purchases USING (sale_id, attempt_id)",
     },
     Check {
+        promise: "I5",
+        what: "nothing that was acknowledged is known to be lost in a failover",
+        sql: r"
+    SELECT true,
+           format('sale %s attempt %s: its %s is not in epoch %s', sale_id, attempt_id,
+                  CASE WHEN purchased THEN 'purchase' ELSE 'checkout' END, epoch)
+    FROM lost_writes",
+    },
+    Check {
         promise: "I8",
         what: "an outcome was decided while the sale was open",
         sql: r"

@@ -50,6 +50,9 @@ idempotency_keys AS NOT MATERIALIZED (
     FROM idempotency_keys
     WHERE $1::bigint IS NULL OR sale_id = $1
 ),
+lost_writes AS NOT MATERIALIZED (
+    SELECT * FROM lost_writes WHERE $1::bigint IS NULL OR sale_id = $1
+),
 sold_of_item AS NOT MATERIALIZED (
     SELECT sale_id, item_no, sum(quantity) AS pieces
     FROM purchase_items

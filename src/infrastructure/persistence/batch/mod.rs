@@ -11,6 +11,7 @@ pub(crate) mod contention;
 pub(crate) mod context;
 pub(crate) mod ctid;
 pub(crate) mod lines;
+pub(crate) mod lost_writes;
 pub(crate) mod partitions;
 pub(crate) mod recent_writes;
 pub(crate) mod session;

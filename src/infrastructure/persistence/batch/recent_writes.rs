@@ -6,12 +6,13 @@
 //! time of its write, in microseconds, and is never written twice, not even by a server that was restored from a backup and lacks
 //! what is remembered here.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
+use super::lost_writes::Acknowledged;
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 
@@ -51,6 +52,8 @@ pub(crate) struct RecentWrites {
     checkouts: Mutex<LruCache<AttemptId, OpenCheckout>>,
     buyers: Mutex<LruCache<(SaleId, BuyerId), ()>>,
     sold_out: Mutex<HashMap<SaleId, SoldOut>>,
+    /// Attempts that were purchased, oldest first: of use only to find out what a failover has lost.
+    purchased: Mutex<VecDeque<(SaleId, AttemptId)>>,
 }
 
 /// Items without a piece left. They stay sold out for the rest of the generation.
@@ -62,11 +65,39 @@ struct SoldOut {
 
 impl Default for RecentWrites {
     fn default() -> Self {
-        Self { checkouts: bounded(), buyers: bounded(), sold_out: Mutex::default() }
+        Self {
+            checkouts: bounded(),
+            buyers: bounded(),
+            sold_out: Mutex::default(),
+            purchased: Mutex::default(),
+        }
     }
 }
 
 impl RecentWrites {
+    /// Forgets everything, because the database has another history. Returns the checkouts and purchases that it remembered.
+    pub(crate) fn clear(&self) -> Vec<Acknowledged> {
+        self.buyers().clear();
+        self.sold_out().clear();
+        let of = |sale, attempt, is_purchased| Acknowledged { sale, attempt, is_purchased };
+        let mut checkouts = self.checkouts();
+        let mut known: Vec<_> =
+            checkouts.iter().map(|(attempt, open)| of(open.sale, *attempt, false)).collect();
+        checkouts.clear();
+        let purchased = std::mem::take(&mut *self.purchased());
+        known.extend(purchased.into_iter().map(|(sale, attempt)| of(sale, attempt, true)));
+        known
+    }
+
+    /// Remembers a purchase that was committed.
+    pub(crate) fn remember_purchase(&self, sale: SaleId, attempt: AttemptId) {
+        let mut purchased = self.purchased();
+        if purchased.len() >= MAX_CHECKOUTS.get() {
+            purchased.pop_front();
+        }
+        purchased.push_back((sale, attempt));
+    }
+
     /// Remembers checkouts that were written and committed.
     pub(crate) fn remember(&self, written: impl IntoIterator<Item = OpenCheckout>) {
         let (mut checkouts, mut buyers) = (self.checkouts(), self.buyers());
@@ -150,6 +181,10 @@ impl RecentWrites {
 
     fn buyers(&self) -> MutexGuard<'_, LruCache<(SaleId, BuyerId), ()>> {
         self.buyers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn purchased(&self) -> MutexGuard<'_, VecDeque<(SaleId, AttemptId)>> {
+        self.purchased.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sold_out(&self) -> MutexGuard<'_, HashMap<SaleId, SoldOut>> {

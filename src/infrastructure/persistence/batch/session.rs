@@ -6,6 +6,7 @@ use sqlx::{Connection, PgConnection, Postgres};
 
 use super::context::BatchContext;
 use super::transaction::{BatchMode, BatchTransaction};
+use crate::application::history::History;
 use crate::domain::ids::SaleId;
 use crate::infrastructure::persistence::pool::error::{DatabaseError, ErrorClass};
 use crate::infrastructure::persistence::pool::metrics::Statement;
@@ -15,7 +16,14 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// A writer's connection, once it has one.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
-    connection: Option<PoolConnection<Postgres>>,
+    kept: Option<Kept>,
+}
+
+/// A connection, with the id of the epoch in which it was taken from the pool.
+#[derive(Debug)]
+struct Kept {
+    connection: PoolConnection<Postgres>,
+    epoch: i64,
 }
 
 impl Session {
@@ -33,22 +41,42 @@ impl Session {
         let database = &context.database;
         database.check_available()?;
         let batch = Batch { context, transaction, sale, requests };
-        let kept = self.connection.take();
+        let history = database.history();
+        let kept = self.kept.take().and_then(|kept| kept.unless_outdated(history));
         // If this future is dropped or times out, the connection goes back to the pool, which rolls back first.
         let attempt = async {
-            let mut connection = match kept {
-                Some(connection) => connection,
-                None => database.acquire().await?,
+            let mut kept = if let Some(kept) = kept {
+                kept
+            } else {
+                // Before the connection: the pool lends none that is older than the epoch of now.
+                let epoch = history.id();
+                Kept { connection: database.acquire().await?, epoch }
             };
-            let result = batch.run(&mut connection).await;
-            Ok((connection, result))
+            let result = batch.run(&mut kept.connection).await;
+            Ok((kept, result))
         };
-        let (mut connection, result) = database.within(database.answer_timeout(), attempt).await?;
+        let (mut kept, mut result) = database.within(database.answer_timeout(), attempt).await?;
+        if !history.is_still(kept.epoch) {
+            // It was written to a history that has ended, and what it left in memory came after everything else was forgotten.
+            context.recent_writes.clear();
+            result = Err(database.record(DatabaseError::Outdated));
+        }
         match &result {
-            Err(error) if error.ends_connection() => connection.close_on_drop(),
-            _ => self.connection = Some(connection),
+            Err(error) if error.ends_connection() => kept.connection.close_on_drop(),
+            _ => self.kept = Some(kept),
         }
         result
+    }
+}
+
+impl Kept {
+    /// Itself, unless the history has changed since: the server at the other end may still accept writes.
+    fn unless_outdated(mut self, history: &History) -> Option<Self> {
+        if history.is_still(self.epoch) {
+            return Some(self);
+        }
+        self.connection.close_on_drop();
+        None
     }
 }
 

@@ -94,7 +94,8 @@ impl BatchTransaction for CollectBatch {
         let without_attempt = baskets.values().filter(|basket| basket.open.is_none()).count();
         let ids = self.take_ids(without_attempt, connection).await?;
         let replies = decide(requests, &sale, &mut baskets, ids, &used);
-        batch.write(connection, &sale, &baskets).await?;
+        let written = batch.write(connection, &sale, &baskets).await;
+        written.inspect_err(|error| self.drop_ids_that_clash(error))?;
         if mode == BatchMode::Pessimistic {
             // It is not committed yet, and what is remembered may be outdated once it is.
             let open = baskets.values().filter_map(Basket::attempt);
@@ -123,8 +124,16 @@ impl CollectBatch {
         count: usize,
         connection: &mut PgConnection,
     ) -> Result<Vec<AttemptId>, DatabaseError> {
-        let ids = self.ids.take(count, connection, &self.context.contention).await;
-        ids.map_err(|error| self.context.database.record(error))
+        let BatchContext { database, contention, .. } = &self.context;
+        let ids = self.ids.take(count, database.history().id(), connection, contention).await;
+        ids.map_err(|error| database.record(error))
+    }
+
+    /// After a clash of numbers, the next try takes a block that no other instance has.
+    fn drop_ids_that_clash(&self, error: &DatabaseError) {
+        if error.is_clash_of_attempts() {
+            self.ids.forget();
+        }
     }
 
     /// Collects for a buyer who is assumed to be new, in one round trip instead of two. Returns `None` and changes nothing where the
@@ -143,7 +152,8 @@ impl CollectBatch {
         let Some(attempt) = ids.first() else {
             return Ok(None);
         };
-        let Some(first) = batch.write_first(connection, (request, line), *attempt).await? else {
+        let written = batch.write_first(connection, (request, line), *attempt).await;
+        let Some(first) = written.inspect_err(|error| self.drop_ids_that_clash(error))? else {
             return Ok(None);
         };
         let totals = BuyerTotals { lines: vec![line], bought: 0 };

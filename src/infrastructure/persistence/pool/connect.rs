@@ -8,11 +8,13 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::Semaphore;
 
-use super::connection::{Planning, answers, connect_once, connect_options, no_answer};
+use super::connection::{answers, connect_once, connect_options, no_answer};
 use super::database::Database;
 use super::deadline::ANSWER_MARGIN;
 use super::metrics::DatabaseMetrics;
-use super::probe::ConnectionProbe;
+use super::probe::{ConnectionProbe, Target};
+use super::server_history::ServerHistory;
+use super::setup::{ConnectionSetup, Planning};
 use super::stale_connections::StaleConnections;
 use crate::config::DatabaseConfig;
 use crate::infrastructure::circuit::{Circuit, CircuitMetrics};
@@ -46,17 +48,21 @@ impl Database {
         metrics: DatabaseMetrics,
         circuits: &CircuitMetrics,
     ) -> Result<Self, ConnectError> {
-        let options = connect_options(config, planning).map_err(ConnectError::Url)?;
+        let options = connect_options(config).map_err(ConnectError::Url)?;
         let stale_connections = Arc::new(StaleConnections::default());
-        let pool = pool(config, &options, &stale_connections);
-        let connect_time = connect_with_retries(config, &options).await?;
+        let history = Arc::new(ServerHistory::new(Arc::clone(&stale_connections)));
+        let setup = Arc::new(ConnectionSetup::new(config, planning, history));
+        let pool = pool(config, &options, &setup, &stale_connections);
+        let connect_time = connect_with_retries(config, &options, &setup).await?;
         let circuit = Circuit::new("postgresql", &config.circuit, circuits);
         let readers = usize::try_from(config.max_connections / READERS_SHARE).unwrap_or(1).max(1);
         warn_about_pool_size(&pool, config.max_connections).await;
+        let target = Target { options, setup: Arc::clone(&setup) };
         let probe =
-            ConnectionProbe::new(circuit, options, Arc::clone(&stale_connections), connect_time);
+            ConnectionProbe::new(circuit, target, Arc::clone(&stale_connections), connect_time);
         Ok(Self {
             pool,
+            setup,
             metrics: Arc::new(metrics),
             stale_connections,
             readers: Arc::new(Semaphore::new(readers)),
@@ -69,9 +75,10 @@ impl Database {
 fn pool(
     config: &DatabaseConfig,
     options: &PgConnectOptions,
+    setup: &Arc<ConnectionSetup>,
     stale_connections: &Arc<StaleConnections>,
 ) -> PgPool {
-    let stale_connections = Arc::clone(stale_connections);
+    let (setup, stale_connections) = (Arc::clone(setup), Arc::clone(stale_connections));
     PgPoolOptions::new()
         .min_connections(config.min_connections)
         .max_connections(config.max_connections)
@@ -81,10 +88,14 @@ fn pool(
         // This saves every transaction a round trip. The first statement on a broken connection detects it, and from then on
         // connections of the same age are tested first.
         .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            let setup = Arc::clone(&setup);
+            Box::pin(async move { setup.prepare(connection).await })
+        })
         .before_acquire(move |connection, meta| {
-            let read_only = stale_connections.is_read_only(meta.age);
+            let unusable = stale_connections.is_unusable(meta.age);
             let suspect = stale_connections.is_suspect(meta.age);
-            Box::pin(async move { Ok(!read_only && (!suspect || answers(connection).await)) })
+            Box::pin(async move { Ok(!unusable && (!suspect || answers(connection).await)) })
         })
         // The pool itself would wait forever for a peer that has vanished.
         .after_release(|connection, _| {
@@ -99,13 +110,14 @@ fn pool(
 async fn connect_with_retries(
     config: &DatabaseConfig,
     options: &PgConnectOptions,
+    setup: &ConnectionSetup,
 ) -> Result<Duration, ConnectError> {
     let backoff = ExponentialBuilder::new()
         .with_min_delay(config.retry_delay)
         .with_max_delay(MAX_RETRY_DELAY)
         .with_max_times(config.retries)
         .with_jitter();
-    (|| connect_once(options, config.connect_timeout))
+    (|| connect_once(options, setup, config.connect_timeout))
         .retry(backoff)
         .notify(|error, pause| {
             tracing::warn!(

@@ -1,6 +1,5 @@
-//! A single connection: how it is made, its session settings, and the test whether it still answers.
+//! A single connection: how it is made, and the test whether it still answers.
 
-use std::fmt::Write;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -9,35 +8,11 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tracing::log::LevelFilter;
 
+use super::setup::ConnectionSetup;
 use crate::config::{DatabaseConfig, SslMode};
 
 /// Longest wait for the answer to a ping.
-const PING_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// What the planner's settings are tuned for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Planning {
-    /// Look-ups by key: all statements of requests and background tasks. A statement is planned once, for any number of rows, and
-    /// never scans a table sequentially.
-    Keys,
-    /// Joins of whole tables, as in an audit.
-    Tables,
-}
-
-impl Planning {
-    fn settings(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Keys => &[
-                ("plan_cache_mode", "force_generic_plan"),
-                ("enable_seqscan", "off"),
-                ("enable_bitmapscan", "off"),
-                // No statement looks up a key twice.
-                ("enable_memoize", "off"),
-            ],
-            Self::Tables => &[],
-        }
-    }
-}
+pub(super) const PING_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Whether the server answers a ping in time.
 pub(crate) async fn answers(connection: &mut PgConnection) -> bool {
@@ -52,31 +27,32 @@ pub(crate) fn no_answer() -> std::io::Error {
 /// Connects and disconnects, to find out whether that works within the limit. Returns how long connecting took.
 pub(crate) async fn connect_once(
     options: &PgConnectOptions,
+    setup: &ConnectionSetup,
     limit: Duration,
 ) -> Result<Duration, sqlx::Error> {
     let since = Instant::now();
-    let connection = connect(options, limit).await?;
+    let connection = connect(options, setup, limit).await?;
     let took = since.elapsed();
     connection.close().await?;
     Ok(took)
 }
 
-/// Connects within the limit.
+/// Connects and prepares the connection, within the limit.
 pub(crate) async fn connect(
     options: &PgConnectOptions,
+    setup: &ConnectionSetup,
     limit: Duration,
 ) -> Result<PgConnection, sqlx::Error> {
-    match tokio::time::timeout(limit, options.connect()).await {
-        Ok(connection) => connection,
-        Err(_) => Err(no_answer().into()),
-    }
+    let connect = async {
+        let mut connection = options.connect().await?;
+        setup.prepare(&mut connection).await?;
+        Ok(connection)
+    };
+    tokio::time::timeout(limit, connect).await.unwrap_or_else(|_| Err(no_answer().into()))
 }
 
 /// The options of every connection.
-pub(crate) fn connect_options(
-    config: &DatabaseConfig,
-    planning: Planning,
-) -> Result<PgConnectOptions, sqlx::Error> {
+pub(crate) fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOptions, sqlx::Error> {
     let url = config.url.expose_secret();
     let mut options = if url.is_empty() {
         PgConnectOptions::new_without_pgpass()
@@ -113,28 +89,6 @@ pub(crate) fn connect_options(
     }
     Ok(options
         .application_name("flash-sale")
-        .options(session_settings(config))
-        .options(planning.settings().iter().copied())
         .log_statements(LevelFilter::Trace)
         .log_slow_statements(LevelFilter::Warn, config.slow_statement))
-}
-
-/// The settings of every session. JIT is off: it compiles for longer than any statement here runs.
-fn session_settings(config: &DatabaseConfig) -> Vec<(&'static str, String)> {
-    let milliseconds = |time: Duration| {
-        let mut text = String::new();
-        let _ = write!(text, "{}ms", time.as_millis());
-        text
-    };
-    vec![
-        ("statement_timeout", milliseconds(config.statement_timeout)),
-        ("lock_timeout", milliseconds(config.lock_timeout)),
-        (
-            "idle_in_transaction_session_timeout",
-            milliseconds(config.idle_in_transaction_session_timeout),
-        ),
-        ("jit", "off".to_owned()),
-        // Batches need it, whatever the database's default is: a statement must see everything committed before it.
-        ("default_transaction_isolation", "read committed".to_owned()),
-    ]
 }

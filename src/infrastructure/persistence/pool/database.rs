@@ -11,14 +11,17 @@ use tokio_util::sync::CancellationToken;
 use super::error::DatabaseError;
 use super::metrics::DatabaseMetrics;
 use super::probe::ConnectionProbe;
+use super::setup::ConnectionSetup;
 use super::stale_connections::StaleConnections;
 use super::tx::Tx;
+use crate::application::history::History;
 
 /// The pool, with its metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
     pub(super) pool: PgPool,
     pub(super) metrics: Arc<DatabaseMetrics>,
+    pub(super) setup: Arc<ConnectionSetup>,
     pub(super) stale_connections: Arc<StaleConnections>,
     /// Concurrent reads, which are limited so that browsing front ends leave connections to buyers.
     pub(super) readers: Arc<Semaphore>,
@@ -36,6 +39,18 @@ impl Database {
     /// The probe that knows whether PostgreSQL is available.
     pub(crate) fn probe(&self) -> &Arc<ConnectionProbe> {
         &self.probe
+    }
+
+    /// The history that this instance works in.
+    pub(crate) fn history(&self) -> &Arc<History> {
+        self.setup.history().history()
+    }
+
+    /// Learns the database's epochs, whatever the circuit's state. From then on every new connection is compared with them.
+    pub(crate) async fn begin_history(&self) -> Result<(), DatabaseError> {
+        let mut connection = self.pool.acquire().await?;
+        let begun = self.setup.history().begin(&mut connection).await;
+        begun.map_err(|error| self.record(error.into()))
     }
 
     /// Probes PostgreSQL at intervals, until `stop`.

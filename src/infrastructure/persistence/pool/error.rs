@@ -60,10 +60,13 @@ impl ErrorClass {
 /// `read_only_sql_transaction`
 const READ_ONLY: &str = "25006";
 
+const ATTEMPTS_KEY: &str = "checkout_attempts_pkey";
+
 /// Constraints whose violation means a lost race: another transaction wrote first, and the next decision sees what it wrote.
-const RACES: [&str; 5] = [
+const RACES: [&str; 6] = [
     "purchases_pkey",
     "buyers_pkey",
+    ATTEMPTS_KEY,
     "idempotency_keys_pkey",
     "items_sold_within_stock",
     "buyers_bought_within_limit",
@@ -81,6 +84,9 @@ pub(crate) enum DatabaseError {
     /// The circuit is open.
     #[error("postgresql is away")]
     Away,
+    /// The connection writes to another history of the database than the one that this instance works in.
+    #[error("the connection writes to an outdated history of the database")]
+    Outdated,
     /// A row holds values that no version of this service writes.
     #[error("{0}: the row is not readable")]
     Unreadable(&'static str),
@@ -91,7 +97,7 @@ impl DatabaseError {
     pub(crate) fn class(&self) -> ErrorClass {
         match self {
             Self::Unreadable(_) => ErrorClass::Permanent,
-            Self::Silent => ErrorClass::Connection,
+            Self::Silent | Self::Outdated => ErrorClass::Connection,
             Self::Away => ErrorClass::Away,
             Self::Sqlx(error) => classify(error),
         }
@@ -110,6 +116,15 @@ impl DatabaseError {
     /// Whether the connection cannot be used any more.
     pub(crate) fn ends_connection(&self) -> bool {
         self.class() == ErrorClass::Connection || self.is_read_only()
+    }
+
+    /// Whether another transaction has used the number of a new attempt.
+    pub(crate) fn is_clash_of_attempts(&self) -> bool {
+        let Self::Sqlx(sqlx::Error::Database(error)) = self else { return false };
+        let is_key = |name: &str| {
+            name == ATTEMPTS_KEY || is_partition_key_of("checkout_attempts_from_", name)
+        };
+        error.constraint().is_some_and(is_key)
     }
 
     /// Whether a table does not exist (any more).
@@ -144,8 +159,12 @@ fn classify(error: &sqlx::Error) -> ErrorClass {
 
 /// Primary keys of partitions: `purchases_from_100_pkey`, `buyers_from_0_pkey`.
 fn is_partition_key(name: &str) -> bool {
-    name.ends_with("_pkey")
-        && (name.starts_with("purchases_from_") || name.starts_with("buyers_from_"))
+    let parents = ["purchases_from_", "buyers_from_", "checkout_attempts_from_"];
+    parents.iter().any(|parent| is_partition_key_of(parent, name))
+}
+
+fn is_partition_key_of(parent: &str, name: &str) -> bool {
+    name.starts_with(parent) && name.ends_with("_pkey")
 }
 
 /// By SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
@@ -225,6 +244,7 @@ mod tests {
     #[test]
     fn a_violated_key_of_a_partition_is_a_lost_race() {
         assert!(is_partition_key("purchases_from_100_pkey"));
+        assert!(is_partition_key("checkout_attempts_from_0_pkey"));
         assert!(!is_partition_key("purchase_items_from_100_pkey"));
     }
 }

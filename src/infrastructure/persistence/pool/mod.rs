@@ -1,17 +1,19 @@
 //! The connection pool, and the two ways to use it: single reads and transactions.
 //!
-//! - [`database`]: the pool, which lends connections. [`connect`] opens it, [`connection`] makes a single connection with its session
-//!   settings.
+//! - [`database`]: the pool, which lends connections. [`connect`] opens it, [`connection`] makes a single connection, [`setup`] prepares
+//!   it: session settings, no standby, and the history that [`server_history`] knows.
 //! - [`read`]: runs reads. [`transaction`]: runs transactions; [`tx`] has their options. [`deadline`]: ends both in time.
 //! - [`error`]: errors, classified by what to do about them. [`observe`], [`metrics`]: what is measured.
 //! - [`probe`]: whether PostgreSQL is available. [`stale_connections`]: which connections to test before use. [`health`]: the health
 //!   check.
+//! - [`epochs`]: the epochs of the database, for codes.
 //! - [`last_time`]: when something last happened.
 
 pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod database;
 pub(crate) mod deadline;
+pub(crate) mod epochs;
 pub(crate) mod error;
 pub(crate) mod health;
 pub(crate) mod last_time;
@@ -19,6 +21,8 @@ pub(crate) mod metrics;
 pub(crate) mod observe;
 pub(crate) mod probe;
 pub(crate) mod read;
+pub(crate) mod server_history;
+pub(crate) mod setup;
 pub(crate) mod stale_connections;
 pub(crate) mod transaction;
 pub(crate) mod tx;

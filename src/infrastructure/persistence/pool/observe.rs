@@ -31,6 +31,11 @@ impl Database {
         error
     }
 
+    /// The server turned out to be read-only: a connection that was made before is not lent again.
+    pub(super) fn record_read_only(&self) {
+        self.stale_connections.record_read_only();
+    }
+
     /// Updates the gauges of the pool.
     pub(crate) fn observe_pool(&self) {
         let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);

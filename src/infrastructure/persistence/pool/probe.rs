@@ -11,7 +11,8 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{answers, connect};
+use super::connection::{PING_TIMEOUT, connect};
+use super::setup::ConnectionSetup;
 use super::stale_connections::StaleConnections;
 use crate::infrastructure::circuit::Circuit;
 
@@ -23,11 +24,18 @@ const CONNECT_TIME_FACTOR: u32 = 3;
 /// `admin_shutdown`, `crash_shutdown`, `cannot_connect_now`: the server is stopping or starting.
 const STOPPING_OR_STARTING: [&str; 3] = ["57P01", "57P02", "57P03"];
 
+/// Where and how the probe connects.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) options: PgConnectOptions,
+    pub(crate) setup: Arc<ConnectionSetup>,
+}
+
 /// The circuit to PostgreSQL, with the probe that closes and opens it.
 #[derive(Debug)]
 pub(crate) struct ConnectionProbe {
     circuit: Circuit,
-    options: PgConnectOptions,
+    target: Target,
     stale_connections: Arc<StaleConnections>,
     timeout: Duration,
     /// Kept between probes.
@@ -38,12 +46,12 @@ impl ConnectionProbe {
     /// `connect_time` is how long the first connection took.
     pub(crate) fn new(
         circuit: Circuit,
-        options: PgConnectOptions,
+        target: Target,
         stale_connections: Arc<StaleConnections>,
         connect_time: Duration,
     ) -> Self {
         let timeout = PROBE_TIMEOUT.max(connect_time * CONNECT_TIME_FACTOR);
-        Self { circuit, options, stale_connections, timeout, connection: Mutex::default() }
+        Self { circuit, target, stale_connections, timeout, connection: Mutex::default() }
     }
 
     /// Whether PostgreSQL is available, as far as is known.
@@ -66,6 +74,11 @@ impl ConnectionProbe {
         self.circuit.doubt();
     }
 
+    /// A connection outside the pool.
+    pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        connect(&self.target.options, &self.target.setup, self.timeout).await
+    }
+
     /// Probes at the circuit's intervals, until `stop`.
     pub(crate) async fn watch(self: &Arc<Self>, stop: CancellationToken) {
         let probe = || Arc::clone(self).probe();
@@ -82,14 +95,14 @@ impl ConnectionProbe {
             // A probe that exceeds its timeout leaves no connection behind.
             let mut kept = held.take();
             if let Some(connection) = &mut kept
-                && !answers(connection).await
+                && !is_of_use(connection).await
             {
                 // One broken connection does not mean that the next one would fail.
                 kept = None;
             }
             let connection = match kept {
                 Some(kept) => Ok(kept),
-                None => connect(&self.options, self.timeout).await,
+                None => self.connect().await,
             };
             let is_up = match &connection {
                 Ok(_) => true,
@@ -108,6 +121,12 @@ impl ConnectionProbe {
         }
         is_up
     }
+}
+
+/// Whether the kept connection answers, and its server is no standby.
+async fn is_of_use(connection: &mut PgConnection) -> bool {
+    let is_standby = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection);
+    matches!(tokio::time::timeout(PING_TIMEOUT, is_standby).await, Ok(Ok(false)))
 }
 
 /// Whether a running server refused the connection, for example because it has reached its limit: it may still serve the
@@ -194,9 +213,10 @@ mod tests {
         let circuit = Circuit::new("nothing", &config, &metrics);
         let stale_connections = Arc::new(StaleConnections::default());
         let closed_port = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(1);
+        let target = Target { options: closed_port, setup: Arc::default() };
         let probe = Arc::new(ConnectionProbe::new(
             circuit,
-            closed_port,
+            target,
             Arc::clone(&stale_connections),
             Duration::ZERO,
         ));

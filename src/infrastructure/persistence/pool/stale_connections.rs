@@ -11,8 +11,8 @@ const SUSPECT_FOR: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub(crate) struct StaleConnections {
     broken: LastTime,
-    /// When the server was last found read-only: connections to it answer, but cannot write.
-    read_only: LastTime,
+    /// When connections that answer were last found to be of no use: the server is read-only, or its history is outdated.
+    unusable: LastTime,
 }
 
 impl StaleConnections {
@@ -23,7 +23,12 @@ impl StaleConnections {
 
     /// The server turned out to be read-only.
     pub(crate) fn record_read_only(&self) {
-        self.read_only.record();
+        self.unusable.record();
+    }
+
+    /// A new connection showed that the database has another history than the older connections.
+    pub(crate) fn record_outdated(&self) {
+        self.unusable.record();
     }
 
     /// Whether a connection of this age existed when another one broke, within the last minute.
@@ -31,8 +36,8 @@ impl StaleConnections {
         self.broken.elapsed().is_some_and(|since| since < SUSPECT_FOR && age > since)
     }
 
-    /// Whether a connection of this age existed when the server turned out to be read-only.
-    pub(crate) fn is_read_only(&self, age: Duration) -> bool {
-        self.read_only.elapsed().is_some_and(|since| age > since)
+    /// Whether a connection of this age existed when connections answered but turned out to be of no use.
+    pub(crate) fn is_unusable(&self, age: Duration) -> bool {
+        self.unusable.elapsed().is_some_and(|since| age > since)
     }
 }

@@ -1,5 +1,7 @@
 //! The ledger in PostgreSQL: purchases share transactions, and each caller waits for its own outcome.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,6 +15,7 @@ use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
 use crate::infrastructure::persistence::batch::context::BatchContext;
+use crate::infrastructure::persistence::batch::recent_writes::RecentWrites;
 use crate::infrastructure::persistence::batch::splitting::{Splitting, rejected};
 use crate::infrastructure::persistence::batch::transaction::BatchTransaction;
 use crate::infrastructure::persistence::idempotency::request::{MaybeKeyed, unkeyed_answer};
@@ -22,6 +25,7 @@ use crate::infrastructure::persistence::pool::database::Database;
 /// Settles attempts in batches.
 pub(crate) struct PostgresLedger {
     database: Database,
+    recent_writes: Arc<RecentWrites>,
     batcher: Batcher<Splitting<SettleBatch>>,
 }
 
@@ -34,15 +38,23 @@ impl PostgresLedger {
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
     ) -> Self {
-        let database = context.database.clone();
+        let (database, recent_writes) =
+            (context.database.clone(), Arc::clone(&context.recent_writes));
         let transaction = SettleBatch::new(context.clone());
         let work = Splitting { context, transaction, retries };
-        Self { database, batcher: Batcher::new("purchase", work, limits, metrics, scope) }
+        let batcher = Batcher::new("purchase", work, limits, metrics, scope);
+        Self { database, recent_writes, batcher }
     }
 
     async fn submit(&self, request: MaybeKeyed<Settle>) -> Result<Option<Settled>, PortError> {
-        match self.batcher.submit(request.request.sale, request).await {
-            Ok(reply) => reply,
+        let Settle { sale, attempt } = request.request;
+        match self.batcher.submit(sale, request).await {
+            Ok(reply) => {
+                if let Ok(Some(Settled::Now(_))) = reply {
+                    self.recent_writes.remember_purchase(sale, attempt);
+                }
+                reply
+            }
             Err(reason) => Err(rejected(SettleBatch::WHAT, reason)),
         }
     }

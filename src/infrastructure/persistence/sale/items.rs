@@ -91,6 +91,21 @@ const STOCK: &str = r"
     WHERE s.id = $1
 ";
 
+pub(crate) const SOLD_OUT_AMONG: &str = r"
+    SELECT s.generation, g.items
+    FROM sales AS s
+    CROSS JOIN (
+        SELECT coalesce(array_agg(t.item_no), '{}') AS items
+        FROM unnest($2::int[]) AS t(item_no)
+        CROSS JOIN LATERAL (
+            SELECT 1 FROM item_stock
+            WHERE sale_id = $1 AND item_no = t.item_no AND sold >= stock
+            OFFSET 0
+        ) AS gone
+    ) AS g
+    WHERE s.id = $1
+";
+
 /// Reads items.
 pub(crate) struct PostgresItemReader {
     database: Database,
@@ -242,6 +257,23 @@ impl ItemReader for PostgresItemReader {
         let query = || sqlx::query_as(PROGRESS).bind(sale.get()).fetch_one(self.database.pool());
         let (sold, remaining) = self.database.read("the sale's progress", query).await?;
         Ok(Progress { sold, remaining })
+    }
+
+    async fn sold_out_among(
+        &self,
+        sale: SaleId,
+        items: &[ItemNo],
+    ) -> Result<StockFacts, PortError> {
+        let numbers: Vec<i32> = items.iter().map(|item| item.0).collect();
+        let query = || {
+            let query = sqlx::query_as(SOLD_OUT_AMONG).bind(sale.get()).bind(&numbers);
+            query.fetch_optional(self.database.pool())
+        };
+        let found: Option<(i64, Vec<i32>)> =
+            self.database.read("the sold-out items", query).await?;
+        let (generation, sold_out) = found.unwrap_or_default();
+        let sold_out = sold_out.into_iter().map(ItemNo).collect();
+        Ok(StockFacts { generation, sold_out, sold: Vec::new() })
     }
 
     async fn stock(&self, sale: SaleId) -> Result<StockSnapshot, PortError> {

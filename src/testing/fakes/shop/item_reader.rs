@@ -69,6 +69,16 @@ impl ItemReader for FakeShop {
         Ok(Progress { sold, remaining: data.pieces() - sold })
     }
 
+    async fn sold_out_among(
+        &self,
+        sale: SaleId,
+        items: &[ItemNo],
+    ) -> Result<StockFacts, PortError> {
+        let mut facts = self.stock(sale).await?.facts;
+        facts.sold_out.retain(|item| items.contains(item));
+        Ok(StockFacts { sold: Vec::new(), ..facts })
+    }
+
     async fn stock(&self, sale: SaleId) -> Result<StockSnapshot, PortError> {
         let mut state = self.state.lock().unwrap();
         let data = state.data(sale)?;

@@ -1,0 +1,239 @@
+//! Which server's history this instance works in: compares each new connection with what earlier ones showed.
+//!
+//! A failover ends all connections to the old primary, and a standby takes none of ours, so a history can only change between two
+//! connections. The first connection to another server, database or timeline begins the next epoch in the database, and the instance
+//! forgets what it learnt before that connection is used.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sqlx::{PgConnection, Row};
+
+use super::setup::refused;
+use super::stale_connections::StaleConnections;
+use crate::application::history::{Adopted, History};
+use crate::domain::epoch::{Epoch, Epochs};
+
+const BEGIN: &str = "SELECT begin_epoch($1, $2::text::pg_lsn)";
+const EPOCHS: &str = r"
+    SELECT number, id, first_attempt
+    FROM epochs
+    ORDER BY number
+";
+const PLACE: &str = r#"
+    SELECT system_identifier, database::bigint AS database, timeline,
+           pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint AS "position"
+    FROM current_history()
+"#;
+
+/// A server, one of its databases, and the timeline that it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) system_identifier: i64,
+    pub(crate) database: i64,
+    pub(crate) timeline: i32,
+}
+
+/// A server, and how far its write-ahead log is on disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) server: Server,
+    pub(crate) position: i64,
+}
+
+/// The history that connections must write to.
+#[derive(Debug, Default)]
+pub(crate) struct ServerHistory {
+    history: Arc<History>,
+    stale_connections: Arc<StaleConnections>,
+    /// Where the latest connection to this history was; `None` until it has begun.
+    last: Mutex<Option<Place>>,
+}
+
+impl ServerHistory {
+    pub(crate) fn new(stale_connections: Arc<StaleConnections>) -> Self {
+        Self { stale_connections, ..Self::default() }
+    }
+
+    /// The epochs, as the rest of the instance sees them.
+    pub(crate) fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
+    /// Compares a connection's place with the known one, and begins the next epoch if it is another history. Before
+    /// [`Self::begin`], any place is accepted: the schema may be missing.
+    pub(super) async fn check(
+        &self,
+        connection: &mut PgConnection,
+        place: Place,
+    ) -> Result<(), sqlx::Error> {
+        match self.last() {
+            None => Ok(()),
+            Some(last) if last.server == place.server && last.position <= place.position => {
+                self.set_last(place);
+                Ok(())
+            }
+            Some(_) => self.begin(connection).await,
+        }
+    }
+
+    /// Reads the epochs, after beginning the next one where that is due.
+    pub(crate) async fn begin(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let before = self.last();
+        sqlx::query(BEGIN)
+            .bind(self.history.id())
+            .bind(before.map(|place| lsn(place.position)))
+            .execute(&mut *connection)
+            .await?;
+        let row = sqlx::query(PLACE).fetch_one(&mut *connection).await?;
+        let server = Server {
+            system_identifier: row.try_get("system_identifier")?,
+            database: row.try_get("database")?,
+            timeline: row.try_get("timeline")?,
+        };
+        let now = Place { server, position: row.try_get("position")? };
+        let rows = sqlx::query(EPOCHS).fetch_all(&mut *connection).await?;
+        let epochs: Result<Vec<_>, sqlx::Error> = rows.iter().map(epoch_of).collect();
+        let epochs = Epochs::new(epochs?).ok_or_else(|| refused("the database has no epoch"))?;
+        self.adopt(epochs, before, now)
+    }
+
+    fn adopt(&self, epochs: Epochs, before: Option<Place>, now: Place) -> Result<(), sqlx::Error> {
+        let latest = epochs.latest();
+        if self.history.epochs().is_some_and(|known| known.latest() != latest) {
+            // Before the instance trusts the new history, so that no older connection serves it.
+            self.stale_connections.record_outdated();
+        }
+        match self.history.adopt(epochs) {
+            Adopted::First | Adopted::Known => {}
+            Adopted::Next => tracing::warn!(
+                epoch = latest.number,
+                timeline = now.server.timeline,
+                timeline_before = before.map(|place| place.server.timeline),
+                position = lsn(now.position),
+                seen = before.map(|place| lsn(place.position)),
+                "postgresql goes on from another history: what was committed last may be lost. Everything that was learnt before is \
+                 forgotten. `flash-sale verify` lists what is known to be lost"
+            ),
+            Adopted::Outdated => {
+                return Err(refused(
+                    "the server lacks an epoch that this instance has seen: it is an old primary, or a backup. If it is to be used, \
+                     restart the instances",
+                ));
+            }
+        }
+        self.set_last(now);
+        Ok(())
+    }
+
+    fn last(&self) -> Option<Place> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Positions of one server only grow, but connections are checked concurrently.
+    fn set_last(&self, place: Place) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *last {
+            Some(last) if last.server == place.server => {
+                last.position = last.position.max(place.position);
+            }
+            last => *last = Some(place),
+        }
+    }
+}
+
+fn epoch_of(row: &sqlx::postgres::PgRow) -> Result<Epoch, sqlx::Error> {
+    Ok(Epoch {
+        number: row.try_get("number")?,
+        id: row.try_get("id")?,
+        first_attempt: row.try_get("first_attempt")?,
+    })
+}
+
+/// A position in PostgreSQL's notation.
+fn lsn(position: i64) -> String {
+    format!("{:X}/{:X}", position >> 32, position & 0xFFFF_FFFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::infrastructure::persistence::pool::database::Database;
+    use crate::testing::servers::PostgresShop;
+
+    /// The process id of the session that the pool lends.
+    async fn session(database: &Database) -> Result<i32, sqlx::Error> {
+        let mut connection = database.pool().acquire().await?;
+        sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *connection).await
+    }
+
+    async fn latest_epoch(shop: &PostgresShop) -> (i64, i64) {
+        let latest = "SELECT number, first_attempt FROM epochs ORDER BY number DESC LIMIT 1";
+        sqlx::query_as(latest).fetch_one(&shop.pool).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn another_timeline_is_noticed_before_its_first_connection_is_lent() {
+        let shop = PostgresShop::open().await;
+        let database = shop.database().await;
+        let (forgotten, before) = (Arc::new(AtomicU32::new(0)), session(&database).await.unwrap());
+        let counter = Arc::clone(&forgotten);
+        database.history().when_changed(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        shop.lose_history().await;
+        // The first connection is in use, so the pool makes another one.
+        let first = database.pool().acquire().await.unwrap();
+
+        let second = session(&database).await.unwrap();
+
+        assert_eq!(forgotten.load(Ordering::Relaxed), 1);
+        assert_eq!(latest_epoch(&shop).await, (2, 1 << 36));
+        drop(first);
+        for _ in 0..3 {
+            let lent = session(&database).await.unwrap();
+            assert_ne!(lent, before, "an older connection is lent, besides {second}");
+        }
+        assert_eq!(latest_epoch(&shop).await.0, 2);
+    }
+
+    #[tokio::test]
+    async fn many_instances_that_notice_at_once_begin_one_epoch() {
+        let shop = PostgresShop::open().await;
+        let mut instances = Vec::new();
+        for _ in 0..4 {
+            instances.push(shop.database().await);
+        }
+        shop.lose_history().await;
+
+        futures_util::future::join_all(instances.iter().map(Database::begin_history)).await;
+
+        assert_eq!(latest_epoch(&shop).await.0, 2);
+        let ids: Vec<i64> = instances.iter().map(|database| database.history().id()).collect();
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    }
+
+    #[tokio::test]
+    async fn a_server_without_a_known_epoch_is_not_used() {
+        let shop = PostgresShop::open().await;
+        let database = shop.database().await;
+        shop.lose_history().await;
+        database.begin_history().await.unwrap();
+        // As on an old primary: it lacks the epoch, and its own latest one fits it.
+        shop.execute(
+            "DELETE FROM epochs WHERE number = 2; UPDATE epochs SET timeline = timeline + 1",
+        )
+        .await;
+
+        let error = database.begin_history().await.unwrap_err();
+
+        assert!(error.to_string().contains("lacks an epoch"), "{error}");
+        assert_eq!(database.history().epochs().unwrap().latest().number, 2);
+    }
+
+    #[test]
+    fn a_position_has_postgresqls_notation() {
+        assert_eq!([0, 0x1_6B37_4D48, 0xA_0000_0001].map(lsn), ["0/0", "1/6B374D48", "A/1"]);
+    }
+}

@@ -1,0 +1,156 @@
+//! PostgreSQL fails over to a standby.
+
+use std::collections::HashSet;
+
+use sqlx::PgPool;
+
+use crate::harness::database::address_of;
+use crate::harness::servers::PrivateServers;
+use crate::harness::{World, until};
+
+/// A standby that has what its primary had when it was cut off.
+struct Standby {
+    servers: PrivateServers,
+    url: String,
+    pool: PgPool,
+}
+
+impl Standby {
+    async fn of(world: &World) -> Self {
+        let (servers, url) = world.postgres_server.as_ref().unwrap().standby();
+        let pool = world.pool_on(&url);
+        Self { servers, url, pool }
+    }
+
+    /// Waits until it has everything that the primary has written so far.
+    async fn catches_up(&self, world: &World) {
+        let written: String = sqlx::query_scalar("SELECT pg_current_wal_lsn()::text")
+            .fetch_one(world.pool())
+            .await
+            .unwrap();
+        let replayed = "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn";
+        until("the standby has caught up", async || {
+            let replayed = sqlx::query_scalar(replayed).bind(&written);
+            replayed.fetch_one(&self.pool).await.unwrap()
+        })
+        .await;
+    }
+
+    /// Cuts it off from its primary.
+    async fn is_cut_off(&self) {
+        for statement in ["ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"] {
+            sqlx::raw_sql(statement).execute(&self.pool).await.unwrap();
+        }
+        until("the standby is cut off", async || {
+            let receiving = "SELECT EXISTS (SELECT FROM pg_stat_wal_receiver)";
+            !sqlx::query_scalar::<_, bool>(receiving).fetch_one(&self.pool).await.unwrap()
+        })
+        .await;
+    }
+
+    /// Makes it the primary, and leads the instances to it.
+    fn takes_over(&self, world: &World) {
+        self.servers.run("promote-postgres");
+        world.proxy.as_ref().unwrap().move_to(address_of(&self.url));
+    }
+}
+
+async fn everybody_is_ready(world: &World) {
+    for instance in &world.instances {
+        instance.ready().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_that_loses_commits_gives_no_code_twice_and_sells_what_is_left() {
+    let mut world = World::plan(2).private_postgres().through_a_proxy().start().await;
+    let sale = world.create_sale("--items 20 --stock 1").await;
+    let kept = world.at(0).buys(&sale, "early", "20").await;
+    let before = world.at(1).collects(&sale, "early", "19").await;
+    let standby = Standby::of(&world).await;
+    standby.catches_up(&world).await;
+    standby.is_cut_off().await;
+
+    // Lost: a block of attempt numbers, the code of ann from it, and the sale of item 1, which all instances know to be sold out.
+    world.start(1).await;
+    let lost = world.at(2).collects(&sale, "ann", "2").await;
+    let lost_purchase = world.at(1).buys(&sale, "bob", "1").await;
+    for instance in &world.instances {
+        until("item 1 is sold out", async || {
+            instance.client.checkout(&sale, "late", "1").await.status == 409
+        })
+        .await;
+    }
+    world.postgres_server.as_ref().unwrap().run("kill-postgres");
+    standby.takes_over(&world);
+    everybody_is_ready(&world).await;
+    // The first block that the new primary gives is the one that was lost.
+    world.start(1).await;
+
+    let mut codes = HashSet::from([lost.clone(), lost_purchase.clone(), kept.clone(), before]);
+    let known = codes.len();
+    for (number, instance) in world.instances.iter().enumerate() {
+        for buyer in 0..3 {
+            let buyer = format!("carl-{number}-{buyer}");
+            codes.insert(instance.client.collects(&sale, &buyer, "3").await);
+        }
+    }
+    assert_eq!(
+        codes.len(),
+        known + 3 * world.instances.len(),
+        "a code names two buyers: {codes:?}"
+    );
+    for instance in &world.instances {
+        instance.client.purchase(&lost).await.refuses(404, "code_not_found");
+        instance.client.purchase(&lost_purchase).await.refuses(404, "code_not_found");
+        instance.client.get(&format!("/purchases/{kept}")).await.is(200);
+    }
+    // Whichever instance is asked: item 1 is unsold again.
+    for (number, instance) in world.instances.iter().enumerate() {
+        instance.client.collects(&sale, &format!("dora-{number}"), "1").await;
+    }
+    world.at(0).buys(&sale, "dora-0", "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_of_a_new_epoch_is_genuine_at_an_instance_that_has_not_noticed_it() {
+    let mut world = World::of(1).await;
+    let sale = world.create_sale("--items 5 --stock 9").await;
+    let old = world.at(0).collects(&sale, "ann", "1").await;
+    // As after a failover: a new instance notices it when it connects, the one that has its connections does not.
+    sqlx::raw_sql("UPDATE epochs SET timeline = timeline - 1").execute(world.pool()).await.unwrap();
+    world.start(1).await;
+
+    let new = world.at(1).collects(&sale, "bob", "1").await;
+
+    world.at(0).purchase(&new).await.is(200);
+    world.at(0).purchase(&old).await.is(200);
+    let forged = new.replace(&sale, "S-999");
+    world.at(0).purchase(&forged).await.refuses(404, "code_not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_serves_nothing_and_its_successor_is_found_when_the_name_moves() {
+    let world = World::plan(1).private_postgres().through_a_proxy().start().await;
+    let sale = world.create_sale("--items 3 --stock 1").await;
+    let standby = Standby::of(&world).await;
+    standby.catches_up(&world).await;
+    let primary = world.postgres_server.as_ref().unwrap();
+
+    // In a quiet hour the roles change, and for a while the name leads to the old primary.
+    standby.servers.run("promote-postgres");
+    primary.follow(&standby.servers);
+    world.instances[0].readiness_is(503).await;
+    until("no request is served from the standby", async || {
+        world.at(0).get("/sales/active").await.status == 503
+    })
+    .await;
+    let health = world.instances[0].monitor.get("/healthz").await.is(503);
+    assert!(health.body.contains("standby"), "{}", health.body);
+    world.proxy.as_ref().unwrap().move_to(address_of(&standby.url));
+
+    // Nothing is written meanwhile that would show the error.
+    world.instances[0].ready().await;
+    world.at(0).buys(&sale, "ann", "1").await;
+    world.verify().await;
+}

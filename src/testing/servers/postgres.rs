@@ -116,6 +116,13 @@ impl PostgresShop {
         tokio::time::timeout(DEADLINE, blocked).await.expect("no transaction waits for a lock");
     }
 
+    /// Whether a session in this database has begun a transaction and runs no statement in it.
+    pub(crate) async fn is_idle_in_transaction(&self) -> bool {
+        let idle = "SELECT EXISTS (SELECT FROM pg_stat_activity
+                    WHERE datname = current_database() AND state = 'idle in transaction')";
+        sqlx::query_scalar(idle).fetch_one(&self.pool).await.unwrap()
+    }
+
     /// Another database with the same rows. All connections to this one are closed.
     pub(crate) async fn copy(&self) -> Self {
         let name = format!("lib_{}", Uuid::now_v7().simple());

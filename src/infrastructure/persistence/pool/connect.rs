@@ -8,11 +8,12 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::Semaphore;
 
-use super::connection::{answers, connect_once, connect_options, no_answer};
+use super::connection::{answers, connect_once, connect_options};
 use super::database::Database;
 use super::deadline::ANSWER_MARGIN;
 use super::metrics::DatabaseMetrics;
 use super::probe::{ConnectionProbe, Target};
+use super::returned;
 use super::server_history::ServerHistory;
 use super::setup::{ConnectionSetup, Planning};
 use super::stale_connections::StaleConnections;
@@ -97,11 +98,8 @@ fn pool(
             let suspect = stale_connections.is_suspect(meta.age);
             Box::pin(async move { Ok(!unusable && (!suspect || answers(connection).await)) })
         })
-        // The pool itself would wait forever for a peer that has vanished.
         .after_release(|connection, _| {
-            Box::pin(async move {
-                if answers(connection).await { Ok(true) } else { Err(no_answer().into()) }
-            })
+            Box::pin(async move { returned::reset(connection).await.map(|()| true) })
         })
         .connect_lazy_with(options.clone())
 }

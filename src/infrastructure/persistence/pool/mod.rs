@@ -1,7 +1,8 @@
 //! The connection pool, and the two ways to use it: single reads and transactions.
 //!
 //! - [`database`]: the pool, which lends connections. [`connect`] opens it, [`connection`] makes a single connection, [`setup`] prepares
-//!   it: session settings, no standby, and the history that [`server_history`] knows.
+//!   it: session settings, no standby, and the history that [`server_history`] knows. [`returned`] looks at
+//!   those that come back.
 //! - [`read`]: runs reads. [`transaction`]: runs transactions; [`tx`] has their options. [`deadline`]: ends both in time.
 //! - [`error`]: errors, classified by what to do about them. [`observe`], [`metrics`]: what is measured.
 //! - [`probe`]: whether PostgreSQL is available. [`stale_connections`]: which connections to test before use. [`health`]: the health
@@ -21,6 +22,7 @@ pub(crate) mod metrics;
 pub(crate) mod observe;
 pub(crate) mod probe;
 pub(crate) mod read;
+pub(crate) mod returned;
 pub(crate) mod server_history;
 pub(crate) mod setup;
 pub(crate) mod stale_connections;

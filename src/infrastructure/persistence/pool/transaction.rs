@@ -1,8 +1,8 @@
 //! The one way to run a transaction that is not a batch.
 //!
 //! It commits on `Ok` and rolls back on `Err`, on a panic, and when its future is dropped: then the guard queues the rollback, which
-//! runs before the connection is used again. A transaction that lost a race is repeated a bounded number of times; every other
-//! error is returned.
+//! runs before the connection is used again. Where the guard cannot know of the transaction, [`returned`](super::returned) ends it. A
+//! transaction that lost a race is repeated a bounded number of times; every other error is returned.
 
 use sqlx::AssertSqlSafe;
 

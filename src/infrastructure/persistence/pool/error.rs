@@ -1,5 +1,7 @@
 //! PostgreSQL's errors, classified by what to do about them.
 
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
 use crate::application::ports::PortError;
 
 /// What to do about an error.
@@ -11,7 +13,8 @@ pub(crate) enum ErrorClass {
     Timeout,
     /// The connection broke or cannot be made. Whether a commit happened is unknown.
     Connection,
-    /// The server is up and refuses: it is read-only, or its disk is full. Nothing happened, and an operator has to act.
+    /// The server is up and refuses: it is read-only, its disk is full, or it does not know the password. Nothing happened, and an
+    /// operator has to act.
     Refused,
     /// PostgreSQL is known to be unavailable, so nothing was sent. Nothing happened.
     Away,
@@ -115,7 +118,16 @@ impl DatabaseError {
 
     /// Whether the connection cannot be used any more.
     pub(crate) fn ends_connection(&self) -> bool {
-        self.class() == ErrorClass::Connection || self.is_read_only()
+        self.class() == ErrorClass::Connection || self.is_read_only() || self.is_fatal()
+    }
+
+    /// Whether the server ended the session, whatever the reason.
+    fn is_fatal(&self) -> bool {
+        let Self::Sqlx(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        let severity = error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
+        matches!(severity, Some(PgSeverity::Fatal | PgSeverity::Panic))
     }
 
     /// Whether another transaction has used the number of a new attempt.
@@ -167,21 +179,37 @@ fn is_partition_key_of(parent: &str, name: &str) -> bool {
     name.starts_with(parent) && name.ends_with("_pkey")
 }
 
-/// By SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+/// By SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>. Codes that differ from their class come first.
 fn classify_code(code: Option<&str>) -> ErrorClass {
+    let Some(code) = code else { return ErrorClass::Permanent };
     match code {
-        // serialization_failure, deadlock_detected, lock_not_available
-        Some("40001" | "40P01" | "55P03") => ErrorClass::Transient,
+        // lock_not_available; object_in_use: another session has what this one needs, and gives it back.
+        "55P03" | "55006" => ErrorClass::Transient,
         // query_canceled: statement_timeout
-        Some("57014") => ErrorClass::Timeout,
-        // idle_in_transaction_session_timeout; too_many_connections; admin shutdown, crash, starting up
-        Some("25P03" | "53300" | "57P01" | "57P02" | "57P03") => ErrorClass::Connection,
-        Some(code) if code.starts_with("08") => ErrorClass::Connection,
-        // insufficient resources: disk_full, out_of_memory; io_error
-        Some(code) if code.starts_with("53") || code == READ_ONLY || code == "58030" => {
-            ErrorClass::Refused
+        "57014" => ErrorClass::Timeout,
+        // The session is over: a transaction idled or took too long, the session idled, the server stops, crashes or starts, or the
+        // database was dropped. Or the connection is in a transaction that this caller did not begin. Another connection is better.
+        "25P03" | "25P04" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25001" | "25P02" => {
+            ErrorClass::Connection
         }
-        _ => ErrorClass::Permanent,
+        // statement_completion_unknown; too_many_connections, which passes
+        "40003" | "53300" => ErrorClass::Connection,
+        // Also invalid_catalog_name: the database does not exist (any more).
+        READ_ONLY | "3D000" => ErrorClass::Refused,
+        // A constraint that was deferred to the commit, which is no race; cant_change_runtime_param and unsafe_new_enum_value_usage
+        "40002" | "55P02" | "55P04" => ErrorClass::Permanent,
+        _ => match code.get(..2) {
+            // connection_exception
+            Some("08") => ErrorClass::Connection,
+            // transaction_rollback: serialization_failure, deadlock_detected
+            Some("40") => ErrorClass::Transient,
+            // invalid_authorization; insufficient_resources: disk_full, out_of_memory; object_not_in_prerequisite_state, such as a
+            // server in recovery; operator_intervention; system_error: io_error, a file that is missing
+            Some("28" | "53" | "55" | "57" | "58") => ErrorClass::Refused,
+            // Also the other invalid_transaction_states, which are mistakes of the service, and internal_error with data_corrupted
+            // and index_corrupted (XX): a damaged row fails its own requests alone, because a batch is split.
+            _ => ErrorClass::Permanent,
+        },
     }
 }
 
@@ -223,22 +251,41 @@ pub(crate) fn lost_race() -> DatabaseError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::servers::PostgresShop;
 
     #[test]
     fn codes_are_classified_by_what_to_do_about_them() {
+        // Every code of the classes 08, 25, 28, 40, 53, 55, 57, 58 and XX, and examples of others.
         let expected = [
-            ("transient", vec!["40001", "40P01", "55P03"]),
-            ("timeout", vec!["57014"]),
-            ("connection", vec!["25P03", "53300", "57P01", "57P02", "57P03", "08006"]),
-            ("refused", vec!["25006", "53100", "53200", "53400", "58030"]),
-            ("permanent", vec!["23514", "42P01"]),
+            ("transient", "40000 40001 40P01 55006 55P03"),
+            ("timeout", "57014"),
+            ("connection", "08000 08001 08003 08004 08006 08007 08P01"),
+            ("connection", "25001 25P02 25P03 25P04 40003 53300"),
+            ("connection", "57P01 57P02 57P03 57P04 57P05"),
+            ("refused", "25006 28000 28P01 3D000 53000 53100 53200 53400"),
+            ("refused", "55000 57000 58000 58030 58P01 58P02 58P03"),
+            ("permanent", "25000 25002 25003 25004 25005 25007 25008 25P01 40002 55P02 55P04"),
+            ("permanent", "XX000 XX001 XX002"),
+            ("permanent", "22P05 23505 23514 42501 42P01 54001"),
         ];
 
         for (class, codes) in expected {
-            for code in codes {
+            for code in codes.split(' ') {
                 assert_eq!(classify_code(Some(code)).as_str(), class, "{code}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_the_server_ended_is_not_used_again() {
+        let shop = PostgresShop::open().await;
+        let mut session = shop.pool.acquire().await.unwrap();
+        let terminate = "SELECT pg_terminate_backend(pg_backend_pid())";
+        let fatal = sqlx::query(terminate).execute(&mut *session).await.unwrap_err();
+        let error = sqlx::query("SELECT 1 / 0").execute(&shop.pool).await.unwrap_err();
+
+        assert!(DatabaseError::from(fatal).is_fatal());
+        assert!(!DatabaseError::from(error).is_fatal());
     }
 
     #[test]

@@ -565,6 +565,17 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
                WHERE attempt_id = (SELECT min(attempt_id) FROM checkout_items)"],
     },
     Sabotage {
+        name: "the start is moved behind what was collected",
+        promise: "I8",
+        check: "an item was collected while the sale was open",
+        sql: &[
+            "DROP TRIGGER sales_window_keeps_record ON sales",
+            r"
+               UPDATE sales
+               SET starts_at = ends_at - interval '1 microsecond'",
+        ],
+    },
+    Sabotage {
         name: "two instances open one hour twice",
         promise: BOOKKEEPING,
         check: "a start of a schedule has one sale",

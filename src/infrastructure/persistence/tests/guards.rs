@@ -179,7 +179,7 @@ async fn after_the_end_no_statement_writes() {
     let scene = scene(&shop).await;
     let right = arguments(&shop, &scene).await;
     // The generation stays as it was read.
-    shop.execute("UPDATE sales SET ends_at = now() - interval '1 millisecond'").await;
+    shop.execute("UPDATE sales SET ends_at = clock_timestamp()").await;
 
     for statement in WRITES {
         let result = run(&shop, statement, right).await;
@@ -240,6 +240,51 @@ async fn the_constraints_refuse_what_no_statement_may_write() {
         let result = refusal(shop.pool.execute(sql).await);
         assert_eq!(result, Err((code.to_owned(), Some(constraint.to_owned()))), "{sql}");
     }
+}
+
+#[tokio::test]
+async fn a_sale_cannot_be_moved_away_from_what_was_collected_in_it() {
+    let shop = world().await;
+    let scene = scene(&shop).await;
+    let refusal_of = async |sql: &'static str| refusal(shop.pool.execute(sql).await);
+    let refused = || Err(("23514".to_owned(), Some("sales_window_keeps_record".to_owned())));
+    // Nobody has collected yet.
+    shop.execute("UPDATE sales SET starts_at = starts_at + interval '1 minute'").await;
+    let attempt = scene.attempt("ann", &[(1, 1)]).await;
+
+    for sql in [
+        "UPDATE sales SET starts_at = clock_timestamp()",
+        "UPDATE sales SET starts_at = starts_at + interval '1 day', ends_at = ends_at + interval '1 day'",
+        "UPDATE sales SET ends_at = starts_at + interval '1 millisecond'",
+    ] {
+        assert_eq!(refusal_of(sql).await, refused(), "{sql}");
+    }
+    scene.decided(attempt).await;
+    shop.execute("UPDATE checkout_items SET added_at = (SELECT starts_at FROM sales)").await;
+    let after_the_line = "UPDATE sales SET ends_at = starts_at + interval '1 millisecond'";
+    assert_eq!(refusal_of(after_the_line).await, refused(), "the purchase counts too");
+
+    for sql in [
+        "UPDATE sales SET starts_at = starts_at - interval '1 day'",
+        "UPDATE sales SET ends_at = ends_at + interval '1 day'",
+        "UPDATE sales SET ends_at = clock_timestamp()",
+    ] {
+        assert_eq!(refusal_of(sql).await, Ok(()), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_collected_while_a_sale_is_being_moved_prevents_the_move() {
+    let shop = world().await;
+    let scene = scene(&shop).await;
+    let mut moving = shop.pool.begin().await.unwrap();
+    let postpone = "UPDATE sales SET starts_at = ends_at - interval '1 minute'";
+    moving.execute(postpone).await.unwrap();
+
+    scene.added("ann", 1, 1).await;
+
+    let outcome = refusal(moving.commit().await);
+    assert_eq!(outcome.map_err(|(code, _)| code), Err("23514".to_owned()));
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A sale is open from its start up to its end, by the database's clock.
 
+use redis::AsyncCommands;
+
 use crate::harness::{World, eventually, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,4 +101,45 @@ async fn the_last_purchases_of_a_sale_are_sold_in_time_or_refused_because_it_end
     assert_eq!(late, 0);
     world.sells_exactly(&sale, sold).await;
     world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_databases_clock_was_set_back_redis_follows_what_a_buyer_does() {
+    let world = World::of(2).await;
+    let sale = world.create_sale("--items 2 --stock 90").await;
+    let mut redis = world.redis().await;
+    let full = world.at(0).checkout_pieces(&sale, "ann", "1", 10).await.is(200).checkout_code();
+    let pattern = format!("{}*buyer:ann", world.key_prefix);
+    let (key, totals) = eventually("the totals are stored", async || {
+        let keys: Vec<String> = redis.keys(&pattern).await.unwrap();
+        let key = keys.into_iter().next()?;
+        let totals: String = redis.get(&key).await.unwrap();
+        Some((key, totals))
+    })
+    .await;
+    assert_eq!(totals, format!("{} 0 1 10", version_of_ann(&world).await));
+
+    // What a clock that was an hour ahead has left.
+    let ahead = "UPDATE buyers SET version = version + 3600000000";
+    sqlx::query(ahead).execute(world.pool()).await.unwrap();
+    let totals = format!("{} 0 1 10", version_of_ann(&world).await);
+    let mut set = redis::cmd("SET");
+    let () = set.arg(&key).arg(totals).arg("KEEPTTL").query_async(&mut redis).await.unwrap();
+
+    world.at(1).checkout_pieces(&sale, "ann", "1", 9).await.is(200);
+    let smaller = format!("{} 0 1 9", version_of_ann(&world).await);
+    until("redis has the smaller checkout", async || {
+        redis.get::<_, String>(&key).await.unwrap() == smaller
+    })
+    .await;
+    world.at(0).purchase(&full).await.is(200);
+    let bought = format!("{} 9", version_of_ann(&world).await);
+    until("redis has the purchase", async || redis.get::<_, String>(&key).await.unwrap() == bought)
+        .await;
+    world.verify().await;
+}
+
+async fn version_of_ann(world: &World) -> i64 {
+    let version = "SELECT version FROM buyers WHERE user_id = 'ann'";
+    sqlx::query_scalar(version).fetch_one(world.pool()).await.unwrap()
 }

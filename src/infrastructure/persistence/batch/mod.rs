@@ -4,6 +4,7 @@
 //!   runs it once, on the writer's connection.
 //! - [`context`]: what the batches of an instance share: the pool, [`contention`] with other writers, and [`recent_writes`], which need
 //!   not be read again.
+//! - [`version`]: how the versions of buyers' rows grow.
 //! - Helpers of the statements: [`partitions`] names the sale's partition, [`ctid`] is a row's location, [`lines`] reads lines from
 //!   columns.
 
@@ -17,3 +18,4 @@ pub(crate) mod recent_writes;
 pub(crate) mod session;
 pub(crate) mod splitting;
 pub(crate) mod transaction;
+pub(crate) mod version;

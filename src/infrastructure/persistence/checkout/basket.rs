@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
+
 use crate::application::ports::Edit;
 use crate::domain::checkout::{BuyerTotals, Change, Line};
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo};
 use crate::infrastructure::persistence::batch::ctid::Ctid;
+use crate::infrastructure::persistence::batch::version::next_version;
 
 /// A buyer's state in the sale: as it was read, and then as the batch has changed it.
 #[derive(Debug)]
@@ -49,6 +52,11 @@ impl<'a> Basket<'a> {
     /// The attempt that is open after the batch so far.
     pub(crate) fn attempt(&self) -> Option<AttemptId> {
         self.open.or(self.opened)
+    }
+
+    /// The version that the buyer's row gets if the batch writes it at this time.
+    pub(crate) fn version(&self, now: DateTime<Utc>) -> i64 {
+        next_version(self.row.map(|(_, version)| version), now)
     }
 
     /// Whether the batch changes a line.

@@ -184,7 +184,7 @@ impl CollectBatch {
                 sale: sale_id,
                 attempt: basket.attempt()?,
                 buyer: basket.buyer.clone(),
-                version: sale.version(),
+                version: basket.version(sale.now),
                 bought: basket.totals.bought,
                 limit: sale.buyer_limit,
                 lines: basket.totals.lines,

@@ -60,6 +60,6 @@ fn decide_one(
         created: if request.attempt.is_some() { change == Change::Added } else { opened },
         totals: basket.totals.clone(),
         change,
-        version: sale.version(),
+        version: basket.version(sale.now),
     }
 }

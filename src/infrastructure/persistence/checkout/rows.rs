@@ -30,11 +30,6 @@ from_row! {
 }
 
 impl SaleRow {
-    /// The version of a buyer's row that is written now.
-    pub(crate) fn version(&self) -> i64 {
-        self.now.timestamp_micros()
-    }
-
     /// Fills each basket with what was read of its buyer.
     pub(crate) fn fill(&self, baskets: &mut Baskets<'_>) {
         let mut lines = lines_by_attempt(&self.attempts, &self.items, &self.quantities);

@@ -69,7 +69,7 @@ pub(crate) const READ: &str = r"
 pub(crate) const WRITE: &str = r"
     WITH old_buyer AS (
         UPDATE buyers{of_sale} AS b
-        SET open_attempt = t.attempt_id, version = $18
+        SET open_attempt = t.attempt_id, version = greatest(b.version + 1, $18)
         FROM unnest($3::tid[], $4::text[], $5::bigint[], $6::bigint[])
             AS t(place, user_id, version, attempt_id)
         WHERE b.ctid = t.place AND b.user_id = t.user_id AND b.sale_id + 0 = $1

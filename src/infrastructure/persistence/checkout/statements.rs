@@ -11,6 +11,7 @@ use crate::application::ports::Collect;
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::infrastructure::persistence::batch::partitions::Statements;
+use crate::infrastructure::persistence::batch::version::next_version;
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
@@ -116,7 +117,7 @@ impl BatchStatements<'_> {
             .bind(&columns.old_lines.attempts)
             .bind(&columns.old_lines.items)
             .bind(&columns.old_lines.quantities)
-            .bind(sale.version());
+            .bind(next_version(None, sale.now));
         let written = query.fetch_one(&mut *connection);
         self.database.time(Statement::WriteCheckouts, written).await?;
         if columns.removed_items.is_empty() {

@@ -7,6 +7,7 @@ use super::rows::{Decided, Written};
 use crate::application::ports::{Decision, Settled, StockFacts};
 use crate::domain::ids::AttemptId;
 use crate::domain::purchase::Outcome;
+use crate::infrastructure::persistence::batch::version::next_version;
 
 /// The replies to attempts that were decided and written now.
 pub(super) fn of_decided(decided: &Decided<'_>, written: &Written) -> HashMap<AttemptId, Settled> {
@@ -35,7 +36,7 @@ pub(super) fn of_decided(decided: &Decided<'_>, written: &Written) -> HashMap<At
                 lines,
             }),
             facts,
-            version: written.now.timestamp_micros(),
+            version: next_version(Some(buyer.version), written.now),
             bought: buyer.bought + bought,
         });
         replies.insert(request.attempt, settled);

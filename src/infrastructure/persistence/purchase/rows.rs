@@ -47,7 +47,7 @@ pub(crate) struct KnownBuyer {
     pub(crate) user: BuyerId,
     /// The row's location; `None` if the row is remembered, and so found by its key.
     ctid: Option<Ctid>,
-    version: i64,
+    pub(crate) version: i64,
     pub(crate) open_attempt: Option<i64>,
     pub(crate) bought: i32,
     pub(crate) buyer_limit: i32,

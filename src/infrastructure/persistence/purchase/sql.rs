@@ -134,7 +134,8 @@ macro_rules! items {
     };
 }
 
-/// Writes buyers by the bytes of their ids, then items by number: `held` is complete before the first item is written.
+/// Writes buyers by the bytes of their ids, then items by number: `held` is complete before the first item is written. The clock's
+/// version is a sub-select, which is evaluated once and not for each buyer.
 macro_rules! write {
     (
         buyers by $buyers_by:ident, items by $items_by:ident,
@@ -145,7 +146,10 @@ macro_rules! write {
             $sale,
             r" buyer AS (
         UPDATE buyers{of_sale} AS b
-        SET bought = b.bought + t.pieces, version = b.version + 1,
+        SET bought = b.bought + t.pieces,
+            version = greatest(b.version + 1, (SELECT (extract(epoch FROM ",
+            $now,
+            r") * 1000000)::bigint)),
             open_attempt = CASE WHEN b.open_attempt = t.closes THEN NULL ELSE b.open_attempt END
         FROM ",
             buyers!($buyers_by),
@@ -195,12 +199,10 @@ macro_rules! write {
     };
 }
 
-pub(crate) const WRITE: &str =
-    write!(buyers by place, items by place, sale: "", now: "$10", holds: "", if_held: "");
+pub(crate) const WRITE: &str = write!(buyers by place, items by place, sale: "", now: "$10::timestamptz", holds: "", if_held: "");
 /// Among others that sell the same items, whose rows may have moved since they were read. By key, the statement waits for each row and
 /// sells what is left of it then.
-const WRITE_CONTENDED: &str =
-    write!(buyers by place, items by key, sale: "", now: "$10", holds: "", if_held: "");
+const WRITE_CONTENDED: &str = write!(buyers by place, items by key, sale: "", now: "$10::timestamptz", holds: "", if_held: "");
 /// Without anything read: finds all rows by key, and requires the generation (`$10`) of the sale in which its sold-out items were seen.
 const WRITE_UNREAD: &str = write!(
     buyers by key, items by key,

@@ -3,9 +3,8 @@
 //!
 //! It does not learn of other instances' writes. A decision based on it must therefore be written under conditions that fail once
 //! it is outdated: the buyer's row still has the version it was written with, the sale still has the generation. Within one history of
-//! the database a row never has a version twice, whatever the clock does ([`version`](super::version)). A server that lacks what is
-//! remembered here, because it was restored or promoted, continues from an older row; its versions are the times of its own writes, which
-//! differ from those remembered here unless its clock was set back as well.
+//! the database a row never has a version twice, whatever the clock does ([`version`](super::version)). With another history (a server
+//! that was restored or promoted) everything here is dropped.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;

@@ -1,8 +1,7 @@
 //! The connection pool, and the two ways to use it: single reads and transactions.
 //!
 //! - [`database`]: the pool, which lends connections. [`connect`] opens it, [`connection`] makes a single connection, [`setup`] prepares
-//!   it: session settings, no standby, and the history that [`server_history`] knows. [`returned`] looks at
-//!   those that come back.
+//!   it: session settings, no standby, and the history that [`server_history`] knows. [`returned`] looks at those that come back.
 //! - [`read`]: runs reads. [`transaction`]: runs transactions; [`tx`] has their options. [`deadline`]: ends both in time.
 //! - [`error`]: errors, classified by what to do about them. [`observe`], [`metrics`]: what is measured.
 //! - [`probe`]: whether PostgreSQL is available. [`stale_connections`]: which connections to test before use. [`health`]: the health

@@ -3,7 +3,9 @@
 use crate::harness::locks::waiting;
 use crate::harness::metrics::Metrics;
 use crate::harness::storm::assert_on_record;
-use crate::harness::trouble::{CUT_SESSIONS, NO_ROOM, READ_ONLY, ROOM, WRITABLE};
+use crate::harness::trouble::{
+    CUT_SESSIONS, NO_ROOM, NO_STANDBY, READ_ONLY, ROOM, STANDBY_AWAY, WRITABLE,
+};
 use crate::harness::{Answer, Storm, World, until};
 
 /// Unique items of a rush.
@@ -116,6 +118,35 @@ async fn an_exhausted_pool_does_not_open_the_circuit() {
     world.at(0).purchase(&code).await.is(200);
     let log = world.instances[0].process.stderr.text();
     assert!(!log.contains("the circuit is open"), "{log}");
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_commits_nothing_is_reported_with_its_reason() {
+    let world = World::plan(1).private_postgres().start().await;
+    let sale = world.create_sale("--items 3").await;
+    world.at(0).collects(&sale, "early", "1").await;
+    let monitor = &world.instances[0].monitor;
+
+    for statement in STANDBY_AWAY {
+        sqlx::raw_sql(statement).execute(world.pool()).await.unwrap();
+    }
+    world.instances[0].readiness_is(503).await;
+    let health = monitor.get("/healthz").await.is(503);
+    assert_eq!(health.at("/checks/postgresql/status"), "no_writes", "{}", health.body);
+    assert!(health.body.contains("synchronous standby"), "{}", health.body);
+    // However often it is asked: its own commits do not pile up.
+    monitor.get("/readyz").await.is(503);
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE wait_event = 'SyncRep' AND query LIKE '%pg_logical_emit_message%'";
+    let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(world.pool()).await.unwrap();
+    assert_eq!(waiting, 1);
+    for statement in NO_STANDBY {
+        sqlx::raw_sql(statement).execute(world.pool()).await.unwrap();
+    }
+
+    world.instances[0].ready().await;
+    world.at(0).buys(&sale, "late", "2").await;
     world.verify().await;
 }
 

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::components::Components;
 use super::context::BuildContext;
 use crate::application::open_sales::{OpenSales, OpenSalesError, OpenSalesPorts, Schedule};
+use crate::application::ports::Causes;
 use crate::application::rebuild_filter::RebuildFilter;
 use crate::application::sold_out_hints::SoldOutHints;
 use crate::infrastructure::cache::{RedisFilterBuilder, SoldOutListener};
@@ -30,13 +31,13 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
 
     listen_to_redis(context, components);
     if let Err(error) = sale_cache.refresh().await {
-        tracing::warn!(%error, "cannot read the sales yet");
+        tracing::warn!(error = %Causes(&error), "cannot read the sales yet");
     }
     if config.schedule.enabled {
         keep_schedule(context, components).await;
     }
     if let Err(error) = sale_cache.warm().await {
-        tracing::warn!(%error, "cannot read the catalogues yet");
+        tracing::warn!(error = %Causes(&error), "cannot read the catalogues yet");
     }
 
     let poll_interval = config.sale_cache.poll_interval;
@@ -143,7 +144,9 @@ async fn keep_schedule(context: &BuildContext<'_>, components: &Components) {
     ));
     match tokio::time::timeout(FIRST_SALE_TIMEOUT, open_due_sales(Arc::clone(&open_sales))).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "cannot open the scheduled sale yet"),
+        Ok(Err(error)) => {
+            tracing::warn!(error = %Causes(&error), "cannot open the scheduled sale yet");
+        }
         Err(_) => tracing::warn!("opening the scheduled sale takes long: serving meanwhile"),
     }
     context.tasks.background.every("keep schedule", config.interval, &open_sales, open_due_sales);

@@ -16,6 +16,7 @@ use super::selling::{MakeSelling, in_groups};
 use super::servers;
 use super::signals::Signals;
 use super::task_groups::TaskGroups;
+use crate::application::ports::Causes;
 use crate::application::refusals::Refusals;
 use crate::config::Config;
 use crate::infrastructure::circuit::CircuitMetrics;
@@ -133,7 +134,7 @@ impl App {
     /// Retries until it works or the drain times out. A flush has a number, so a retry counts nothing twice.
     async fn write_last_refusals(&self) {
         while let Err(error) = self.refusals.flush().await {
-            tracing::warn!(%error, "the last refusals are not written yet");
+            tracing::warn!(error = %Causes(&error), "the last refusals are not written yet");
             tokio::time::sleep(FLUSH_RETRY_DELAY).await;
         }
     }

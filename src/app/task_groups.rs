@@ -8,6 +8,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::application::ports::Causes;
+
 /// Delay between the call for a task and its run.
 const CALL_DELAY: Duration = Duration::from_millis(250);
 
@@ -55,7 +57,7 @@ impl TaskGroup {
         T: ?Sized + Send + Sync + 'static,
         F: Fn(Arc<T>) -> R + Send + 'static,
         R: Future<Output = Result<(), E>> + Send,
-        E: std::fmt::Display + Send,
+        E: std::error::Error + Send + 'static,
     {
         let subject = Arc::clone(subject);
         let task = move || task(Arc::clone(&subject));
@@ -74,7 +76,7 @@ impl TaskGroup {
         W: Future<Output = ()> + Send,
         F: FnMut() -> R + Send + 'static,
         R: Future<Output = Result<(), E>> + Send,
-        E: std::fmt::Display + Send,
+        E: std::error::Error + Send + 'static,
     {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
@@ -97,7 +99,8 @@ impl TaskGroup {
                         tracing::info!(task = name, "background task works again");
                     }
                     Err(error) if !is_failing => {
-                        tracing::warn!(task = name, %error, "background task fails");
+                        let causes = Causes(error);
+                        tracing::warn!(task = name, error = %causes, "background task fails");
                     }
                     Ok(()) | Err(_) => {}
                 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ports::{
-    BuyerTotalsReader, CachedTotals, Clock, Finding, HintReader, Inspector, Pause, PortError,
-    SaleStore,
+    BuyerTotalsReader, CachedTotals, Causes, Clock, Finding, HintReader, Inspector, Pause,
+    PortError, SaleStore,
 };
 use crate::domain::ids::SaleId;
 
@@ -68,7 +68,7 @@ impl Verify {
                 Ok(totals) => totals,
                 Err(error) => {
                     // An unavailable cache refuses no request, but the report must show that it was not checked.
-                    finding.examples.push(format!("not checked: {error}"));
+                    finding.examples.push(format!("not checked: {}", Causes(&error)));
                     return Ok(finding);
                 }
             };

@@ -1,6 +1,8 @@
 //! Why a command fails, and its exit code.
 
-use std::fmt::Display;
+use std::error::Error;
+
+use crate::application::ports::Causes;
 
 /// The command failed; `verify`: a promise is broken.
 pub(super) const FAILED: u8 = 1;
@@ -14,7 +16,12 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(code: u8, message: impl Display) -> Self {
-        Self { code, message: message.to_string() }
+    pub(super) fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// The error with its causes: without them an operator could not act. An error is no text, so [`Self::new`] cannot take one.
+    pub(super) fn because(code: u8, error: &(dyn Error + 'static)) -> Self {
+        Self::new(code, Causes(error).to_string())
     }
 }

@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::failure::{FAILED, Failure};
+use crate::application::ports::Causes;
 use crate::config::Config;
 
 /// A service that takes longer is not alive.
@@ -21,7 +22,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     match status {
         Ok(Ok(StatusCode::OK)) => Ok(()),
         Ok(Ok(status)) => Err(Failure::new(FAILED, format!("{host}:{port} answers {status}"))),
-        Ok(Err(error)) => Err(Failure::new(FAILED, format!("{host}:{port}: {error}"))),
+        Ok(Err(error)) => Err(Failure::new(FAILED, format!("{host}:{port}: {}", Causes(&*error)))),
         Err(_) => Err(Failure::new(FAILED, format!("{host}:{port} does not answer"))),
     }
 }

@@ -85,8 +85,8 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     // An audit that cannot run has found no broken promise.
     let code = if matches!(cli.command, Command::Verify(_)) { BAD_ARGUMENTS } else { FAILED };
     let config = Config::load(cli.common.config.as_deref())
-        .map_err(|error| Failure::new(BAD_ARGUMENTS, error))?;
-    let runtime = runtime().map_err(|error| Failure::new(code, error))?;
+        .map_err(|error| Failure::because(BAD_ARGUMENTS, &error))?;
+    let runtime = runtime().map_err(|error| Failure::because(code, &error))?;
     let format = Format::or_by_terminal(cli.common.output);
     if !matches!(cli.command, Command::Serve) {
         for warning in &config.warnings {
@@ -95,9 +95,11 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     }
     runtime.block_on(async {
         match cli.command {
-            Command::Serve => app::serve(config).await.map_err(|error| Failure::new(code, error)),
+            Command::Serve => {
+                app::serve(config).await.map_err(|error| Failure::because(code, &error))
+            }
             Command::Migrate => {
-                app::migrate_schema(&config).await.map_err(|error| Failure::new(code, error))
+                app::migrate_schema(&config).await.map_err(|error| Failure::because(code, &error))
             }
             Command::Sale(command) => sale::run(command, &config, format).await,
             Command::Verify(args) => verify::run(&args, &config, format).await,

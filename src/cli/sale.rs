@@ -10,7 +10,7 @@ use super::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use super::output::{self, Format};
 use crate::app::Offline;
 use crate::application::create_sale::CreateSaleError;
-use crate::application::ports::{Cursor, SaleFilter};
+use crate::application::ports::{Cursor, PortError, SaleFilter};
 use crate::config::Config;
 use crate::domain::sale::{
     MAX_BUYER_LIMIT, MAX_ITEMS, MAX_STOCK, NewSale, Sale, SaleState, SaleWindow,
@@ -75,7 +75,8 @@ pub(super) async fn run(
     config: &Config,
     format: Format,
 ) -> Result<(), Failure> {
-    let offline = Offline::connect(config).await.map_err(|error| Failure::new(FAILED, error))?;
+    let offline =
+        Offline::connect(config).await.map_err(|error| Failure::because(FAILED, &error))?;
     let result = match command {
         SaleCommand::Create(args) => create(args, config, &offline, format).await,
         SaleCommand::List(args) => list(&args, &offline, format).await,
@@ -123,8 +124,10 @@ async fn create(
         Ok(None) => {
             return Err(Failure::new(FAILED, "a sale with this start exists already"));
         }
-        Err(CreateSaleError::Invalid(fault)) => return Err(Failure::new(BAD_ARGUMENTS, fault)),
-        Err(CreateSaleError::Port(error)) => return Err(Failure::new(FAILED, error)),
+        Err(CreateSaleError::Invalid(fault)) => {
+            return Err(Failure::because(BAD_ARGUMENTS, &fault));
+        }
+        Err(CreateSaleError::Port(error)) => return Err(Failure::because(FAILED, &error)),
     };
     // Every running instance reads the new sale before the command returns.
     tokio::time::sleep(config.sale_cache.poll_interval + POLL_MARGIN).await;
@@ -147,7 +150,7 @@ async fn create(
 }
 
 async fn list(args: &ListArgs, offline: &Offline, format: Format) -> Result<(), Failure> {
-    let failed = |error| Failure::new(FAILED, error);
+    let failed = |error: PortError| Failure::because(FAILED, &error);
     let now = database_now(offline).await?;
     let mut rows = Vec::new();
     let newest = offline.sales.list(SaleFilter::default(), Cursor::beginning(args.limit));
@@ -181,7 +184,7 @@ fn row(sale: &Sale, now: DateTime<Utc>, sold: i64, remaining: i64) -> Value {
 
 /// Measures the database's clock.
 async fn database_now(offline: &Offline) -> Result<DateTime<Utc>, Failure> {
-    offline.sales.live().await.map_err(|error| Failure::new(FAILED, error))?;
+    offline.sales.live().await.map_err(|error| Failure::because(FAILED, &error))?;
     let reading = offline.clock.database();
     Ok(reading.ok_or_else(|| Failure::new(FAILED, "the database returned no time"))?.at)
 }

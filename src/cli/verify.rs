@@ -1,12 +1,14 @@
 //! `flash-sale verify`.
 
+use std::fmt::Display;
+
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use super::output::{self, Format};
 use crate::app::Offline;
-use crate::application::ports::Finding;
+use crate::application::ports::{Causes, Finding};
 use crate::config::Config;
 use crate::domain::ids::SaleId;
 
@@ -22,20 +24,17 @@ fn parse_sale(text: &str) -> Result<SaleId, String> {
 }
 
 pub(super) async fn run(args: &VerifyArgs, config: &Config, format: Format) -> Result<(), Failure> {
-    let could_not_run =
-        |error: String| Failure::new(BAD_ARGUMENTS, format!("the audit could not run: {error}"));
-    let offline =
-        Offline::connect(config).await.map_err(|error| could_not_run(error.to_string()))?;
+    let offline = Offline::connect(config).await.map_err(|error| could_not_run(Causes(&error)))?;
     if let Some(sale) = args.sale {
         let found = offline.sales.find(sale).await;
-        match found.map_err(|error| could_not_run(error.to_string()))? {
+        match found.map_err(|error| could_not_run(Causes(&error)))? {
             Some(_) => {}
             None => return Err(could_not_run(format!("there is no sale {sale}"))),
         }
     }
     let findings = offline.verify.execute(args.sale).await;
     offline.close().await;
-    let findings = findings.map_err(|error| could_not_run(describe(&error)))?;
+    let findings = findings.map_err(|error| could_not_run(Causes(&error)))?;
     let rows: Vec<Value> = findings.iter().map(row).collect();
     match format {
         Format::Json => rows.iter().try_for_each(output::json)?,
@@ -50,6 +49,10 @@ pub(super) async fn run(args: &VerifyArgs, config: &Config, format: Format) -> R
     Err(Failure::new(FAILED, format!("{broken} checks failed")))
 }
 
+fn could_not_run(reason: impl Display) -> Failure {
+    Failure::new(BAD_ARGUMENTS, format!("the audit could not run: {reason}"))
+}
+
 fn row(finding: &Finding) -> Value {
     json!({
         "promise": finding.promise,
@@ -59,16 +62,4 @@ fn row(finding: &Finding) -> Value {
         "broken": finding.broken,
         "examples": finding.examples,
     })
-}
-
-/// The error and its causes.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

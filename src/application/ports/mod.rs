@@ -2,6 +2,7 @@
 //! doubles and contract suites in `testing`.
 
 mod audit;
+mod causes;
 mod hints;
 mod idempotency;
 mod lists;
@@ -11,6 +12,7 @@ mod selling;
 mod system;
 
 pub use audit::*;
+pub use causes::*;
 pub use hints::*;
 pub use idempotency::*;
 pub use lists::*;

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 
 use super::log_budget::{LogBudget, LogLine};
+use crate::application::ports::Causes;
 use crate::infrastructure::http::error::Cause;
 
 /// Writes one line a request.
@@ -43,7 +44,7 @@ impl AccessLog {
             return;
         }
         let cause = response.extensions_mut().remove::<Cause>();
-        let cause = cause.map_or_else(String::new, |cause| describe(&cause));
+        let cause = cause.map_or_else(String::new, |Cause(error)| Causes(&*error).to_string());
         if status != 503 {
             tracing::error!(request_id, %method, route, status, elapsed_ms, cause, "request failed");
             return;
@@ -56,16 +57,4 @@ impl AccessLog {
             tracing::warn!(request_id, %method, route, status, elapsed_ms, cause, "request not served");
         }
     }
-}
-
-/// The error and its sources.
-fn describe(cause: &Cause) -> String {
-    let mut text = cause.0.to_string();
-    let mut source = cause.0.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -5,7 +5,7 @@ use std::io;
 use crate::infrastructure::cache::InvalidRedis;
 use crate::infrastructure::http::InvalidTls;
 use crate::infrastructure::monitoring::InvalidLog;
-use crate::infrastructure::persistence::{ConnectError, SchemaError};
+use crate::infrastructure::persistence::{ConnectError, RequirementError, SchemaError};
 use crate::infrastructure::signing::TagClash;
 
 /// The service cannot start, or did not stop in order.
@@ -15,6 +15,8 @@ pub(crate) enum AppError {
     Log(#[from] InvalidLog),
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Requirement(#[from] RequirementError),
     #[error(transparent)]
     Schema(#[from] SchemaError),
     #[error(transparent)]

@@ -17,7 +17,7 @@ use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, Planning, PostgresBuyerTotalsReader,
-    PostgresInspector, PostgresItemReader, PostgresSaleStore, check_schema,
+    PostgresInspector, PostgresItemReader, PostgresSaleStore, check_requirements, check_schema,
 };
 
 /// Maximum number of connection retries.
@@ -43,6 +43,7 @@ impl Offline {
         let circuits = CircuitMetrics::register(&registry)?;
         let settings = with_few_retries(&config.database);
         let database = Database::connect(&settings, Planning::Tables, metrics, &circuits).await?;
+        check_requirements(&database).await?;
         check_schema(&database).await?;
         let redis = Redis::new(&config.redis, RedisMetrics::register(&registry)?, &circuits)?;
         let clock = Arc::new(DatabaseClock::new());
@@ -102,6 +103,7 @@ pub(crate) async fn migrate_schema(config: &Config) -> Result<(), AppError> {
     let database =
         Database::connect(&without_circuit(&config.database), Planning::Tables, metrics, &circuits)
             .await?;
+    check_requirements(&database).await?;
     migrate(&database).await?;
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, database.close()).await;
     Ok(())

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::monitoring::{Readiness, init_logging};
 use crate::infrastructure::persistence::{
-    Database, DatabaseMetrics, Planning, SchemaError, check_schema, migrate,
+    Database, DatabaseMetrics, Planning, SchemaError, check_requirements, check_schema, migrate,
 };
 
 /// Delay between two attempts to write the last refusals.
@@ -69,6 +69,7 @@ impl App {
         let metrics = DatabaseMetrics::register(&registry)?;
         let database =
             Database::connect(&config.database, Planning::Keys, metrics, &circuits).await?;
+        check_requirements(&database).await?;
         if config.database.migrate_on_start {
             migrate(&database).await?;
         }

@@ -41,6 +41,7 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
         rooms: &[
             "row",
             "pool",
+            "requirements",
             "batch",
             "idempotency",
             "checkout",

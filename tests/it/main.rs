@@ -52,6 +52,7 @@ mod repeats;
 mod request_id;
 mod roles;
 mod schedule;
+mod requirements;
 mod secrets;
 mod sell;
 mod shopping;

@@ -16,7 +16,7 @@
 //! - [`batch`]: group commit, which [`checkout`] and [`purchase`] are built on. [`idempotency`]: keys, which their batches store.
 //!   `direct`: the same without group commit, for comparison.
 //! - [`sale`]: sales and items. [`audit`]: the inspection, and the record of refusals.
-//! - `migrate`: the schema. [`row`]: rows as structs.
+//! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
 
 pub(crate) mod audit;
@@ -28,6 +28,7 @@ pub(crate) mod idempotency;
 pub(crate) mod migrate;
 pub(crate) mod pool;
 pub(crate) mod purchase;
+pub(crate) mod requirements;
 pub(crate) mod row;
 pub(crate) mod sale;
 pub(crate) mod tests;
@@ -48,6 +49,7 @@ pub(crate) use pool::metrics::DatabaseMetrics;
 pub(crate) use pool::setup::Planning;
 pub(crate) use purchase::history::PostgresPurchaseHistory;
 pub(crate) use purchase::ledger::PostgresLedger;
+pub(crate) use requirements::{RequirementError, check_requirements};
 pub(crate) use sale::clock::DatabaseClock;
 pub(crate) use sale::items::PostgresItemReader;
 pub(crate) use sale::store::PostgresSaleStore;

@@ -4,5 +4,5 @@ mod environment;
 mod postgres;
 mod redis;
 
-pub(crate) use postgres::PostgresShop;
+pub(crate) use postgres::{PostgresShop, on_server};
 pub(crate) use redis::RedisWorld;

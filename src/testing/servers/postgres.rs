@@ -94,6 +94,16 @@ impl PostgresShop {
         database
     }
 
+    /// The name of its database.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Connects without the service's session settings.
+    pub(crate) fn plain_options(&self) -> PgConnectOptions {
+        self.options.clone()
+    }
+
     /// Runs a statement.
     pub(crate) async fn execute(&self, sql: &str) {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await.unwrap();
@@ -321,7 +331,8 @@ fn options(database: &str) -> PgConnectOptions {
     setting("FLASH_SALE_TEST_DATABASE_URL").parse::<PgConnectOptions>().unwrap().database(database)
 }
 
-async fn on_server(sql: &str) -> sqlx::Result<()> {
+/// Runs a statement on the server, in no test's database.
+pub(crate) async fn on_server(sql: &str) -> sqlx::Result<()> {
     let options: PgConnectOptions = setting("FLASH_SALE_TEST_DATABASE_URL").parse()?;
     let mut connection: PgConnection = options.connect().await?;
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await?;

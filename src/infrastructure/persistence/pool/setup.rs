@@ -136,6 +136,8 @@ fn settings(config: &DatabaseConfig, planning: Planning) -> Vec<(&'static str, S
             "idle_in_transaction_session_timeout",
             milliseconds(config.idle_in_transaction_session_timeout),
         ),
+        // The role or the database may have a search path of their own, but the schema's functions look in `public`.
+        ("search_path", "public".to_owned()),
         ("jit", "off".to_owned()),
         // Batches need it, whatever the database's default is: a statement must see everything committed before it.
         ("default_transaction_isolation", "read committed".to_owned()),

@@ -2,10 +2,11 @@
 //!
 //! - [`inspector`]: runs the [`checks`], which are SQL, within a [`scope`]. [`buyer_totals`]: what buyers have collected and bought, to
 //!   compare with Redis.
-//! - [`refusals`]: writes refusals and their totals.
+//! - [`refusals`]: writes refusals and their totals; [`refusal_details`] the details.
 
 pub(crate) mod buyer_totals;
 pub(crate) mod checks;
 pub(crate) mod inspector;
+mod refusal_details;
 pub(crate) mod refusals;
 pub(crate) mod scope;

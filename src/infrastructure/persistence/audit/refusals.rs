@@ -1,11 +1,13 @@
 //! The record of refusals in PostgreSQL: a flush is one transaction, and its number makes it count once.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::application::ports::{PortError, RefusalFlush, RefusalStore};
-use crate::domain::ids::{AttemptId, BuyerId, ItemId};
+use super::refusal_details::{self, FlushId};
+use crate::application::ports::{Causes, PortError, RefusalFlush, RefusalStore, RefusalTotal};
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::{DatabaseError, ErrorClass};
 use crate::infrastructure::persistence::pool::metrics::Statement;
@@ -13,6 +15,8 @@ use crate::infrastructure::persistence::pool::tx::Options;
 
 /// How often a flush is repeated after it lost a race for a total's row.
 const RETRIES: u32 = 3;
+/// Longest time of the transaction that looks for the details that cannot be written: some thousand statements.
+const SEARCH_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Takes the flush's number. Returns no row if this number or a later one was taken before.
 const TAKE_NUMBER: &str = r"
@@ -22,17 +26,6 @@ const TAKE_NUMBER: &str = r"
     SET sequence = EXCLUDED.sequence, at = EXCLUDED.at
     WHERE refusal_flushes.sequence < EXCLUDED.sequence
     RETURNING true
-";
-
-const ADD_DETAILS: &str = r"
-    INSERT INTO checkout_refusals
-        (sale_id, instance, sequence, position, operation, reason, user_id, item_id, attempt_id, refused_at)
-    SELECT t.sale_id, $1, $2, t.position, t.operation, t.reason, t.user_id, t.item_id,
-           t.attempt_id, t.refused_at
-    FROM unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
-                $9::timestamptz[])
-        WITH ORDINALITY
-        AS t(sale_id, operation, reason, user_id, item_id, attempt_id, refused_at, position)
 ";
 
 /// Adds in the order of the key, like every other instance, so that two that add to the same totals do not deadlock.
@@ -57,54 +50,91 @@ impl PostgresRefusalStore {
         Self { database, instance }
     }
 
-    async fn write(
+    /// Writes the flush with all its details, or nothing.
+    async fn write_all(&self, flush: &RefusalFlush) -> Result<(), DatabaseError> {
+        let options = Options { retries: RETRIES, ..Options::WRITE };
+        self.database
+            .transaction(options, |mut tx| async move {
+                let write = async {
+                    if self.take_number(&mut tx, flush).await? {
+                        refusal_details::add(&mut tx, self.id(flush), &flush.details).await?;
+                        add_totals(&mut tx, &flush.totals).await?;
+                    }
+                    Ok(())
+                };
+                self.database.time(Statement::FlushRefusals, write).await?;
+                Ok((tx, ()))
+            })
+            .await
+    }
+
+    /// Writes the flush with those of its details that PostgreSQL does not refuse.
+    async fn write_writable(&self, flush: &RefusalFlush) -> Result<(), DatabaseError> {
+        let options = Options { retries: RETRIES, timeout: Some(SEARCH_TIMEOUT), ..Options::WRITE };
+        self.database
+            .transaction(options, |mut tx| async move {
+                if self.take_number(&mut tx, flush).await? {
+                    let (id, details) = (self.id(flush), &flush.details);
+                    let written = refusal_details::add_writable(&mut tx, id, details).await?;
+                    let dropped = details.len() - written.len();
+                    tracing::warn!(dropped, "details that postgresql refuses are not on record");
+                    add_totals(&mut tx, &refusal_details::counted(&flush.totals, &written)).await?;
+                }
+                Ok((tx, ()))
+            })
+            .await
+    }
+
+    /// Whether the flush was not written before.
+    async fn take_number(
         &self,
         connection: &mut PgConnection,
         flush: &RefusalFlush,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<bool, sqlx::Error> {
         let is_new: Option<bool> = sqlx::query_scalar(TAKE_NUMBER)
             .bind(self.instance)
             .bind(flush.sequence)
-            .fetch_optional(&mut *connection)
+            .fetch_optional(connection)
             .await?;
-        if is_new.is_none() {
-            return Ok(());
-        }
-        let details = &flush.details;
-        sqlx::query(ADD_DETAILS)
-            .bind(self.instance)
-            .bind(flush.sequence)
-            .bind(column(details, |refusal| refusal.sale.get()))
-            .bind(column(details, |refusal| refusal.operation.as_str()))
-            .bind(column(details, |refusal| refusal.reason.as_str()))
-            .bind(column(details, |refusal| refusal.buyer.as_ref().map(BuyerId::as_str)))
-            .bind(column(details, |refusal| refusal.item.as_ref().map(ItemId::as_str)))
-            .bind(column(details, |refusal| refusal.attempt.map(AttemptId::get)))
-            .bind(column(details, |refusal| refusal.refused_at))
-            .execute(&mut *connection)
-            .await?;
-        let totals = &flush.totals;
-        sqlx::query(ADD_TOTALS)
-            .bind(column(totals, |total| total.sale.get()))
-            .bind(column(totals, |total| total.operation.as_str()))
-            .bind(column(totals, |total| total.reason.as_str()))
-            .bind(column(totals, |total| total.total))
-            .bind(column(totals, |total| total.detailed))
-            .execute(&mut *connection)
-            .await?;
-        Ok(())
+        Ok(is_new.is_some())
     }
+
+    fn id(&self, flush: &RefusalFlush) -> FlushId {
+        FlushId { instance: self.instance, sequence: flush.sequence }
+    }
+}
+
+async fn add_totals(
+    connection: &mut PgConnection,
+    totals: &[RefusalTotal],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(ADD_TOTALS)
+        .bind(column(totals, |total| total.sale.get()))
+        .bind(column(totals, |total| total.operation.as_str()))
+        .bind(column(totals, |total| total.reason.as_str()))
+        .bind(column(totals, |total| total.total))
+        .bind(column(totals, |total| total.detailed))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn column<'a, T, C>(rows: &'a [T], field: impl Fn(&'a T) -> C) -> Vec<C> {
+    rows.iter().map(field).collect()
 }
 
 #[async_trait]
 impl RefusalStore for PostgresRefusalStore {
     async fn append(&self, flush: &RefusalFlush) -> Result<(), PortError> {
-        let written = match self.try_append(flush).await {
-            // A detail that cannot be written, for example of a sale whose partition was dropped, must not block the totals, nor
-            // the flushes after this one.
+        let written = match self.write_all(flush).await {
+            // A detail that cannot be written, for example of a sale whose partition was dropped, must not block the totals,
+            // nor the other details, nor the flushes after this one.
             Err(error) if error.class() == ErrorClass::Permanent && !flush.details.is_empty() => {
-                tracing::warn!(%error, "details of refusals cannot be written: keeping their totals");
-                self.try_append(&without_details(flush)).await
+                tracing::warn!(
+                    error = %Causes(&error),
+                    "some details of refusals cannot be written: finding out which"
+                );
+                self.write_writable(flush).await
             }
             written => written,
         };
@@ -112,32 +142,10 @@ impl RefusalStore for PostgresRefusalStore {
     }
 }
 
-impl PostgresRefusalStore {
-    async fn try_append(&self, flush: &RefusalFlush) -> Result<(), DatabaseError> {
-        self.database
-            .transaction(Options { retries: RETRIES, ..Options::WRITE }, |mut tx| async move {
-                let write = self.write(&mut tx, flush);
-                self.database.time(Statement::FlushRefusals, write).await?;
-                Ok((tx, ()))
-            })
-            .await
-    }
-}
-
-fn without_details(flush: &RefusalFlush) -> RefusalFlush {
-    let mut totals = flush.totals.clone();
-    for total in &mut totals {
-        total.detailed = 0;
-    }
-    RefusalFlush { sequence: flush.sequence, totals, details: Vec::new() }
-}
-
-fn column<'a, T, C>(rows: &'a [T], field: impl Fn(&'a T) -> C) -> Vec<C> {
-    rows.iter().map(field).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::testing::builders::buyer;
     use crate::testing::contracts::refusal_store::{RefusalWorld, flush, refusal_store_contract};
     use crate::testing::servers::PostgresShop;
 
@@ -172,5 +180,58 @@ mod tests {
         let counts: Vec<_> =
             shop.totals(sale).await.iter().map(|total| (total.total, total.detailed)).collect();
         assert_eq!(counts, [(3, 0), (3, 0)]);
+    }
+
+    #[tokio::test]
+    async fn a_detail_that_postgresql_refuses_costs_its_neighbours_nothing() {
+        let shop = PostgresShop::open().await;
+        let (sale, other) = (shop.sale().await, shop.sale().await);
+        let store = RefusalWorld::instance(&shop).await;
+        shop.execute(
+            "ALTER TABLE checkout_refusals ADD CONSTRAINT no_eve CHECK (user_id <> 'eve')",
+        )
+        .await;
+        let mut flushed = flush(sale, 1, 60, 50);
+        let of_other = flush(other, 1, 60, 50);
+        flushed.totals.extend(of_other.totals);
+        flushed.details.extend(of_other.details);
+        for bad in [0, 17, 42] {
+            flushed.details[bad].buyer = Some(buyer("eve"));
+        }
+
+        store.append(&flushed).await.unwrap();
+        store.append(&flushed).await.unwrap();
+
+        let mut expected = flushed.details.clone();
+        expected.retain(|refusal| refusal.buyer != Some(buyer("eve")));
+        let mut found = shop.details(sale).await;
+        found.extend(shop.details(other).await);
+        assert_eq!(found.len(), expected.len());
+        let counts = |totals: Vec<RefusalTotal>| -> Vec<_> {
+            totals.iter().map(|total| (total.total, total.detailed)).collect()
+        };
+        assert_eq!(counts(shop.totals(sale).await), [(60, 47), (60, 50)]);
+        assert_eq!(counts(shop.totals(other).await), [(60, 50), (60, 50)]);
+    }
+
+    #[tokio::test]
+    async fn a_sale_whose_details_are_all_refused_costs_the_other_sales_nothing() {
+        let shop = PostgresShop::open().await;
+        let (gone, sale) = (shop.sale().await, shop.sale().await);
+        let store = RefusalWorld::instance(&shop).await;
+        let forbid = format!(
+            "ALTER TABLE checkout_refusals ADD CONSTRAINT gone CHECK (sale_id <> {})",
+            gone.get()
+        );
+        shop.execute(&forbid).await;
+        let mut flushed = flush(gone, 1, 1_000, 1_000);
+        let of_other = flush(sale, 1, 5, 5);
+        flushed.totals.extend(of_other.totals);
+        flushed.details.extend(of_other.details);
+
+        store.append(&flushed).await.unwrap();
+
+        assert_eq!((shop.details(gone).await.len(), shop.details(sale).await.len()), (0, 10));
+        assert_eq!(shop.totals(gone).await[0].total, 1_000);
     }
 }

@@ -25,6 +25,7 @@ const METRICS: &[(&str, &[&str])] = &[
     ("flash_sale_db_query_duration_seconds_bucket", &["statement"]),
     ("flash_sale_db_errors_total", &["class"]),
     ("flash_sale_redis_up", &[]),
+    ("flash_sale_redis_missing_rights", &[]),
     ("flash_sale_circuit_state", &["dependency", "state"]),
     ("flash_sale_build_info", &[]),
     ("flash_sale_tasks", &[]),

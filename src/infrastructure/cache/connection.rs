@@ -23,10 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::keys::Keys;
 use super::metrics::RedisMetrics;
+use super::reason;
+use super::rights::{Rights, is_refusal};
 use super::script::script;
 use crate::application::ports::PortError;
 use crate::config::RedisConfig;
-use crate::infrastructure::circuit::{Circuit, CircuitMetrics};
+use crate::infrastructure::circuit::{Circuit, CircuitMetrics, Reason};
 
 static PROBE: LazyLock<Script> = script!("probe");
 
@@ -53,6 +55,7 @@ struct Shared {
     connected_at: AtomicI64,
     cold: Notify,
     circuit: Circuit,
+    rights: Rights,
     metrics: RedisMetrics,
     keys: Keys,
 }
@@ -79,7 +82,11 @@ impl Redis {
         let invalid = |error: RedisError| InvalidRedis::Url(error.category().to_owned());
         let info: ConnectionInfo =
             config.url.expose_secret().into_connection_info().map_err(invalid)?;
-        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        // The library's name is of no use to anybody, and naming it needs a right of its own.
+        let settings = info.redis_settings().clone().set_skip_set_lib_name();
+        let info = info
+            .set_tcp_settings(TcpSettings::default().set_nodelay(true))
+            .set_redis_settings(settings);
         let client = Client::open(info.clone()).map_err(invalid)?;
         let manager_config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(config.connect_timeout))
@@ -100,6 +107,7 @@ impl Redis {
                 connected_at: AtomicI64::new(NEVER),
                 cold: Notify::new(),
                 circuit: Circuit::new("redis", &config.circuit, circuits),
+                rights: Rights::default(),
                 metrics,
                 keys: Keys::new(&config.key_prefix, config.keep_after_sale),
             }),
@@ -140,9 +148,14 @@ impl Redis {
         self.shared.cold.notified().await;
     }
 
-    /// `closed`, `open` or `half_open`.
-    pub(crate) fn circuit_state(&self) -> &'static str {
-        self.shared.circuit.state_name()
+    /// `closed`, `open` or `half_open`, with the reason.
+    pub(crate) fn circuit_state(&self) -> String {
+        self.shared.circuit.describe()
+    }
+
+    /// The rights that Redis refuses, with the rules that grant them; `None` if it refuses none.
+    pub(crate) fn missing_rights(&self) -> Option<String> {
+        self.shared.rights.missing()
     }
 
     /// The error of a call that the open circuit prevents.
@@ -169,7 +182,7 @@ impl Redis {
         if !self.is_up() {
             return Err(Self::unavailable(what));
         }
-        call.await.map_err(|error| self.failed(what, error))
+        call.await.map_err(|error| self.refused_or_failed(what, error))
     }
 
     /// Runs a script on a connection from the pool, unless the circuit is open.
@@ -199,30 +212,49 @@ impl Redis {
             Err(PoolError::Timeout(TimeoutType::Wait)) => {
                 return Err(PortError::Unavailable { what, source: "the pool is busy".into() });
             }
-            Err(error) => return Err(self.failed(what, error)),
+            Err(error) => {
+                self.failed(reason::of_pool(&error));
+                return Err(PortError::Unavailable { what, source: Box::new(error) });
+            }
         };
         match work(&mut connection).await {
             Ok(value) => Ok(value),
             Err(error) => {
-                drop(Connection::take(connection));
-                Err(self.failed(what, error))
+                if !is_refusal(&error) {
+                    drop(Connection::take(connection));
+                }
+                Err(self.refused_or_failed(what, error))
             }
         }
     }
 
-    /// Reports the failure to the circuit. Any error counts, such as that of a full server, of a replica, or of a
-    /// password that has changed: callers are better off without Redis then.
-    fn failed(
-        &self,
-        what: &'static str,
-        error: impl std::error::Error + Send + Sync + 'static,
-    ) -> PortError {
+    fn refused_or_failed(&self, what: &'static str, error: RedisError) -> PortError {
+        let reason = reason::of(&error);
+        tracing::debug!(what, %reason, "a call to redis failed");
+        if !self.note_refusal(&error) {
+            self.failed(reason);
+        }
+        PortError::Unavailable { what, source: Box::new(error) }
+    }
+
+    /// Whether Redis only refuses a right; then that is remembered.
+    pub(crate) fn note_refusal(&self, error: &RedisError) -> bool {
+        let is_refusal = is_refusal(error);
+        if is_refusal && self.shared.rights.refused(error, &self.shared.keys) {
+            // The next probe finds out what else is refused.
+            self.shared.circuit.doubt();
+        }
+        is_refusal
+    }
+
+    /// Reports the failure to the circuit. Any error counts but the refusal of a right, such as that of a full server, of a
+    /// replica, or of a password that has changed: callers are better off without Redis then.
+    fn failed(&self, reason: Reason) {
         self.shared.connected_at.store(NEVER, Ordering::Relaxed);
-        self.shared.circuit.failed();
+        self.shared.circuit.failed(reason);
         if !self.is_up() {
             self.shared.metrics.set(false);
         }
-        PortError::Unavailable { what, source: Box::new(error) }
     }
 
     /// Probes Redis at intervals until `stop`.
@@ -237,29 +269,34 @@ impl Redis {
             .await;
     }
 
-    async fn accepts_writes(&self) -> bool {
+    /// Whether Redis answers and takes writes, or refuses a right, which is no reason to go on without it.
+    async fn accepts_writes(&self) -> Result<(), Reason> {
         let mut manager = self.manager();
         let mut call = PROBE.prepare_invoke();
         call.key(self.keys().probe()).arg(PROBE_TTL_MS);
         let answer: Result<i64, RedisError> = call.invoke_async(&mut manager).await;
-        self.shared.metrics.set(answer.is_ok());
-        match &answer {
+        let connected_at = &self.shared.connected_at;
+        let probed = match answer {
             Ok(now) => {
-                let connected_at = &self.shared.connected_at;
-                let _ = connected_at.compare_exchange(
-                    NEVER,
-                    *now,
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                );
+                let _ =
+                    connected_at.compare_exchange(NEVER, now, Ordering::Relaxed, Ordering::Relaxed);
+                Ok(())
             }
+            Err(error) if self.note_refusal(&error) => Ok(()),
             Err(error) => {
-                tracing::debug!(%error, "the probe of redis failed");
-                self.shared.connected_at.store(NEVER, Ordering::Relaxed);
+                connected_at.store(NEVER, Ordering::Relaxed);
                 self.reconnect();
+                let reason = reason::of(&error);
+                tracing::debug!(%reason, "the probe of redis failed");
+                Err(reason)
             }
+        };
+        if probed.is_ok() {
+            let missing = self.shared.rights.check(&mut manager, self.keys()).await;
+            self.shared.metrics.set_missing_rights(missing);
         }
-        answer.is_ok()
+        self.shared.metrics.set(probed.is_ok());
+        probed
     }
 
     /// Replaces the shared connection and closes the idle ones of the pool.

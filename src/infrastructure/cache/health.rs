@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::connection::Redis;
 use crate::application::ports::{Health, HealthCheck};
 
-/// Reports the state of the circuit.
+/// Reports the state of the circuit, and the rights that Redis refuses.
 pub(crate) struct RedisHealth {
     redis: Redis,
 }
@@ -23,11 +23,15 @@ impl HealthCheck for RedisHealth {
     }
 
     async fn check(&self) -> Health {
-        if self.redis.is_up() {
-            Health::Up
-        } else {
+        if !self.redis.is_up() {
             let state = self.redis.circuit_state();
-            Health::Degraded(format!("selling with postgresql alone: the circuit is {state}"))
+            return Health::Degraded(format!(
+                "selling with postgresql alone: the circuit is {state}"
+            ));
+        }
+        match self.redis.missing_rights() {
+            Some(missing) => Health::Degraded(format!("redis refuses rights: {missing}")),
+            None => Health::Up,
         }
     }
 }

@@ -63,17 +63,14 @@ impl Keys {
         key
     }
 
-    /// Pattern for the totals of all buyers of a sale. The prefix may contain characters that have a meaning in a pattern.
+    /// Pattern for the totals of all buyers of a sale.
     pub(crate) fn all_buyer_totals(&self, sale: SaleId) -> String {
-        let mut pattern = String::new();
-        for character in self.of_sale(sale, "buyer:").chars() {
-            if "*?[]\\^-".contains(character) {
-                pattern.push('\\');
-            }
-            pattern.push(character);
-        }
-        pattern.push('*');
-        pattern
+        pattern(&self.of_sale(sale, "buyer:"))
+    }
+
+    /// Pattern for all keys, and for the channel, as the rules of an ACL need it.
+    pub(crate) fn all(&self) -> String {
+        pattern(&self.prefix)
     }
 
     /// The user id behind a key of [`Self::totals`].
@@ -120,6 +117,19 @@ impl Keys {
     }
 }
 
+/// Pattern for everything that begins so. The prefix may contain characters that have a meaning in a pattern.
+fn pattern(begin: &str) -> String {
+    let mut pattern = String::new();
+    for character in begin.chars() {
+        if "*?[]\\".contains(character) {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('*');
+    pattern
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,5 +173,6 @@ mod tests {
         let pattern = keys().all_buyer_totals(SaleId::new(7).unwrap());
 
         assert_eq!(pattern, "shop\\[1\\]:{sale:7}:buyer:*");
+        assert_eq!(keys().all(), "shop\\[1\\]:*");
     }
 }

@@ -1,7 +1,7 @@
 //! Redis: disposable state that all instances share. It makes the service faster; correctness does not depend on it.
 //!
 //! - [`connection`]: the shared connection, the pool and the circuit. [`keys`]: every key, with type, meaning and expiry.
-//!   [`script`]: how a file in `lua/` is called.
+//!   [`script`]: how a file in `lua/` is called. [`rights`]: what the user may do there. [`reason`]: why Redis fails.
 //! - [`hint_cache`]: answers prechecks from the buyers' totals and the filter of sold-out items. [`filter_builder`]
 //!   rebuilds the filter, [`hint_reader`] reads the totals for `verify`.
 //! - [`code_lock`], [`idempotency_lock`], on [`lock`]. [`leadership`]: one instance for a background task.
@@ -21,6 +21,8 @@ mod keys;
 mod leadership;
 mod lock;
 mod metrics;
+mod reason;
+mod rights;
 mod script;
 mod sold_out_events;
 mod sold_out_message;

@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Redis;
+use super::reason;
 use super::sold_out_message;
 use super::writer::CacheWriter;
 use crate::application::history::History;
@@ -56,10 +57,9 @@ impl SoldOutListener {
                 () = stop.cancelled() => return,
                 result = self.receive() => {
                     if let Err(error) = result {
-                        tracing::debug!(
-                            error = error.category(),
-                            "the subscription to sold-out events broke"
-                        );
+                        self.redis.note_refusal(&error);
+                        let reason = reason::of(&error);
+                        tracing::debug!(%reason, "the subscription to sold-out events broke");
                     }
                 }
             }

@@ -8,9 +8,13 @@
 //! decides. They do not report successes, which prove little: a server that refuses writes still reads. Only a probe closes
 //! the circuit, so it has to try everything that callers need.
 //!
-//! [`state`] holds the transitions, [`metrics`] the gauges.
+//! Whoever reports a failure says why: the line that opens the circuit and the health checks show the [`Reason`].
+//!
+//! [`state`] holds the transitions, [`outage`] the reasons, [`metrics`] the gauges.
 
 mod metrics;
+mod outage;
+mod reason;
 mod state;
 mod tests;
 
@@ -24,13 +28,22 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::metrics::Gauges;
+use self::outage::Outage;
 use self::state::{Event, Limits, Phase, State};
 use crate::config::{CircuitConfig, CircuitMode};
 
 pub(crate) use self::metrics::CircuitMetrics;
+pub(crate) use self::reason::Reason;
 
 /// The recovery time varies by up to this many percent either way, so that instances do not all probe at the same moment.
 const JITTER: u32 = 25;
+
+/// What is known about the dependency.
+#[derive(Debug)]
+struct Known {
+    state: State,
+    outage: Outage,
+}
 
 /// The circuit to one dependency.
 #[derive(Debug)]
@@ -39,7 +52,7 @@ pub(crate) struct Circuit {
     mode: CircuitMode,
     limits: Limits,
     probe_interval: Duration,
-    state: Mutex<State>,
+    state: Mutex<Known>,
     /// Whether `state` is closed, for requests: they take no lock.
     is_closed: AtomicBool,
     /// The same, for those who wait for a change.
@@ -71,7 +84,10 @@ impl Circuit {
                 probes: config.probes,
             },
             probe_interval: config.probe_interval,
-            state: Mutex::new(State { phase, round: 0 }),
+            state: Mutex::new(Known {
+                state: State { phase, round: 0 },
+                outage: Outage::unless(phase.is_closed()),
+            }),
             is_closed: AtomicBool::new(phase.is_closed()),
             closed: watch::Sender::new(phase.is_closed()),
             doubts: Notify::new(),
@@ -92,14 +108,19 @@ impl Circuit {
         let _ = self.closed.subscribe().wait_for(|closed| !closed).await;
     }
 
-    /// `closed`, `open` or `half_open`.
-    pub(crate) fn state_name(&self) -> &'static str {
-        self.phase().name()
+    /// `closed`; or `open` or `half_open` with the reason: `open: connection refused`.
+    pub(crate) fn describe(&self) -> String {
+        let known = self.lock();
+        let name = known.state.phase.name();
+        match known.outage.reason() {
+            Some(reason) if !known.state.phase.is_closed() => format!("{name}: {reason}"),
+            _ => name.to_owned(),
+        }
     }
 
     /// Reports a call that failed because of the dependency.
-    pub(crate) fn failed(&self) {
-        self.apply(Event::CallFailed);
+    pub(crate) fn failed(&self, reason: Reason) {
+        self.apply(Event::CallFailed, Some(reason));
     }
 
     /// Reports a call that failed, perhaps because of the dependency: the next probe runs now and decides.
@@ -107,11 +128,11 @@ impl Circuit {
         self.doubts.notify_one();
     }
 
-    /// Probes at intervals until `stop`. `probe` returns whether the dependency does everything that callers need; it is not
-    /// called while the circuit is open.
+    /// Probes at intervals until `stop`. `probe` returns whether the dependency does everything that callers need, or why not; it
+    /// is not called while the circuit is open.
     pub(crate) async fn watch<F>(&self, stop: CancellationToken, mut probe: impl FnMut() -> F)
     where
-        F: Future<Output = bool>,
+        F: Future<Output = Result<(), Reason>>,
     {
         loop {
             self.run_probe(&mut probe).await;
@@ -132,53 +153,68 @@ impl Circuit {
 
     async fn run_probe<F>(&self, probe: impl FnOnce() -> F)
     where
-        F: Future<Output = bool>,
+        F: Future<Output = Result<(), Reason>>,
     {
-        let State { phase, round } = self.apply(Event::ProbeDue);
+        let State { phase, round } = self.apply(Event::ProbeDue, None);
         // A circuit that is forced open probes all the same: the metrics still show how the dependency does.
         if self.mode == CircuitMode::Auto && matches!(phase, Phase::Open { .. }) {
             return;
         }
-        let good = probe().await;
-        self.apply(Event::ProbeEnded { good, round });
+        let probed = probe().await;
+        self.apply(Event::ProbeEnded { good: probed.is_ok(), round }, probed.err());
     }
 
-    /// Returns the state after the event.
-    fn apply(&self, event: Event) -> State {
-        let mut state = self.lock();
+    /// Returns the state after the event. `reason` is that of a failure.
+    fn apply(&self, event: Event, reason: Option<Reason>) -> State {
+        let mut known = self.lock();
         if self.mode == CircuitMode::Auto {
-            let before = *state;
-            *state = self.limits.next(before, event, Instant::now());
-            if state.round != before.round {
+            let before = known.state;
+            if let Some(reason) = reason
+                && before.is_moved_by(event)
+            {
+                known.outage.failed(reason);
+            }
+            known.state = self.limits.next(before, event, Instant::now());
+            if known.state.round != before.round {
                 // Still under the lock, so that changes show in their order.
-                self.show_change(before.phase, state.phase);
+                self.show_change(before.phase, &mut known);
             }
         }
-        *state
+        known.state
     }
 
-    fn show_change(&self, from: Phase, to: Phase) {
+    fn show_change(&self, from: Phase, known: &mut Known) {
+        let to = known.state.phase;
         self.is_closed.store(to.is_closed(), Ordering::Release);
         self.closed.send_replace(to.is_closed());
         self.gauges.show(to.name());
         let dependency = self.dependency;
-        // One line each way, however often a dependency that stays away is tried.
+        // One line each way and for each reason, however often a dependency that stays away is tried.
         match (from, to) {
             (Phase::Closed { .. }, _) => {
-                tracing::warn!(dependency, "the circuit is open: going on without it");
+                let reason = known.outage.report().map(|reason| reason.to_string());
+                tracing::warn!(dependency, reason, "the circuit is open: going on without it");
             }
             (_, Phase::Closed { .. }) => {
+                known.outage = Outage::default();
                 tracing::info!(dependency, "the circuit is closed: it is back");
             }
-            _ => tracing::debug!(dependency, state = to.name(), "the circuit tries again"),
+            _ => {
+                if let Phase::Open { .. } = to
+                    && let Some(reason) = known.outage.report()
+                {
+                    tracing::warn!(dependency, %reason, "the circuit stays open for another reason");
+                }
+                tracing::debug!(dependency, state = to.name(), "the circuit tries again");
+            }
         }
     }
 
     fn phase(&self) -> Phase {
-        self.lock().phase
+        self.lock().state.phase
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

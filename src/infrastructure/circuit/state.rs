@@ -59,6 +59,17 @@ impl Phase {
     }
 }
 
+impl State {
+    /// Whether what the event tells is about this state. Calls and probes that began before it are not.
+    pub(crate) fn is_moved_by(self, event: Event) -> bool {
+        match event {
+            Event::CallFailed => self.phase.is_closed(),
+            Event::ProbeEnded { round, .. } => round == self.round,
+            Event::ProbeDue => true,
+        }
+    }
+}
+
 impl Limits {
     /// The state after an event.
     pub(crate) fn next(&self, state: State, event: Event, now: Instant) -> State {

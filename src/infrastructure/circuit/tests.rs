@@ -30,12 +30,21 @@ fn circuit(mode: CircuitMode, recovery_time: Duration) -> (Circuit, CircuitMetri
 
 fn fails(circuit: &Circuit, times: usize) {
     for _ in 0..times {
-        circuit.failed();
+        circuit.failed(away("no answer"));
     }
 }
 
+fn away(reason: &str) -> Reason {
+    Reason::new(reason)
+}
+
+/// The result of a probe.
+fn result(good: bool) -> Result<(), Reason> {
+    if good { Ok(()) } else { Err(away("no answer")) }
+}
+
 async fn probes(circuit: &Circuit, good: bool) {
-    circuit.run_probe(|| ready(good)).await;
+    circuit.run_probe(|| ready(result(good))).await;
 }
 
 fn shown(metrics: &CircuitMetrics) -> Vec<&'static str> {
@@ -53,7 +62,29 @@ fn three_failures_open_it() {
     fails(&circuit, 1);
 
     assert_eq!((circuit.is_closed(), shown(&metrics)), (false, vec!["open"]));
-    assert_eq!(circuit.state_name(), "open");
+    assert_eq!(circuit.describe(), "open: no answer");
+}
+
+#[tokio::test]
+async fn it_tells_why_the_last_call_or_probe_failed_until_it_is_closed_again() {
+    let (circuit, _) = circuit(CircuitMode::Auto, AT_ONCE);
+    circuit.failed(away("connection refused"));
+    circuit.failed(away("connection refused"));
+    assert_eq!(circuit.describe(), "closed");
+
+    circuit.failed(away("no answer"));
+    assert_eq!(circuit.describe(), "open: no answer");
+    // It began before the circuit opened.
+    circuit.failed(away("broken pipe"));
+    circuit.run_probe(|| ready(Err(away("wrong password")))).await;
+    assert_eq!(circuit.describe(), "open: wrong password");
+    probes(&circuit, true).await;
+    assert_eq!(circuit.describe(), "half_open: wrong password");
+    probes(&circuit, true).await;
+    assert_eq!(circuit.describe(), "closed");
+
+    fails(&circuit, 3);
+    assert_eq!(circuit.describe(), "open: no answer");
 }
 
 #[test]
@@ -98,7 +129,7 @@ async fn nothing_is_probed_before_the_recovery_time_has_passed() {
     for _ in 0..5 {
         let probe = || async {
             probed.update(|times| times + 1);
-            true
+            Ok(())
         };
         circuit.run_probe(probe).await;
     }
@@ -141,7 +172,7 @@ async fn a_probe_that_started_before_it_opened_neither_closes_nor_opens_it() {
     for good in [true, false] {
         let (circuit, metrics) = circuit(CircuitMode::Auto, AT_ONCE);
         let (ends, end) = oneshot::channel();
-        let mut early = Box::pin(circuit.run_probe(|| async move { end.await.unwrap() }));
+        let mut early = Box::pin(circuit.run_probe(|| async move { result(end.await.unwrap()) }));
         assert!(futures_util::poll!(&mut early).is_pending());
         fails(&circuit, 3);
         probes(&circuit, true).await;
@@ -180,7 +211,7 @@ async fn the_watch_rests_for_the_recovery_time_and_then_probes_until_the_circuit
         if circuit.is_closed() {
             stop.cancel();
         }
-        ready(true)
+        ready(Ok(()))
     });
     watching.await;
 
@@ -203,7 +234,7 @@ async fn a_doubt_starts_the_next_probe_at_once() {
         } else {
             stop.cancel();
         }
-        ready(true)
+        ready(Ok(()))
     });
     watching.await;
 
@@ -212,9 +243,11 @@ async fn a_doubt_starts_the_next_probe_at_once() {
 
 #[tokio::test]
 async fn a_forced_circuit_keeps_its_state_and_is_probed_all_the_same() {
-    for (mode, is_closed, name) in
-        [(CircuitMode::Open, false, "open"), (CircuitMode::Closed, true, "closed")]
-    {
+    let forced_open = "open: the configuration forces it open";
+    for (mode, is_closed, name, described) in [
+        (CircuitMode::Open, false, "open", forced_open),
+        (CircuitMode::Closed, true, "closed", "closed"),
+    ] {
         let (circuit, metrics) = circuit(mode, AT_ONCE);
         let probed = Cell::new(0);
 
@@ -222,12 +255,12 @@ async fn a_forced_circuit_keeps_its_state_and_is_probed_all_the_same() {
         for good in [true, false, true, true] {
             let probe = || {
                 probed.update(|times| times + 1);
-                ready(good)
+                ready(result(good))
             };
             circuit.run_probe(probe).await;
         }
 
-        assert_eq!((circuit.is_closed(), circuit.state_name()), (is_closed, name));
+        assert_eq!((circuit.is_closed(), circuit.describe().as_str()), (is_closed, described));
         assert_eq!((shown(&metrics), probed.get()), (vec![name], 4));
     }
 }

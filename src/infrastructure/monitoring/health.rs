@@ -41,6 +41,15 @@ pub(crate) enum Overall {
     Draining,
 }
 
+/// How much a body tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// The state of each check, and why it is not up: for operators.
+    Reasons,
+    /// The state of each check: for anybody. A reason may name servers, users and rights.
+    States,
+}
+
 /// Runs the checks.
 #[derive(Clone)]
 pub(crate) struct HealthReport {
@@ -60,7 +69,7 @@ impl HealthReport {
     }
 
     /// Runs all checks; returns the overall result and the body that lists each check.
-    pub(crate) async fn run(&self) -> (Overall, Value) {
+    pub(crate) async fn run(&self, detail: Detail) -> (Overall, Value) {
         let checks = self.checks.iter().map(|check| async {
             let result = tokio::time::timeout(self.timeout, check.check()).await;
             (
@@ -70,8 +79,10 @@ impl HealthReport {
         });
         let results = futures_util::future::join_all(checks).await;
         let overall = self.overall(&results);
-        let checks: Map<String, Value> =
-            results.into_iter().map(|(name, health)| (name.to_owned(), describe(health))).collect();
+        let checks: Map<String, Value> = results
+            .into_iter()
+            .map(|(name, health)| (name.to_owned(), describe(health, detail)))
+            .collect();
         (overall, json!({ "status": overall, "checks": checks }))
     }
 
@@ -89,12 +100,16 @@ impl HealthReport {
     }
 }
 
-fn describe(health: Health) -> Value {
-    match health {
-        Health::Up => json!({ "status": "up" }),
-        Health::Degraded(why) => json!({ "status": "degraded", "message": why }),
-        Health::NoWrites(why) => json!({ "status": "no_writes", "message": why }),
-        Health::Down(why) => json!({ "status": "down", "message": why }),
+fn describe(health: Health, detail: Detail) -> Value {
+    let (status, why) = match health {
+        Health::Up => ("up", None),
+        Health::Degraded(why) => ("degraded", Some(why)),
+        Health::NoWrites(why) => ("no_writes", Some(why)),
+        Health::Down(why) => ("down", Some(why)),
+    };
+    match why {
+        Some(why) if detail == Detail::Reasons => json!({ "status": status, "message": why }),
+        _ => json!({ "status": status }),
     }
 }
 
@@ -122,15 +137,26 @@ mod tests {
             check("postgresql", Health::Down("away".into())),
         ]);
 
-        assert_eq!(degraded.run().await.0, Overall::Degraded);
-        assert_eq!(failing.run().await.0, Overall::Failing);
+        assert_eq!(degraded.run(Detail::Reasons).await.0, Overall::Degraded);
+        assert_eq!(failing.run(Detail::Reasons).await.0, Overall::Failing);
     }
 
     #[tokio::test]
     async fn every_check_is_reported_by_its_name() {
-        let (_, body) = report(vec![check("postgresql", Health::Up)]).run().await;
+        let (_, body) = report(vec![check("postgresql", Health::Up)]).run(Detail::Reasons).await;
 
         assert_eq!(body["checks"]["postgresql"]["status"], "up");
+    }
+
+    #[tokio::test]
+    async fn a_reason_is_for_operators_only() {
+        let report = report(vec![check("redis", Health::Degraded("wrong password".into()))]);
+
+        let (_, for_operators) = report.run(Detail::Reasons).await;
+        let (_, for_anybody) = report.run(Detail::States).await;
+
+        assert_eq!(for_operators["checks"]["redis"]["message"], "wrong password");
+        assert_eq!(for_anybody["checks"]["redis"], json!({ "status": "degraded" }));
     }
 
     #[tokio::test]
@@ -138,6 +164,6 @@ mod tests {
         let report = report(vec![check("postgresql", Health::Up)]);
         report.readiness.drain();
 
-        assert_eq!(report.run().await.0, Overall::Draining);
+        assert_eq!(report.run(Detail::Reasons).await.0, Overall::Draining);
     }
 }

@@ -9,7 +9,7 @@ use axum::routing::get;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use serde_json::json;
 
-use super::health::{HealthReport, Overall};
+use super::health::{Detail, HealthReport, Overall};
 
 /// Updates gauges before a scrape.
 type BeforeScrape = std::sync::Arc<dyn Fn() + Send + Sync>;
@@ -64,7 +64,7 @@ async fn livez() -> Response {
 }
 
 async fn readyz(State(monitoring): State<Monitoring>) -> Response {
-    let (overall, body) = monitoring.health.run().await;
+    let (overall, body) = monitoring.health.run(Detail::Reasons).await;
     let status = match overall {
         Overall::Ok | Overall::Degraded => StatusCode::OK,
         Overall::Failing | Overall::Draining => StatusCode::SERVICE_UNAVAILABLE,
@@ -73,12 +73,17 @@ async fn readyz(State(monitoring): State<Monitoring>) -> Response {
 }
 
 async fn healthz(State(monitoring): State<Monitoring>) -> Response {
-    health_endpoint(monitoring).await
+    health(monitoring, Detail::Reasons).await
+}
+
+/// All checks for the port of front ends, where internals are nobody's business.
+pub(crate) async fn health_endpoint(monitoring: Monitoring) -> Response {
+    health(monitoring, Detail::States).await
 }
 
 /// All checks. A draining service is healthy: it still answers requests.
-pub(crate) async fn health_endpoint(monitoring: Monitoring) -> Response {
-    let (overall, body) = monitoring.health.run().await;
+async fn health(monitoring: Monitoring, detail: Detail) -> Response {
+    let (overall, body) = monitoring.health.run(detail).await;
     let status = match overall {
         Overall::Ok | Overall::Degraded | Overall::Draining => StatusCode::OK,
         Overall::Failing => StatusCode::SERVICE_UNAVAILABLE,

@@ -51,18 +51,28 @@ impl RedisWorld {
 
     /// A Redis that denies its instances the INFO command.
     pub(crate) async fn without_info() -> Self {
+        Self::with_rights(&["~*", "&*", "+@all", "-info"]).await
+    }
+
+    /// A Redis whose user has these rights. `PREFIX` in a rule is the prefix of the keys.
+    pub(crate) async fn with_rights(rules: &[&str]) -> Self {
         let world = Self::open();
         let user = Uuid::now_v7().simple().to_string();
         let mut connection = world.connection().await;
-        let rights = [user.as_str(), "on", ">secret", "~*", "&*", "+@all", "-info"];
+        let rules = rules.iter().map(|rule| rule.replace("PREFIX", &world.prefix));
         let () = redis::cmd("ACL")
-            .arg("SETUSER")
-            .arg(&rights)
+            .arg(&["SETUSER", &user, "on", ">secret"])
+            .arg(rules.collect::<Vec<_>>())
             .query_async(&mut connection)
             .await
             .unwrap();
         let url = world.url.replace("redis://", &format!("redis://{user}:secret@"));
         Self { url, ..world }
+    }
+
+    /// The prefix of its keys.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The connections and the cache writer of one more instance.

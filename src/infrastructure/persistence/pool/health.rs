@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 
 use super::database::Database;
 use crate::application::ports::{Health, HealthCheck};
+use crate::infrastructure::circuit::Reason;
 
 /// A commit that takes longer is reported.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -107,7 +108,7 @@ impl PostgresHealth {
         last.began_at = Some(Instant::now());
         let health = self.commits(&mut last).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "postgresql does not answer its health check");
-            Health::Down("postgresql does not answer".to_owned())
+            Health::Down(format!("postgresql does not answer: {}", Reason::new(&error.to_string())))
         });
         last.health = Some(health.clone());
         health

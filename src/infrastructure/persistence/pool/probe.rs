@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{PING_TIMEOUT, connect};
 use super::setup::ConnectionSetup;
 use super::stale_connections::StaleConnections;
-use crate::infrastructure::circuit::Circuit;
+use crate::infrastructure::circuit::{Circuit, Reason};
 
 /// Longest time of a probe. It waits for no lock and no disk, so a server that takes longer cannot serve requests either.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -65,8 +65,10 @@ impl ConnectionProbe {
     }
 
     /// `closed`, `open` or `half_open`.
-    pub(crate) fn circuit_state(&self) -> &'static str {
-        self.circuit.state_name()
+    ///
+    /// The last two with the reason.
+    pub(crate) fn circuit_state(&self) -> String {
+        self.circuit.describe()
     }
 
     /// Runs the next probe now, because a caller's connection broke.
@@ -88,8 +90,8 @@ impl ConnectionProbe {
         }
     }
 
-    /// Whether PostgreSQL answers, or accepts a connection.
-    async fn probe(self: Arc<Self>) -> bool {
+    /// Whether PostgreSQL answers, or accepts a connection; else why not.
+    async fn probe(self: Arc<Self>) -> Result<(), Reason> {
         let probe = async {
             let mut held = self.connection.lock().await;
             // A probe that exceeds its timeout leaves no connection behind.
@@ -105,17 +107,19 @@ impl ConnectionProbe {
                 None => self.connect().await,
             };
             let is_up = match &connection {
-                Ok(_) => true,
+                Ok(_) => Ok(()),
                 Err(error) => {
                     tracing::debug!(%error, "postgresql takes no connection");
-                    is_refusal_of_a_running_server(error)
+                    let reason = Reason::new(&error.to_string());
+                    if is_refusal_of_a_running_server(error) { Ok(()) } else { Err(reason) }
                 }
             };
             *held = connection.ok();
             is_up
         };
-        let is_up = tokio::time::timeout(self.timeout, probe).await.unwrap_or(false);
-        if !is_up {
+        let no_answer = || Err(Reason::new(&format!("no answer within {:?}", self.timeout)));
+        let is_up = tokio::time::timeout(self.timeout, probe).await.unwrap_or_else(|_| no_answer());
+        if is_up.is_err() {
             // Connections made before the outage are tested before use after it, however long it lasts.
             self.stale_connections.record_broken();
         }
@@ -168,7 +172,7 @@ mod tests {
         let ((connection, transaction, read), ()) = tokio::join!(calls, async {
             for database in [&narrow, &wide] {
                 for _ in 0..3 {
-                    database.probe().circuit.failed();
+                    database.probe().circuit.failed(Reason::new("test"));
                 }
             }
         });
@@ -182,7 +186,7 @@ mod tests {
         let shop = PostgresShop::open().await;
         let database = shop.database().await;
         for _ in 0..3 {
-            database.probe().circuit.failed();
+            database.probe().circuit.failed(Reason::new("test"));
         }
         let nothing = |tx: Tx| async move { Ok((tx, ())) };
         assert!(is_away(database.transaction(Options::WRITE, nothing).await));
@@ -222,7 +226,9 @@ mod tests {
         ));
         assert!(!stale_connections.is_suspect(Duration::from_hours(1)));
 
-        assert!(!probe.probe().await);
+        let reason = probe.probe().await.unwrap_err().to_string();
+
+        assert!(reason.contains("refused"), "{reason}");
 
         assert!(stale_connections.is_suspect(Duration::from_hours(1)));
     }

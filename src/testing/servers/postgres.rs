@@ -116,10 +116,16 @@ impl PostgresShop {
 
     /// Waits until a transaction in this database waits for a lock.
     pub(crate) async fn wait_until_blocked(&self) {
+        self.wait_until_as_many_are_blocked(1).await;
+    }
+
+    /// Waits until so many transactions in this database wait for locks.
+    pub(crate) async fn wait_until_as_many_are_blocked(&self, transactions: i64) {
         let blocked = async {
-            let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity
-                           WHERE datname = current_database() AND wait_event_type = 'Lock')";
-            while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&self.pool).await.unwrap() {
+            let waiting = "SELECT count(*) FROM pg_stat_activity
+                           WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            let waiting = || sqlx::query_scalar::<_, i64>(waiting).fetch_one(&self.pool);
+            while waiting().await.unwrap() < transactions {
                 tokio::task::yield_now().await;
             }
         };

@@ -50,6 +50,9 @@ impl fmt::Display for SaleId {
 pub struct AttemptId(i64);
 
 impl AttemptId {
+    /// No attempt has a smaller number.
+    pub const FIRST: Self = Self(1);
+
     /// A number from the database; `None` below 1.
     #[must_use]
     pub fn new(number: i64) -> Option<Self> {

@@ -42,6 +42,7 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             "row",
             "pool",
             "requirements",
+            "partitions",
             "batch",
             "idempotency",
             "checkout",

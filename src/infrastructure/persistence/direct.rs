@@ -7,11 +7,11 @@ use super::batch::session::Session;
 use super::batch::splitting::Splitting;
 use super::batch::transaction::BatchTransaction;
 use super::checkout::batch::CollectBatch;
-use super::checkout::store::found_checkout;
+use super::checkout::finder::CheckoutFinder;
+use super::idempotency::look_ups::KeyLookUps;
 use super::idempotency::request::{MaybeKeyed, unkeyed_answer};
-use super::idempotency::store::keyed_answer;
 use super::purchase::batch::SettleBatch;
-use super::purchase::ledger::stored_outcome;
+use super::purchase::outcome_reader::OutcomeReader;
 use crate::application::ports::{
     Caller, CheckoutStore, Collect, Collected, Done, FoundCheckout, Keyed, KeyedRequest, Ledger,
     PortError, Settle, Settled,
@@ -22,7 +22,9 @@ use crate::infrastructure::batching::BatchWork;
 
 /// Collects and settles one request at a time.
 pub(crate) struct PostgresDirect {
-    context: BatchContext,
+    finder: CheckoutFinder,
+    outcomes: OutcomeReader,
+    keys: KeyLookUps,
     collecting: Splitting<CollectBatch>,
     settling: Splitting<SettleBatch>,
 }
@@ -32,8 +34,15 @@ impl PostgresDirect {
         let transaction = CollectBatch::new(context.clone());
         let collecting = Splitting { context: context.clone(), transaction, retries };
         let transaction = SettleBatch::new(context.clone());
-        let settling = Splitting { context: context.clone(), transaction, retries };
-        Self { context, collecting, settling }
+        let database = context.database.clone();
+        let settling = Splitting { context, transaction, retries };
+        Self {
+            finder: CheckoutFinder::new(database.clone()),
+            outcomes: OutcomeReader::new(database.clone()),
+            keys: KeyLookUps::new(database),
+            collecting,
+            settling,
+        }
     }
 }
 
@@ -63,7 +72,7 @@ impl CheckoutStore for PostgresDirect {
         let (sale, caller) = (request.sale, Caller::Buyer(request.buyer.clone()));
         let request = MaybeKeyed::keyed(request, key.clone());
         let reply = serve_alone(&self.collecting, sale, request).await?;
-        keyed_answer(&self.context.database, (caller, key), reply).await
+        self.keys.keyed_answer((caller, key), reply).await
     }
 
     async fn find(
@@ -71,7 +80,7 @@ impl CheckoutStore for PostgresDirect {
         sale: SaleId,
         attempt: AttemptId,
     ) -> Result<Option<FoundCheckout>, PortError> {
-        found_checkout(&self.context.database, sale, attempt).await
+        self.finder.find(sale, attempt).await
     }
 }
 
@@ -90,7 +99,7 @@ impl Ledger for PostgresDirect {
         let Settle { sale, attempt } = request;
         let request = MaybeKeyed::keyed(request, key.clone());
         let reply = serve_alone(&self.settling, sale, request).await?;
-        keyed_answer(&self.context.database, (Caller::HolderOf(sale, attempt), key), reply).await
+        self.keys.keyed_answer((Caller::HolderOf(sale, attempt), key), reply).await
     }
 
     async fn outcome(
@@ -98,7 +107,7 @@ impl Ledger for PostgresDirect {
         sale: SaleId,
         attempt: AttemptId,
     ) -> Result<Option<Outcome>, PortError> {
-        stored_outcome(&self.context.database, sale, attempt).await
+        self.outcomes.one(sale, attempt).await
     }
 }
 

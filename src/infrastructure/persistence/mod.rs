@@ -9,10 +9,10 @@
 //!
 //! **Plans do not depend on statistics.** A table that was empty a minute ago has a million rows now. Each look-up of many keys is driven
 //! from the array, `unnest(…) CROSS JOIN LATERAL (… OFFSET 0)`, which leaves the planner no other join to choose, and rows that were read
-//! are updated by `ctid`, with the condition kept. The batches' statements name the partition that holds the sale
-//! ([`batch::partitions`]), and all sessions but those of audits plan once, without sequential scans ([`Planning`]).
+//! are updated by `ctid`, with the condition kept. The statements of requests name the partition that holds the sale
+//! ([`partitions`]), and all sessions but those of audits plan once, without sequential scans ([`Planning`]).
 //!
-//! - [`pool`]: the connection pool, reads and transactions.
+//! - [`pool`]: the connection pool, reads and transactions. [`partitions`]: statements that name a sale's partition.
 //! - [`batch`]: group commit, which [`checkout`] and [`purchase`] are built on. [`idempotency`]: keys, which their batches store.
 //!   `direct`: the same without group commit, for comparison.
 //! - [`sale`]: sales and items. [`audit`]: the inspection, and the record of refusals.
@@ -26,6 +26,7 @@ pub(crate) mod checkout;
 pub(crate) mod direct;
 pub(crate) mod idempotency;
 pub(crate) mod migrate;
+pub(crate) mod partitions;
 pub(crate) mod pool;
 pub(crate) mod purchase;
 pub(crate) mod requirements;
@@ -55,10 +56,10 @@ pub(crate) use sale::items::PostgresItemReader;
 pub(crate) use sale::store::PostgresSaleStore;
 
 #[cfg(feature = "bench")]
-pub(crate) use batch::partitions::for_partition;
-#[cfg(feature = "bench")]
 pub(crate) use checkout::sql::{READ as READ_CHECKOUTS, WRITE as WRITE_CHECKOUTS};
 #[cfg(any(test, feature = "bench"))]
 pub(crate) use direct::PostgresDirect;
+#[cfg(feature = "bench")]
+pub(crate) use partitions::for_partition;
 #[cfg(feature = "bench")]
 pub(crate) use purchase::sql::{READ as READ_PURCHASES, WRITE as WRITE_PURCHASES};

@@ -5,15 +5,15 @@
 //! - [`context`]: what the batches of an instance share: the pool, [`contention`] with other writers, and [`recent_writes`], which need
 //!   not be read again.
 //! - [`version`]: how the versions of buyers' rows grow.
-//! - Helpers of the statements: [`partitions`] names the sale's partition, [`ctid`] is a row's location, [`lines`] reads lines from
-//!   columns.
+//! - [`failure`]: the error that all callers of a shared statement get.
+//! - Helpers of the statements: [`ctid`] is a row's location, [`lines`] reads lines from columns.
 
 pub(crate) mod contention;
 pub(crate) mod context;
 pub(crate) mod ctid;
+pub(crate) mod failure;
 pub(crate) mod lines;
 pub(crate) mod lost_writes;
-pub(crate) mod partitions;
 pub(crate) mod recent_writes;
 pub(crate) mod session;
 pub(crate) mod splitting;

@@ -31,11 +31,11 @@ use crate::domain::checkout::{BuyerTotals, Change, Line};
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::{SaleState, SaleWindow};
 use crate::infrastructure::persistence::batch::context::BatchContext;
-use crate::infrastructure::persistence::batch::partitions::Partitions;
 use crate::infrastructure::persistence::batch::recent_writes::OpenCheckout;
 use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction};
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
 use crate::infrastructure::persistence::idempotency::rows::{self as key_rows, KeyRow};
+use crate::infrastructure::persistence::partitions::Partitions;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 
 /// Collects the lines of a batch.

@@ -139,7 +139,7 @@ const REMOVE_LINES: &str = r"
     WHERE i.sale_id = $1 AND i.attempt_id = t.attempt_id AND i.item_no = t.item_no
 ";
 
-/// The templates for [`Partitions`](crate::infrastructure::persistence::batch::partitions::Partitions), and their indexes.
+/// The templates for [`Partitions`](crate::infrastructure::persistence::partitions::Partitions), and their indexes.
 pub(crate) const STATEMENTS: [&str; 5] = [LOCK_BUYERS, READ, WRITE, WRITE_FIRST, REMOVE_LINES];
 pub(crate) const LOCK_BUYERS_AT: usize = 0;
 pub(crate) const READ_AT: usize = 1;

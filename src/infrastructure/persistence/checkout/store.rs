@@ -5,24 +5,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::batch::CollectBatch;
+use super::finder::CheckoutFinder;
 use crate::application::ports::{
     Caller, CheckoutStore, Collect, Collected, Done, FoundCheckout, Keyed, KeyedRequest, PortError,
 };
-use crate::domain::ids::{AttemptId, BuyerId, SaleId};
+use crate::domain::ids::{AttemptId, SaleId};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
 use crate::infrastructure::persistence::batch::context::BatchContext;
-use crate::infrastructure::persistence::batch::lines::line;
 use crate::infrastructure::persistence::batch::splitting::{Splitting, rejected};
 use crate::infrastructure::persistence::batch::transaction::BatchTransaction;
+use crate::infrastructure::persistence::idempotency::look_ups::KeyLookUps;
 use crate::infrastructure::persistence::idempotency::request::{MaybeKeyed, unkeyed_answer};
-use crate::infrastructure::persistence::idempotency::store::keyed_answer;
-use crate::infrastructure::persistence::pool::database::Database;
-use crate::infrastructure::persistence::pool::error::DatabaseError;
-use crate::infrastructure::persistence::row::from_row;
 
 /// Collects lines in batches.
 pub(crate) struct PostgresCheckoutStore {
-    database: Database,
+    keys: KeyLookUps,
+    finder: CheckoutFinder,
     batcher: Batcher<Splitting<CollectBatch>>,
 }
 
@@ -34,10 +32,12 @@ impl PostgresCheckoutStore {
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
     ) -> Self {
-        let database = context.database.clone();
+        let keys = KeyLookUps::new(context.database.clone());
+        let finder = CheckoutFinder::new(context.database.clone());
         let transaction = CollectBatch::new(context.clone());
         let work = Splitting { context, transaction, retries };
-        Self { database, batcher: Batcher::new("checkout", work, limits, metrics, scope) }
+        let batcher = Batcher::new("checkout", work, limits, metrics, scope);
+        Self { keys, finder, batcher }
     }
 
     async fn submit(&self, request: MaybeKeyed<Collect>) -> Result<Option<Collected>, PortError> {
@@ -61,7 +61,7 @@ impl CheckoutStore for PostgresCheckoutStore {
     ) -> Result<Keyed<Collected, Done>, PortError> {
         let caller = Caller::Buyer(request.buyer.clone());
         let reply = self.submit(MaybeKeyed::keyed(request, key.clone())).await?;
-        keyed_answer(&self.database, (caller, key), reply).await
+        self.keys.keyed_answer((caller, key), reply).await
     }
 
     async fn find(
@@ -69,53 +69,8 @@ impl CheckoutStore for PostgresCheckoutStore {
         sale: SaleId,
         attempt: AttemptId,
     ) -> Result<Option<FoundCheckout>, PortError> {
-        found_checkout(&self.database, sale, attempt).await
+        self.finder.find(sale, attempt).await
     }
-}
-
-from_row! {
-    /// An attempt with its lines.
-    #[derive(Debug)]
-    struct FoundRow {
-        user_id: String,
-        purchased: bool,
-        items: Vec<i32>,
-        quantities: Vec<i32>,
-    }
-}
-
-const FIND: &str = r"
-    SELECT a.user_id, l.items, l.quantities,
-           EXISTS (SELECT FROM purchases WHERE sale_id = $1 AND attempt_id = $2) AS purchased
-    FROM checkout_attempts AS a
-    CROSS JOIN (
-        SELECT coalesce(array_agg(item_no ORDER BY added_at, item_no), '{}') AS items,
-               coalesce(array_agg(quantity ORDER BY added_at, item_no), '{}') AS quantities
-        FROM checkout_items
-        WHERE sale_id = $1 AND attempt_id = $2
-    ) AS l
-    WHERE a.sale_id = $1 AND a.id = $2
-";
-
-/// The checkout behind an attempt.
-pub(crate) async fn found_checkout(
-    database: &Database,
-    sale: SaleId,
-    attempt: AttemptId,
-) -> Result<Option<FoundCheckout>, PortError> {
-    let read = || async {
-        let query = sqlx::query_as(FIND).bind(sale.get()).bind(attempt.get());
-        query.fetch_optional(database.pool()).await
-    };
-    let found: Option<FoundRow> = database.read(CollectBatch::WHAT, read).await?;
-    let Some(FoundRow { user_id, purchased, items, quantities }) = found else {
-        return Ok(None);
-    };
-    let lines = items.into_iter().zip(quantities).filter_map(|(item, pieces)| line(item, pieces));
-    let buyer =
-        BuyerId::parse(&user_id).map_err(|_| DatabaseError::Unreadable("checkout_attempts"));
-    let buyer = buyer.map_err(|error| error.into_port_error(CollectBatch::WHAT))?;
-    Ok(Some(FoundCheckout { buyer, lines: lines.collect(), purchased }))
 }
 
 #[cfg(test)]

@@ -25,17 +25,17 @@ use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::sale::{SaleState, SaleWindow};
 use crate::domain::settlement::{Allowance, Request, settle};
 use crate::infrastructure::persistence::batch::context::BatchContext;
-use crate::infrastructure::persistence::batch::partitions::Partitions;
 use crate::infrastructure::persistence::batch::recent_writes::RecentWrites;
 use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction};
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
 use crate::infrastructure::persistence::idempotency::rows::{self as key_rows, KeyRow};
+use crate::infrastructure::persistence::partitions::Partitions;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 
 /// Settles the attempts of a batch.
 pub(crate) struct SettleBatch {
     context: BatchContext,
-    partitions: Partitions<6>,
+    partitions: Partitions<7>,
 }
 
 #[async_trait]

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::batch::SettleBatch;
-use super::outcomes;
+use super::outcome_reader::{self, OutcomeReader};
 use crate::application::ports::{
     Caller, Done, Keyed, KeyedRequest, Ledger, PortError, Settle, Settled,
 };
@@ -18,15 +18,15 @@ use crate::infrastructure::persistence::batch::context::BatchContext;
 use crate::infrastructure::persistence::batch::recent_writes::RecentWrites;
 use crate::infrastructure::persistence::batch::splitting::{Splitting, rejected};
 use crate::infrastructure::persistence::batch::transaction::BatchTransaction;
+use crate::infrastructure::persistence::idempotency::look_ups::KeyLookUps;
 use crate::infrastructure::persistence::idempotency::request::{MaybeKeyed, unkeyed_answer};
-use crate::infrastructure::persistence::idempotency::store::keyed_answer;
-use crate::infrastructure::persistence::pool::database::Database;
 
 /// Settles attempts in batches.
 pub(crate) struct PostgresLedger {
-    database: Database,
+    keys: KeyLookUps,
     recent_writes: Arc<RecentWrites>,
     batcher: Batcher<Splitting<SettleBatch>>,
+    outcomes: Batcher<OutcomeReader>,
 }
 
 impl PostgresLedger {
@@ -38,12 +38,17 @@ impl PostgresLedger {
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
     ) -> Self {
-        let (database, recent_writes) =
-            (context.database.clone(), Arc::clone(&context.recent_writes));
+        let keys = KeyLookUps::new(context.database.clone());
+        let reader = OutcomeReader::new(context.database.clone());
+        let recent_writes = Arc::clone(&context.recent_writes);
         let transaction = SettleBatch::new(context.clone());
         let work = Splitting { context, transaction, retries };
-        let batcher = Batcher::new("purchase", work, limits, metrics, scope);
-        Self { database, recent_writes, batcher }
+        Self {
+            keys,
+            recent_writes,
+            batcher: Batcher::new("purchase", work, limits, metrics, scope.clone()),
+            outcomes: Batcher::new("outcome", reader, limits, metrics, scope),
+        }
     }
 
     async fn submit(&self, request: MaybeKeyed<Settle>) -> Result<Option<Settled>, PortError> {
@@ -73,7 +78,7 @@ impl Ledger for PostgresLedger {
     ) -> Result<Keyed<Settled, Done>, PortError> {
         let caller = Caller::HolderOf(request.sale, request.attempt);
         let reply = self.submit(MaybeKeyed::keyed(request, key.clone())).await?;
-        keyed_answer(&self.database, (caller, key), reply).await
+        self.keys.keyed_answer((caller, key), reply).await
     }
 
     async fn outcome(
@@ -81,23 +86,11 @@ impl Ledger for PostgresLedger {
         sale: SaleId,
         attempt: AttemptId,
     ) -> Result<Option<Outcome>, PortError> {
-        stored_outcome(&self.database, sale, attempt).await
+        match self.outcomes.submit(sale, attempt).await {
+            Ok(outcome) => outcome,
+            Err(reason) => Err(rejected(outcome_reader::WHAT, reason)),
+        }
     }
-}
-
-/// The stored outcome of an attempt, if it has one.
-pub(crate) async fn stored_outcome(
-    database: &Database,
-    sale: SaleId,
-    attempt: AttemptId,
-) -> Result<Option<Outcome>, PortError> {
-    let attempts = [attempt.get()];
-    let read = || async {
-        let mut connection = database.pool().acquire().await?;
-        outcomes::stored(&mut connection, sale, &attempts).await
-    };
-    let stored = database.read("the outcome", read).await?;
-    Ok(stored.into_iter().next().map(|stored| stored.outcome))
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 //! - [`ledger`]: the adapter. [`batch`]: a batch from its requests to its replies; [`replies`] makes the replies.
 //! - A batch is read by [`statements`] into [`rows`], decided by [`settle`](crate::domain::settlement::settle), and written from columns
 //!   again. [`sql`] has the SQL.
-//! - [`outcomes`]: stored outcomes. [`history`]: a buyer's purchases.
+//! - [`outcomes`]: stored outcomes, which [`outcome_reader`] reads for many callers at once. [`history`]: a buyer's purchases.
 
 pub(crate) mod batch;
 pub(crate) mod history;
 pub(crate) mod ledger;
+pub(crate) mod outcome_reader;
 pub(crate) mod outcomes;
 pub(crate) mod replies;
 pub(crate) mod rows;

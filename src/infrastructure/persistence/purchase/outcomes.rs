@@ -1,7 +1,9 @@
 //! Stored outcomes, assembled from rows of `purchases` and their lines.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, Quantity, SaleId};
@@ -23,30 +25,32 @@ from_row! {
     }
 }
 
-const STORED: &str = r"
+/// A template for [`Partitions`](crate::infrastructure::persistence::partitions::Partitions).
+pub(crate) const STORED: &str = r"
     SELECT p.sale_id, p.attempt_id, p.user_id, p.purchased_at, l.item_no, l.quantity, l.outcome
     FROM unnest($2::bigint[]) AS t(attempt_id)
     CROSS JOIN LATERAL (
-        SELECT * FROM purchases
+        SELECT * FROM purchases{of_sale}
         WHERE sale_id = $1 AND attempt_id = t.attempt_id
         OFFSET 0
     ) AS p
     CROSS JOIN LATERAL (
-        SELECT item_no, quantity, outcome FROM purchase_items
+        SELECT item_no, quantity, outcome FROM purchase_items{of_sale}
         WHERE sale_id = $1 AND attempt_id = t.attempt_id
         ORDER BY item_no
         OFFSET 0
     ) AS l
 ";
 
-/// The outcomes of these attempts, in the attempts' order, without attempts that have none.
+/// The outcomes of these attempts, in the attempts' order, without attempts that have none. `statement` is made from [`STORED`].
 pub(crate) async fn stored(
     connection: &mut PgConnection,
+    statement: AssertSqlSafe<Arc<str>>,
     sale: SaleId,
     attempts: &[i64],
 ) -> Result<Vec<StoredOutcome>, sqlx::Error> {
-    let rows: Vec<OutcomeRow> =
-        sqlx::query_as(STORED).bind(sale.get()).bind(attempts).fetch_all(connection).await?;
+    let query = sqlx::query_as(statement).bind(sale.get()).bind(attempts);
+    let rows: Vec<OutcomeRow> = query.fetch_all(connection).await?;
     assembled(rows).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 

@@ -1,5 +1,7 @@
 //! The SQL of a batch of purchases: one statement locks, one reads, one writes.
 
+use super::outcomes::STORED;
+
 /// Looks up attempts before the lock, because they never change.
 const LOCK_BUYERS: &str = r#"
     SELECT count(*)
@@ -213,12 +215,13 @@ const WRITE_UNREAD: &str = write!(
     if_held: "CROSS JOIN held WHERE held.as_decided"
 );
 
-/// The templates for [`Partitions`](crate::infrastructure::persistence::batch::partitions::Partitions), and their indexes.
-pub(crate) const STATEMENTS: [&str; 6] =
-    [LOCK_BUYERS, READ, READ_AND_LOCK_ITEMS, WRITE, WRITE_CONTENDED, WRITE_UNREAD];
+/// The templates for [`Partitions`](crate::infrastructure::persistence::partitions::Partitions), and their indexes.
+pub(crate) const STATEMENTS: [&str; 7] =
+    [LOCK_BUYERS, READ, READ_AND_LOCK_ITEMS, WRITE, WRITE_CONTENDED, WRITE_UNREAD, STORED];
 pub(crate) const LOCK_BUYERS_AT: usize = 0;
 pub(crate) const READ_AT: usize = 1;
 pub(crate) const READ_AND_LOCK_ITEMS_AT: usize = 2;
 pub(crate) const WRITE_AT: usize = 3;
 pub(crate) const WRITE_CONTENDED_AT: usize = 4;
 pub(crate) const WRITE_UNREAD_AT: usize = 5;
+pub(crate) const STORED_AT: usize = 6;

@@ -9,8 +9,8 @@ use super::rows::{Decided, KnownBuyer, SaleRow, Time, Written};
 use super::{outcomes, sql};
 use crate::application::ports::Settled;
 use crate::domain::ids::{AttemptId, SaleId};
-use crate::infrastructure::persistence::batch::partitions::Statements;
 use crate::infrastructure::persistence::batch::transaction::BatchMode;
+use crate::infrastructure::persistence::partitions::Statements;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
@@ -18,7 +18,7 @@ use crate::infrastructure::persistence::pool::metrics::Statement;
 /// The statements for the batch's sale, in the batch's mode.
 pub(super) struct BatchStatements<'s> {
     pub(super) database: &'s Database,
-    pub(super) statements: &'s Statements<6>,
+    pub(super) statements: &'s Statements<7>,
     pub(super) sale: SaleId,
     pub(super) mode: BatchMode,
 }
@@ -64,7 +64,8 @@ impl BatchStatements<'_> {
         if closed.is_empty() {
             return Ok(HashMap::new());
         }
-        let stored = outcomes::stored(connection, self.sale, &closed);
+        let statement = self.statements.get(sql::STORED_AT);
+        let stored = outcomes::stored(connection, statement, self.sale, &closed);
         let stored = self.database.time(Statement::ReadOutcomes, stored).await?;
         Ok(stored
             .into_iter()

@@ -13,6 +13,7 @@ use crate::application::ports::{
 };
 use crate::domain::ids::{ItemId, ItemNo, SaleId};
 use crate::domain::sale::Progress;
+use crate::infrastructure::persistence::partitions::{Partitions, Statements};
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::metrics::Statement;
 use crate::infrastructure::persistence::pool::tx::Options;
@@ -25,7 +26,7 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) const CHUNK_OF_ITEMS: &str = r"
     SELECT item_no, item_id, name, image_url
-    FROM items
+    FROM items{of_sale}
     WHERE sale_id = $1 AND item_no > $2
     ORDER BY item_no
     LIMIT $3
@@ -35,7 +36,7 @@ const NAMED: &str = r"
     SELECT i.item_no, i.item_id, i.name, i.image_url
     FROM unnest($2::int[]) AS t(item_no)
     CROSS JOIN LATERAL (
-        SELECT item_no, item_id, name, image_url FROM items
+        SELECT item_no, item_id, name, image_url FROM items{of_sale}
         WHERE sale_id = $1 AND item_no = t.item_no
         OFFSET 0
     ) AS i
@@ -43,7 +44,7 @@ const NAMED: &str = r"
 
 const PAGE: &str = r"
     SELECT s.item_no, s.stock, s.stock - s.sold
-    FROM item_stock AS s
+    FROM item_stock{of_sale} AS s
     WHERE s.sale_id = $1 AND (NOT $2 OR s.sold < s.stock)
     ORDER BY s.item_no
     LIMIT $3 OFFSET $4
@@ -60,7 +61,7 @@ const LIST: &str = r"
            coalesce(array_agg(stock - sold ORDER BY item_no) FILTER (WHERE NOT $4 OR sold < stock), '{}'),
            count(*), max(item_no)
     FROM (
-        SELECT item_no, stock, sold FROM item_stock
+        SELECT item_no, stock, sold FROM item_stock{of_sale}
         WHERE sale_id = $1 AND item_no > $2
         ORDER BY item_no
         LIMIT $3
@@ -68,12 +69,12 @@ const LIST: &str = r"
 ";
 
 const COUNT: &str = r"
-    SELECT count(*) FROM item_stock WHERE sale_id = $1 AND (NOT $2 OR sold < stock)
+    SELECT count(*) FROM item_stock{of_sale} WHERE sale_id = $1 AND (NOT $2 OR sold < stock)
 ";
 
 const PROGRESS: &str = r"
     SELECT coalesce(sum(sold), 0)::bigint, coalesce(sum(stock - sold), 0)::bigint
-    FROM item_stock
+    FROM item_stock{of_sale}
     WHERE sale_id = $1
 ";
 
@@ -85,20 +86,20 @@ const STOCK: &str = r"
         SELECT coalesce(sum(stock), 0)::bigint AS pieces,
                coalesce(array_agg(item_no) FILTER (WHERE sold >= stock), '{}') AS items,
                coalesce(array_agg(sold) FILTER (WHERE sold >= stock), '{}') AS sold
-        FROM item_stock
+        FROM item_stock{of_sale}
         WHERE sale_id = $1
     ) AS t
     WHERE s.id = $1
 ";
 
-pub(crate) const SOLD_OUT_AMONG: &str = r"
+const SOLD_OUT_AMONG: &str = r"
     SELECT s.generation, g.items
     FROM sales AS s
     CROSS JOIN (
         SELECT coalesce(array_agg(t.item_no), '{}') AS items
         FROM unnest($2::int[]) AS t(item_no)
         CROSS JOIN LATERAL (
-            SELECT 1 FROM item_stock
+            SELECT 1 FROM item_stock{of_sale}
             WHERE sale_id = $1 AND item_no = t.item_no AND sold >= stock
             OFFSET 0
         ) AS gone
@@ -106,9 +107,22 @@ pub(crate) const SOLD_OUT_AMONG: &str = r"
     WHERE s.id = $1
 ";
 
+/// The templates for [`Partitions`], and their indexes.
+const STATEMENTS: [&str; 8] =
+    [CHUNK_OF_ITEMS, NAMED, PAGE, LIST, COUNT, PROGRESS, STOCK, SOLD_OUT_AMONG];
+const CHUNK_AT: usize = 0;
+const NAMED_AT: usize = 1;
+const PAGE_AT: usize = 2;
+const LIST_AT: usize = 3;
+const COUNT_AT: usize = 4;
+const PROGRESS_AT: usize = 5;
+const STOCK_AT: usize = 6;
+const SOLD_OUT_AMONG_AT: usize = 7;
+
 /// Reads items.
 pub(crate) struct PostgresItemReader {
     database: Database,
+    partitions: Partitions<8>,
 }
 
 from_row! {
@@ -126,21 +140,21 @@ type Found = (Vec<i32>, Vec<i32>, Vec<i32>, i64, Option<i32>);
 
 impl PostgresItemReader {
     pub(crate) fn new(database: Database) -> Self {
-        Self { database }
+        Self { database, partitions: Partitions::new(STATEMENTS) }
     }
 
     async fn page_of(
         connection: &mut PgConnection,
+        statements: &Statements<8>,
         sale: SaleId,
-        available: bool,
-        page: PageRequest,
+        (available, page): (bool, PageRequest),
     ) -> Result<Page<StockedItem>, sqlx::Error> {
-        let total: i64 = sqlx::query_scalar(COUNT)
+        let total: i64 = sqlx::query_scalar(statements.get(COUNT_AT))
             .bind(sale.get())
             .bind(available)
             .fetch_one(&mut *connection)
             .await?;
-        let rows: Vec<(i32, i32, i32)> = sqlx::query_as(PAGE)
+        let rows: Vec<(i32, i32, i32)> = sqlx::query_as(statements.get(PAGE_AT))
             .bind(sale.get())
             .bind(available)
             .bind(i64::from(page.limit))
@@ -148,7 +162,7 @@ impl PostgresItemReader {
             .fetch_all(&mut *connection)
             .await?;
         let numbers: Vec<i32> = rows.iter().map(|(number, _, _)| *number).collect();
-        let items: Vec<ItemRow> = sqlx::query_as(NAMED)
+        let items: Vec<ItemRow> = sqlx::query_as(statements.get(NAMED_AT))
             .bind(sale.get())
             .bind(numbers)
             .fetch_all(&mut *connection)
@@ -169,15 +183,17 @@ impl ItemReader for PostgresItemReader {
         let mut builder = CatalogueBuilder::default();
         let mut last = 0;
         loop {
-            let query = || {
-                sqlx::query_as(CHUNK_OF_ITEMS)
-                    .bind(sale.get())
-                    .bind(last)
-                    .bind(CHUNK)
-                    .fetch_all(self.database.pool())
-            };
-            let rows: Vec<ItemRow> =
-                self.database.read_as(Statement::Catalogue, what, query).await?;
+            let statement = (Statement::Catalogue, what);
+            let chunk = self.partitions.read(
+                &self.database,
+                statement,
+                sale,
+                |mut connection, statements| async move {
+                    let query = sqlx::query_as(statements.get(CHUNK_AT)).bind(sale.get());
+                    query.bind(last).bind(CHUNK).fetch_all(&mut *connection).await
+                },
+            );
+            let rows: Vec<ItemRow> = chunk.await?;
             for row in &rows {
                 last = row.item_no;
                 builder
@@ -191,11 +207,18 @@ impl ItemReader for PostgresItemReader {
     }
 
     async fn by_number(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError> {
-        let numbers: Vec<i32> = items.iter().map(|item| item.0).collect();
-        let query = || {
-            sqlx::query_as(NAMED).bind(sale.get()).bind(&numbers).fetch_all(self.database.pool())
-        };
-        let rows: Vec<ItemRow> = self.database.read("the items", query).await?;
+        let numbers: &Vec<i32> = &items.iter().map(|item| item.0).collect();
+        let statement = (Statement::Read, "the items");
+        let named = self.partitions.read(
+            &self.database,
+            statement,
+            sale,
+            |mut connection, statements| async move {
+                let query = sqlx::query_as(statements.get(NAMED_AT)).bind(sale.get());
+                query.bind(numbers).fetch_all(&mut *connection).await
+            },
+        );
+        let rows: Vec<ItemRow> = named.await?;
         Ok(rows.into_iter().filter_map(item_of).collect())
     }
 
@@ -206,9 +229,9 @@ impl ItemReader for PostgresItemReader {
         page: PageRequest,
     ) -> Result<Page<StockedItem>, PortError> {
         let options = Options { timeout: Some(SNAPSHOT_TIMEOUT), ..Options::SNAPSHOT };
-        self.database
-            .transaction(options, |mut tx| async move {
-                let page = Self::page_of(&mut tx, sale, available, page);
+        self.partitions
+            .snapshot(&self.database, options, sale, |mut tx, statements| async move {
+                let page = Self::page_of(&mut tx, &statements, sale, (available, page));
                 let page = self.database.time(Statement::Read, page).await?;
                 Ok((tx, page))
             })
@@ -225,15 +248,18 @@ impl ItemReader for PostgresItemReader {
         // One more than the limit shows whether there is a next page.
         let scanned = if available { SCAN_LIMIT } else { after.limit.saturating_add(1) };
         let last = after.entry.map_or(0, |item| item.0);
-        let query = || {
-            sqlx::query_as(LIST)
-                .bind(sale.get())
-                .bind(last)
-                .bind(i64::from(scanned))
-                .bind(available)
-                .fetch_one(self.database.pool())
-        };
-        let found: Found = self.database.read("the items", query).await?;
+        let statement = (Statement::Read, "the items");
+        let found = self.partitions.read(
+            &self.database,
+            statement,
+            sale,
+            |mut connection, statements| async move {
+                let query = sqlx::query_as(statements.get(LIST_AT)).bind(sale.get()).bind(last);
+                let query = query.bind(i64::from(scanned)).bind(available);
+                query.fetch_one(&mut *connection).await
+            },
+        );
+        let found: Found = found.await?;
         let (mut numbers, stock, remaining, count, last) = found;
         let limit = usize::try_from(after.limit).unwrap_or(usize::MAX);
         let next = if numbers.len() > limit {
@@ -254,8 +280,17 @@ impl ItemReader for PostgresItemReader {
     }
 
     async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {
-        let query = || sqlx::query_as(PROGRESS).bind(sale.get()).fetch_one(self.database.pool());
-        let (sold, remaining) = self.database.read("the sale's progress", query).await?;
+        let statement = (Statement::Read, "the sale's progress");
+        let sum = self.partitions.read(
+            &self.database,
+            statement,
+            sale,
+            |mut connection, statements| async move {
+                let query = sqlx::query_as(statements.get(PROGRESS_AT)).bind(sale.get());
+                query.fetch_one(&mut *connection).await
+            },
+        );
+        let (sold, remaining) = sum.await?;
         Ok(Progress { sold, remaining })
     }
 
@@ -264,13 +299,18 @@ impl ItemReader for PostgresItemReader {
         sale: SaleId,
         items: &[ItemNo],
     ) -> Result<StockFacts, PortError> {
-        let numbers: Vec<i32> = items.iter().map(|item| item.0).collect();
-        let query = || {
-            let query = sqlx::query_as(SOLD_OUT_AMONG).bind(sale.get()).bind(&numbers);
-            query.fetch_optional(self.database.pool())
-        };
-        let found: Option<(i64, Vec<i32>)> =
-            self.database.read("the sold-out items", query).await?;
+        let numbers: &Vec<i32> = &items.iter().map(|item| item.0).collect();
+        let statement = (Statement::Read, "the sold-out items");
+        let sold_out = self.partitions.read(
+            &self.database,
+            statement,
+            sale,
+            |mut connection, statements| async move {
+                let query = sqlx::query_as(statements.get(SOLD_OUT_AMONG_AT)).bind(sale.get());
+                query.bind(numbers).fetch_optional(&mut *connection).await
+            },
+        );
+        let found: Option<(i64, Vec<i32>)> = sold_out.await?;
         let (generation, sold_out) = found.unwrap_or_default();
         let sold_out = sold_out.into_iter().map(ItemNo).collect();
         Ok(StockFacts { generation, sold_out, sold: Vec::new() })
@@ -278,9 +318,9 @@ impl ItemReader for PostgresItemReader {
 
     async fn stock(&self, sale: SaleId) -> Result<StockSnapshot, PortError> {
         let options = Options { timeout: Some(SNAPSHOT_TIMEOUT), ..Options::SNAPSHOT };
-        self.database
-            .transaction(options, |mut tx| async move {
-                let stock = stock_of(&mut tx, sale);
+        self.partitions
+            .snapshot(&self.database, options, sale, |mut tx, statements| async move {
+                let stock = stock_of(&mut tx, &statements, sale);
                 let stock = self.database.time(Statement::Read, stock).await?;
                 Ok((tx, stock))
             })
@@ -291,10 +331,11 @@ impl ItemReader for PostgresItemReader {
 
 async fn stock_of(
     connection: &mut PgConnection,
+    statements: &Statements<8>,
     sale: SaleId,
 ) -> Result<StockSnapshot, sqlx::Error> {
-    let whole: Option<(i64, i64, Vec<i32>, Vec<i32>)> =
-        sqlx::query_as(STOCK).bind(sale.get()).fetch_optional(connection).await?;
+    let query = sqlx::query_as(statements.get(STOCK_AT)).bind(sale.get());
+    let whole: Option<(i64, i64, Vec<i32>, Vec<i32>)> = query.fetch_optional(connection).await?;
     let Some((generation, pieces, items, sold)) = whole else {
         return Ok(StockSnapshot::default());
     };

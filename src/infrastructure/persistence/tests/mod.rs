@@ -4,6 +4,7 @@
 //!   measured by `work`. `versions`: how the versions of buyers' rows grow.
 
 pub(crate) mod guards;
+mod partitions;
 pub(crate) mod plans;
 pub(crate) mod versions;
 pub(crate) mod work;

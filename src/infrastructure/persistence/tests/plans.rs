@@ -21,9 +21,10 @@ use crate::infrastructure::persistence::batch::session::Session;
 use crate::infrastructure::persistence::batch::transaction::BatchMode;
 use crate::infrastructure::persistence::checkout::batch::CollectBatch;
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
+use crate::infrastructure::persistence::partitions::for_partition;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::purchase::batch::SettleBatch;
-use crate::infrastructure::persistence::purchase::ledger::stored_outcome;
+use crate::infrastructure::persistence::purchase::outcome_reader::OutcomeReader;
 use crate::infrastructure::persistence::sale::clock::DatabaseClock;
 use crate::infrastructure::persistence::sale::items::{CHUNK_OF_ITEMS, PostgresItemReader};
 use crate::infrastructure::persistence::sale::store::PostgresSaleStore;
@@ -152,6 +153,7 @@ struct Readers {
     database: Database,
     sales: PostgresSaleStore,
     items: PostgresItemReader,
+    outcomes: OutcomeReader,
 }
 
 impl Readers {
@@ -161,6 +163,7 @@ impl Readers {
         Self {
             sales: PostgresSaleStore::new(database.clone(), Arc::new(DatabaseClock::new()), texts),
             items: PostgresItemReader::new(database.clone()),
+            outcomes: OutcomeReader::new(database.clone()),
             database,
         }
     }
@@ -173,7 +176,7 @@ impl Readers {
             assert!(catalogue.item(ItemNo(ITEMS)).is_some());
             self.items.stock(sale).await.unwrap();
             self.items.by_number(sale, &[ItemNo(1), ItemNo(2)]).await.unwrap();
-            stored_outcome(&self.database, sale, attempt_id(1)).await.unwrap();
+            self.outcomes.one(sale, attempt_id(1)).await.unwrap();
             for state in [None, Some(SaleState::Open), Some(SaleState::Upcoming)] {
                 let filter = SaleFilter { state, since: None };
                 self.sales.list(filter, Cursor::beginning(2)).await.unwrap();
@@ -184,7 +187,8 @@ impl Readers {
     /// Reads as many items as a batch has requests, from the middle of a catalogue.
     async fn read_middle(&self, sale: SaleId) {
         let (last, count) = [ROWS / 2, BATCH].map(|number| i32::try_from(number).unwrap()).into();
-        let chunk = sqlx::query(CHUNK_OF_ITEMS).bind(sale.get()).bind(last).bind(count);
+        let chunk = AssertSqlSafe(for_partition(CHUNK_OF_ITEMS, "_from_0"));
+        let chunk = sqlx::query(chunk).bind(sale.get()).bind(last).bind(count);
         let items = chunk.fetch_all(self.database.pool()).await.unwrap();
         assert_eq!(i64::try_from(items.len()), Ok(BATCH));
         let after = Cursor { entry: Some(ItemNo(last)), limit: count.unsigned_abs() };

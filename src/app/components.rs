@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::context::BuildContext;
 use super::error::AppError;
 use super::limits::limits;
+use super::pause::TokioPause;
 use super::selling::Selling;
 use crate::application::browse::{Browse, BrowsePorts};
 use crate::application::checkout::{Checkout, CheckoutPorts};
@@ -19,11 +20,12 @@ use crate::application::purchase::{Purchase, PurchasePorts};
 use crate::application::refusals::{DetailBudget, Refusals};
 use crate::application::sale_cache::SaleCache;
 use crate::application::sold_out_hints::SoldOutHints;
+use crate::application::turns::Turns;
 use crate::config::{Config, RefusalsConfig};
 use crate::infrastructure::batching::BatchMetrics;
 use crate::infrastructure::cache::{
-    CacheWriter, LockTimes, Redis, RedisCodeLock, RedisHintCache, RedisIdempotencyLock,
-    RedisLeadership, RedisMetrics, RedisSoldOutEvents,
+    CacheWriter, Redis, RedisCodeLock, RedisHintCache, RedisIdempotencyLock, RedisLeadership,
+    RedisMetrics, RedisSoldOutEvents,
 };
 use crate::infrastructure::http::HttpState;
 use crate::infrastructure::monitoring::PrometheusBusinessMetrics;
@@ -45,6 +47,7 @@ pub(crate) struct Components {
     pub(crate) database: Database,
     pub(crate) selling: Selling,
     lock: Arc<dyn CodeLock>,
+    turns: Turns,
     idempotency_lock: Arc<dyn IdempotencyLock>,
     hints: Arc<dyn HintCache>,
     pub(crate) sold_out_hints: Arc<SoldOutHints>,
@@ -72,13 +75,18 @@ impl Components {
         let items: Arc<dyn ItemReader> = Arc::new(PostgresItemReader::new((*database).clone()));
         let unknown_sales = config.sale_cache.unknown_sales;
         let codes = codes(context, &clock)?;
+        let turns = Turns {
+            clock: Arc::<DatabaseClock>::clone(&clock),
+            pause: Arc::new(TokioPause),
+            wait: config.redis.lock_wait,
+        };
         let sale_cache =
             SaleCache::new(Arc::clone(&sales), Arc::clone(&items), clock, unknown_sales)
                 .following(Arc::clone(&history));
         let selling = (context.make_selling)((*database).clone(), batch, &batches, &tasks.writers);
         let lock = RedisCodeLock::new(
             (redis.clone(), cache_writer.clone()),
-            LockTimes { ttl: config.redis.lock_ttl, wait: config.redis.lock_wait },
+            config.redis.lock_ttl,
             limits(batch, batch.purchase_size, 1),
             &batches,
             tasks.writers.scope(),
@@ -119,6 +127,7 @@ impl Components {
             database: (*database).clone(),
             selling,
             lock: Arc::new(lock),
+            turns,
             idempotency_lock: Arc::new(idempotency_lock),
             hints: Arc::new(hints),
             cache_writer,
@@ -159,6 +168,7 @@ impl Components {
             sale_cache: Arc::clone(&self.sale_cache),
             ledger: Arc::clone(&self.selling.ledger),
             lock: Arc::clone(&self.lock),
+            turns: self.turns.clone(),
             hints: Arc::clone(&self.hints),
             sold_out_events: Arc::new(RedisSoldOutEvents::new(self.cache_writer.clone())),
             codes: Arc::clone(&self.codes),
@@ -175,6 +185,7 @@ impl Components {
             checkouts: Arc::clone(&self.selling.checkouts),
             keys: Arc::clone(&self.keys),
             idempotency_lock: Arc::clone(&self.idempotency_lock),
+            turns: self.turns.clone(),
             codes: Arc::clone(&self.codes),
         })
     }

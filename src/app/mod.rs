@@ -4,7 +4,8 @@
 //! - [`context`]: what the parts are built from. [`components`]: adapters and use cases; [`selling`]: the two that sell;
 //!   [`limits`]: the bounds of their queues.
 //! - [`background`]: background tasks. [`servers`]: the two ports. [`task_groups`]: how tasks run and stop.
-//! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`offline`]: what commands other than `serve` use.
+//! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`pause`]: waiting. [`offline`]: what commands other than
+//!   `serve` use.
 
 mod background;
 mod components;
@@ -13,6 +14,7 @@ mod error;
 mod instance;
 mod limits;
 mod offline;
+mod pause;
 mod selling;
 mod servers;
 mod service;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use prometheus::Registry;
 
 use super::error::AppError;
 use super::limits::CLOSE_TIMEOUT;
+use super::pause::TokioPause;
 use crate::application::create_sale::CreateSale;
-use crate::application::ports::{Clock, ItemReader, Pause, SaleStore};
+use crate::application::ports::{Clock, ItemReader, SaleStore};
 use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
 use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics};
@@ -86,15 +86,6 @@ fn without_circuit(config: &DatabaseConfig) -> DatabaseConfig {
     DatabaseConfig { circuit, ..config.clone() }
 }
 
-struct TokioPause;
-
-#[async_trait]
-impl Pause for TokioPause {
-    async fn pause(&self, time: Duration) {
-        tokio::time::sleep(time).await;
-    }
-}
-
 /// Applies pending migrations.
 pub(crate) async fn migrate_schema(config: &Config) -> Result<(), AppError> {
     let registry = Registry::new();
@@ -107,19 +98,4 @@ pub(crate) async fn migrate_schema(config: &Config) -> Result<(), AppError> {
     migrate(&database).await?;
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, database.close()).await;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::time::Instant;
-
-    use super::*;
-    use crate::testing::contracts::pause::it_returns_when_the_time_is_over;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_lasts_as_long_as_requested() {
-        let origin = Instant::now();
-
-        it_returns_when_the_time_is_over(&TokioPause, || origin.elapsed()).await;
-    }
 }

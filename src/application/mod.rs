@@ -10,6 +10,7 @@
 //! - [`history`]: the epoch of the database in which this instance works. [`codes`]: signed and verified for their epoch.
 //! - [`rebuild_filter`]: rebuild the shared filter of sold-out items from PostgreSQL.
 //! - [`sold_out_hints`]: confirm what other instances announce.
+//! - [`turns`]: let one of several equal requests run, and the others wait for what it stores.
 //! - [`refusals`]: record refused attempts.
 //! - [`verify`]: audit the promises.
 
@@ -27,4 +28,5 @@ pub mod rebuild_filter;
 pub mod refusals;
 pub mod sale_cache;
 pub mod sold_out_hints;
+pub mod turns;
 pub mod verify;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::builders::{a_new_sale, at, collect, settle_of};
 use super::fakes::{
-    FakeBusinessMetrics, FakeClock, FakeCodeLocks, FakeHintCache, FakeIdempotencyLocks,
+    FakeBusinessMetrics, FakeClock, FakeCodeLocks, FakeHintCache, FakeIdempotencyLocks, FakePause,
     FakeRefusals, FakeShop, FakeSigner, FakeSoldOutEvents,
 };
 use crate::application::checkout::{Checkout, CheckoutPorts};
@@ -18,12 +18,15 @@ use crate::application::ports::{
 use crate::application::purchase::{Purchase, PurchasePorts};
 use crate::application::refusals::{DetailBudget, Refusals};
 use crate::application::sale_cache::SaleCache;
+use crate::application::turns::Turns;
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::AttemptId;
 use crate::domain::sale::{NewSale, Sale, SaleWindow};
 
 /// Expiry of the lock on a code.
 const LOCK_TTL: Duration = Duration::from_secs(5);
+/// How long a repeat waits for the first: shorter than its lock holds.
+const WAIT: Duration = Duration::from_secs(1);
 /// Distance between now and the ends of an open window.
 const HALF_AN_HOUR: chrono::Duration = chrono::Duration::minutes(30);
 
@@ -168,8 +171,14 @@ impl TestShop {
             checkouts: self.shop.clone(),
             keys: self.shop.clone(),
             idempotency_lock: self.idempotency_locks.instance(LOCK_TTL),
+            turns: self.turns(),
             codes: self.codes(),
         }
+    }
+
+    fn turns(&self) -> Turns {
+        let pause = Arc::new(FakePause(Arc::clone(&self.clock)));
+        Turns { clock: self.clock(), pause, wait: WAIT }
     }
 
     pub(crate) fn purchase_ports(&self) -> PurchasePorts {
@@ -177,6 +186,7 @@ impl TestShop {
             sale_cache: self.sale_cache.clone(),
             ledger: self.shop.clone(),
             lock: self.locks.instance(1, LOCK_TTL),
+            turns: self.turns(),
             hints: self.hints.clone(),
             sold_out_events: self.sold_out_events.clone(),
             codes: self.codes(),

@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 use redis::AsyncCommands;
 use reqwest::Method;
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::harness::locks::{hold_buyer, waiting};
 use crate::harness::{Answer, Client, World, eventually, until};
@@ -108,8 +109,9 @@ async fn what_was_refused_may_be_asked_again_with_the_same_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_is_refused_while_the_first_runs_and_afterwards_gets_its_answer() {
-    let world = World::plan(2).set("redis.lock_ttl", "1m").start().await;
+async fn a_repeat_is_refused_when_the_first_runs_for_long_and_afterwards_gets_its_answer() {
+    let world =
+        World::plan(2).set("redis.lock_wait", "200ms").set("redis.lock_ttl", "1m").start().await;
     let sale = world.create_sale("--items 9 --stock 9").await;
     world.at(0).collect(&sale, "ann", &["1"], "before").await.is(201);
     let hold = hold_buyer(world.pool(), "ann").await;
@@ -130,6 +132,45 @@ async fn a_repeat_is_refused_while_the_first_runs_and_afterwards_gets_its_answer
         again.content() == first.content() && replayed(&again)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_requests_at_once_all_get_the_answer_of_the_one_that_runs() {
+    const TAPS: u8 = 5;
+    let world = World::plan(2).set("redis.lock_ttl", "1m").start().await;
+    let sale = world.create_sale("--items 9 --stock 9").await;
+    let code = code_of(&world.at(0).collect(&sale, "ann", &["1"], "before").await.is(201));
+
+    for is_purchase in [false, true] {
+        let before = key_look_ups(&world).await;
+        let hold = hold_buyer(world.pool(), "ann").await;
+        let mut taps = JoinSet::new();
+        for tap in 0..TAPS {
+            let (client, sale, code) =
+                (world.at(usize::from(tap % 2)).clone(), sale.clone(), code.clone());
+            taps.spawn(async move {
+                if is_purchase {
+                    client.buy(&code, "buy").await
+                } else {
+                    client.collect(&sale, "ann", &["2", "3"], "k").await
+                }
+            });
+        }
+        waiting(world.pool(), 1).await;
+        until("each of them has looked its key up", async || {
+            key_look_ups(&world).await >= before + f64::from(TAPS)
+        })
+        .await;
+        hold.rollback().await.unwrap();
+
+        let answers = taps.join_all().await;
+        let fresh: Vec<_> = answers.iter().filter(|answer| !replayed(answer)).collect();
+        assert_eq!(fresh.len(), 1);
+        for answer in &answers {
+            assert_eq!((answer.status, answer.content()), (200, fresh[0].content()));
+        }
+    }
+    world.verify().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -352,6 +393,16 @@ async fn a_client_that_repeats_until_it_is_answered_has_it_once_while_instances_
     let counts: (i64, i64, i64) = sqlx::query_as(counts).fetch_one(world.pool()).await.unwrap();
     assert_eq!(counts, (60, 60, 120));
     world.verify().await;
+}
+
+/// Keys that both instances have looked up.
+async fn key_look_ups(world: &World) -> f64 {
+    let mut look_ups = 0.0;
+    for instance in 0..2 {
+        let count = "flash_sale_queue_wait_seconds_count";
+        look_ups += world.metrics(instance).await.sum(count, &["queue=\"keys\""]);
+    }
+    look_ups
 }
 
 /// Sends the same request to one instance after the other until one of them answers.

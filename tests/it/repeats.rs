@@ -1,5 +1,6 @@
 //! A purchase takes effect once, and every repeat gets the same answer.
 
+use redis::AsyncCommands;
 use tokio::task::JoinSet;
 
 use crate::harness::client::purchase_path;
@@ -77,6 +78,38 @@ async fn a_repeat_is_refused_while_the_first_runs_and_nothing_is_stored_for_it()
     .await;
     assert_eq!(again.content(), first.content());
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_of_a_stored_purchase_are_answered_while_another_holds_the_lock() {
+    // A repeat that waits for the lock waits for longer than a request may take.
+    let world = World::plan(2).set("http.request_timeout", "20s").start().await;
+    let sale = world.create_sale("--items 5").await;
+    let code = world.at(0).collects(&sale, "ann", "1").await;
+    let first = world.at(0).purchase(&code).await.is(200);
+    let stored = "SELECT sale_id, attempt_id FROM purchases";
+    let (sale, attempt): (i64, i64) = sqlx::query_as(stored).fetch_one(world.pool()).await.unwrap();
+    let lock = format!("{}{{sale:{sale}}}:lock:{attempt}", world.key_prefix);
+    let mut redis = world.redis().await;
+    until("the first has released the lock", async || {
+        !redis.exists::<_, bool>(&lock).await.unwrap()
+    })
+    .await;
+    let () = redis.set_ex(&lock, "another", 600).await.unwrap();
+
+    let repeats = (0..16).map(|number| {
+        let (client, code) = (world.at(number % 2).clone(), code.clone());
+        async move { client.purchase(&code).await }
+    });
+    let repeats = at_once(repeats).await;
+
+    for repeat in repeats {
+        assert_eq!((repeat.status, repeat.content()), (200, first.content()));
+        assert_eq!(repeat.header("idempotent-replayed"), Some("true"));
+    }
+    let owner: String = redis.get(&lock).await.unwrap();
+    assert_eq!(owner, "another");
     world.verify().await;
 }
 

@@ -17,6 +17,7 @@ use super::ports::{
 };
 use super::purchase::{Purchase, Purchased};
 use super::sale_cache::SaleCache;
+use super::turns::{Turn, Turns};
 use crate::domain::checkout::Line;
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{BuyerId, ItemNo, Quantity, SaleId};
@@ -90,6 +91,8 @@ pub struct IdempotencyPorts {
     pub keys: Arc<dyn IdempotencyStore>,
     /// Blocks repeats of a running checkout.
     pub idempotency_lock: Arc<dyn IdempotencyLock>,
+    /// Lets repeats wait for the first.
+    pub turns: Turns,
     /// Verifies codes.
     pub codes: Arc<Codes>,
 }
@@ -202,25 +205,34 @@ impl Idempotency {
         }
     }
 
-    /// Executes a checkout while holding the lock on its key.
+    /// Executes a checkout while holding the lock on its key, unless an equal request holds it: then waits for its answer.
     async fn execute_locked(
         &self,
         command: &CheckoutCommand,
         key: &KeyedRequest,
     ) -> Result<Keyed<CheckoutAnswer, Done>, PortError> {
-        let lock = &self.ports.idempotency_lock;
-        let lease = match lock.acquire(&command.buyer, &key.key).await {
-            Ok(Some(lease)) => Some(lease),
-            Ok(None) => return Ok(Keyed::InProgress),
-            // The lock is optional: without Redis, PostgreSQL makes the second of two requests wait, and it then gets
-            // the answer of the first.
-            Err(_) => None,
+        let IdempotencyPorts { idempotency_lock: lock, turns, .. } = &self.ports;
+        let acquire = || lock.acquire(&command.buyer, &key.key);
+        let lease = match turns.next(acquire, || self.used(&command.buyer, key)).await? {
+            Turn::Run(lease) => lease,
+            Turn::Stored(known) => return Ok(known),
+            Turn::InProgress => return Ok(Keyed::InProgress),
         };
         let answer = self.ports.checkout.execute_keyed(command, key).await;
         if let Some(lease) = lease {
             lock.release(lease).await;
         }
         answer
+    }
+
+    /// What the buyer's key was used for, if it was.
+    async fn used(
+        &self,
+        buyer: &BuyerId,
+        key: &KeyedRequest,
+    ) -> Result<Option<Keyed<CheckoutAnswer, Done>>, PortError> {
+        let found = self.ports.keys.find(Caller::Buyer(buyer.clone()), key.clone()).await?;
+        Ok(found.into_new().err())
     }
 
     /// The first answer to a repeated request, from what its key stands for.

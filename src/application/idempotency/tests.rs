@@ -2,6 +2,10 @@
 
 #![cfg(test)]
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+
 use super::*;
 use crate::application::checkout::RequestedLine;
 use crate::application::ports::{
@@ -10,6 +14,7 @@ use crate::application::ports::{
 use crate::testing::builders::{
     buyer, item_id, keyed_request, pieces, settle_of, sold_out, unavailable,
 };
+use crate::testing::fakes::FakeShop;
 use crate::testing::test_shop::TestShop;
 
 fn line_change(items: &[&str]) -> LineChange {
@@ -133,6 +138,50 @@ async fn while_the_first_request_holds_the_lock_a_repeat_is_in_progress() {
 
     assert!(matches!(blocked, Keyed::InProgress), "{blocked:?}");
     assert!(!accepted(admitted).1);
+}
+
+/// Keys of a request that is still running when its repeat looks for the first time.
+struct LateKeys {
+    shop: Arc<FakeShop>,
+    looks: AtomicU32,
+}
+
+#[async_trait]
+impl IdempotencyStore for LateKeys {
+    async fn find(
+        &self,
+        caller: Caller,
+        request: KeyedRequest,
+    ) -> Result<Keyed<BuyerId, Done>, PortError> {
+        if self.looks.fetch_add(1, Ordering::Relaxed) < 3 {
+            return Ok(Keyed::New(buyer("ann")));
+        }
+        IdempotencyStore::find(&*self.shop, caller, request).await
+    }
+
+    async fn prune(&self) -> Result<u64, PortError> {
+        Ok(0)
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_that_waits_gets_the_answer_of_the_request_that_holds_the_lock() {
+    let test_shop = TestShop::open();
+    let sale = test_shop.sale(5, 9).await.id;
+    let first = Idempotency::new(test_shop.idempotency_ports());
+    let (view, _) = accepted(collect(&first, sale, &["1"], "a").await.unwrap());
+    let keys = LateKeys { shop: test_shop.shop(), looks: AtomicU32::new(0) };
+    let mut idempotency_lock = MockIdempotencyLock::new();
+    idempotency_lock.expect_acquire().returning(|_, _| Ok(None));
+    let idempotency = Idempotency::new(IdempotencyPorts {
+        keys: Arc::new(keys),
+        idempotency_lock: Arc::new(idempotency_lock),
+        ..test_shop.idempotency_ports()
+    });
+
+    let (again, is_repeat) = accepted(collect(&idempotency, sale, &["1"], "a").await.unwrap());
+
+    assert_eq!((again.code, is_repeat), (view.code, true));
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ pub struct Lease {
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait CodeLock: Send + Sync {
-    /// Takes the lock, waiting a bounded time for its holder; `None` if it is still held then.
+    /// Takes the lock on a code; `None` while another call holds it.
     ///
     /// MUST expire by itself, so that a crashed holder cannot block a code.
     async fn acquire(&self, sale: SaleId, attempt: AttemptId) -> Result<Option<Lease>, PortError>;

@@ -1,7 +1,8 @@
 //! Purchase: turn a checkout's code into sold items, once.
 //!
 //! A forged code is rejected without I/O. A genuine one is never refused from memory: the ledger decides it or returns
-//! the first decision. The lock per code only keeps concurrent repeats away from PostgreSQL.
+//! the first decision. The lock per code only keeps concurrent repeats out of the queue of purchases: a repeat that finds it
+//! held gets the stored outcome, or waits for it.
 
 mod tests;
 
@@ -16,6 +17,7 @@ use super::ports::{
 };
 use super::refusals::Refusals;
 use super::sale_cache::{CachedSale, SaleCache};
+use super::turns::{Turn, Turns};
 use crate::domain::checkout::BuyerTotals;
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
@@ -59,6 +61,8 @@ pub struct PurchasePorts {
     pub ledger: Arc<dyn Ledger>,
     /// Blocks concurrent repeats.
     pub lock: Arc<dyn CodeLock>,
+    /// Lets repeats wait for the first.
+    pub turns: Turns,
     /// Totals and stock that all instances share.
     pub hints: Arc<dyn HintCache>,
     /// Notifies other instances.
@@ -95,9 +99,10 @@ impl Purchase {
         let PurchaseCommand { sale, attempt } = command;
         let known = self.ports.sale_cache.find_cached(sale);
         let settle = async { self.ports.ledger.settle(Settle { sale, attempt }).await };
-        match self.locked(command, settle).await? {
-            Some(settled) => self.answer((sale, known.as_deref()), attempt, settled).await,
-            None => self.stored_or_in_progress(sale, attempt).await,
+        match self.in_turn(command, settle).await? {
+            Turn::Run(settled) => self.answer((sale, known.as_deref()), attempt, settled).await,
+            Turn::Stored(outcome) => self.settled(sale, Arc::new(outcome), true).await,
+            Turn::InProgress => Ok(self.refuse(sale, attempt, RefusalReason::InProgress)),
         }
     }
 
@@ -111,57 +116,43 @@ impl Purchase {
         let PurchaseCommand { sale, attempt } = command;
         let known = self.ports.sale_cache.find_cached(sale);
         let settle = async { self.ports.ledger.settle_keyed(Settle { sale, attempt }, key).await };
-        let purchased = match self.locked(command, settle).await? {
-            Some(keyed) => match keyed.into_new() {
+        let purchased = match self.in_turn(command, settle).await? {
+            Turn::Run(keyed) => match keyed.into_new() {
                 Ok(settled) => self.answer((sale, known.as_deref()), attempt, settled).await?,
                 Err(keyed) => return Ok(keyed),
             },
-            None => self.stored_or_in_progress(sale, attempt).await?,
+            Turn::Stored(outcome) => self.settled(sale, Arc::new(outcome), true).await?,
+            Turn::InProgress => self.refuse(sale, attempt, RefusalReason::InProgress),
         };
         Ok(Keyed::New(purchased))
     }
 
-    /// Runs `settle` while holding the lock on the code; `None` if another call holds it for longer than a repeat waits.
-    async fn locked<T>(
+    /// Runs `settle` while holding the lock on the code, unless another call holds it: then waits for the outcome.
+    async fn in_turn<T>(
         &self,
         command: PurchaseCommand,
         settle: impl Future<Output = Result<T, PortError>>,
-    ) -> Result<Option<T>, PortError> {
+    ) -> Result<Turn<T, Outcome>, PortError> {
         let PurchaseCommand { sale, attempt } = command;
-        let lease = match self.ports.lock.acquire(sale, attempt).await {
-            Ok(Some(lease)) => Some(lease),
-            Ok(None) => return Ok(None),
-            // Without Redis, the ledger alone ensures one outcome per code.
-            Err(_) => None,
+        let PurchasePorts { lock, ledger, turns, .. } = &self.ports;
+        let turn =
+            turns.next(|| lock.acquire(sale, attempt), || ledger.outcome(sale, attempt)).await;
+        let settled = match turn {
+            Ok(Turn::Run(lease)) => {
+                let settled = settle.await;
+                if let Some(lease) = lease {
+                    lock.release(lease);
+                }
+                settled.map(Turn::Run)
+            }
+            Ok(Turn::Stored(outcome)) => Ok(Turn::Stored(outcome)),
+            Ok(Turn::InProgress) => Ok(Turn::InProgress),
+            Err(error) => Err(error),
         };
-        let settled = settle.await;
-        if let Some(lease) = lease {
-            self.ports.lock.release(lease);
+        if settled.is_err() {
+            self.refuse(sale, attempt, RefusalReason::Unavailable);
         }
-        match settled {
-            Ok(settled) => Ok(Some(settled)),
-            Err(error) => {
-                self.refuse(sale, attempt, RefusalReason::Unavailable);
-                Err(error)
-            }
-        }
-    }
-
-    /// The answer if the first purchase of the code holds the lock longer than a repeat waits: its outcome may be stored
-    /// by now.
-    async fn stored_or_in_progress(
-        &self,
-        sale: SaleId,
-        attempt: AttemptId,
-    ) -> Result<Purchased, PortError> {
-        match self.ports.ledger.outcome(sale, attempt).await {
-            Ok(Some(outcome)) => self.settled(sale, Arc::new(outcome), true).await,
-            Ok(None) => Ok(self.refuse(sale, attempt, RefusalReason::InProgress)),
-            Err(error) => {
-                self.refuse(sale, attempt, RefusalReason::Unavailable);
-                Err(error)
-            }
-        }
+        settled
     }
 
     /// `known` is the sale as it was in memory before the settlement.

@@ -210,7 +210,7 @@ async fn without_any_lock_a_storm_of_repeats_is_decided_once() {
 async fn while_the_first_is_running_a_repeat_is_in_progress_and_the_ledger_decides_nothing() {
     let (test_shop, sale, attempt) = ann_wants_three().await;
     let mut ledger = MockLedger::new();
-    ledger.expect_outcome().once().returning(|_, _| Ok(None));
+    ledger.expect_outcome().returning(|_, _| Ok(None));
     let lock = lock_that_returns(|| Ok(None));
     let ports = PurchasePorts { lock, ledger: Arc::new(ledger), ..test_shop.purchase_ports() };
 
@@ -246,6 +246,19 @@ async fn the_lock_is_released_after_an_error() {
 
     let lock = test_shop.purchase_ports().lock;
     assert!(lock.acquire(sale.id, attempt).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_first_purchase_looks_for_no_stored_outcome() {
+    let (test_shop, sale, attempt) = ann_wants_three().await;
+    // Any other call of the ledger fails the test.
+    let mut ledger = MockLedger::new();
+    ledger.expect_settle().once().returning(|_| Ok(Settled::Unknown));
+    let ports = PurchasePorts { ledger: Arc::new(ledger), ..test_shop.purchase_ports() };
+
+    let answer = purchase(ports, test_shop.code(&sale, attempt)).await;
+
+    assert!(matches!(answer, Purchased::UnknownCode));
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,39 +16,28 @@ use crate::domain::ids::{AttemptId, SaleId};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, BatchWork, Batcher};
 
 const WHAT: &str = "the lock on a code";
-/// First and longest pause between two attempts to acquire a lock that is held.
-const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 
 /// Locks codes.
 pub(crate) struct RedisCodeLock {
     redis: Redis,
     cache_writer: CacheWriter,
     batcher: Batcher<AcquireLocks>,
-    wait: Duration,
     owners: Owners,
 }
 
-/// Bounds of a lock.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LockTimes {
-    /// A lock expires after this time.
-    pub(crate) ttl: Duration,
-    /// Maximum time that a caller waits for a lock.
-    pub(crate) wait: Duration,
-}
-
 impl RedisCodeLock {
+    /// A lock expires after `ttl`.
     pub(crate) fn new(
         (redis, cache_writer): (Redis, CacheWriter),
-        times: LockTimes,
+        ttl: Duration,
         limits: BatchLimits,
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
     ) -> Self {
-        let work = AcquireLocks { redis: redis.clone(), ttl: times.ttl };
+        let work = AcquireLocks { redis: redis.clone(), ttl };
         let limits = BatchLimits { size: limits.size.min(KEYS_A_CALL), ..limits };
         let batcher = Batcher::new("lock", work, limits, metrics, scope);
-        Self { redis, cache_writer, batcher, wait: times.wait, owners: Owners::new() }
+        Self { redis, cache_writer, batcher, owners: Owners::new() }
     }
 
     async fn try_acquire(&self, lease: &Lease) -> Result<bool, PortError> {
@@ -112,23 +100,13 @@ impl CodeLock for RedisCodeLock {
             return Err(Redis::unavailable(WHAT));
         }
         let lease = Lease { sale, attempt, owner: self.owners.next() };
-        let deadline = Instant::now() + self.wait;
-        let (mut pause, longest) = RETRY_PAUSES;
-        loop {
-            match self.try_acquire(&lease).await {
-                Ok(true) => return Ok(Some(lease)),
-                Ok(false) => {}
-                Err(error) => {
-                    // Redis may have taken the lock although its reply was lost.
-                    self.cache_writer.release(lease);
-                    return Err(error);
-                }
+        match self.try_acquire(&lease).await {
+            Ok(is_acquired) => Ok(is_acquired.then_some(lease)),
+            Err(error) => {
+                // Redis may have taken the lock although its reply was lost.
+                self.cache_writer.release(lease);
+                Err(error)
             }
-            if Instant::now() + pause > deadline {
-                return Ok(None);
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(longest);
         }
     }
 
@@ -150,21 +128,8 @@ mod tests {
     const LONG: Duration = Duration::from_mins(10);
 
     #[tokio::test]
-    async fn a_waiting_caller_gets_the_lock_when_it_is_released() {
-        let world = RedisWorld::open();
-        let lock = world.locks(LockTimes { ttl: LONG * 2, wait: LONG });
-        let held = lock.acquire(sale_id(1), attempt_id(1)).await.unwrap().unwrap();
-
-        let (waited, ()) = tokio::join!(lock.acquire(sale_id(1), attempt_id(1)), async {
-            lock.release(held);
-        });
-
-        assert!(waited.unwrap().is_some());
-    }
-
-    #[tokio::test]
     async fn while_redis_is_away_every_lock_is_an_error() {
-        let lock = RedisWorld::unreachable().locks(LockTimes { ttl: LONG, wait: LONG });
+        let lock = RedisWorld::unreachable().locks(LONG);
 
         for _ in 0..2 {
             assert!(lock.acquire(sale_id(1), attempt_id(1)).await.is_err());

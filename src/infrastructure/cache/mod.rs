@@ -29,7 +29,7 @@ mod sold_out_message;
 mod stock;
 mod writer;
 
-pub(crate) use code_lock::{LockTimes, RedisCodeLock};
+pub(crate) use code_lock::RedisCodeLock;
 pub(crate) use connection::{InvalidRedis, Redis};
 pub(crate) use filter_builder::RedisFilterBuilder;
 pub(crate) use health::RedisHealth;

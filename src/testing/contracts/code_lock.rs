@@ -30,7 +30,7 @@ const SHORT: Duration = Duration::from_millis(50);
 
 /// Locks that any number of instances share.
 pub(crate) trait CodeLockWorld: Send + Sync {
-    /// One more instance, whose locks expire after `ttl` and whose callers wait a few milliseconds at most.
+    /// One more instance, whose locks expire after `ttl`.
     fn instance(&self, ttl: Duration) -> Arc<dyn CodeLock>;
 
     /// Advances a fake clock; real time passes by itself.

@@ -17,7 +17,7 @@ pub(crate) struct FakeCodeLocks {
     held: Mutex<HashMap<(SaleId, AttemptId), (String, Duration)>>,
 }
 
-/// One instance. A caller that finds the lock held does not wait.
+/// One instance.
 pub(crate) struct FakeCodeLock {
     locks: Arc<FakeCodeLocks>,
     ttl: Duration,

@@ -15,9 +15,8 @@ use crate::application::ports::{CodeLock, IdempotencyLock, Leadership, SoldOutEv
 use crate::config::{CircuitConfig, CircuitMode, RedisConfig};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::cache::{
-    CacheWriter, LockTimes, Redis, RedisCodeLock, RedisFilterBuilder, RedisHintCache,
-    RedisHintReader, RedisIdempotencyLock, RedisLeadership, RedisMetrics, RedisSoldOutEvents,
-    SoldOutListener,
+    CacheWriter, Redis, RedisCodeLock, RedisFilterBuilder, RedisHintCache, RedisHintReader,
+    RedisIdempotencyLock, RedisLeadership, RedisMetrics, RedisSoldOutEvents, SoldOutListener,
 };
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::testing::contracts::code_lock::CodeLockWorld;
@@ -119,9 +118,9 @@ impl RedisWorld {
     }
 
     /// The locks on codes of one more instance.
-    pub(crate) fn locks(&self, times: LockTimes) -> RedisCodeLock {
+    pub(crate) fn locks(&self, ttl: Duration) -> RedisCodeLock {
         let metrics = BatchMetrics::register(&Registry::new()).unwrap();
-        RedisCodeLock::new(self.connect(), times, LIMITS, &metrics, self.scope())
+        RedisCodeLock::new(self.connect(), ttl, LIMITS, &metrics, self.scope())
     }
 
     /// The locks on idempotency keys of one more instance.
@@ -179,7 +178,7 @@ impl IdempotencyLockWorld for RedisWorld {
 
 impl CodeLockWorld for RedisWorld {
     fn instance(&self, ttl: Duration) -> Arc<dyn CodeLock> {
-        Arc::new(self.locks(LockTimes { ttl, wait: Duration::from_millis(5) }))
+        Arc::new(self.locks(ttl))
     }
 
     fn advance(&self, _: Duration) {}

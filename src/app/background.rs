@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use super::components::Components;
 use super::context::BuildContext;
 use crate::application::open_sales::{OpenSales, OpenSalesError, OpenSalesPorts, Schedule};
@@ -54,29 +52,23 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
 
 fn listen_to_redis(context: &BuildContext<'_>, components: &Components) {
     let tasks = &context.tasks.background;
-    let (_, stop) = tasks.scope();
+    let stop = tasks.stopping();
     tasks.run(components.redis.clone().probe(stop.clone()));
     let history = Arc::clone(components.database.history());
     let hints = Arc::clone(&components.sold_out_hints);
-    tasks.run(confirm_sold_out(Arc::clone(&hints), stop.clone()));
+    tasks.run(confirm_sold_out(Arc::clone(&hints)));
     let on_sold_out = Arc::new(move |event| hints.receive(event));
     tasks.run(SoldOutListener::new(components.redis.clone(), history, on_sold_out).listen(stop));
 }
 
 /// Confirms the events of other instances, all that waited with one read a sale.
-async fn confirm_sold_out(hints: Arc<SoldOutHints>, stop: CancellationToken) {
-    let confirm = async {
-        loop {
-            hints.arrived().await;
-            tokio::time::sleep(GATHER_HINTS).await;
-            if let Err(error) = hints.confirm().await {
-                tracing::debug!(%error, "events about sold-out items are not confirmed");
-            }
+async fn confirm_sold_out(hints: Arc<SoldOutHints>) {
+    loop {
+        hints.arrived().await;
+        tokio::time::sleep(GATHER_HINTS).await;
+        if let Err(error) = hints.confirm().await {
+            tracing::debug!(%error, "events about sold-out items are not confirmed");
         }
-    };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = confirm => {}
     }
 }
 

@@ -25,6 +25,8 @@ use crate::infrastructure::persistence::{
     Database, DatabaseMetrics, Planning, SchemaError, check_requirements, check_schema, migrate,
 };
 
+/// The last refusals have this part of the drain time for themselves, which no other step can use up.
+const LAST_FLUSH_PART: u32 = 4;
 /// Delay between two attempts to write the last refusals.
 const FLUSH_RETRY_DELAY: Duration = Duration::from_millis(200);
 
@@ -48,6 +50,9 @@ pub(crate) async fn serve_with(config: Config, selling: MakeSelling) -> Result<(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), profile = config.profile, "ready");
     app.run_until_stopped(&config, &mut signals).await
 }
+
+/// Some accepted requests were not finished in time.
+struct Unfinished;
 
 /// The running service.
 struct App {
@@ -107,29 +112,42 @@ impl App {
         let ended = async {
             // Load balancers see the failing readiness before connections are refused.
             tokio::time::sleep(config.shutdown.grace).await;
-            tokio::time::timeout(config.shutdown.drain, self.drain()).await
+            tokio::time::timeout(config.shutdown.drain, self.drain(config.shutdown.drain)).await
         };
         tokio::select! {
             drained = ended => match drained {
-                Ok(()) => {
+                Ok(Ok(())) => {
                     tracing::info!("stopped");
                     Ok(())
                 }
-                Err(_) => Err(AppError::DrainTimedOut),
+                Ok(Err(Unfinished)) | Err(_) => Err(AppError::DrainTimedOut),
             },
             () = signals.next() => Err(AppError::Aborted),
         }
     }
 
-    async fn drain(&self) {
+    /// Finishes what was accepted, as far as there is time, and then writes the last refusals in any case: what a client was
+    /// told is on record even if another client's request could not be finished.
+    async fn drain(&self, time: Duration) -> Result<(), Unfinished> {
+        let reserved = time / LAST_FLUSH_PART;
+        let for_accepted = time.saturating_sub(reserved);
+        let finished = tokio::time::timeout(for_accepted, self.finish_accepted()).await;
+        if finished.is_err() {
+            tracing::warn!("accepted requests are not finished: writing the last refusals");
+        }
+        self.write_last_refusals().await;
+        finished.map_err(|_| Unfinished)?;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.database.close()).await;
+        self.tasks.monitoring.stop().await;
+        Ok(())
+    }
+
+    async fn finish_accepted(&self) {
         self.tasks.servers.stop().await;
         self.tasks.requests.close();
         self.tasks.requests.wait().await;
         self.tasks.background.stop().await;
         self.tasks.writers.stop().await;
-        self.write_last_refusals().await;
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.database.close()).await;
-        self.tasks.monitoring.stop().await;
     }
 
     /// Retries until it works or the drain times out. A flush has a number, so a retry counts nothing twice.

@@ -1,5 +1,8 @@
-//! The tasks of the service, in groups that are stopped one after the other. A background task that fails is repeated at
-//! its next interval; the log reports when it begins to fail and when it works again, not each failure.
+//! The tasks of the service, in groups that are stopped one after the other.
+//!
+//! A background task that fails is repeated at its next interval; the log reports when it begins to fail and when it works
+//! again, not each failure. At the stop it is dropped where it stands, because nobody waits for what it does: a sale of a
+//! million items that is being written would take all the time that accepted requests have left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +24,7 @@ pub(crate) struct TaskGroups {
     /// Requests with effects, which outlive their connections.
     pub(crate) requests: TaskTracker,
     /// Background tasks, which end before the writers that they use.
-    pub(crate) background: TaskGroup,
+    pub(crate) background: BackgroundTasks,
     /// Batch writers and the cache writer.
     pub(crate) writers: TaskGroup,
     /// Metrics, health checks, and the connection probe of PostgreSQL.
@@ -44,6 +47,34 @@ impl TaskGroup {
     /// Runs a task with a loop of its own, which ends when its stop token is cancelled.
     pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// Stops all tasks and waits until they have ended.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Tasks that nobody waits for. The stop drops each of them at its next `.await`, however long its work would still take: a
+/// transaction is rolled back, and everything else can be interrupted and done again. There is no way to run one that the
+/// stop has to wait for.
+#[derive(Clone, Default)]
+pub(crate) struct BackgroundTasks {
+    group: TaskGroup,
+}
+
+impl BackgroundTasks {
+    /// Is cancelled when the tasks are stopped.
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.group.stop.clone()
+    }
+
+    /// Runs a task with a loop of its own until the stop.
+    pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stopping();
+        self.group.run(async move { stop.run_until_cancelled(task).await.unwrap_or_default() });
     }
 
     /// Runs `task` on `subject` at every interval, the first time at once.
@@ -78,8 +109,8 @@ impl TaskGroup {
         R: Future<Output = Result<(), E>> + Send,
         E: std::error::Error + Send + 'static,
     {
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
+        let stop = self.stopping();
+        self.group.run(async move {
             let mut ticks = tokio::time::interval(interval);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut is_failing = false;
@@ -93,7 +124,10 @@ impl TaskGroup {
                         tokio::time::sleep(CALL_DELAY).await;
                     } => ticks.reset(),
                 }
-                let result = task().await;
+                let Some(result) = stop.run_until_cancelled(task()).await else {
+                    tracing::info!(task = name, "background task abandoned");
+                    return;
+                };
                 match &result {
                     Ok(()) if is_failing => {
                         tracing::info!(task = name, "background task works again");
@@ -109,11 +143,9 @@ impl TaskGroup {
         });
     }
 
-    /// Stops all tasks and waits until they have ended.
+    /// Drops all tasks and waits until they have ended.
     pub(crate) async fn stop(&self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.group.stop().await;
     }
 }
 
@@ -130,7 +162,7 @@ mod tests {
     async fn a_called_task_runs_before_its_interval_which_then_starts_anew() {
         const INTERVAL: Duration = Duration::from_hours(1);
         let (tasks, call, (runs, mut ran)) =
-            (TaskGroup::default(), Arc::new(Notify::new()), mpsc::unbounded_channel());
+            (BackgroundTasks::default(), Arc::new(Notify::new()), mpsc::unbounded_channel());
         let begin = Instant::now();
         let called = Arc::clone(&call);
         let is_called = move || {
@@ -147,5 +179,32 @@ mod tests {
         assert_eq!(ran.recv().await, Some(CALL_DELAY));
         assert_eq!(ran.recv().await, Some(CALL_DELAY + INTERVAL));
         tasks.stop().await;
+    }
+
+    /// Work that never ends by itself, and shows whether it is still there.
+    async fn endless(began: Arc<Notify>, _alive: Arc<()>) -> Result<(), Infallible> {
+        began.notify_one();
+        std::future::pending().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_stop_drops_background_work_that_would_go_on() {
+        let (tasks, began, alive) =
+            (BackgroundTasks::default(), Arc::new(Notify::new()), Arc::new(()));
+        tasks.every("endless", Duration::from_hours(1), &began, {
+            let alive = Arc::clone(&alive);
+            move |began| endless(began, Arc::clone(&alive))
+        });
+        began.notified().await;
+        let (loops, held) = (Arc::clone(&began), Arc::clone(&alive));
+        tasks.run(async move {
+            let Ok(()) = endless(loops, held).await;
+        });
+        began.notified().await;
+
+        let stopped = tokio::time::timeout(Duration::from_mins(10), tasks.stop()).await;
+
+        assert!(stopped.is_ok(), "it waits for work that never ends");
+        assert_eq!(Arc::strong_count(&alive), 1);
     }
 }

@@ -141,6 +141,78 @@ async fn requests_in_the_queue_when_the_port_closes_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sale_that_is_being_written_keeps_no_instance_from_stopping() {
+    let mut world = World::plan(1)
+        .set("schedule.enabled", "true")
+        .set("schedule.cron", "*/2 * * * * *")
+        .set("schedule.duration", "2s")
+        .set("schedule.items", "5")
+        .set("schedule.interval", "200ms")
+        .set("shutdown.drain", "20s")
+        .start()
+        .await;
+    let sale = world.create_sale("--items 5").await;
+    // The next scheduled sale is written up to its last row, for which it waits longer than the drain may take.
+    let mut hold = world.pool().begin().await.unwrap();
+    let lock = "LOCK TABLE sale_audit IN EXCLUSIVE MODE";
+    sqlx::raw_sql(lock).execute(&mut *hold).await.unwrap();
+    waiting(world.pool(), 1).await;
+    for _ in 0..20 {
+        world.at(0).checkout(&sale, "ann", "unknown").await.refuses(404, "item_not_found");
+    }
+    let mut instance = world.instances.remove(0);
+
+    instance.process.signal(Signal::SIGTERM);
+
+    assert_eq!(instance.process.exit().await, Some(0));
+    assert_eq!(refusals_on_record(&world).await, 20);
+    until("the server has ended its transaction", async || {
+        let sessions = "SELECT count(*) FROM pg_stat_activity \
+                        WHERE datname = current_database() AND application_name = 'flash-sale'";
+        sqlx::query_scalar::<_, i64>(sessions).fetch_one(world.pool()).await.unwrap() == 0
+    })
+    .await;
+    hold.rollback().await.unwrap();
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_outlasts_the_drain_takes_no_time_from_the_last_refusals() {
+    let mut world =
+        World::plan(1).set("shutdown.grace", "0s").set("shutdown.drain", "16s").start().await;
+    let sale = world.create_sale("--items 5").await;
+    let code = world.at(0).collects(&sale, "ann", "1").await;
+    let hold = hold_buyer(world.pool(), "ann").await;
+    let (client, path) = (world.at(0).clone(), purchase_path(&code));
+    let purchase =
+        JoinSet::from_iter([async move { client.attempt(Method::POST, &path, PATIENCE).await }]);
+    waiting(world.pool(), 1).await;
+    // No flush can be written before the time for accepted requests is over.
+    let mut hold_totals = world.pool().begin().await.unwrap();
+    let lock = "LOCK TABLE refusal_totals IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(lock).execute(&mut *hold_totals).await.unwrap();
+    for _ in 0..20 {
+        world.at(0).checkout(&sale, "bob", "unknown").await.refuses(404, "item_not_found");
+    }
+    let mut instance = world.instances.remove(0);
+
+    instance.process.signal(Signal::SIGTERM);
+    until("it gives the request up", async || {
+        assert!(!instance.process.has_ended(), "it ended before it wrote its refusals");
+        let log = instance.process.stderr.text();
+        log.contains("accepted requests are not finished: writing the last refusals")
+    })
+    .await;
+    hold_totals.rollback().await.unwrap();
+
+    assert_eq!(instance.process.exit().await, Some(1));
+    assert_eq!(refusals_on_record(&world).await, 20);
+    purchase.join_all().await;
+    hold.rollback().await.unwrap();
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once() {
     let mut world =
         World::plan(1).set("shutdown.grace", "30m").set("shutdown.drain", "30m").start().await;
@@ -163,6 +235,11 @@ async fn an_interrupt_is_a_stop_like_any_other() {
     instance.process.signal(Signal::SIGINT);
 
     assert_eq!(instance.process.exit().await, Some(0));
+}
+
+async fn refusals_on_record(world: &World) -> i64 {
+    let total = "SELECT coalesce(sum(total), 0)::bigint FROM refusal_totals";
+    sqlx::query_scalar(total).fetch_one(world.pool()).await.unwrap()
 }
 
 /// Makes checkouts and purchases, each on a connection of its own, until `stop` is set.

@@ -45,8 +45,11 @@ impl Database {
         let mut transaction = self.begin(options.begin()).await?;
         if let Some(timeout) = options.timeout {
             let ms = timeout.as_millis();
+            // A long statement of a process that has ended would go on, and keep its locks, until it wants to answer.
             // SET takes no parameters; the number comes from a `Duration`.
-            let set = format!("SET LOCAL statement_timeout = {ms}");
+            let set = format!(
+                "SET LOCAL statement_timeout = {ms}; SET LOCAL client_connection_check_interval = '1s'"
+            );
             sqlx::raw_sql(AssertSqlSafe(set))
                 .execute(&mut *transaction)
                 .await

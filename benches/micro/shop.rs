@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use flash_sale::application::catalogue::{Catalogue, CatalogueBuilder, Item};
 use flash_sale::application::checkout::{Checkout, CheckoutPorts};
+use flash_sale::application::codes::{Codes, CodesPorts};
 use flash_sale::application::ports::{
     BusinessMetrics, CheckoutStore, Clock, Collect, Collected, CommittedTotals, Cursor, CursorPage,
-    Done, FilterResult, FoundCheckout, Hint, HintCache, ItemReader, Keyed, KeyedRequest, Page,
-    PageRequest, PortError, PrecheckRequest, PurchaseAnswer, RefusalFlush, RefusalReason,
-    RefusalStore, SaleFilter, SaleKey, SaleStore, StockFacts, StockSnapshot, StockedItem,
+    Done, EpochReader, FilterResult, FoundCheckout, Hint, HintCache, ItemReader, Keyed,
+    KeyedRequest, Page, PageRequest, PortError, PrecheckRequest, PurchaseAnswer, RefusalFlush,
+    RefusalReason, RefusalStore, SaleFilter, SaleKey, SaleStore, SoldOutHint, StockFacts,
+    StockSnapshot, StockedItem,
 };
 use flash_sale::application::refusals::{DetailBudget, Refusals};
 use flash_sale::application::sale_cache::{CachedSale, SaleCache};
@@ -48,12 +50,17 @@ impl Shop {
         // Details are dropped, as in a storm of refusals.
         let room = DetailBudget { burst: 0, refill: 0 };
         let key = CodeKey { id: "bench".to_owned(), secret: "YmVuY2g=".into() };
-        let (checkouts, hints, store, business_metrics) =
-            (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world), world);
+        let (checkouts, hints, store, epochs, business_metrics) =
+            (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world), Arc::clone(&world), world);
         let refusals = Arc::new(Refusals::new(store, room));
-        let signer = signer(key).unwrap();
+        let codes = Arc::new(Codes::new(CodesPorts {
+            signer: signer(key).unwrap(),
+            history: Arc::default(),
+            epochs: Arc::<World>::clone(&epochs),
+            clock: epochs,
+        }));
         let ports =
-            CheckoutPorts { sale_cache, checkouts, hints, signer, refusals, business_metrics };
+            CheckoutPorts { sale_cache, checkouts, hints, codes, refusals, business_metrics };
         Self { known, checkout: Checkout::new(ports) }
     }
 }
@@ -132,10 +139,21 @@ impl ItemReader for World {
         away()
     }
 
+    async fn sold_out_among(&self, _: SaleId, _: &[ItemNo]) -> Result<StockFacts, PortError> {
+        away()
+    }
+
     async fn stock(&self, _: SaleId) -> Result<StockSnapshot, PortError> {
         let sold_out = (2..=self.items).step_by(2).map(ItemNo).collect();
         let facts = StockFacts { generation: 1, sold_out, sold: Vec::new() };
         Ok(StockSnapshot { facts, pieces: self.items.into() })
+    }
+}
+
+#[async_trait]
+impl EpochReader for World {
+    async fn read(&self) -> Result<(), PortError> {
+        away()
     }
 }
 
@@ -188,6 +206,8 @@ impl RefusalStore for World {
 }
 
 impl BusinessMetrics for World {
+    fn sold_out_hints(&self, _: SoldOutHint, _: usize) {}
+
     fn checkout(&self, _: Option<RefusalReason>) {}
 
     fn purchase(&self, _: PurchaseAnswer) {}

@@ -24,6 +24,9 @@ impl Database {
         self.metrics.failed(error.class());
         if error.is_read_only() {
             self.stale_connections.record_read_only();
+        } else if matches!(error, DatabaseError::Outdated) {
+            self.setup.history().doubt();
+            self.stale_connections.record_outdated();
         } else if error.class() == ErrorClass::Connection {
             self.stale_connections.record_broken();
             self.probe.probe_now();

@@ -4,6 +4,7 @@
 //! connections. The first connection to another server, database or timeline begins the next epoch in the database, and the instance
 //! forgets what it learnt before that connection is used.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::{PgConnection, Row};
@@ -47,6 +48,8 @@ pub(crate) struct ServerHistory {
     stale_connections: Arc<StaleConnections>,
     /// Where the latest connection to this history was; `None` until it has begun.
     last: Mutex<Option<Place>>,
+    /// Whether the epochs must be read again, although nothing has changed between two connections.
+    is_doubtful: AtomicBool,
 }
 
 impl ServerHistory {
@@ -66,9 +69,14 @@ impl ServerHistory {
         connection: &mut PgConnection,
         place: Place,
     ) -> Result<(), sqlx::Error> {
+        let is_doubtful = self.is_doubtful.load(Ordering::Relaxed);
         match self.last() {
             None => Ok(()),
-            Some(last) if last.server == place.server && last.position <= place.position => {
+            Some(last)
+                if !is_doubtful
+                    && last.server == place.server
+                    && last.position <= place.position =>
+            {
                 self.set_last(place);
                 Ok(())
             }
@@ -76,9 +84,27 @@ impl ServerHistory {
         }
     }
 
+    /// The database has refused the epoch of this instance: another one may have begun the next. The next connection reads the epochs.
+    pub(super) fn doubt(&self) {
+        self.is_doubtful.store(true, Ordering::Relaxed);
+    }
+
     /// Reads the epochs, after beginning the next one where that is due.
     pub(crate) async fn begin(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let before = self.last();
+        self.is_doubtful.store(false, Ordering::Relaxed);
+        let begun = self.begin_after(connection, before).await;
+        if begun.is_err() {
+            self.doubt();
+        }
+        begun
+    }
+
+    async fn begin_after(
+        &self,
+        connection: &mut PgConnection,
+        before: Option<Place>,
+    ) -> Result<(), sqlx::Error> {
         sqlx::query(BEGIN)
             .bind(self.history.id())
             .bind(before.map(|place| lsn(place.position)))
@@ -156,10 +182,11 @@ fn lsn(position: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use super::*;
     use crate::infrastructure::persistence::pool::database::Database;
+    use crate::testing::contracts::{Scene, Terms};
     use crate::testing::servers::PostgresShop;
 
     /// The process id of the session that the pool lends.
@@ -212,6 +239,20 @@ mod tests {
         assert_eq!(latest_epoch(&shop).await.0, 2);
         let ids: Vec<i64> = instances.iter().map(|database| database.history().id()).collect();
         assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    }
+
+    #[tokio::test]
+    async fn an_epoch_that_another_instance_began_is_learnt_where_numbers_are_refused() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(1, 9)).await;
+        // Noticed by another instance alone: the server and its position are the same for this one.
+        shop.execute("UPDATE epochs SET timeline = timeline - 1").await;
+        shop.database().await;
+        shop.execute("UPDATE epochs SET timeline = timeline + 1 WHERE number = 1").await;
+
+        let attempt = scene.added("ann", 1, 1).await.attempt;
+
+        assert!(attempt.get() >= 1 << 36, "{attempt:?}");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Adapters and use cases, wired together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::context::BuildContext;
 use super::error::AppError;
@@ -47,7 +48,7 @@ pub(crate) struct Components {
     pub(crate) database: Database,
     pub(crate) selling: Selling,
     lock: Arc<dyn CodeLock>,
-    turns: Turns,
+    lock_wait: Duration,
     idempotency_lock: Arc<dyn IdempotencyLock>,
     hints: Arc<dyn HintCache>,
     pub(crate) sold_out_hints: Arc<SoldOutHints>,
@@ -75,11 +76,6 @@ impl Components {
         let items: Arc<dyn ItemReader> = Arc::new(PostgresItemReader::new((*database).clone()));
         let unknown_sales = config.sale_cache.unknown_sales;
         let codes = codes(context, &clock)?;
-        let turns = Turns {
-            clock: Arc::<DatabaseClock>::clone(&clock),
-            pause: Arc::new(TokioPause),
-            wait: config.redis.lock_wait,
-        };
         let sale_cache =
             SaleCache::new(Arc::clone(&sales), Arc::clone(&items), clock, unknown_sales)
                 .following(Arc::clone(&history));
@@ -127,7 +123,7 @@ impl Components {
             database: (*database).clone(),
             selling,
             lock: Arc::new(lock),
-            turns,
+            lock_wait: config.redis.lock_wait,
             idempotency_lock: Arc::new(idempotency_lock),
             hints: Arc::new(hints),
             cache_writer,
@@ -168,13 +164,18 @@ impl Components {
             sale_cache: Arc::clone(&self.sale_cache),
             ledger: Arc::clone(&self.selling.ledger),
             lock: Arc::clone(&self.lock),
-            turns: self.turns.clone(),
+            turns: self.turns(),
             hints: Arc::clone(&self.hints),
             sold_out_events: Arc::new(RedisSoldOutEvents::new(self.cache_writer.clone())),
             codes: Arc::clone(&self.codes),
             refusals: Arc::clone(&self.refusals),
             business_metrics: Arc::clone(&self.business_metrics),
         })
+    }
+
+    fn turns(&self) -> Turns {
+        let clock = Arc::clone(self.sale_cache.clock());
+        Turns { clock, pause: Arc::new(TokioPause), wait: self.lock_wait }
     }
 
     fn idempotency(&self, (checkout, purchase): (&Arc<Checkout>, &Arc<Purchase>)) -> Idempotency {
@@ -185,7 +186,7 @@ impl Components {
             checkouts: Arc::clone(&self.selling.checkouts),
             keys: Arc::clone(&self.keys),
             idempotency_lock: Arc::clone(&self.idempotency_lock),
-            turns: self.turns.clone(),
+            turns: self.turns(),
             codes: Arc::clone(&self.codes),
         })
     }

@@ -46,6 +46,7 @@ async fn read_all(instance: &Instance, sale: SaleId) {
     items.page(sale, true, PAGE).await.unwrap();
     items.list(sale, true, Cursor::beginning(10)).await.unwrap();
     items.progress(sale).await.unwrap();
+    items.sold_out_among(sale, &[ItemNo(1)]).await.unwrap();
     items.stock(sale).await.unwrap();
     for sale in [one, None] {
         assert_eq!(history.of_buyer(ann, sale, PAGE).await.unwrap().total, 2);

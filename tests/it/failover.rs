@@ -16,7 +16,7 @@ struct Standby {
 }
 
 impl Standby {
-    async fn of(world: &World) -> Self {
+    fn of(world: &World) -> Self {
         let (servers, url) = world.postgres_server.as_ref().unwrap().standby();
         let pool = world.pool_on(&url);
         Self { servers, url, pool }
@@ -67,7 +67,7 @@ async fn a_failover_that_loses_commits_gives_no_code_twice_and_sells_what_is_lef
     let sale = world.create_sale("--items 20 --stock 1").await;
     let kept = world.at(0).buys(&sale, "early", "20").await;
     let before = world.at(1).collects(&sale, "early", "19").await;
-    let standby = Standby::of(&world).await;
+    let standby = Standby::of(&world);
     standby.catches_up(&world).await;
     standby.is_cut_off().await;
 
@@ -133,7 +133,7 @@ async fn a_code_of_a_new_epoch_is_genuine_at_an_instance_that_has_not_noticed_it
 async fn a_standby_serves_nothing_and_its_successor_is_found_when_the_name_moves() {
     let world = World::plan(1).private_postgres().through_a_proxy().start().await;
     let sale = world.create_sale("--items 3 --stock 1").await;
-    let standby = Standby::of(&world).await;
+    let standby = Standby::of(&world);
     standby.catches_up(&world).await;
     let primary = world.postgres_server.as_ref().unwrap();
 

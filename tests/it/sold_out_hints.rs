@@ -57,12 +57,10 @@ async fn two_installations_on_one_redis_sell_their_own_items() {
         .variable("REDIS_URL", url.as_str())
         .set("redis.key_prefix", &ours.key_prefix);
     theirs.restart().await;
-    let (sale, same) = (
-        ours.create_sale("--items 2 --stock 1").await,
-        theirs.create_sale("--items 2 --stock 1").await,
-    );
-    assert_eq!(sale, same);
-    theirs.at(0).collects(&same, "early", "2").await;
+    let sale = ours.create_sale("--items 2 --stock 1").await;
+    let twin = theirs.create_sale("--items 2 --stock 1").await;
+    assert_eq!(sale, twin);
+    theirs.at(0).collects(&twin, "early", "2").await;
 
     ours.at(0).buys(&sale, "ann", "1").await;
 
@@ -75,5 +73,5 @@ async fn two_installations_on_one_redis_sell_their_own_items() {
     })
     .await;
     ours.at(1).checkout(&sale, "bob", "1").await.refuses(409, "item_sold_out");
-    theirs.at(0).buys(&same, "bob", "1").await;
+    theirs.at(0).buys(&twin, "bob", "1").await;
 }

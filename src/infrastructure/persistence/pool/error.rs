@@ -150,6 +150,11 @@ impl DatabaseError {
     }
 }
 
+/// The error of a connection that works and must not be used.
+pub(super) fn refused(reason: &str) -> sqlx::Error {
+    std::io::Error::new(std::io::ErrorKind::ConnectionRefused, reason.to_owned()).into()
+}
+
 fn classify(error: &sqlx::Error) -> ErrorClass {
     match error {
         sqlx::Error::PoolTimedOut => ErrorClass::Timeout,

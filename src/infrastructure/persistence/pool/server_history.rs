@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::{PgConnection, Row};
 
-use super::setup::refused;
+use super::error::refused;
 use super::stale_connections::StaleConnections;
 use crate::application::history::{Adopted, History};
 use crate::domain::epoch::{Epoch, Epochs};
@@ -151,6 +151,14 @@ impl ServerHistory {
         Ok(())
     }
 
+    /// Makes the known place one of another timeline, as if the server had been promoted since.
+    #[cfg(test)]
+    pub(super) fn pretend_promotion(&self) {
+        if let Some(last) = &mut *self.last.lock().unwrap() {
+            last.server.timeline -= 1;
+        }
+    }
+
     fn last(&self) -> Option<Place> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -210,6 +218,7 @@ mod tests {
             counter.fetch_add(1, Ordering::Relaxed);
         });
         shop.lose_history().await;
+        database.setup.history().pretend_promotion();
         // The first connection is in use, so the pool makes another one.
         let first = database.pool().acquire().await.unwrap();
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
+use super::error::refused;
 use super::server_history::{Place, Server, ServerHistory};
 use crate::config::DatabaseConfig;
 
@@ -85,11 +86,6 @@ impl ConnectionSetup {
     pub(crate) fn history(&self) -> &Arc<ServerHistory> {
         &self.history
     }
-}
-
-/// The error of a connection that works and must not be used.
-pub(crate) fn refused(reason: &str) -> sqlx::Error {
-    std::io::Error::new(std::io::ErrorKind::ConnectionRefused, reason.to_owned()).into()
 }
 
 /// Applies all settings and returns the server's state. What a standby cannot answer is null there.

@@ -1,7 +1,8 @@
 -- Replaces the old filter with a rebuilt one, including the items that were added while it was built.
 --
 -- KEYS[1]  filter     hash    current, building: slots; builder: the rebuilding instance's id; generation; run: the run
---                             id of the server at publication, if INFO is permitted; published_at: unix time in ms
+--                             id of the server at publication, if INFO is permitted; published_at: unix time in ms;
+--                             built_from: what it was built from
 -- KEYS[2]  slot 1     string  bits
 -- KEYS[3]  slot 2     string  bits
 -- KEYS[4]  built      string  bits as built from PostgreSQL; deleted
@@ -9,12 +10,13 @@
 -- ARGV[1]  builder
 -- ARGV[2]  expire_at  unix time in ms
 -- ARGV[3]  stock      pieces of the whole sale
+-- ARGV[4]  built_from
 --
 -- Returns  the filter's new generation, or 0 if another rebuild has superseded this one: then nothing is published.
-assert(#KEYS == 5 and #ARGV == 3, 'filter_publish.lua: 5 keys and 3 args expected')
+assert(#KEYS == 5 and #ARGV == 4, 'filter_publish.lua: 5 keys and 4 args expected')
 
 local filter, built, totals = KEYS[1], KEYS[4], KEYS[5]
-local builder, expire_at, stock = ARGV[1], ARGV[2], ARGV[3]
+local builder, expire_at, stock, built_from = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 if redis.call('HGET', filter, 'builder') ~= builder then
   redis.call('DEL', built)
@@ -29,7 +31,7 @@ local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', filter, 'current', building, 'run', run, 'published_at', now)
+redis.call('HSET', filter, 'current', building, 'run', run, 'published_at', now, 'built_from', built_from)
 redis.call('HDEL', filter, 'building', 'builder')
 redis.call('HSET', totals, '#stock', stock)
 redis.call('PEXPIREAT', filter, expire_at)

@@ -11,19 +11,21 @@ use flash_sale::application::codes::{Codes, CodesPorts};
 use flash_sale::application::ports::{
     BusinessMetrics, CheckoutStore, Clock, Collect, Collected, CommittedTotals, Cursor, CursorPage,
     Done, EpochReader, FilterResult, FoundCheckout, Hint, HintCache, ItemReader, Keyed,
-    KeyedRequest, Page, PageRequest, PortError, PrecheckRequest, PurchaseAnswer, RefusalFlush,
+    KeyedRequest, PageRequest, PortError, PrecheckRequest, PurchaseAnswer, RefusalFlush,
     RefusalReason, RefusalStore, SaleFilter, SaleKey, SaleStore, SoldOutHint, StockFacts,
     StockSnapshot, StockedItem,
 };
 use flash_sale::application::refusals::{DetailBudget, Refusals};
-use flash_sale::application::sale_cache::{CachedSale, SaleCache};
+use flash_sale::application::sale_cache::{CachedSale, SaleCache, SaleCacheLimits};
 use flash_sale::bench::signer;
 use flash_sale::config::CodeKey;
-use flash_sale::domain::ids::{AttemptId, ItemNo, SaleId};
+use flash_sale::domain::ids::{AttemptId, ItemId, ItemNo, SaleId};
 use flash_sale::domain::sale::{ClockReading, NewSale, Progress, Sale, SaleWindow};
 
 /// Unix time of the sale's start; the clock is a minute later.
 const START: i64 = 1_795_000_000;
+/// Room for the largest sale.
+const LIMITS: SaleCacheLimits = SaleCacheLimits { not_found: 1, item_bytes: 1 << 30 };
 
 /// The only sale in the cache, with every second item sold out, and a checkout that uses it.
 pub(crate) struct Shop {
@@ -40,7 +42,7 @@ impl Shop {
     pub(crate) fn open(items: i32) -> Self {
         let world = Arc::new(World { items });
         let (sales, reader, clock) = (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world));
-        let sale_cache = Arc::new(SaleCache::new(sales, reader, clock, 1));
+        let sale_cache = Arc::new(SaleCache::new(sales, reader, clock, LIMITS));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let known = runtime.block_on(async {
             sale_cache.refresh().await.unwrap();
@@ -79,6 +81,10 @@ impl SaleStore for World {
         away()
     }
 
+    async fn find_all(&self, _: &[SaleId]) -> Result<Vec<Sale>, PortError> {
+        away()
+    }
+
     async fn live(&self) -> Result<Vec<Sale>, PortError> {
         let starts_at = DateTime::from_timestamp(START, 0).unwrap();
         Ok(vec![Sale {
@@ -113,6 +119,10 @@ impl ItemReader for World {
         Ok(catalogue.build())
     }
 
+    async fn by_id(&self, _: SaleId, _: &[ItemId]) -> Result<Vec<Item>, PortError> {
+        away()
+    }
+
     async fn by_number(&self, _: SaleId, _: &[ItemNo]) -> Result<Vec<Item>, PortError> {
         away()
     }
@@ -122,7 +132,7 @@ impl ItemReader for World {
         _: SaleId,
         _: bool,
         _: PageRequest,
-    ) -> Result<Page<StockedItem>, PortError> {
+    ) -> Result<Vec<StockedItem>, PortError> {
         away()
     }
 
@@ -135,7 +145,11 @@ impl ItemReader for World {
         away()
     }
 
-    async fn progress(&self, _: SaleId) -> Result<Progress, PortError> {
+    async fn progress(&self, _: &[SaleId]) -> Result<Vec<(SaleId, Progress)>, PortError> {
+        away()
+    }
+
+    async fn sold_out_among(&self, _: SaleId, _: &[ItemNo]) -> Result<StockFacts, PortError> {
         away()
     }
 

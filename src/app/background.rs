@@ -21,8 +21,8 @@ const GATHER_HINTS: Duration = Duration::from_millis(5);
 /// What a failover has lost is looked for at once, and again after this time if that failed.
 const LOST_WRITES_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Starts all tasks. It returns after the first reading of sales and after the sale of this hour exists, unless PostgreSQL
-/// is away.
+/// Starts all tasks. It returns when the sale of this hour can be sold: after the first reading of sales, after that sale
+/// exists, and after its items are in memory; unless PostgreSQL is away.
 pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
     let (config, tasks) = (context.config, &context.tasks.background);
     let Components { sale_cache, refusals, keys, .. } = components;
@@ -34,8 +34,9 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
     if config.schedule.enabled {
         keep_schedule(context, components).await;
     }
-    if let Err(error) = sale_cache.warm().await {
-        tracing::warn!(error = %Causes(&error), "cannot read the catalogues yet");
+    // Only the sale of now: others are loaded in the background, and when a request needs them.
+    if let Err(error) = sale_cache.warm_active().await {
+        tracing::warn!(error = %Causes(&error), "cannot read the items of the sale yet");
     }
 
     let poll_interval = config.sale_cache.poll_interval;

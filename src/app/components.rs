@@ -19,7 +19,7 @@ use crate::application::ports::{
 };
 use crate::application::purchase::{Purchase, PurchasePorts};
 use crate::application::refusals::{DetailBudget, Refusals};
-use crate::application::sale_cache::SaleCache;
+use crate::application::sale_cache::{SaleCache, SaleCacheLimits};
 use crate::application::sold_out_hints::SoldOutHints;
 use crate::application::turns::Turns;
 use crate::config::{Config, RefusalsConfig};
@@ -74,10 +74,13 @@ impl Components {
             config.catalogue.clone(),
         ));
         let items: Arc<dyn ItemReader> = Arc::new(PostgresItemReader::new((*database).clone()));
-        let unknown_sales = config.sale_cache.unknown_sales;
         let codes = codes(context, &clock)?;
+        let limits_of_cache = SaleCacheLimits {
+            not_found: config.sale_cache.unknown_sales,
+            item_bytes: config.sale_cache.item_bytes,
+        };
         let sale_cache =
-            SaleCache::new(Arc::clone(&sales), Arc::clone(&items), clock, unknown_sales)
+            SaleCache::new(Arc::clone(&sales), Arc::clone(&items), clock, limits_of_cache)
                 .following(Arc::clone(&history));
         let selling = (context.make_selling)((*database).clone(), batch, &batches, &tasks.writers);
         let lock = RedisCodeLock::new(
@@ -199,6 +202,7 @@ impl Components {
             ledger: Arc::clone(&self.selling.ledger),
             history: Arc::new(PostgresPurchaseHistory::new(self.database.clone())),
             codes: Arc::clone(&self.codes),
+            pause: Arc::new(TokioPause),
         })
     }
 }

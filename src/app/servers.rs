@@ -20,7 +20,7 @@ use crate::infrastructure::http::{
     routes,
 };
 use crate::infrastructure::monitoring::{
-    HealthReport, Monitoring, Readiness, TaskCount, exposition, health_endpoint,
+    HealthReport, Monitoring, Readiness, SaleCacheMetrics, TaskCount, exposition, health_endpoint,
 };
 use crate::infrastructure::persistence::PostgresHealth;
 
@@ -114,9 +114,12 @@ fn monitoring(
         context.config.monitoring.check_timeout,
     );
     let database = components.database.clone();
+    let sale_cache = Arc::clone(&components.sale_cache);
+    let cached = SaleCacheMetrics::register(context.registry)?;
     let tasks = TaskCount::register(context.registry)?;
     let before_scrape = Arc::new(move || {
         database.observe_pool();
+        cached.observe(sale_cache.usage());
         tasks.observe();
     });
     Ok(Monitoring { registry: context.registry.clone(), health, before_scrape })

@@ -101,6 +101,12 @@ impl Catalogue {
         self.entries.len()
     }
 
+    /// Bytes in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.entries.as_slice()) + self.texts.len() + size_of_val(self.index.as_slice())
+    }
+
     /// Whether it has no items.
     #[must_use]
     pub fn is_empty(&self) -> bool {

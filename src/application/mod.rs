@@ -12,6 +12,7 @@
 //! - [`sold_out_hints`]: confirm what other instances announce.
 //! - [`turns`]: let one of several equal requests run, and the others wait for what it stores.
 //! - [`refusals`]: record refused attempts.
+//! - [`single_flight`]: one query at a time, whose result concurrent callers share.
 //! - [`verify`]: audit the promises.
 
 pub mod browse;
@@ -27,6 +28,7 @@ pub mod purchase;
 pub mod rebuild_filter;
 pub mod refusals;
 pub mod sale_cache;
+pub(crate) mod single_flight;
 pub mod sold_out_hints;
 pub mod turns;
 pub mod verify;

@@ -3,14 +3,17 @@
 //! A filter only grows, so a restocked item would stay in it, and after a loss of Redis's data there is no filter. One
 //! instance rebuilds it for all. The rebuild is announced before the stock is read: the instance that sells an item out
 //! after the reading adds it to the new filter.
+//!
+//! A sale is rebuilt only if this instance knows of something that its filter was not built from: its stock is large, and most
+//! of the time nothing has changed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ports::{FilterBuilder, ItemReader, Leadership, PortError};
-use super::sale_cache::SaleCache;
+use super::sale_cache::{CachedSale, SaleCache};
 
-/// Rebuilds the filters of all open sales.
+/// Rebuilds the filters of open sales.
 pub struct RebuildFilter {
     sale_cache: Arc<SaleCache>,
     items: Arc<dyn ItemReader>,
@@ -32,13 +35,16 @@ impl RebuildFilter {
         Self { sale_cache, items, filter, leadership, interval }
     }
 
-    /// Rebuilds once, unless another instance leads. The stock is applied to this instance's sale cache too.
+    /// Rebuilds what has changed, unless another instance leads. The stock is applied to this instance's sale cache too.
     pub async fn execute(&self) -> Result<(), PortError> {
         // The leader renews its term in time, and a crashed leader is replaced after two intervals.
         if !self.leadership.lead("filter", self.interval * 2).await? {
             return Ok(());
         }
         for cached in self.sale_cache.open() {
+            if !self.has_changed(&cached).await? {
+                continue;
+            }
             let totals = self.filter.begin(&cached.sale).await?;
             let stock = self.items.stock(cached.sale.id).await?;
             cached.apply_stock(&stock.facts);
@@ -46,10 +52,26 @@ impl RebuildFilter {
         }
         Ok(())
     }
+
+    /// Whether the sale's filter is missing, or was built from another stock than this instance knows.
+    async fn has_changed(&self, cached: &CachedSale) -> Result<bool, PortError> {
+        let known = cached.sold_out_items();
+        Ok(self.filter.built_from(&cached.sale).await?.is_none_or(|built| {
+            let is_other = if cached.is_warm() {
+                known != built.sold_out
+            } else {
+                // The instance has not read the stock, so it may know less than the filter.
+                known > built.sold_out
+            };
+            is_other || built.generation != cached.sale.generation
+        }))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use mockall::Sequence;
 
     use super::*;
@@ -59,9 +81,9 @@ mod tests {
     };
     use crate::domain::ids::ItemNo;
     use crate::domain::sale::Sale;
-    use crate::testing::builders::{buyer, line, unavailable};
+    use crate::testing::builders::{buyer, line, sold_out, unavailable};
     use crate::testing::fakes::FakeLeaderships;
-    use crate::testing::test_shop::TestShop;
+    use crate::testing::test_shop::{CACHE_LIMITS, TestShop};
 
     const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -129,6 +151,80 @@ mod tests {
         assert_eq!(hint(&test_shop, &sale, 1).await, Hint::SaleSoldOut);
     }
 
+    /// A rebuild that counts how often it reads a stock.
+    fn counted(test_shop: &TestShop) -> (RebuildFilter, Arc<AtomicUsize>) {
+        let (shop, reads) = (test_shop.shop(), Arc::<AtomicUsize>::default());
+        let (counter, mut items) = (Arc::clone(&reads), MockItemReader::new());
+        items.expect_stock().returning(move |sale| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Ok(shop.stock_of(sale))
+        });
+        let (sale_cache, hints) = (test_shop.sale_cache(), test_shop.hints());
+        let leader = leader(test_shop);
+        (RebuildFilter::new(sale_cache, Arc::new(items), hints, leader, INTERVAL), reads)
+    }
+
+    #[tokio::test]
+    async fn while_nothing_changes_no_stock_is_read_again() {
+        let test_shop = TestShop::open();
+        let sale = test_shop.sale(3, 1).await;
+        test_shop.sale(3, 1).await;
+        test_shop.bought(&sale, "bob", &[2]).await;
+        let (rebuild, reads) = counted(&test_shop);
+
+        for _ in 0..5 {
+            rebuild.execute().await.unwrap();
+            test_shop.sale_cache.warm().await.unwrap();
+        }
+
+        assert_eq!(reads.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn each_change_is_a_reason_for_one_rebuild_of_its_sale() {
+        let test_shop = TestShop::open();
+        let sale = test_shop.sale(5, 1).await;
+        test_shop.sale(3, 1).await;
+        let (rebuild, reads) = counted(&test_shop);
+        let rebuilds = async || {
+            let before = reads.load(Ordering::Relaxed);
+            for _ in 0..3 {
+                rebuild.execute().await.unwrap();
+            }
+            reads.load(Ordering::Relaxed) - before
+        };
+        rebuilds().await;
+
+        test_shop.bought(&sale, "bob", &[2]).await;
+        test_shop.sale_cache.apply_stock(sale.id, &sold_out(1, &[2]));
+        let sold_out = rebuilds().await;
+        test_shop.shop.set_stock(sale.id, ItemNo(2), 2);
+        test_shop.sale_cache.refresh().await.unwrap();
+        let restocked = rebuilds().await;
+        test_shop.hints.clear();
+        let lost = rebuilds().await;
+
+        assert_eq!((sold_out, restocked, lost), (1, 1, 2));
+    }
+
+    #[tokio::test]
+    async fn a_new_leader_that_knows_less_leaves_the_filter() {
+        let test_shop = TestShop::open();
+        let sale = test_shop.sale(5, 1).await;
+        test_shop.bought(&sale, "bob", &[2]).await;
+        let (rebuild, _) = counted(&test_shop);
+        rebuild.execute().await.unwrap();
+        let (shop, clock) = (test_shop.shop(), test_shop.clock());
+        let fresh = SaleCache::new(shop, test_shop.shop(), clock, CACHE_LIMITS);
+        fresh.refresh().await.unwrap();
+        let (leader, untouched) = (leader(&test_shop), Arc::new(MockItemReader::new()));
+
+        let (cache, hints) = (Arc::new(fresh), test_shop.hints());
+        let next = RebuildFilter::new(cache, untouched, hints, leader, INTERVAL);
+
+        next.execute().await.unwrap();
+    }
+
     #[tokio::test]
     async fn an_instance_that_does_not_lead_does_nothing() {
         let test_shop = TestShop::open();
@@ -149,6 +245,7 @@ mod tests {
         test_shop.sale(2, 1).await;
         let mut order = Sequence::new();
         let (mut filter, mut items) = (MockFilterBuilder::new(), MockItemReader::new());
+        filter.expect_built_from().returning(|_| Ok(None));
         let begin = filter.expect_begin().once().in_sequence(&mut order);
         begin.returning(|_| Ok(ItemTotals::Missing));
         items
@@ -173,7 +270,7 @@ mod tests {
         let mut no_leadership = MockLeadership::new();
         no_leadership.expect_lead().returning(|_, _| Err(unavailable()));
         let mut no_filter = MockFilterBuilder::new();
-        no_filter.expect_begin().returning(|_| Err(unavailable()));
+        no_filter.expect_built_from().returning(|_| Err(unavailable()));
         let mut no_items = MockItemReader::new();
         no_items.expect_stock().returning(|_| Err(unavailable()));
         let leader = leader(&test_shop);

@@ -155,8 +155,9 @@ async fn list(args: &ListArgs, offline: &Offline, format: Format) -> Result<(), 
     let mut rows = Vec::new();
     let newest = offline.sales.list(SaleFilter::default(), Cursor::beginning(args.limit));
     for sale in newest.await.map_err(failed)?.entries {
-        let progress = offline.items.progress(sale.id).await.map_err(failed)?;
-        rows.push(row(&sale, now, progress.sold, progress.remaining));
+        for (_, progress) in offline.items.progress(&[sale.id]).await.map_err(failed)? {
+            rows.push(row(&sale, now, progress.sold, progress.remaining));
+        }
     }
     match format {
         Format::Json => output::json(&Value::Array(rows)),

@@ -198,13 +198,15 @@ impl NewSale {
     }
 }
 
-/// The progress of a sale, in pieces.
+/// The progress of a sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Pieces sold.
     pub sold: i64,
     /// Pieces left.
     pub remaining: i64,
+    /// Items with a piece left.
+    pub available_items: i64,
 }
 
 #[cfg(test)]

@@ -17,12 +17,15 @@ use crate::application::ports::{
 };
 use crate::application::purchase::{Purchase, PurchasePorts};
 use crate::application::refusals::{DetailBudget, Refusals};
-use crate::application::sale_cache::SaleCache;
+use crate::application::sale_cache::{SaleCache, SaleCacheLimits};
 use crate::application::turns::Turns;
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::AttemptId;
 use crate::domain::sale::{NewSale, Sale, SaleWindow};
 
+/// Bounds of a sale cache in which all items fit.
+pub(crate) const CACHE_LIMITS: SaleCacheLimits =
+    SaleCacheLimits { not_found: 10, item_bytes: 1_000_000 };
 /// Expiry of the lock on a code.
 const LOCK_TTL: Duration = Duration::from_secs(5);
 /// How long a repeat waits for the first: shorter than its lock holds.
@@ -62,7 +65,12 @@ impl TestShop {
         let shop = FakeShop::new(Arc::clone(&clock));
         let refusal_store = Arc::<FakeRefusals>::default();
         Self {
-            sale_cache: Arc::new(SaleCache::new(shop.clone(), shop.clone(), clock.clone(), 10)),
+            sale_cache: Arc::new(SaleCache::new(
+                shop.clone(),
+                shop.clone(),
+                clock.clone(),
+                CACHE_LIMITS,
+            )),
             refusals: Arc::new(Refusals::new(
                 refusal_store.instance(1),
                 DetailBudget { burst: 100, refill: 100 },

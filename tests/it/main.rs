@@ -39,6 +39,7 @@ mod idempotency;
 mod injection;
 mod limits;
 mod lists;
+mod many_sales;
 mod monitoring;
 mod overload;
 mod postgres_loss;

@@ -1,8 +1,13 @@
-//! Browse: read sales, their items and purchases. Every read goes to PostgreSQL, so it contains every acknowledged write.
+//! Browse: read sales, their items and purchases.
+//!
+//! Items and purchases are read from PostgreSQL each time, so a read contains every acknowledged write. A sale and its progress
+//! may be [`MIN_AGE`] old, so that front ends that poll cost the same however many they are; what this instance has
+//! acknowledged is contained all the same.
 
 mod progress;
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -10,16 +15,19 @@ use chrono::{DateTime, Utc};
 use super::catalogue::Item;
 use super::codes::Codes;
 use super::ports::{
-    Cursor, CursorPage, ItemReader, Ledger, Page, PageRequest, PastPurchase, PortError,
+    Cursor, CursorPage, ItemReader, Ledger, Page, PageRequest, PastPurchase, Pause, PortError,
     PurchaseHistory, PurchaseKey, SaleFilter, SaleKey, SaleStore, StockedItem,
 };
-use super::sale_cache::SaleCache;
+use super::sale_cache::{CachedSale, SaleCache};
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{BuyerId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::domain::sale::{Progress, Sale, SaleState};
 
-use progress::SharedProgress;
+use progress::{MIN_AGE, SharedProgress, Sources, Wanted};
+
+/// Maximum number of open sales in the answer to [`Browse::active`].
+const MAX_ACTIVE: usize = 1_000;
 
 /// The current state of a sale.
 #[derive(Debug, Clone)]
@@ -77,7 +85,7 @@ pub struct Browse {
 pub struct BrowsePorts {
     /// Knows which sales exist, and the clock.
     pub sale_cache: Arc<SaleCache>,
-    /// Reads sales.
+    /// Lists sales.
     pub sales: Arc<dyn SaleStore>,
     /// Reads items.
     pub items: Arc<dyn ItemReader>,
@@ -87,6 +95,8 @@ pub struct BrowsePorts {
     pub history: Arc<dyn PurchaseHistory>,
     /// Signs and verifies codes.
     pub codes: Arc<Codes>,
+    /// Waits until a sum may be made again.
+    pub pause: Arc<dyn Pause>,
 }
 
 impl Browse {
@@ -98,27 +108,18 @@ impl Browse {
 
     /// Open sales, scheduled ones first.
     pub async fn active(&self) -> Result<Vec<SaleView>, PortError> {
-        let mut live = self.ports.sales.live().await?;
-        live.sort_by_key(|sale| (!sale.scheduled, sale.window.starts_at()));
-        let mut open = Vec::new();
-        for sale in live {
-            let is_open = self
-                .ports
-                .sale_cache
-                .clock()
-                .database()
-                .is_some_and(|reading| sale.window.state_at(reading.at) == SaleState::Open);
-            if is_open {
-                open.push(self.view(sale).await?);
-            }
-        }
-        Ok(open)
+        let mut open = self.ports.sale_cache.open_recent(MIN_AGE).await?;
+        let now = self.now()?;
+        open.retain(|cached| cached.sale.window.state_at(now) == SaleState::Open);
+        open.sort_by_key(|cached| (!cached.sale.scheduled, cached.sale.window.starts_at()));
+        open.truncate(MAX_ACTIVE);
+        self.views(&open).await
     }
 
     /// One sale.
     pub async fn sale(&self, id: SaleId) -> Result<Option<SaleView>, PortError> {
-        match self.ports.sales.find(id).await? {
-            Some(sale) => self.view(sale).await.map(Some),
+        match self.ports.sale_cache.find_recent(id, MIN_AGE).await? {
+            Some(cached) => Ok(self.views(&[cached]).await?.pop()),
             None => Ok(None),
         }
     }
@@ -130,10 +131,17 @@ impl Browse {
         available: bool,
         page: PageRequest,
     ) -> Result<Option<Page<StockedItem>>, PortError> {
-        if self.ports.sale_cache.find(sale).await?.is_none() {
+        let Some(cached) = self.ports.sale_cache.find(sale).await? else {
             return Ok(None);
-        }
-        self.ports.items.page(sale, available, page).await.map(Some)
+        };
+        let total = if available {
+            let progress = self.progress(&[Arc::clone(&cached)]).await?;
+            progress.get(&sale).map_or(0, |progress| progress.available_items)
+        } else {
+            cached.sale.items.into()
+        };
+        let entries = self.ports.items.page(sale, available, page).await?;
+        Ok(Some(Page { entries, total }))
     }
 
     /// A sale's items from a cursor on; `None` for an unknown sale.
@@ -210,12 +218,35 @@ impl Browse {
         Ok(views)
     }
 
-    async fn view(&self, sale: Sale) -> Result<SaleView, PortError> {
-        let clock = self.ports.sale_cache.clock();
-        let progress = self.progress.read(sale.id, &*self.ports.items, &**clock).await?;
+    /// The progress of these sales.
+    async fn progress(
+        &self,
+        sales: &[Arc<CachedSale>],
+    ) -> Result<HashMap<SaleId, Progress>, PortError> {
+        let BrowsePorts { sale_cache, items, pause, .. } = &self.ports;
+        let wanted: Vec<Wanted> = sales
+            .iter()
+            .map(|cached| Wanted {
+                sale: cached.sale.id,
+                items: cached.sale.items,
+                sold_at: cached.sold_at(),
+            })
+            .collect();
+        let sources = Sources { items: &**items, clock: &**sale_cache.clock(), pause: &**pause };
+        self.progress.read(&wanted, sources).await
+    }
+
+    /// These sales with their progress. One that was dropped meanwhile is left out.
+    async fn views(&self, sales: &[Arc<CachedSale>]) -> Result<Vec<SaleView>, PortError> {
+        let progress = self.progress(sales).await?;
         let server_time = self.now()?;
-        let state = sale.window.state_at(server_time);
-        Ok(SaleView { sale, state, server_time, progress })
+        let views = sales.iter().filter_map(|cached| {
+            let progress = *progress.get(&cached.sale.id)?;
+            let sale = Sale::clone(&cached.sale);
+            let state = sale.window.state_at(server_time);
+            Some(SaleView { sale, state, server_time, progress })
+        });
+        Ok(views.collect())
     }
 
     /// The database's clock.

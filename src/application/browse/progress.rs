@@ -1,50 +1,141 @@
-//! Progress of sales: concurrent requests share one query, so that polling front ends do not slow a sale down.
+//! Progress of sales: the sum of a sale's stock, which all requests of a while share, so that polling front ends do not take
+//! PostgreSQL's time from buyers.
+//!
+//! An instance runs one query for sums at a time, and none for a sale whose last sum is younger than [`MIN_AGE`]. A sum that may
+//! lack a purchase that this instance acknowledged before the request arrived does not answer it: the request waits for the next.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::application::ports::{Clock, ItemReader, PortError};
+use crate::application::ports::{Clock, ItemReader, Pause, PortError};
+use crate::application::single_flight::SingleFlight;
 use crate::domain::ids::SaleId;
 use crate::domain::sale::Progress;
 
-/// Maximum number of sales with a stored progress; beyond it all are dropped.
+/// A sale is not summed again within this time.
+pub(super) const MIN_AGE: Duration = Duration::from_millis(250);
+/// Maximum number of sales whose sums are kept. Beyond it those that are too old to be used are dropped.
 const MAX_SALES: usize = 1_000;
+/// Maximum number of items that one query adds up, unless a single sale has more: it bounds the time of the query.
+const MAX_ITEMS: i64 = 1_000_000;
 
-/// The last progress of a sale, and the monotonic time at which its query began.
-type LastProgress = Arc<tokio::sync::Mutex<Option<(Duration, Progress)>>>;
+/// A sale whose progress a request needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) sale: SaleId,
+    /// Number of items.
+    pub(super) items: i32,
+    /// Monotonic time of the last purchase that this instance had acknowledged when the request arrived.
+    pub(super) sold_at: Option<Duration>,
+}
 
-/// The last progress of each sale.
+/// A sum, and the monotonic time at which its query began.
+#[derive(Debug, Clone, Copy)]
+struct Sum {
+    began_at: Duration,
+    progress: Progress,
+}
+
+/// What a sum is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Sources<'a> {
+    pub(super) items: &'a dyn ItemReader,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) pause: &'a dyn Pause,
+}
+
+/// The last sum of each sale.
 #[derive(Default)]
 pub(super) struct SharedProgress {
-    sales: Mutex<HashMap<SaleId, LastProgress>>,
+    sums: Mutex<HashMap<SaleId, Sum>>,
+    flight: SingleFlight,
 }
 
 impl SharedProgress {
-    /// Adds up the stock of the whole sale. The result contains everything that was sold before the call.
+    /// The progress of these sales. A sale that was dropped meanwhile has none.
     pub(super) async fn read(
         &self,
-        sale: SaleId,
-        items: &dyn ItemReader,
-        clock: &dyn Clock,
-    ) -> Result<Progress, PortError> {
-        let arrived_at = clock.monotonic();
-        let last = self.last(sale);
-        let mut last = last.lock().await;
-        if let Some((_, progress)) = last.filter(|(began_at, _)| *began_at > arrived_at) {
-            return Ok(progress);
+        wanted: &[Wanted],
+        from: Sources<'_>,
+    ) -> Result<HashMap<SaleId, Progress>, PortError> {
+        let arrived_at = from.clock.monotonic();
+        let mut found = HashMap::with_capacity(wanted.len());
+        let mut missing = wanted.to_vec();
+        loop {
+            missing.retain(|wanted| match self.sum_for(wanted, arrived_at) {
+                Some(progress) => {
+                    found.insert(wanted.sale, progress);
+                    false
+                }
+                None => true,
+            });
+            if missing.is_empty() {
+                return Ok(found);
+            }
+            if let Some(pause) = self.pause_before(&missing, from.clock.monotonic()) {
+                from.pause.pause(pause).await;
+                continue;
+            }
+            let mut flight = self.flight.enter().await;
+            flight.check_failure_since(arrived_at)?;
+            let began_at = from.clock.monotonic();
+            let due = self.due(&missing, arrived_at, began_at);
+            if due.is_empty() {
+                continue;
+            }
+            let sums = from.items.progress(&due).await;
+            flight.record(began_at, from.clock.monotonic(), &sums);
+            let sums = sums?;
+            missing.retain(|wanted| {
+                !due.contains(&wanted.sale) || sums.iter().any(|(sale, _)| *sale == wanted.sale)
+            });
+            self.store(sums, began_at);
         }
-        let began_at = clock.monotonic();
-        let progress = items.progress(sale).await?;
-        *last = Some((began_at, progress));
-        Ok(progress)
     }
 
-    fn last(&self, sale: SaleId) -> LastProgress {
-        let mut sales = self.sales.lock().unwrap_or_else(PoisonError::into_inner);
-        if sales.len() >= MAX_SALES {
-            sales.clear();
+    /// The stored sum, if it answers a request that arrived at this time.
+    fn sum_for(&self, wanted: &Wanted, arrived_at: Duration) -> Option<Progress> {
+        let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = sums.get(&wanted.sale)?;
+        let is_young = arrived_at < sum.began_at.saturating_add(MIN_AGE);
+        let has_all = wanted.sold_at.is_none_or(|sold_at| sum.began_at >= sold_at);
+        (is_young && has_all).then_some(sum.progress)
+    }
+
+    /// How long it takes until the first of these sales may be summed again; `None` if one may be now.
+    fn pause_before(&self, missing: &[Wanted], now: Duration) -> Option<Duration> {
+        let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        let pauses = missing.iter().map(|wanted| {
+            let next = sums.get(&wanted.sale).map(|sum| sum.began_at.saturating_add(MIN_AGE));
+            next.map_or(Duration::ZERO, |next| next.saturating_sub(now))
+        });
+        pauses.min().filter(|pause| !pause.is_zero())
+    }
+
+    /// Those of the missing sales that the next query adds up.
+    fn due(&self, missing: &[Wanted], arrived_at: Duration, now: Duration) -> Vec<SaleId> {
+        let mut due = Vec::new();
+        let mut items = 0;
+        for wanted in missing {
+            let is_answered = self.sum_for(wanted, arrived_at).is_some();
+            if is_answered || self.pause_before(&[*wanted], now).is_some() {
+                continue;
+            }
+            items += i64::from(wanted.items);
+            if items > MAX_ITEMS && !due.is_empty() {
+                break;
+            }
+            due.push(wanted.sale);
         }
-        Arc::clone(sales.entry(sale).or_default())
+        due
+    }
+
+    fn store(&self, sums: Vec<(SaleId, Progress)>, began_at: Duration) {
+        let mut stored = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        if stored.len() + sums.len() > MAX_SALES {
+            stored.retain(|_, sum| began_at < sum.began_at.saturating_add(MIN_AGE));
+        }
+        stored.extend(sums.into_iter().map(|(sale, progress)| (sale, Sum { began_at, progress })));
     }
 }

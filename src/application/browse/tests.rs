@@ -2,13 +2,18 @@
 
 #![cfg(test)]
 
+use std::sync::Mutex;
+use std::time::Duration;
+
 use super::*;
 use crate::application::ports::{
-    MockCodeSigner, MockItemReader, MockLedger, MockPurchaseHistory, MockSaleStore,
+    Clock, MockCodeSigner, MockItemReader, MockLedger, MockPurchaseHistory, MockSaleStore,
 };
+use crate::application::purchase::Purchased;
 use crate::domain::sale::{NewSale, SaleWindow};
 use crate::testing::builders::{attempt_id, buyer, sale_id, settle_of, unavailable};
-use crate::testing::test_shop::{TestShop, codes_of};
+use crate::testing::fakes::FakePause;
+use crate::testing::test_shop::{CACHE_LIMITS, TestShop, codes_of};
 
 const ALL: PageRequest = PageRequest { page: 1, limit: 100 };
 
@@ -20,6 +25,117 @@ fn ports(test_shop: &TestShop) -> BrowsePorts {
         ledger: test_shop.shop(),
         history: test_shop.shop(),
         codes: test_shop.codes(),
+        pause: Arc::new(FakePause(test_shop.clock())),
+    }
+}
+
+/// Browse on this shop, and the sales of each query for sums that it runs.
+fn counted(test_shop: &TestShop) -> (Browse, Arc<Mutex<Vec<Vec<SaleId>>>>) {
+    let (shop, queries) = (test_shop.shop(), Arc::<Mutex<Vec<Vec<SaleId>>>>::default());
+    let (summed, mut items) = (Arc::clone(&queries), MockItemReader::new());
+    items.expect_progress().returning(move |sales| {
+        summed.lock().unwrap().push(sales.to_vec());
+        Ok(sales.iter().map(|sale| (*sale, shop.progress_of(*sale))).collect())
+    });
+    (Browse::new(BrowsePorts { items: Arc::new(items), ..ports(test_shop) }), queries)
+}
+
+/// Buys an item at this instance.
+async fn buys(test_shop: &TestShop, sale: &Sale, who: &str, item: i32) {
+    let attempt = test_shop.attempt(sale, who, &[item]).await;
+    let purchase = test_shop.purchase();
+    let command = purchase.verify_code(test_shop.code(sale, attempt)).await.unwrap().unwrap();
+    assert!(matches!(purchase.execute(command).await.unwrap(), Purchased::Settled { .. }));
+}
+
+#[tokio::test]
+async fn requests_share_a_sum_for_a_quarter_of_a_second() {
+    let test_shop = TestShop::open();
+    let sale = test_shop.sale(3, 1).await;
+    let (browse, queries) = counted(&test_shop);
+    let sold = async || browse.sale(sale.id).await.unwrap().unwrap().progress.sold;
+
+    let mut seen = vec![sold().await];
+    test_shop.bought(&sale, "ann", &[1]).await;
+    for millis in [0, 249, 1] {
+        test_shop.clock.advance(Duration::from_millis(millis));
+        seen.push(sold().await);
+    }
+
+    // Another instance sold the item: its purchase is in the next sum.
+    assert_eq!(seen, [0, 0, 0, 1]);
+    assert_eq!(queries.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_purchase_that_this_instance_has_acknowledged_is_in_the_next_answer() {
+    let test_shop = TestShop::open();
+    let sale = test_shop.sale(9, 1).await;
+    let (browse, queries) = counted(&test_shop);
+    let sold = async || browse.sale(sale.id).await.unwrap().unwrap().progress.sold;
+    let began_at = test_shop.clock.monotonic();
+
+    for item in 1..=8 {
+        buys(&test_shop, &sale, "ann", item).await;
+        for _ in 0..3 {
+            test_shop.clock.advance(Duration::from_millis(1));
+            assert_eq!(sold().await, i64::from(item));
+        }
+    }
+
+    // It waits for its turn: no sale is summed more often than it would be for readers only.
+    let passed = test_shop.clock.monotonic().saturating_sub(began_at).as_millis();
+    let sums = queries.lock().unwrap().len();
+    assert!(sums == 8 && passed >= 7 * MIN_AGE.as_millis(), "{sums} sums in {passed} ms");
+}
+
+#[tokio::test]
+async fn open_sales_are_added_up_by_one_query() {
+    let test_shop = TestShop::open();
+    for _ in 0..100 {
+        test_shop.shop.put(&test_shop.new_sale(3), "test");
+    }
+    let (browse, queries) = counted(&test_shop);
+
+    for _ in 0..5 {
+        assert_eq!(browse.active().await.unwrap().len(), 100);
+        test_shop.clock.advance(Duration::from_millis(50));
+    }
+
+    let sizes: Vec<_> = queries.lock().unwrap().iter().map(Vec::len).collect();
+    assert_eq!(sizes, [100]);
+}
+
+#[tokio::test]
+async fn a_query_adds_up_a_bounded_number_of_items() {
+    let test_shop = TestShop::open();
+    for items in [600_000, 300_000, 200_000] {
+        let new = NewSale { items: 1, ..test_shop.new_sale(items) };
+        let sale = test_shop.shop.put(&new, "test");
+        test_shop.shop.set_items(sale.id, items);
+    }
+    let (browse, queries) = counted(&test_shop);
+
+    assert_eq!(browse.active().await.unwrap().len(), 3);
+
+    let sizes: Vec<_> = queries.lock().unwrap().iter().map(Vec::len).collect();
+    assert_eq!(sizes, [2, 1]);
+}
+
+#[tokio::test]
+async fn the_sale_of_a_request_is_read_once_in_a_quarter_of_a_second() {
+    let test_shop = TestShop::open();
+    let sale = test_shop.sale(3, 1).await;
+    test_shop.clock.advance(MIN_AGE + Duration::from_millis(1));
+    let mut sales = MockSaleStore::new();
+    let found = sale.clone();
+    sales.expect_find().once().returning(move |_| Ok(Some(found.clone())));
+    let clock = test_shop.clock();
+    let sale_cache = SaleCache::new(Arc::new(sales), test_shop.shop(), clock, CACHE_LIMITS);
+    let browse = Browse::new(BrowsePorts { sale_cache: Arc::new(sale_cache), ..ports(&test_shop) });
+
+    for _ in 0..5 {
+        assert!(browse.sale(sale.id).await.unwrap().is_some());
     }
 }
 
@@ -129,8 +245,9 @@ async fn each_failing_port_is_an_error() {
     history.expect_of_buyer().returning(|_, _, _| Err(unavailable()));
     let mut items = MockItemReader::new();
     items.expect_progress().returning(|_| Err(unavailable()));
+    let (clock, sales) = (test_shop.clock(), Arc::new(sales));
     let blind = Browse::new(BrowsePorts {
-        sales: Arc::new(sales),
+        sale_cache: Arc::new(SaleCache::new(sales, test_shop.shop(), clock, CACHE_LIMITS)),
         ledger: Arc::new(ledger),
         history: Arc::new(history),
         ..ports(&test_shop)

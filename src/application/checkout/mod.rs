@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 pub use command::{CheckoutAnswer, CheckoutCommand, CheckoutRefusal, LineChange, RequestedLine};
 
+use super::catalogue::Catalogue;
 use super::codes::Codes;
 use super::ports::{
     BusinessMetrics, CheckoutStore, Collect, Collected, CommittedTotals, Done, FilterResult, Hint,
@@ -177,7 +178,7 @@ impl Checkout {
         let catalogue = if let Some(catalogue) = cached.loaded_catalogue() {
             Arc::clone(catalogue)
         } else {
-            let catalogue = sale_cache.catalogue(cached).await?;
+            let catalogue = sale_cache.catalogue(cached, command.line_change.items()).await?;
             if let Some(answer) = item_refusal(sale_cache, cached, command, &catalogue) {
                 return Ok(answer);
             }
@@ -211,7 +212,7 @@ impl Checkout {
             let now = sale_cache.clock().monotonic();
             self.limit_refusals.insert(sale.id, &command.buyer, version, now);
         }
-        Ok(self.answer(cached, command, collected))
+        Ok(self.answer((cached, &catalogue), command, collected))
     }
 
     async fn hint(&self, sale: &Arc<Sale>, command: &CheckoutCommand, line: Line) -> Hint {
@@ -223,7 +224,7 @@ impl Checkout {
 
     fn answer(
         &self,
-        cached: &CachedSale,
+        (cached, catalogue): (&CachedSale, &Catalogue),
         command: &CheckoutCommand,
         collected: Collected,
     ) -> CheckoutAnswer {
@@ -237,8 +238,7 @@ impl Checkout {
             Collected::SoldOut(facts) => {
                 cached.apply_stock(&facts);
                 let is_sold_out = |item: &&ItemId| {
-                    let no = cached.loaded_catalogue().and_then(|catalogue| catalogue.find(item));
-                    no.is_some_and(|no| facts.sold_out.contains(&no))
+                    catalogue.find(item).is_some_and(|no| facts.sold_out.contains(&no))
                 };
                 let items = command.line_change.items().filter(is_sold_out).cloned().collect();
                 let reason = sold_out_reason(&self.ports.sale_cache, cached);

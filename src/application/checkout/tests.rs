@@ -13,7 +13,7 @@ use crate::testing::builders::{
     a_sale, buyer, collect, item_id, line, pieces, sale_id, sold_out, unavailable,
 };
 use crate::testing::fakes::Counted;
-use crate::testing::test_shop::TestShop;
+use crate::testing::test_shop::{CACHE_LIMITS, TestShop};
 
 fn wanted(item: &str, quantity: i32) -> RequestedLine {
     RequestedLine { item: item_id(item), quantity: pieces(quantity) }
@@ -288,7 +288,8 @@ async fn an_unavailable_catalogue_is_an_error_and_a_refusal_on_record() {
     let mut items = MockItemReader::new();
     items.expect_catalogue().returning(|_| Err(unavailable()));
     let clock = test_shop.clock();
-    let sale_cache = Arc::new(SaleCache::new(test_shop.shop(), Arc::new(items), clock, 10));
+    let sale_cache =
+        Arc::new(SaleCache::new(test_shop.shop(), Arc::new(items), clock, CACHE_LIMITS));
     let ports = CheckoutPorts { sale_cache, ..test_shop.checkout_ports() };
 
     let answer = Checkout::new(ports).execute(&command(Some(&sale), "1", 1)).await;
@@ -305,7 +306,8 @@ async fn sales_that_cannot_be_read_are_an_error() {
     sales.expect_find().returning(|_| Err(unavailable()));
     sales.expect_live().returning(|| Err(unavailable()));
     let clock = test_shop.clock();
-    let sale_cache = Arc::new(SaleCache::new(Arc::new(sales), test_shop.shop(), clock, 10));
+    let sale_cache =
+        Arc::new(SaleCache::new(Arc::new(sales), test_shop.shop(), clock, CACHE_LIMITS));
     let ports = CheckoutPorts { sale_cache, ..test_shop.checkout_ports() };
     let blind = Checkout::new(ports);
 

@@ -76,6 +76,9 @@ pub struct CommittedTotals {
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait FilterBuilder: Send + Sync {
+    /// The stock that the filter in use was built from. `None` if there is no filter of the cache's current contents.
+    async fn built_from(&self, sale: &Sale) -> Result<Option<BuiltFrom>, PortError>;
+
     /// Announces a rebuild: from now on, additions go to both the old and the new filter.
     async fn begin(&self, sale: &Sale) -> Result<ItemTotals, PortError>;
 
@@ -86,6 +89,23 @@ pub trait FilterBuilder: Send + Sync {
         stock: &StockSnapshot,
         totals: ItemTotals,
     ) -> Result<(), PortError>;
+}
+
+/// What tells one stock of a sale from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BuiltFrom {
+    /// The sale's generation.
+    pub generation: i64,
+    /// Number of sold-out items.
+    pub sold_out: usize,
+}
+
+impl BuiltFrom {
+    /// Of this stock.
+    #[must_use]
+    pub fn of(stock: &StockSnapshot) -> Self {
+        Self { generation: stock.facts.generation, sold_out: stock.facts.sold_out.len() }
+    }
 }
 
 /// Whether the hint cache has the sold pieces of a sale's items.

@@ -7,7 +7,7 @@ use super::lists::{Cursor, CursorPage, Page, PageRequest};
 use super::selling::StockFacts;
 use super::system::PortError;
 use crate::application::catalogue::{Catalogue, Item};
-use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, ItemId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::domain::sale::{NewSale, Progress, Sale, SaleState};
 
@@ -24,7 +24,10 @@ pub trait SaleStore: Send + Sync {
     /// A sale by its number.
     async fn find(&self, sale: SaleId) -> Result<Option<Sale>, PortError>;
 
-    /// Sales that are open or start soon, earliest start first; also measures the database's clock.
+    /// Those of these sales that exist, in any order.
+    async fn find_all(&self, sales: &[SaleId]) -> Result<Vec<Sale>, PortError>;
+
+    /// Sales that are open or start soon, up to a bound, earliest start first; also measures the database's clock.
     async fn live(&self) -> Result<Vec<Sale>, PortError>;
 
     /// Sales by start, newest first.
@@ -79,16 +82,19 @@ pub trait ItemReader: Send + Sync {
     /// All items of a sale.
     async fn catalogue(&self, sale: SaleId) -> Result<Catalogue, PortError>;
 
+    /// The items with these ids, in any order, without unknown ids.
+    async fn by_id(&self, sale: SaleId, items: &[ItemId]) -> Result<Vec<Item>, PortError>;
+
     /// The items with these numbers, in any order, without unknown numbers.
     async fn by_number(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError>;
 
-    /// A page of items by number, with their stock; only those with a piece left if `available`.
+    /// The items of a page by number, with their stock; only those with a piece left if `available`.
     async fn page(
         &self,
         sale: SaleId,
         available: bool,
         page: PageRequest,
-    ) -> Result<Page<StockedItem>, PortError>;
+    ) -> Result<Vec<StockedItem>, PortError>;
 
     /// Items by number, with their stock; only those with a piece left if `available`. MUST read a bounded number of
     /// items, so a page of a nearly sold-out sale may have fewer entries than requested.
@@ -99,8 +105,8 @@ pub trait ItemReader: Send + Sync {
         after: Cursor<ItemNo>,
     ) -> Result<CursorPage<StockedItem, ItemNo>, PortError>;
 
-    /// Pieces sold and left in a sale.
-    async fn progress(&self, sale: SaleId) -> Result<Progress, PortError>;
+    /// Pieces sold and left in each of these sales, in any order.
+    async fn progress(&self, sales: &[SaleId]) -> Result<Vec<(SaleId, Progress)>, PortError>;
 
     /// Which of these items have no piece left. Items that the sale does not have are left out.
     async fn sold_out_among(&self, sale: SaleId, items: &[ItemNo])

@@ -192,6 +192,7 @@ impl Purchase {
         let Ok(Some(cached)) = self.ports.sale_cache.find(sale).await else {
             return;
         };
+        cached.mark_sold(self.ports.sale_cache.clock().monotonic());
         let totals = BuyerTotals { lines: Vec::new(), bought };
         // Totals far below the limit refuse no checkout. Failed lines leave the totals, so older totals could refuse.
         if totals.is_near_limit(cached.sale.buyer_limit) || outcome.failed().next().is_some() {

@@ -13,7 +13,7 @@ use crate::domain::purchase::LineOutcome;
 use crate::domain::sale::{Sale, SaleWindow};
 use crate::testing::builders::{a_sale, attempt_id, buyer, line, unavailable};
 use crate::testing::fakes::Counted;
-use crate::testing::test_shop::{TestShop, codes_of};
+use crate::testing::test_shop::{CACHE_LIMITS, TestShop, codes_of};
 
 async fn execute(ports: PurchasePorts, claim: CodeClaim) -> Result<Purchased, PortError> {
     let purchase = Purchase::new(ports);
@@ -296,7 +296,8 @@ async fn unreadable_items_are_an_error_and_the_repeat_gets_the_outcome() {
     let (test_shop, sale, attempt) = ann_wants_three().await;
     let mut items = MockItemReader::new();
     items.expect_by_number().returning(|_, _| Err(unavailable()));
-    let sale_cache = SaleCache::new(test_shop.shop(), Arc::new(items), test_shop.clock(), 10);
+    let sale_cache =
+        SaleCache::new(test_shop.shop(), Arc::new(items), test_shop.clock(), CACHE_LIMITS);
     let ports = PurchasePorts { sale_cache: Arc::new(sale_cache), ..test_shop.purchase_ports() };
 
     let claim = test_shop.code(&sale, attempt);

@@ -3,29 +3,42 @@
 //! It applies the instance's own commits at once, events of other instances within milliseconds, and polls PostgreSQL for
 //! generations. It may refuse a request only while its last reading of the sale is younger than [`FRESH_FOR`]; afterwards
 //! PostgreSQL decides. An unknown sale is looked up before it is refused.
+//!
+//! What requests ask for is in memory, whatever the number of sales: each poll also reads the sales that were used lately,
+//! and items are loaded when they are needed ([`items`]). Beyond its bounds it forgets what was not used for the longest.
 
 mod cached_sale;
 mod cached_sales;
+mod item_memory;
+mod item_tests;
+mod items;
 mod not_found;
-mod single_flight;
+mod sold_out;
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use cached_sale::{CachedSale, FRESH_FOR};
 
-use super::catalogue::{Catalogue, Item};
 use super::history::History;
 #[cfg(test)]
 use super::ports::StockFacts;
 use super::ports::{Clock, ItemReader, PortError, SaleStore};
-use crate::domain::ids::{ItemNo, SaleId};
+use super::single_flight::{LastFlight, SingleFlight};
+use crate::domain::ids::SaleId;
 use crate::domain::sale::{Sale, SaleState};
 
+use cached_sale::micros;
 use cached_sales::CachedSales;
+use item_memory::ItemMemory;
 use not_found::NotFoundCache;
-use single_flight::{LastFlight, SingleFlight};
+
+/// A sale that no request has asked for within this time is idle: polls do not read it beside the live ones, and its items make
+/// room for those of other sales.
+const IDLE_AFTER: Duration = Duration::from_secs(10);
 
 /// The sale of a request that names none.
 #[derive(Debug)]
@@ -46,18 +59,42 @@ pub struct SaleCache {
     history: Arc<History>,
     cached: CachedSales,
     not_found: NotFoundCache,
+    memory: ItemMemory,
     refresh: SingleFlight,
     lookup: SingleFlight,
+    read: SingleFlight,
+    /// Monotonic time of the last poll, in microseconds: a clock that costs requests nothing.
+    polled_at: AtomicU64,
+}
+
+/// The bounds of a [`SaleCache`].
+#[derive(Debug, Clone, Copy)]
+pub struct SaleCacheLimits {
+    /// Maximum number of ids of unknown sales.
+    pub not_found: usize,
+    /// Maximum number of bytes for the items of sales.
+    pub item_bytes: usize,
+}
+
+/// How much a [`SaleCache`] has in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SaleCacheUsage {
+    /// Sales.
+    pub sales: usize,
+    /// Sales with their items.
+    pub catalogues: usize,
+    /// Bytes of the items.
+    pub item_bytes: usize,
 }
 
 impl SaleCache {
-    /// An empty cache that keeps at most `max_not_found` ids of unknown sales.
+    /// An empty cache.
     #[must_use]
     pub fn new(
         sales: Arc<dyn SaleStore>,
         items: Arc<dyn ItemReader>,
         clock: Arc<dyn Clock>,
-        max_not_found: usize,
+        limits: SaleCacheLimits,
     ) -> Self {
         Self {
             sales,
@@ -65,9 +102,12 @@ impl SaleCache {
             clock,
             history: Arc::default(),
             cached: CachedSales::default(),
-            not_found: NotFoundCache::new(max_not_found),
+            not_found: NotFoundCache::new(limits.not_found),
+            memory: ItemMemory::new(limits.item_bytes),
             refresh: SingleFlight::default(),
             lookup: SingleFlight::default(),
+            read: SingleFlight::default(),
+            polled_at: AtomicU64::new(2),
         }
     }
 
@@ -77,20 +117,53 @@ impl SaleCache {
         Self { history, ..self }
     }
 
-    /// Reads the live sales from PostgreSQL. A newer generation drops the known sold-out items.
+    /// Reads the live sales from PostgreSQL, and those that requests ask for. A newer generation drops the known sold-out items.
     pub async fn refresh(&self) -> Result<(), PortError> {
         let mut flight = self.refresh.enter().await;
         self.refresh_now(&mut flight).await
     }
 
     async fn refresh_now(&self, flight: &mut LastFlight) -> Result<(), PortError> {
-        let (began_at, epoch) = (self.clock.monotonic(), self.history.id());
-        let live = self.sales.live().await;
-        flight.record(began_at, self.clock.monotonic(), &live);
-        for sale in live? {
+        let began_at = self.clock.monotonic();
+        let read = self.read_live(began_at).await;
+        flight.record(began_at, self.clock.monotonic(), &read);
+        read
+    }
+
+    async fn read_live(&self, began_at: Duration) -> Result<(), PortError> {
+        let epoch = self.history.id();
+        let live = self.sales.live().await?;
+        let ids: HashSet<SaleId> = live.iter().map(|sale| sale.id).collect();
+        for sale in live {
             self.put(sale, began_at, epoch);
         }
-        self.tidy_up();
+        let used = self.read_used(&ids).await;
+        self.polled_at.store(micros(began_at).max(1), Ordering::Relaxed);
+        if let Some(reading) = self.clock.database() {
+            self.cached.tidy_up(reading, &ids, self.idle_since());
+        }
+        self.memory.tidy_up(&self.cached);
+        used
+    }
+
+    /// Reads the sales in use that are not among the `live` ones, which are bounded in number.
+    async fn read_used(&self, live: &HashSet<SaleId>) -> Result<(), PortError> {
+        let used = self.cached.used_since(self.idle_since());
+        let mut used: HashSet<SaleId> = used.iter().map(|cached| cached.sale.id).collect();
+        used.retain(|id| !live.contains(id));
+        if used.is_empty() {
+            return Ok(());
+        }
+        let (began_at, epoch) = (self.clock.monotonic(), self.history.id());
+        let wanted: Vec<SaleId> = used.iter().copied().collect();
+        for sale in self.sales.find_all(&wanted).await? {
+            used.remove(&sale.id);
+            self.put(sale, began_at, epoch);
+        }
+        // What is left does not exist any more.
+        for id in used {
+            self.cached.remove(id);
+        }
         Ok(())
     }
 
@@ -106,10 +179,10 @@ impl SaleCache {
         self.not_found.clear();
     }
 
-    fn tidy_up(&self) {
-        if let Some(reading) = self.clock.database() {
-            self.cached.tidy_up(reading);
-        }
+    /// A sale that was last used before this poll is idle.
+    fn idle_since(&self) -> u64 {
+        let polled_at = self.polled_at.load(Ordering::Relaxed);
+        polled_at.saturating_sub(micros(IDLE_AFTER)).max(1)
     }
 
     /// A sale by its id; looked up in PostgreSQL if it is not in memory.
@@ -128,23 +201,81 @@ impl SaleCache {
         if self.not_found.contains(id, self.clock.monotonic()) {
             return Ok(None);
         }
+        self.look_up(id, arrived_at, &mut flight).await
+    }
+
+    /// A sale as PostgreSQL had it at most `age` ago.
+    pub async fn find_recent(
+        &self,
+        id: SaleId,
+        age: Duration,
+    ) -> Result<Option<Arc<CachedSale>>, PortError> {
+        let arrived_at = self.clock.monotonic();
+        let recent = || {
+            let cached = self.find_cached(id);
+            cached.filter(|cached| cached.is_read_since(arrived_at.saturating_sub(age)))
+        };
+        if let Some(cached) = recent() {
+            return Ok(Some(cached));
+        }
+        if self.not_found.contains(id, arrived_at) {
+            return Ok(None);
+        }
+        let mut flight = self.read.enter().await;
+        if let Some(cached) = recent() {
+            return Ok(Some(cached));
+        }
+        if self.not_found.contains(id, self.clock.monotonic()) {
+            return Ok(None);
+        }
+        self.look_up(id, arrived_at, &mut flight).await
+    }
+
+    async fn look_up(
+        &self,
+        id: SaleId,
+        arrived_at: Duration,
+        flight: &mut LastFlight,
+    ) -> Result<Option<Arc<CachedSale>>, PortError> {
         flight.check_failure_since(arrived_at)?;
         let (began_at, epoch) = (self.clock.monotonic(), self.history.id());
         let found = self.sales.find(id).await;
         flight.record(began_at, self.clock.monotonic(), &found);
         let Some(sale) = found? else {
+            self.cached.remove(id);
             self.not_found.insert(id, self.clock.monotonic());
             return Ok(None);
         };
         let cached = self.put(sale, began_at, epoch);
-        self.tidy_up();
+        self.mark_used(&cached);
         Ok(Some(cached))
     }
 
     /// A sale by its id, if it is in memory.
     #[must_use]
     pub fn find_cached(&self, id: SaleId) -> Option<Arc<CachedSale>> {
-        self.cached.get(id)
+        let cached = self.cached.get(id)?;
+        self.mark_used(&cached);
+        Some(cached)
+    }
+
+    fn mark_used(&self, cached: &CachedSale) {
+        cached.mark_used(self.polled_at.load(Ordering::Relaxed));
+    }
+
+    /// The open sales as PostgreSQL had them at most `age` ago, by their number.
+    pub async fn open_recent(&self, age: Duration) -> Result<Vec<Arc<CachedSale>>, PortError> {
+        let arrived_at = self.clock.monotonic();
+        let mut flight = self.refresh.enter().await;
+        if !flight.has_succeeded_since(arrived_at.saturating_sub(age)) {
+            flight.check_failure_since(arrived_at)?;
+            self.refresh_now(&mut flight).await?;
+        }
+        drop(flight);
+        let mut open = self.open();
+        open.retain(|cached| cached.is_read_since(arrived_at.saturating_sub(age)));
+        open.sort_by_key(|cached| cached.sale.id);
+        Ok(open)
     }
 
     /// The sale of a request that names none: the open scheduled sale, else the only open sale.
@@ -178,53 +309,20 @@ impl SaleCache {
             let is_likely = cached.sale.window.state_at(reading.at) == SaleState::Open;
             (is_likely, cached.sale.window.starts_at())
         });
-        match (scheduled, open.as_slice()) {
-            (Some(scheduled), _) => ActiveSale::Found(Arc::clone(scheduled)),
-            (None, []) => ActiveSale::None,
-            (None, [only]) => ActiveSale::Found(Arc::clone(only)),
-            (None, _) => ActiveSale::Several,
-        }
+        let active = match (scheduled, open.as_slice()) {
+            (Some(scheduled), _) => scheduled,
+            (None, []) => return ActiveSale::None,
+            (None, [only]) => only,
+            (None, _) => return ActiveSale::Several,
+        };
+        self.mark_used(active);
+        ActiveSale::Found(Arc::clone(active))
     }
 
     /// Sales in memory that are open, or may be within the clock's error.
     #[must_use]
     pub fn open(&self) -> Vec<Arc<CachedSale>> {
         self.clock.database().map(|reading| self.cached.open(reading)).unwrap_or_default()
-    }
-
-    /// The catalogue of a sale; concurrent callers load it once.
-    pub async fn catalogue(&self, cached: &CachedSale) -> Result<Arc<Catalogue>, PortError> {
-        let load = || async { self.items.catalogue(cached.sale.id).await.map(Arc::new) };
-        cached.catalogue.get_or_try_init(load).await.cloned()
-    }
-
-    /// Items by number, from memory if the catalogue is loaded, as it is for every sale that was sold recently.
-    pub async fn items_by_number(
-        &self,
-        sale: SaleId,
-        numbers: &[ItemNo],
-    ) -> Result<Vec<Item>, PortError> {
-        if let Some(cached) = self.find(sale).await?
-            && let Some(catalogue) = cached.loaded_catalogue()
-        {
-            return Ok(numbers.iter().filter_map(|no| catalogue.item(*no)).collect());
-        }
-        self.items.by_number(sale, numbers).await
-    }
-
-    /// Loads the catalogues and the stock of all sales that have not ended, before requests need them.
-    pub async fn warm(&self) -> Result<(), PortError> {
-        let Some(reading) = self.clock.database() else {
-            return Ok(());
-        };
-        for cached in self.cached.not_ended(reading) {
-            self.catalogue(&cached).await?;
-            if !cached.is_warm() {
-                cached.apply_stock(&self.items.stock(cached.sale.id).await?.facts);
-                cached.mark_warm();
-            }
-        }
-        Ok(())
     }
 
     /// The state of a sale; `None` if the reading is too old or the state is uncertain within the clock's error.
@@ -246,8 +344,19 @@ impl SaleCache {
     /// Applies facts to a sale in memory.
     #[cfg(test)]
     pub(crate) fn apply_stock(&self, sale: SaleId, facts: &StockFacts) {
-        if let Some(cached) = self.find_cached(sale) {
+        if let Some(cached) = self.cached.get(sale) {
             cached.apply_stock(facts);
+        }
+    }
+
+    /// How much is in memory.
+    #[must_use]
+    pub fn usage(&self) -> SaleCacheUsage {
+        let with_items = self.cached.with_items();
+        SaleCacheUsage {
+            sales: self.cached.len(),
+            catalogues: with_items.iter().filter(|it| it.loaded_catalogue().is_some()).count(),
+            item_bytes: with_items.iter().map(|it| it.item_bytes()).sum(),
         }
     }
 

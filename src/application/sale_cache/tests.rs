@@ -10,18 +10,20 @@ use super::cached_sales::MAX_SALES;
 use super::*;
 use crate::application::catalogue::CatalogueBuilder;
 use crate::application::ports::{MockItemReader, MockSaleStore};
+use crate::domain::ids::ItemNo;
 use crate::domain::sale::{NewSale, Sale, SaleWindow};
 use crate::testing::builders::{START, a_sale, at, sale_id, sold_out, unavailable};
 use crate::testing::fakes::{FakeClock, SlowSaleStore};
-use crate::testing::test_shop::TestShop;
+use crate::testing::test_shop::{CACHE_LIMITS, TestShop};
 
 const ALMOST: Duration = Duration::from_millis(999);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A cache on these sales, one minute after the start of [`a_sale`].
 fn cache_on(sales: MockSaleStore) -> (SaleCache, Arc<FakeClock>) {
     let clock = FakeClock::at(at(START + 60));
     let items = Arc::new(MockItemReader::new());
-    (SaleCache::new(Arc::new(sales), items, Arc::<FakeClock>::clone(&clock), 10), clock)
+    (SaleCache::new(Arc::new(sales), items, Arc::<FakeClock>::clone(&clock), CACHE_LIMITS), clock)
 }
 
 async fn find(test_shop: &TestShop, sale: &Sale) -> Arc<CachedSale> {
@@ -63,7 +65,7 @@ async fn a_reading_is_as_old_as_the_begin_of_its_query() {
         Ok(vec![a_sale(1)])
     });
     let items = Arc::new(MockItemReader::new());
-    let sale_cache = SaleCache::new(Arc::new(sales), items, clock, 10);
+    let sale_cache = SaleCache::new(Arc::new(sales), items, clock, CACHE_LIMITS);
 
     sale_cache.refresh().await.unwrap();
 
@@ -164,7 +166,7 @@ fn cache_on_slow_sales(test_shop: &TestShop) -> (Arc<SaleCache>, Arc<SlowSaleSto
         Arc::<SlowSaleStore>::clone(&sales),
         test_shop.shop(),
         test_shop.clock(),
-        10,
+        CACHE_LIMITS,
     );
     (Arc::new(sale_cache), sales)
 }
@@ -268,14 +270,14 @@ async fn a_catalogue_is_loaded_once_and_again_after_a_failure() {
     items.expect_catalogue().once().returning(|_| Err(unavailable()));
     items.expect_catalogue().once().returning(|_| Ok(CatalogueBuilder::default().build()));
     let clock = FakeClock::at(at(START + 60));
-    let sale_cache = SaleCache::new(Arc::new(sales), Arc::new(items), clock, 10);
+    let sale_cache = SaleCache::new(Arc::new(sales), Arc::new(items), clock, CACHE_LIMITS);
     sale_cache.refresh().await.unwrap();
     let cached = sale_cache.find(sale_id(1)).await.unwrap().unwrap();
 
-    sale_cache.catalogue(&cached).await.unwrap_err();
-    sale_cache.catalogue(&cached).await.unwrap();
+    sale_cache.catalogue(&cached, std::iter::empty()).await.unwrap_err();
+    sale_cache.catalogue(&cached, std::iter::empty()).await.unwrap();
 
-    assert!(sale_cache.catalogue(&cached).await.is_ok());
+    assert!(sale_cache.catalogue(&cached, std::iter::empty()).await.is_ok());
 }
 
 #[tokio::test]
@@ -318,6 +320,82 @@ async fn before_the_clock_is_measured_the_state_is_uncertain() {
     assert!(test_shop.sale_cache.open().is_empty());
 }
 
+/// Polls at the interval of the service until this much time has passed.
+async fn poll_for(sale_cache: &SaleCache, clock: &FakeClock, time: Duration) {
+    let mut passed = Duration::ZERO;
+    while passed < time {
+        clock.advance(POLL_INTERVAL);
+        passed += POLL_INTERVAL;
+        sale_cache.refresh().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_sale_beyond_those_of_a_poll_stays_fresh_while_requests_ask_for_it() {
+    let mut sales = MockSaleStore::new();
+    sales.expect_live().returning(|| Ok(vec![a_sale(1)]));
+    sales.expect_find().once().returning(|_| Ok(Some(a_sale(9))));
+    sales.expect_find_all().withf(|ids| ids == [sale_id(9)]).returning(|_| Ok(vec![a_sale(9)]));
+    let (sale_cache, clock) = cache_on(sales);
+    sale_cache.refresh().await.unwrap();
+    sale_cache.find(sale_id(9)).await.unwrap();
+
+    for _ in 0..100 {
+        poll_for(&sale_cache, &clock, POLL_INTERVAL).await;
+
+        let cached = sale_cache.find_cached(sale_id(9)).unwrap();
+        assert_eq!(sale_cache.state(&cached), Some(SaleState::Open));
+    }
+}
+
+#[tokio::test]
+async fn a_sale_beyond_those_of_a_poll_is_forgotten_when_no_request_asks_for_it() {
+    let mut sales = MockSaleStore::new();
+    sales.expect_live().returning(|| Ok(vec![a_sale(1)]));
+    sales.expect_find().returning(|_| Ok(Some(a_sale(9))));
+    sales.expect_find_all().returning(|_| Ok(vec![a_sale(9)]));
+    let (sale_cache, clock) = cache_on(sales);
+    sale_cache.refresh().await.unwrap();
+    sale_cache.find(sale_id(9)).await.unwrap();
+
+    poll_for(&sale_cache, &clock, IDLE_AFTER + POLL_INTERVAL).await;
+
+    assert_eq!(sale_cache.usage().sales, 1);
+    assert!(sale_cache.find_cached(sale_id(1)).is_some());
+}
+
+#[tokio::test]
+async fn a_sale_that_is_gone_is_forgotten_by_the_next_poll() {
+    let mut sales = MockSaleStore::new();
+    sales.expect_live().returning(|| Ok(Vec::new()));
+    sales.expect_find().returning(|_| Ok(Some(a_sale(9))));
+    sales.expect_find_all().once().returning(|_| Ok(Vec::new()));
+    let (sale_cache, clock) = cache_on(sales);
+    sale_cache.refresh().await.unwrap();
+    sale_cache.find(sale_id(9)).await.unwrap();
+
+    poll_for(&sale_cache, &clock, POLL_INTERVAL).await;
+
+    assert!(sale_cache.find_cached(sale_id(9)).is_none());
+}
+
+#[tokio::test]
+async fn a_recent_reading_of_a_sale_is_shared_and_an_older_one_is_read_anew() {
+    let mut sales = MockSaleStore::new();
+    sales.expect_find().times(2).returning(|_| Ok(Some(a_sale(9))));
+    let (sale_cache, clock) = cache_on(sales);
+    let age = Duration::from_millis(250);
+
+    for _ in 0..5 {
+        sale_cache.find_recent(sale_id(9), age).await.unwrap();
+    }
+    clock.advance(age);
+    sale_cache.find_recent(sale_id(9), age).await.unwrap();
+    clock.advance(Duration::from_millis(1));
+
+    assert!(sale_cache.find_recent(sale_id(9), age).await.unwrap().is_some());
+}
+
 #[tokio::test]
 async fn beyond_its_bound_the_cache_removes_ended_sales() {
     let test_shop = TestShop::open();
@@ -329,6 +407,8 @@ async fn beyond_its_bound_the_cache_removes_ended_sales() {
         let ended = test_shop.shop.put(&NewSale { window, ..new.clone() }, "test");
         test_shop.sale_cache.find(ended.id).await.unwrap();
     }
+
+    test_shop.sale_cache.refresh().await.unwrap();
 
     let left = test_shop.sale_cache.cached.len();
 

@@ -11,6 +11,7 @@ use crate::config::units::MS;
 pub struct SaleCacheConfig {
     pub poll_interval: Duration,
     pub unknown_sales: usize,
+    pub item_bytes: usize,
 }
 
 impl SaleCacheConfig {
@@ -18,6 +19,7 @@ impl SaleCacheConfig {
         Self {
             poll_interval: read.duration("board.poll_interval", 10 * MS..=900 * MS),
             unknown_sales: read.number("board.unknown_sales", 1..=1_000_000),
+            item_bytes: read.number("board.item_bytes", 0..=1 << 40),
         }
     }
 }

@@ -9,12 +9,15 @@ use redis::{AsyncCommands, Script};
 use super::connection::Redis;
 use super::script::script;
 use super::stock;
-use crate::application::ports::{FilterBuilder, ItemTotals, PortError, StockFacts, StockSnapshot};
+use crate::application::ports::{
+    BuiltFrom, FilterBuilder, ItemTotals, PortError, StockFacts, StockSnapshot,
+};
 use crate::domain::bloom::BloomShape;
 use crate::domain::sale::Sale;
 
 static BEGIN: LazyLock<Script> = script!("filter_begin");
 static PUBLISH: LazyLock<Script> = script!("filter_publish");
+static STATE: LazyLock<Script> = script!("filter_state");
 
 const WHAT: &str = "the filter's rebuild";
 /// A filter that is built but not published expires after this time.
@@ -34,6 +37,14 @@ impl RedisFilterBuilder {
 
 #[async_trait]
 impl FilterBuilder for RedisFilterBuilder {
+    async fn built_from(&self, sale: &Sale) -> Result<Option<BuiltFrom>, PortError> {
+        let keys = self.redis.keys().filter(sale);
+        let mut call = STATE.prepare_invoke();
+        call.key(keys.filter).key(keys.totals).arg(self.redis.connected_at());
+        let built_from: String = self.redis.invoke_pooled(WHAT, &call).await?;
+        Ok(parse(&built_from))
+    }
+
     async fn begin(&self, sale: &Sale) -> Result<ItemTotals, PortError> {
         let keys = self.redis.keys().filter(sale);
         let mut call = BEGIN.prepare_invoke();
@@ -65,9 +76,20 @@ impl FilterBuilder for RedisFilterBuilder {
         let mut call = PUBLISH.prepare_invoke();
         call.key(keys.filter).key(&keys.slots[0]).key(&keys.slots[1]).key(built).key(keys.totals);
         call.arg(&self.instance).arg(self.redis.keys().expire_at(sale)).arg(stock.pieces);
+        call.arg(format(BuiltFrom::of(stock)));
         self.redis.invoke_pooled::<i64>(WHAT, &call).await?;
         Ok(())
     }
+}
+
+/// The generation and the number of sold-out items, as Redis stores them.
+fn format(built_from: BuiltFrom) -> String {
+    format!("{} {}", built_from.generation, built_from.sold_out)
+}
+
+fn parse(text: &str) -> Option<BuiltFrom> {
+    let (generation, sold_out) = text.split_once(' ')?;
+    Some(BuiltFrom { generation: generation.parse().ok()?, sold_out: sold_out.parse().ok()? })
 }
 
 #[cfg(test)]

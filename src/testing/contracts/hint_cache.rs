@@ -3,7 +3,7 @@
 
 use super::eventually::eventually;
 use super::hint_cache_fixture::{HintCacheFixture, HintCacheWorld};
-use crate::application::ports::{CachedTotals, Hint, ItemTotals, StockFacts};
+use crate::application::ports::{BuiltFrom, CachedTotals, Hint, ItemTotals, StockFacts};
 use crate::testing::builders::buyer;
 
 macro_rules! hint_cache_contract {
@@ -25,6 +25,7 @@ macro_rules! hint_cache_contract {
             smaller_and_repeated_totals_change_nothing
             facts_of_another_generation_are_ignored
             totals_are_missing_until_a_rebuild_writes_them
+            a_filter_knows_what_it_was_built_from
             a_sale_that_was_lost_is_cold_until_it_is_rebuilt
             the_reader_counts_pieces_by_buyer
         }
@@ -218,6 +219,22 @@ pub(crate) async fn totals_are_missing_until_a_rebuild_writes_them(world: &dyn H
     fixture.publish(first, fixture.facts(&[(1, 1)], &[]), 7).await;
 
     assert_eq!((first, fixture.begin().await), (ItemTotals::Missing, ItemTotals::Known));
+}
+
+pub(crate) async fn a_filter_knows_what_it_was_built_from(world: &dyn HintCacheWorld) {
+    let (here, there) = (HintCacheFixture::of(world), HintCacheFixture::of(world));
+    let built_from = async || there.instance.builder.built_from(&there.sale).await.unwrap();
+    let missing = built_from().await;
+    here.begin().await;
+    let begun = built_from().await;
+    here.rebuild(&[1, 7]).await;
+    let built = built_from().await;
+    world.clear().await;
+
+    let generation = here.sale.generation;
+    assert_eq!((missing, begun), (None, None));
+    assert_eq!(built, Some(BuiltFrom { generation, sold_out: 2 }));
+    assert_eq!(built_from().await, None);
 }
 
 pub(crate) async fn a_sale_that_was_lost_is_cold_until_it_is_rebuilt(world: &dyn HintCacheWorld) {

@@ -3,6 +3,7 @@
 use super::{Scene, ShopWorld, Terms};
 use crate::application::ports::{Cursor, PageRequest, StockedItem};
 use crate::domain::ids::ItemNo;
+use crate::domain::sale::Progress;
 use crate::testing::builders::item_id;
 
 macro_rules! item_reader_contract {
@@ -10,10 +11,11 @@ macro_rules! item_reader_contract {
         $crate::testing::contracts::cases! { item_reader in $world =>
             an_item_is_the_same_wherever_it_is_read
             items_that_the_sale_does_not_have_are_left_out
-            pages_go_by_number_and_count_the_whole_list
+            pages_go_by_number
             a_page_past_the_end_is_empty
             available_items_are_those_with_a_piece_left
             pages_of_a_cursor_go_by_number_and_report_whether_there_is_more
+            items_are_found_by_their_ids
             progress_counts_pieces
             the_stock_names_sold_out_items
             a_change_of_the_sale_is_a_new_generation_of_its_stock
@@ -30,10 +32,10 @@ async fn half_sold(world: &dyn ShopWorld) -> Scene<'_> {
     scene
 }
 
-async fn page(scene: &Scene<'_>, available: bool, page: u32, limit: u32) -> (Vec<i32>, i64) {
+async fn page(scene: &Scene<'_>, available: bool, page: u32, limit: u32) -> Vec<i32> {
     let page = PageRequest { page, limit };
     let page = scene.instance.items.page(scene.sale, available, page).await.unwrap();
-    (page.entries.iter().map(|entry| entry.item.no.0).collect(), page.total)
+    page.iter().map(|entry| entry.item.no.0).collect()
 }
 
 pub(crate) async fn an_item_is_the_same_wherever_it_is_read(world: &dyn ShopWorld) {
@@ -48,7 +50,7 @@ pub(crate) async fn an_item_is_the_same_wherever_it_is_read(world: &dyn ShopWorl
 
     assert_eq!(item.id, item_id("2"));
     assert_eq!(named, std::slice::from_ref(&item));
-    assert_eq!(page.entries, [StockedItem { item, stock: 2, remaining: 1 }]);
+    assert_eq!(page, [StockedItem { item, stock: 2, remaining: 1 }]);
 }
 
 pub(crate) async fn items_that_the_sale_does_not_have_are_left_out(world: &dyn ShopWorld) {
@@ -62,22 +64,34 @@ pub(crate) async fn items_that_the_sale_does_not_have_are_left_out(world: &dyn S
     assert_eq!(numbers, [1, 4]);
 }
 
-pub(crate) async fn pages_go_by_number_and_count_the_whole_list(world: &dyn ShopWorld) {
+pub(crate) async fn items_are_found_by_their_ids(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::unique(5)).await;
+    let wanted = ["4", "6", "1", "01", "\u{e4}"].map(item_id);
+
+    let named = scene.instance.items.by_id(scene.sale, &wanted).await.unwrap();
+
+    let mut numbers: Vec<_> = named.iter().map(|item| item.no.0).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 4]);
+    assert!(named.iter().all(|item| item.id.as_str() == item.no.0.to_string()));
+}
+
+pub(crate) async fn pages_go_by_number(world: &dyn ShopWorld) {
     let scene = Scene::open(world, Terms::unique(5)).await;
 
-    assert_eq!(page(&scene, false, 2, 2).await, (vec![3, 4], 5));
+    assert_eq!(page(&scene, false, 2, 2).await, [3, 4]);
 }
 
 pub(crate) async fn a_page_past_the_end_is_empty(world: &dyn ShopWorld) {
     let scene = Scene::open(world, Terms::unique(5)).await;
 
-    assert_eq!(page(&scene, false, u32::MAX, 100).await, (vec![], 5));
+    assert!(page(&scene, false, u32::MAX, 100).await.is_empty());
 }
 
 pub(crate) async fn available_items_are_those_with_a_piece_left(world: &dyn ShopWorld) {
     let scene = half_sold(world).await;
 
-    assert_eq!(page(&scene, true, 1, 3).await, (vec![2, 3, 4], 4));
+    assert_eq!(page(&scene, true, 1, 3).await, [2, 3, 4]);
 }
 
 pub(crate) async fn pages_of_a_cursor_go_by_number_and_report_whether_there_is_more(
@@ -104,9 +118,15 @@ pub(crate) async fn pages_of_a_cursor_go_by_number_and_report_whether_there_is_m
 }
 
 pub(crate) async fn progress_counts_pieces(world: &dyn ShopWorld) {
-    let progress = half_sold(world).await.progress().await;
+    let (one, other) = (half_sold(world).await, Scene::open(world, Terms::unique(5)).await);
 
-    assert_eq!((progress.sold, progress.remaining), (3, 7));
+    let both = [other.sale, one.sale];
+    let mut progress = one.instance.items.progress(&both).await.unwrap();
+
+    progress.sort_by_key(|(sale, _)| *sale);
+    let half_sold = Progress { sold: 3, remaining: 7, available_items: 4 };
+    let unsold = Progress { sold: 0, remaining: 5, available_items: 5 };
+    assert_eq!(progress, [(one.sale, half_sold), (other.sale, unsold)]);
 }
 
 pub(crate) async fn the_stock_names_sold_out_items(world: &dyn ShopWorld) {

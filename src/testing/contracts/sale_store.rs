@@ -15,6 +15,7 @@ macro_rules! sale_store_contract {
         $crate::testing::contracts::cases! { sale_store in $world =>
             a_sale_is_found_as_it_was_created
             a_number_that_is_no_sale_finds_nothing
+            of_several_sales_those_that_exist_are_found
             a_sale_comes_with_all_its_items
             the_creator_of_a_sale_is_on_record
             a_start_of_the_schedule_has_one_sale_however_many_create_it
@@ -53,6 +54,19 @@ pub(crate) async fn a_number_that_is_no_sale_finds_nothing(world: &dyn ShopWorld
     let store = world.instance().await.sales;
 
     assert_eq!(store.find(sale_id(4_711)).await.unwrap(), None);
+}
+
+pub(crate) async fn of_several_sales_those_that_exist_are_found(world: &dyn ShopWorld) {
+    let store = world.instance().await.sales;
+    // Neither open nor about to be.
+    let far = created(world, &new_sale(world, 24 * 30).await).await;
+    let past = created(world, &new_sale(world, -9).await).await;
+
+    let found = store.find_all(&[far, sale_id(4_711), past]).await.unwrap();
+
+    let mut found: Vec<_> = found.iter().map(|sale| sale.id).collect();
+    found.sort_unstable();
+    assert_eq!(found, [far, past]);
 }
 
 pub(crate) async fn a_sale_comes_with_all_its_items(world: &dyn ShopWorld) {

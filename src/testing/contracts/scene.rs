@@ -103,7 +103,7 @@ impl<'w> Scene<'w> {
     }
 
     pub(crate) async fn progress(&self) -> Progress {
-        self.instance.items.progress(self.sale).await.unwrap()
+        self.instance.items.progress(&[self.sale]).await.unwrap().remove(0).1
     }
 }
 

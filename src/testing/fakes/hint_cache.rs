@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use crate::application::ports::{
-    CachedTotals, CommittedTotals, FilterBuilder, Hint, HintCache, HintReader, ItemTotals,
-    PortError, PrecheckRequest, StockFacts, StockSnapshot,
+    BuiltFrom, CachedTotals, CommittedTotals, FilterBuilder, Hint, HintCache, HintReader,
+    ItemTotals, PortError, PrecheckRequest, StockFacts, StockSnapshot,
 };
 use crate::domain::ids::{BuyerId, ItemNo, SaleId};
 use crate::domain::sale::Sale;
@@ -27,6 +27,7 @@ struct SaleHints {
     stock: HashMap<i64, i64>,
     filter: Option<HashSet<ItemNo>>,
     building: Option<HashSet<ItemNo>>,
+    built_from: Option<BuiltFrom>,
 }
 
 impl FakeHintCache {
@@ -91,6 +92,13 @@ impl HintCache for FakeHintCache {
 
 #[async_trait]
 impl FilterBuilder for FakeHintCache {
+    async fn built_from(&self, sale: &Sale) -> Result<Option<BuiltFrom>, PortError> {
+        let sales = self.sales.lock().unwrap();
+        let hints = sales.get(&sale.id);
+        let complete = hints.filter(|hints| hints.stock.contains_key(&sale.generation));
+        Ok(complete.and_then(|hints| hints.built_from))
+    }
+
     async fn begin(&self, sale: &Sale) -> Result<ItemTotals, PortError> {
         let mut sales = self.sales.lock().unwrap();
         let hints = sales.entry(sale.id).or_default();
@@ -115,6 +123,7 @@ impl FilterBuilder for FakeHintCache {
         if let Some(mut filter) = hints.building.take() {
             filter.extend(stock.facts.sold_out.iter().copied());
             hints.filter = Some(filter);
+            hints.built_from = Some(BuiltFrom::of(stock));
             hints.stock.insert(sale.generation, stock.pieces);
         }
         Ok(())

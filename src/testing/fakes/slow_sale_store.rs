@@ -50,6 +50,11 @@ impl SaleStore for SlowSaleStore {
         self.shop.find(sale).await
     }
 
+    async fn find_all(&self, sales: &[SaleId]) -> Result<Vec<Sale>, PortError> {
+        self.wait().await;
+        self.shop.find_all(sales).await
+    }
+
     async fn live(&self) -> Result<Vec<Sale>, PortError> {
         self.wait().await;
         self.shop.live().await

@@ -34,6 +34,8 @@ impl Planning {
                 ("enable_bitmapscan", "off"),
                 // No statement looks up a key twice.
                 ("enable_memoize", "off"),
+                // A read of a front end takes one process of the server, and leaves the others to buyers.
+                ("max_parallel_workers_per_gather", "0"),
             ],
             Self::Tables => &[],
         }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
+use tokio::sync::Semaphore;
 
 use crate::application::catalogue::{Catalogue, CatalogueBuilder, Item};
 use crate::application::ports::{
-    Cursor, CursorPage, ItemReader, Page, PageRequest, PortError, StockFacts, StockSnapshot,
-    StockedItem,
+    Cursor, CursorPage, ItemReader, PageRequest, PortError, StockFacts, StockSnapshot, StockedItem,
 };
 use crate::domain::ids::{ItemId, ItemNo, SaleId};
 use crate::domain::sale::Progress;
-use crate::infrastructure::persistence::partitions::{Partitions, Statements};
+use crate::infrastructure::persistence::partitions::{Partitions, SaleRange, Statements};
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::metrics::Statement;
 use crate::infrastructure::persistence::pool::tx::Options;
@@ -21,6 +21,8 @@ use crate::infrastructure::persistence::row::from_row;
 
 /// Maximum number of catalogue items that one statement reads. It bounds the memory and the time of a statement.
 const CHUNK: i32 = 20_000;
+/// Maximum number of reads at a time that scan a sale for available items.
+const MAX_SCANS: usize = 1;
 /// Longest time of a snapshot over a large sale.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -42,12 +44,36 @@ const NAMED: &str = r"
     ) AS i
 ";
 
+const BY_ID: &str = r"
+    SELECT i.item_no, i.item_id, i.name, i.image_url
+    FROM unnest($2::text[]) AS t(item_id)
+    CROSS JOIN LATERAL (
+        SELECT item_no, item_id, name, image_url FROM items{of_sale}
+        WHERE sale_id = $1 AND item_id = t.item_id
+        OFFSET 0
+    ) AS i
+";
+
+// Numbers usually have no gaps: then the place of a page is its number, and the items before it need not be counted.
 const PAGE: &str = r"
-    SELECT s.item_no, s.stock, s.stock - s.sold
-    FROM item_stock{of_sale} AS s
-    WHERE s.sale_id = $1 AND (NOT $2 OR s.sold < s.stock)
-    ORDER BY s.item_no
-    LIMIT $3 OFFSET $4
+    WITH numbers AS MATERIALIZED (
+        SELECT max(item_no) = (SELECT items FROM sales WHERE id = $1) AS have_no_gaps
+        FROM item_stock{of_sale}
+        WHERE sale_id = $1
+    )
+    SELECT item_no, stock, stock - sold
+    FROM item_stock{of_sale}
+    WHERE sale_id = $1 AND item_no > (SELECT CASE WHEN have_no_gaps THEN $3 ELSE 0 END FROM numbers)
+    ORDER BY item_no
+    LIMIT $2 OFFSET (SELECT CASE WHEN have_no_gaps THEN 0 ELSE $3 END FROM numbers)
+";
+
+const AVAILABLE_PAGE: &str = r"
+    SELECT item_no, stock, stock - sold
+    FROM item_stock{of_sale}
+    WHERE sale_id = $1 AND sold < stock
+    ORDER BY item_no
+    LIMIT $2 OFFSET $3
 ";
 
 /// Maximum number of items that a page of available items scans. There is no index on remaining pieces, because each purchase would
@@ -68,14 +94,16 @@ const LIST: &str = r"
     ) AS s
 ";
 
-const COUNT: &str = r"
-    SELECT count(*) FROM item_stock{of_sale} WHERE sale_id = $1 AND (NOT $2 OR sold < stock)
-";
-
 const PROGRESS: &str = r"
-    SELECT coalesce(sum(sold), 0)::bigint, coalesce(sum(stock - sold), 0)::bigint
-    FROM item_stock{of_sale}
-    WHERE sale_id = $1
+    SELECT t.sale_id, s.sold, s.remaining, s.available
+    FROM unnest($1::bigint[]) AS t(sale_id)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(sold), 0)::bigint AS sold, coalesce(sum(stock - sold), 0)::bigint AS remaining,
+               count(*) FILTER (WHERE sold < stock) AS available
+        FROM item_stock{of_sale}
+        WHERE sale_id = t.sale_id
+        OFFSET 0
+    ) AS s
 ";
 
 // One pass over the stock, which returns only the totals and the items that are sold out.
@@ -108,21 +136,24 @@ const SOLD_OUT_AMONG: &str = r"
 ";
 
 /// The templates for [`Partitions`], and their indexes.
-const STATEMENTS: [&str; 8] =
-    [CHUNK_OF_ITEMS, NAMED, PAGE, LIST, COUNT, PROGRESS, STOCK, SOLD_OUT_AMONG];
+const STATEMENTS: [&str; 9] =
+    [CHUNK_OF_ITEMS, NAMED, BY_ID, PAGE, AVAILABLE_PAGE, LIST, PROGRESS, STOCK, SOLD_OUT_AMONG];
 const CHUNK_AT: usize = 0;
 const NAMED_AT: usize = 1;
-const PAGE_AT: usize = 2;
-const LIST_AT: usize = 3;
-const COUNT_AT: usize = 4;
-const PROGRESS_AT: usize = 5;
-const STOCK_AT: usize = 6;
-const SOLD_OUT_AMONG_AT: usize = 7;
+const BY_ID_AT: usize = 2;
+const PAGE_AT: usize = 3;
+const AVAILABLE_PAGE_AT: usize = 4;
+const LIST_AT: usize = 5;
+const PROGRESS_AT: usize = 6;
+const STOCK_AT: usize = 7;
+const SOLD_OUT_AMONG_AT: usize = 8;
 
 /// Reads items.
 pub(crate) struct PostgresItemReader {
     database: Database,
-    partitions: Partitions<8>,
+    partitions: Partitions<9>,
+    /// Pages of available items that are read at a time: in a sale that is nearly sold out each scans all items.
+    scans: Semaphore,
 }
 
 from_row! {
@@ -140,39 +171,7 @@ type Found = (Vec<i32>, Vec<i32>, Vec<i32>, i64, Option<i32>);
 
 impl PostgresItemReader {
     pub(crate) fn new(database: Database) -> Self {
-        Self { database, partitions: Partitions::new(STATEMENTS) }
-    }
-
-    async fn page_of(
-        connection: &mut PgConnection,
-        statements: &Statements<8>,
-        sale: SaleId,
-        (available, page): (bool, PageRequest),
-    ) -> Result<Page<StockedItem>, sqlx::Error> {
-        let total: i64 = sqlx::query_scalar(statements.get(COUNT_AT))
-            .bind(sale.get())
-            .bind(available)
-            .fetch_one(&mut *connection)
-            .await?;
-        let rows: Vec<(i32, i32, i32)> = sqlx::query_as(statements.get(PAGE_AT))
-            .bind(sale.get())
-            .bind(available)
-            .bind(i64::from(page.limit))
-            .bind(page.offset())
-            .fetch_all(&mut *connection)
-            .await?;
-        let numbers: Vec<i32> = rows.iter().map(|(number, _, _)| *number).collect();
-        let items: Vec<ItemRow> = sqlx::query_as(statements.get(NAMED_AT))
-            .bind(sale.get())
-            .bind(numbers)
-            .fetch_all(&mut *connection)
-            .await?;
-        let mut items: HashMap<i32, ItemRow> =
-            items.into_iter().map(|row| (row.item_no, row)).collect();
-        let entries = rows.into_iter().filter_map(|(number, stock, remaining)| {
-            Some(StockedItem { item: item_of(items.remove(&number)?)?, stock, remaining })
-        });
-        Ok(Page { entries: entries.collect(), total })
+        Self { database, partitions: Partitions::new(STATEMENTS), scans: Semaphore::new(MAX_SCANS) }
     }
 }
 
@@ -206,6 +205,22 @@ impl ItemReader for PostgresItemReader {
         }
     }
 
+    async fn by_id(&self, sale: SaleId, items: &[ItemId]) -> Result<Vec<Item>, PortError> {
+        let ids: &Vec<&str> = &items.iter().map(ItemId::as_str).collect();
+        let statement = (Statement::Read, "the items");
+        let named = self.partitions.read(
+            &self.database,
+            statement,
+            sale,
+            |mut connection, statements| async move {
+                let query = sqlx::query_as(statements.get(BY_ID_AT)).bind(sale.get());
+                query.bind(ids).fetch_all(&mut *connection).await
+            },
+        );
+        let rows: Vec<ItemRow> = named.await?;
+        Ok(rows.into_iter().filter_map(item_of).collect())
+    }
+
     async fn by_number(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError> {
         let numbers: &Vec<i32> = &items.iter().map(|item| item.0).collect();
         let statement = (Statement::Read, "the items");
@@ -227,16 +242,29 @@ impl ItemReader for PostgresItemReader {
         sale: SaleId,
         available: bool,
         page: PageRequest,
-    ) -> Result<Page<StockedItem>, PortError> {
-        let options = Options { timeout: Some(SNAPSHOT_TIMEOUT), ..Options::SNAPSHOT };
-        self.partitions
-            .snapshot(&self.database, options, sale, |mut tx, statements| async move {
-                let page = Self::page_of(&mut tx, &statements, sale, (available, page));
-                let page = self.database.time(Statement::Read, page).await?;
-                Ok((tx, page))
-            })
-            .await
-            .map_err(|error| error.into_port_error("the items"))
+    ) -> Result<Vec<StockedItem>, PortError> {
+        let _scan = if available { self.scans.acquire().await.ok() } else { None };
+        let template = if available { AVAILABLE_PAGE_AT } else { PAGE_AT };
+        let statement = (Statement::Read, "the items");
+        let rows = self.partitions.read(
+            &self.database,
+            statement,
+            sale,
+            |mut connection, statements| async move {
+                let query = sqlx::query_as(statements.get(template)).bind(sale.get());
+                let query = query.bind(i64::from(page.limit)).bind(page.offset());
+                query.fetch_all(&mut *connection).await
+            },
+        );
+        let rows: Vec<(i32, i32, i32)> = rows.await?;
+        let numbers: Vec<ItemNo> = rows.iter().map(|(number, _, _)| ItemNo(*number)).collect();
+        let items = self.by_number(sale, &numbers).await?;
+        let mut items: HashMap<i32, Item> =
+            items.into_iter().map(|item| (item.no.0, item)).collect();
+        let entries = rows.into_iter().filter_map(|(number, stock, remaining)| {
+            Some(StockedItem { item: items.remove(&number)?, stock, remaining })
+        });
+        Ok(entries.collect())
     }
 
     async fn list(
@@ -279,19 +307,29 @@ impl ItemReader for PostgresItemReader {
         Ok(CursorPage { entries: entries.collect(), next })
     }
 
-    async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {
+    async fn progress(&self, sales: &[SaleId]) -> Result<Vec<(SaleId, Progress)>, PortError> {
         let statement = (Statement::Read, "the sale's progress");
-        let sum = self.partitions.read(
-            &self.database,
-            statement,
-            sale,
-            |mut connection, statements| async move {
-                let query = sqlx::query_as(statements.get(PROGRESS_AT)).bind(sale.get());
-                query.fetch_one(&mut *connection).await
-            },
-        );
-        let (sold, remaining) = sum.await?;
-        Ok(Progress { sold, remaining })
+        let mut progress = Vec::with_capacity(sales.len());
+        for SaleRange { first, end, of } in SaleRange::partitions_of(sales.iter().copied()) {
+            let numbers = sales.iter().map(|sale| sale.get());
+            let numbers: &Vec<i64> = &numbers.filter(|sale| (first..end).contains(sale)).collect();
+            let sums = self.partitions.read(
+                &self.database,
+                statement,
+                of,
+                |mut connection, statements| async move {
+                    let query = sqlx::query_as(statements.get(PROGRESS_AT)).bind(numbers);
+                    query.fetch_all(&mut *connection).await
+                },
+            );
+            let rows: Vec<(i64, i64, i64, i64)> = sums.await?;
+            progress.extend(rows.into_iter().filter_map(
+                |(sale, sold, remaining, available_items)| {
+                    Some((SaleId::new(sale)?, Progress { sold, remaining, available_items }))
+                },
+            ));
+        }
+        Ok(progress)
     }
 
     async fn sold_out_among(
@@ -331,7 +369,7 @@ impl ItemReader for PostgresItemReader {
 
 async fn stock_of(
     connection: &mut PgConnection,
-    statements: &Statements<8>,
+    statements: &Statements<9>,
     sale: SaleId,
 ) -> Result<StockSnapshot, sqlx::Error> {
     let query = sqlx::query_as(statements.get(STOCK_AT)).bind(sale.get());
@@ -355,8 +393,70 @@ fn item_of(row: ItemRow) -> Option<Item> {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::AssertSqlSafe;
+
+    use super::*;
+    use crate::infrastructure::persistence::partitions::for_partition;
     use crate::testing::contracts::item_reader::item_reader_contract;
+    use crate::testing::contracts::{Scene, Terms};
     use crate::testing::servers::PostgresShop;
 
     item_reader_contract!(PostgresShop::open().await);
+
+    #[tokio::test]
+    async fn pages_go_by_place_where_numbers_have_gaps() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::unique(9)).await;
+        for table in ["items", "item_stock"] {
+            shop.execute(&format!("DELETE FROM {table} WHERE item_no IN (1, 4, 5)")).await;
+        }
+        shop.execute("UPDATE sales SET items = 6").await;
+
+        let mut pages = Vec::new();
+        for page in 1..=4 {
+            let page = PageRequest { page, limit: 2 };
+            let page = scene.instance.items.page(scene.sale, false, page).await.unwrap();
+            pages.push(page.iter().map(|entry| entry.item.no.0).collect::<Vec<_>>());
+        }
+
+        assert_eq!(pages, [vec![2, 3], vec![6, 7], vec![8, 9], vec![]]);
+    }
+
+    /// The plan of a statement, in a session that prefers to divide it among processes.
+    async fn plan(connection: &mut PgConnection, statement: &str) -> String {
+        for setting in [
+            "parallel_setup_cost = 0",
+            "parallel_tuple_cost = 0",
+            "min_parallel_table_scan_size = 0",
+            "min_parallel_index_scan_size = 0",
+        ] {
+            let set = format!("SET {setting}");
+            sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *connection).await.unwrap();
+        }
+        let statement = for_partition(statement, "_from_0");
+        let statement = statement.replace("$1::bigint[]", "ARRAY[1]").replace("$1", "1");
+        let statement = statement.replace("$2", "10").replace("$3", "1000");
+        let explain = sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN {statement}")));
+        let lines: Vec<String> = explain.fetch_all(connection).await.unwrap();
+        lines.join("\n")
+    }
+
+    #[tokio::test]
+    async fn no_read_of_a_front_end_takes_several_processes_of_the_server() {
+        let shop = PostgresShop::open().await;
+        Scene::open(&shop, Terms::unique(9)).await;
+        shop.execute("INSERT INTO item_stock SELECT 1, n, 1 FROM generate_series(10, 50000) AS n; ANALYZE item_stock").await;
+        let database = shop.database().await;
+        let mut connection = database.acquire().await.unwrap();
+
+        for statement in [PAGE, AVAILABLE_PAGE, LIST, PROGRESS, STOCK] {
+            let plan = plan(&mut connection, &statement.replace("$4", "true")).await;
+            assert!(!plan.contains("Gather"), "{plan}");
+        }
+
+        let allow = "SET max_parallel_workers_per_gather = 4";
+        sqlx::raw_sql(allow).execute(&mut *connection).await.unwrap();
+        let divided = plan(&mut connection, STOCK).await;
+        assert!(divided.contains("Gather"), "the test proves nothing: {divided}");
+    }
 }

@@ -33,6 +33,12 @@ const FIND: &str = r"
     WHERE id = $1
 ";
 
+const FIND_ALL: &str = r"
+    SELECT s.id, s.name, s.schedule, s.starts_at, s.ends_at, s.buyer_limit, s.items, s.generation
+    FROM unnest($1::bigint[]) AS t(id)
+    CROSS JOIN LATERAL (SELECT * FROM sales WHERE id = t.id OFFSET 0) AS s
+";
+
 /// Sales that have ended stay for a day, so that requests for them are refused from memory. They have a limit of their own, so that they
 /// never displace an open sale.
 const LIVE: &str = r"
@@ -222,6 +228,14 @@ impl SaleStore for PostgresSaleStore {
         let query = || sqlx::query_as(FIND).bind(sale.get()).fetch_optional(self.database.pool());
         let row: Option<SaleRow> = self.database.read(what, query).await?;
         row.map(sale_of).transpose().map_err(|error| error.into_port_error(what))
+    }
+
+    async fn find_all(&self, sales: &[SaleId]) -> Result<Vec<Sale>, PortError> {
+        let what = "the sales in use";
+        let numbers: Vec<i64> = sales.iter().map(|sale| sale.get()).collect();
+        let query = || sqlx::query_as(FIND_ALL).bind(&numbers).fetch_all(self.database.pool());
+        let rows: Vec<SaleRow> = self.database.read_as(Statement::LiveSales, what, query).await?;
+        sales_of(rows, what)
     }
 
     async fn live(&self) -> Result<Vec<Sale>, PortError> {

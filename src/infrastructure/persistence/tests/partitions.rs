@@ -45,7 +45,7 @@ async fn read_all(instance: &Instance, sale: SaleId) {
     items.by_number(sale, &[ItemNo(1)]).await.unwrap();
     items.page(sale, true, PAGE).await.unwrap();
     items.list(sale, true, Cursor::beginning(10)).await.unwrap();
-    items.progress(sale).await.unwrap();
+    items.progress(&[sale]).await.unwrap();
     items.sold_out_among(sale, &[ItemNo(1)]).await.unwrap();
     items.stock(sale).await.unwrap();
     for sale in [one, None] {

@@ -5,8 +5,7 @@ use async_trait::async_trait;
 use super::{FakeShop, SaleData};
 use crate::application::catalogue::{Catalogue, CatalogueBuilder, Item};
 use crate::application::ports::{
-    Cursor, CursorPage, ItemReader, Page, PageRequest, PortError, StockFacts, StockSnapshot,
-    StockedItem,
+    Cursor, CursorPage, ItemReader, PageRequest, PortError, StockFacts, StockSnapshot, StockedItem,
 };
 use crate::domain::ids::{ItemId, ItemNo, SaleId};
 use crate::domain::sale::Progress;
@@ -23,6 +22,12 @@ impl ItemReader for FakeShop {
         Ok(builder.build())
     }
 
+    async fn by_id(&self, sale: SaleId, items: &[ItemId]) -> Result<Vec<Item>, PortError> {
+        let mut state = self.state.lock().unwrap();
+        let known = state.data(sale)?.stock.keys().map(|no| item(*no));
+        Ok(known.filter(|item| items.contains(&item.id)).collect())
+    }
+
     async fn by_number(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError> {
         let mut state = self.state.lock().unwrap();
         let stock = &state.data(sale)?.stock;
@@ -34,7 +39,7 @@ impl ItemReader for FakeShop {
         sale: SaleId,
         available: bool,
         page: PageRequest,
-    ) -> Result<Page<StockedItem>, PortError> {
+    ) -> Result<Vec<StockedItem>, PortError> {
         let mut state = self.state.lock().unwrap();
         let stock = &state.data(sale)?.stock;
         let wanted: Vec<_> =
@@ -46,8 +51,7 @@ impl ItemReader for FakeShop {
             stock: stock.pieces,
             remaining: stock.left(),
         });
-        let total = i64::try_from(wanted.len()).unwrap();
-        Ok(Page { entries: entries.collect(), total })
+        Ok(entries.collect())
     }
 
     async fn list(
@@ -57,16 +61,13 @@ impl ItemReader for FakeShop {
         after: Cursor<ItemNo>,
     ) -> Result<CursorPage<StockedItem, ItemNo>, PortError> {
         let all = PageRequest { page: 1, limit: u32::MAX };
-        let mut entries = self.page(sale, available, all).await?.entries;
+        let mut entries = self.page(sale, available, all).await?;
         entries.retain(|entry| after.entry.is_none_or(|last| entry.item.no > last));
         Ok(CursorPage::cut(entries, after.limit, |entry| entry.item.no))
     }
 
-    async fn progress(&self, sale: SaleId) -> Result<Progress, PortError> {
-        let mut state = self.state.lock().unwrap();
-        let data = state.data(sale)?;
-        let sold = data.stock.values().map(|stock| i64::from(stock.sold)).sum();
-        Ok(Progress { sold, remaining: data.pieces() - sold })
+    async fn progress(&self, sales: &[SaleId]) -> Result<Vec<(SaleId, Progress)>, PortError> {
+        Ok(sales.iter().map(|sale| (*sale, self.progress_of(*sale))).collect())
     }
 
     async fn sold_out_among(
@@ -80,15 +81,34 @@ impl ItemReader for FakeShop {
     }
 
     async fn stock(&self, sale: SaleId) -> Result<StockSnapshot, PortError> {
-        let mut state = self.state.lock().unwrap();
-        let data = state.data(sale)?;
+        Ok(self.stock_of(sale))
+    }
+}
+
+impl FakeShop {
+    /// Pieces sold and left in a sale.
+    pub(crate) fn progress_of(&self, sale: SaleId) -> Progress {
+        let state = self.state.lock().unwrap();
+        let data = &state.sales[&sale];
+        let sold = data.stock.values().map(|stock| i64::from(stock.sold)).sum();
+        let available = data.stock.values().filter(|stock| stock.left() > 0).count();
+        let available_items = i64::try_from(available).unwrap();
+        Progress { sold, remaining: data.pieces() - sold, available_items }
+    }
+}
+
+impl FakeShop {
+    /// The sold-out items of a sale.
+    pub(crate) fn stock_of(&self, sale: SaleId) -> StockSnapshot {
+        let state = self.state.lock().unwrap();
+        let data = &state.sales[&sale];
         let sold_out = data.stock.iter().filter(|(_, stock)| stock.left() == 0);
         let facts = StockFacts {
             generation: data.sale.generation,
             sold_out: sold_out.clone().map(|(item, _)| *item).collect(),
             sold: sold_out.map(|(item, stock)| (*item, stock.sold)).collect(),
         };
-        Ok(StockSnapshot { facts, pieces: data.pieces() })
+        StockSnapshot { facts, pieces: data.pieces() }
     }
 }
 

@@ -86,6 +86,11 @@ impl FakeShop {
         });
     }
 
+    /// Claims another number of items than the sale has.
+    pub(crate) fn set_items(&self, sale: SaleId, items: i32) {
+        self.change(sale, |data| data.sale.items = items);
+    }
+
     pub(crate) fn move_window(&self, sale: SaleId, window: SaleWindow) {
         self.change(sale, |data| {
             data.sale.window = window;

@@ -34,6 +34,12 @@ impl SaleStore for FakeShop {
         Ok(self.state.lock().unwrap().sales.get(&sale).map(|data| data.sale.clone()))
     }
 
+    async fn find_all(&self, sales: &[SaleId]) -> Result<Vec<Sale>, PortError> {
+        let state = self.state.lock().unwrap();
+        let found = sales.iter().filter_map(|sale| state.sales.get(sale));
+        Ok(found.map(|data| data.sale.clone()).collect())
+    }
+
     async fn live(&self) -> Result<Vec<Sale>, PortError> {
         let state = self.state.lock().unwrap();
         let soon = self.now() + SOON;

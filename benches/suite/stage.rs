@@ -130,8 +130,18 @@ impl Stage {
     }
 
     /// Verifies every promise, and stops every instance in order.
-    pub(crate) fn close(mut self, sale: &str) -> Outcome<()> {
+    pub(crate) fn close(self, sale: &str) -> Outcome<()> {
         self.program.run(&["verify", "--sale", sale])?;
+        self.stop()
+    }
+
+    /// Verifies every promise in all sales, and stops every instance in order.
+    pub(crate) fn close_all(self) -> Outcome<()> {
+        self.program.run(&["verify"])?;
+        self.stop()
+    }
+
+    fn stop(mut self) -> Outcome<()> {
         self.instances.drain(..).try_for_each(Instance::stop)
     }
 }

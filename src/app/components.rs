@@ -82,7 +82,7 @@ impl Components {
         let sale_cache =
             SaleCache::new(Arc::clone(&sales), Arc::clone(&items), clock, limits_of_cache)
                 .following(Arc::clone(&history));
-        let selling = (context.make_selling)((*database).clone(), batch, &batches, &tasks.writers);
+        let selling = (context.make_selling)((*database).clone(), config, &batches, &tasks.writers);
         let lock = RedisCodeLock::new(
             (redis.clone(), cache_writer.clone()),
             config.redis.lock_ttl,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::limits::limits;
 use super::task_groups::TaskGroup;
 use crate::application::ports::{CheckoutStore, Ledger};
-use crate::config::BatchConfig;
+use crate::config::Config;
 use crate::infrastructure::batching::BatchMetrics;
 #[cfg(feature = "bench")]
 use crate::infrastructure::persistence::PostgresDirect;
 use crate::infrastructure::persistence::{
-    BatchContext, Database, LostWrites, PostgresCheckoutStore, PostgresLedger,
+    BatchContext, Database, LostWrites, PostgresCheckoutStore, PostgresLedger, Retries,
 };
 
 /// The two ports that sell.
@@ -21,21 +21,22 @@ pub(crate) struct Selling {
 }
 
 /// Creates both ports. They share what they know of other writers and of recent writes.
-pub(crate) type MakeSelling = fn(Database, &BatchConfig, &BatchMetrics, &TaskGroup) -> Selling;
+pub(crate) type MakeSelling = fn(Database, &Config, &BatchMetrics, &TaskGroup) -> Selling;
 
 /// Requests share transactions.
 pub(crate) fn in_groups(
     database: Database,
-    batch: &BatchConfig,
+    config: &Config,
     metrics: &BatchMetrics,
     writers: &TaskGroup,
 ) -> Selling {
+    let (batch, retries) = (&config.batch, retries(config));
     let context = BatchContext::new(database);
     let lost_writes = Arc::clone(&context.lost_writes);
     let checkouts = PostgresCheckoutStore::new(
         context.clone(),
         limits(batch, batch.checkout_size, batch.checkout_writers),
-        batch.retries,
+        retries,
         metrics,
         writers.scope(),
     );
@@ -43,7 +44,7 @@ pub(crate) fn in_groups(
         context,
         // One writer for each sale: two batches nearly always sell the same item.
         limits(batch, batch.purchase_size, 1),
-        batch.retries,
+        retries,
         metrics,
         writers.scope(),
     );
@@ -54,12 +55,17 @@ pub(crate) fn in_groups(
 #[cfg(feature = "bench")]
 pub(crate) fn one_by_one(
     database: Database,
-    batch: &BatchConfig,
+    config: &Config,
     _: &BatchMetrics,
     _: &TaskGroup,
 ) -> Selling {
     let context = BatchContext::new(database);
     let lost_writes = Arc::clone(&context.lost_writes);
-    let direct = Arc::new(PostgresDirect::new(context, batch.retries));
+    let direct = Arc::new(PostgresDirect::new(context, retries(config)));
     Selling { checkouts: Arc::<PostgresDirect>::clone(&direct), ledger: direct, lost_writes }
+}
+
+/// A client gets its answer within the request timeout, or is told that there is none.
+fn retries(config: &Config) -> Retries {
+    Retries { times: config.batch.retries, caller_timeout: config.http.request_timeout }
 }

@@ -1,11 +1,15 @@
-//! The cost of a larger sale, or of a longer history, for each request: nothing, if every look-up uses a key.
+//! The cost of a larger sale, or of a longer history, for each request: nothing, if every look-up uses a key and no statement
+//! touches the partitions of other sales.
 //!
-//! Three stages, measured in turn: a sale of 10,000 items, one of 1,000,000, and one of 10,000 after a thousand past sales of the
-//! same size. Checkouts by new buyers come first, then the purchases of their codes, so that each kind is measured alone.
+//! Four stages, measured in turn: a sale of 10,000 items, one of 1,000,000, one of 10,000 after a thousand past sales of the same
+//! size, and one of 10,000 beside 300 partitions of past sales. Checkouts by new buyers come first, then the purchases of their
+//! codes, then the same purchases again, whose outcomes are stored; then checkouts and purchases with idempotency keys. So each
+//! kind is measured alone.
 
 use std::time::Duration;
 
 use super::compared::show;
+use super::made_sales::Sales;
 use crate::database::{self, Database};
 use crate::environment::Environment;
 use crate::generator::Plan;
@@ -15,11 +19,11 @@ use crate::program::Program;
 use crate::report::{Figure, median};
 use crate::stage::{Stage, Terms, Topology};
 use crate::suite::{Scenario, Suite};
-use crate::traffic::{Checkouts, Codes};
+use crate::traffic::{Checkouts, Codes, Redeemers};
 
 pub(super) const GROWTH: Scenario = Scenario {
     name: "growth",
-    about: "rate and CPU time at 1,000,000 items, and after 1,000 past sales",
+    about: "rate and CPU time at 1,000,000 items, after 1,000 past sales, and beside 300 partitions",
     run: play,
 };
 
@@ -29,14 +33,18 @@ const LARGE: Terms = Terms { items: 1_000_000, ..SMALL };
 const BUYERS_A_RUN: u64 = 10_000_000;
 /// Maximum time for the purchases.
 const BUYING: Duration = Duration::from_mins(1);
-/// Maximum number of runs, because each has six parts.
+/// A past sale in each of 300 partitions.
+const PARTITIONS: Sales =
+    Sales { first: 100, last: 30_000, step: 100, items: 10, stock: 1, window: (-2, -1) };
+/// Maximum number of runs, because each has twenty parts.
 const RUNS: u16 = 3;
 /// Targets: the rate and the CPU time as multiples of those of the small sale.
 const RATE: f64 = 0.85;
 const CPU: f64 = 1.15;
 
-/// Digits of a sale's number, in order of value.
-const DIGITS: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// What is measured in each stage.
+const KINDS: [&str; 5] =
+    ["checkouts", "purchases", "repeated purchases", "keyed checkouts", "keyed purchases"];
 
 /// One stage.
 struct Grown {
@@ -44,25 +52,31 @@ struct Grown {
     stage: Stage,
     sale: String,
     terms: Terms,
-    checkouts: Vec<Measured>,
-    purchases: Vec<Measured>,
+    /// Runs of each kind.
+    runs: [Vec<Measured>; KINDS.len()],
 }
 
 fn play(suite: &mut Suite) -> Outcome<()> {
-    let past_sales = suite.environment.options.past_sales;
-    let history = |program: Program, database: &Database| {
-        create_past_sales(database, past_sales)?;
-        Ok(program)
+    let past_sales = Sales {
+        first: 1,
+        last: suite.environment.options.past_sales,
+        step: 1,
+        items: SMALL.items,
+        ..PARTITIONS
     };
-    let with_history = Stage::open_with(&suite.environment, Topology::Service(1), history)?;
+    let after = |history: Sales| {
+        let create = |program: Program, database: &Database| {
+            history.create(database)?;
+            Ok(program)
+        };
+        Stage::open_with(&suite.environment, Topology::Service(1), create)
+    };
+    let new = || Stage::open(&suite.environment, Topology::Service(1));
     let mut all = [
-        Grown::new("small", Stage::open(&suite.environment, Topology::Service(1))?, SMALL)?,
-        Grown::new(
-            "1,000,000 items",
-            Stage::open(&suite.environment, Topology::Service(1))?,
-            LARGE,
-        )?,
-        Grown::new("past sales", with_history, SMALL)?,
+        Grown::new("small", new()?, SMALL)?,
+        Grown::new("1,000,000 items", new()?, LARGE)?,
+        Grown::new("past sales", after(past_sales)?, SMALL)?,
+        Grown::new("300 partitions", after(PARTITIONS)?, SMALL)?,
     ];
     for run in 0..usize::from(suite.environment.options.runs.min(RUNS)) {
         for place in 0..all.len() {
@@ -73,13 +87,15 @@ fn play(suite: &mut Suite) -> Outcome<()> {
     }
     let [small, larger @ ..] = &all;
     for grown in larger {
-        compare(suite, grown.name, "checkouts", (&grown.checkouts, &small.checkouts));
-        compare(suite, grown.name, "purchases", (&grown.purchases, &small.purchases));
+        for (kind, (runs, base)) in KINDS.iter().zip(grown.runs.iter().zip(&small.runs)) {
+            compare(suite, grown.name, kind, (runs, base));
+        }
     }
     for grown in all {
         grown.stage.close(&grown.sale)?;
-        show(suite, "growth", &format!("growth, {}: checkouts", grown.name), grown.checkouts);
-        show(suite, "growth", &format!("growth, {}: purchases", grown.name), grown.purchases);
+        for (kind, runs) in KINDS.iter().zip(grown.runs) {
+            show(suite, "growth", &format!("growth, {}: {kind}", grown.name), runs);
+        }
     }
     Ok(())
 }
@@ -91,24 +107,41 @@ impl Grown {
         for statement in ["VACUUM ANALYZE items", "VACUUM ANALYZE item_stock", "CHECKPOINT"] {
             database::execute(&stage.database.url, statement)?;
         }
-        Ok(Self { name, stage, sale, terms, checkouts: Vec::new(), purchases: Vec::new() })
+        Ok(Self { name, stage, sale, terms, runs: Default::default() })
     }
 
-    fn measure(&mut self, environment: &Environment, offset: u64) -> Outcome<()> {
-        let codes = Codes::default();
-        self.checkouts.push(environment.measure(&self.stage, |first_buyer| {
-            codes.made_by(Checkouts::of(&self.sale, self.terms.items, first_buyer + offset))
-        })?);
+    fn measure(&mut self, environment: &Environment, buyers: u64) -> Outcome<()> {
+        let checkouts = |first: u64| Checkouts::of(&self.sale, self.terms.items, first + buyers);
+        let (codes, keyed) = (Codes::default(), Codes::default());
+        let collected =
+            environment.measure(&self.stage, |first| codes.made_by(checkouts(first)))?;
+        let again = codes.copied();
+        let bought = self.buy(environment, || codes.redeemed())?;
+        let repeated = self.buy(environment, || again.redeemed())?;
+        let collected_with_keys = environment.measure(&self.stage, |first| {
+            keyed.made_by(checkouts(first + BUYERS_A_RUN / 2).with_keys())
+        })?;
+        let bought_with_keys = self.buy(environment, || keyed.redeemed_with_keys())?;
+        let runs = [collected, bought, repeated, collected_with_keys, bought_with_keys];
+        for (all, run) in self.runs.iter_mut().zip(runs) {
+            all.push(run);
+        }
+        Ok(())
+    }
+
+    /// Measures purchases until no code is left.
+    fn buy(
+        &self,
+        environment: &Environment,
+        purchases: impl Fn() -> Redeemers,
+    ) -> Outcome<Measured> {
         let plan = Plan {
             warm_up: Duration::ZERO,
             measured: BUYING,
             ..environment.plan(&self.stage.instances)
         };
         // The first thread takes all codes; the others have nothing to do.
-        self.purchases.push(
-            environment.measure_with(&self.stage, &plan, Loop::Closed, |_| codes.redeemed())?,
-        );
-        Ok(())
+        environment.measure_with(&self.stage, &plan, Loop::Closed, |_| purchases())
     }
 }
 
@@ -126,37 +159,4 @@ fn compare(suite: &mut Suite, name: &str, kind: &str, (runs, base): (&[Measured]
     });
     suite.report.figure(rate);
     suite.report.figure(cpu.at_most(CPU, CPU));
-}
-
-/// Creates past sales of 10,000 items each, by plain SQL.
-fn create_past_sales(database: &Database, sales: u32) -> Outcome<()> {
-    // In Crockford's base 32, like the service.
-    let digit = |value: u32| format!("substr('{DIGITS}', sale / {value} % 32 + 1, 1)");
-    let public_id =
-        format!("'S-' || ltrim({} || {} || {}, '0')", digit(1_024), digit(32), digit(1));
-    let statements = [
-        format!("SELECT setval('sale_ids', {sales})"),
-        format!(
-            "SELECT ensure_partitions(sale) FROM generate_series(1, {sales}) AS sale
-             WHERE sale % 100 IN (0, 1)"
-        ),
-        format!(
-            "INSERT INTO sales (id, public_id, name, starts_at, ends_at, buyer_limit, items)
-             SELECT sale, {public_id}, 'Past sale ' || sale, now() - interval '2 h',
-                    now() - interval '1 h', 10, 10000
-             FROM generate_series(1, {sales}) AS sale"
-        ),
-        format!(
-            "INSERT INTO items (sale_id, item_no, item_id, name, image_url)
-             SELECT sale, item, item::text, 'Item ' || item,
-                    'https://images.example.com/items/' || item || '.jpg'
-             FROM generate_series(1, {sales}) AS sale, generate_series(1, 10000) AS item"
-        ),
-        format!(
-            "INSERT INTO item_stock (sale_id, item_no, stock)
-             SELECT sale, item, 1
-             FROM generate_series(1, {sales}) AS sale, generate_series(1, 10000) AS item"
-        ),
-    ];
-    statements.iter().try_for_each(|statement| database::execute(&database.url, statement))
 }

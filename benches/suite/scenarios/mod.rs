@@ -8,6 +8,8 @@ mod flow;
 mod growth;
 mod instances;
 mod lists;
+mod made_sales;
+mod many_sales;
 mod memory;
 mod one_row;
 mod open;
@@ -35,6 +37,7 @@ pub(crate) const ALL: &[Scenario] = &[
     board::BOARD,
     memory::MEMORY,
     overload::OVERLOAD,
+    many_sales::MANY_SALES,
     growth::GROWTH,
     lists::LISTS,
     floor::FLOOR,

@@ -1,15 +1,18 @@
 //! Checkouts of one random item each, by a new buyer each time.
 
-use super::requests::write_checkout;
+use super::requests::{write_checkout, write_keyed_checkout};
 use crate::generator::dice::Dice;
 use crate::generator::{Answer, Class, Kind, Traffic};
 
 /// Buyers who come once.
 #[derive(Debug, Clone)]
 pub(crate) struct Checkouts {
-    sale: String,
+    /// Each checkout is in a random one of these.
+    sales: Vec<String>,
     items: u64,
     next_buyer: u64,
+    /// Whether they have idempotency keys, and so are requests of version 2.
+    are_keyed: bool,
     refusal: Option<(u16, &'static str)>,
     dice: Dice,
 }
@@ -17,13 +20,24 @@ pub(crate) struct Checkouts {
 impl Checkouts {
     /// Of a random item with a number up to `items`.
     pub(crate) fn of(sale: &str, items: u32, first_buyer: u64) -> Self {
+        Self::over(vec![sale.to_owned()], items, first_buyer)
+    }
+
+    /// In random ones of these sales.
+    pub(crate) fn over(sales: Vec<String>, items: u32, first_buyer: u64) -> Self {
         Self {
-            sale: sale.to_owned(),
+            sales,
             items: items.into(),
             next_buyer: first_buyer,
+            are_keyed: false,
             refusal: None,
             dice: Dice::new(first_buyer),
         }
+    }
+
+    /// With an idempotency key each.
+    pub(crate) fn with_keys(self) -> Self {
+        Self { are_keyed: true, ..self }
     }
 
     /// Expects this refusal of every checkout.
@@ -36,7 +50,12 @@ impl Checkouts {
 impl Traffic for Checkouts {
     fn ask(&mut self, _connection: usize, request: &mut Vec<u8>) -> Option<Kind> {
         let item = self.dice.up_to(self.items);
-        write_checkout(request, &self.sale, self.next_buyer, item);
+        let sale = match &self.sales[..] {
+            [one] => one,
+            many => many.get(usize::try_from(self.dice.roll()).ok()? % many.len().max(1))?,
+        };
+        let write = if self.are_keyed { write_keyed_checkout } else { write_checkout };
+        write(request, sale, self.next_buyer, item);
         self.next_buyer += 1;
         Some(Kind::Checkout)
     }

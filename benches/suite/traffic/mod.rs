@@ -13,6 +13,6 @@ pub(crate) mod shoppers;
 
 pub(crate) use checkouts::Checkouts;
 pub(crate) use forgers::Forgers;
-pub(crate) use redeemers::Codes;
+pub(crate) use redeemers::{Codes, Redeemers};
 pub(crate) use requests::{Code, first_buyer};
 pub(crate) use shoppers::{Shoppers, Wants};

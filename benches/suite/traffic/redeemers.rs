@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::checkouts::Checkouts;
-use super::requests::{Code, write_purchase};
+use super::requests::{Code, write_keyed_purchase, write_purchase};
 use crate::generator::{Answer, Class, Kind, Traffic};
 
 /// Codes that are not purchased yet.
@@ -21,6 +21,8 @@ pub(crate) struct Collectors {
 #[derive(Debug)]
 pub(crate) struct Redeemers {
     codes: Vec<Code>,
+    /// Whether they send idempotency keys, and so requests of version 2.
+    have_keys: bool,
 }
 
 impl Codes {
@@ -29,10 +31,21 @@ impl Codes {
         Collectors { checkouts, codes: self.clone() }
     }
 
+    /// The same codes, to purchase them again.
+    pub(crate) fn copied(&self) -> Self {
+        let codes = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self(Arc::new(Mutex::new(codes)))
+    }
+
     /// Traffic that purchases all codes.
     pub(crate) fn redeemed(&self) -> Redeemers {
         let mut codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Redeemers { codes: std::mem::take(&mut *codes) }
+        Redeemers { codes: std::mem::take(&mut *codes), have_keys: false }
+    }
+
+    /// The same with an idempotency key each.
+    pub(crate) fn redeemed_with_keys(&self) -> Redeemers {
+        Redeemers { have_keys: true, ..self.redeemed() }
     }
 }
 
@@ -56,7 +69,8 @@ impl Traffic for Collectors {
 
 impl Traffic for Redeemers {
     fn ask(&mut self, _connection: usize, request: &mut Vec<u8>) -> Option<Kind> {
-        write_purchase(request, &self.codes.pop()?);
+        let write = if self.have_keys { write_keyed_purchase } else { write_purchase };
+        write(request, &self.codes.pop()?);
         Some(Kind::Purchase)
     }
 

@@ -51,6 +51,27 @@ pub(super) fn write_checkout(request: &mut Vec<u8>, sale: &str, buyer: u64, item
     );
 }
 
+/// Writes a checkout of one item in version 2, with an idempotency key.
+pub(super) fn write_keyed_checkout(request: &mut Vec<u8>, sale: &str, buyer: u64, item: u64) {
+    let body =
+        format!(r#"{{"buyer_id":"b{buyer}","sale_id":"{sale}","items":[{{"id":"{item}"}}]}}"#);
+    let _ = write!(
+        request,
+        "POST /v2/checkouts HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n\
+         Idempotency-Key: k{buyer}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+}
+
+/// Writes a purchase in version 2, with an idempotency key.
+pub(super) fn write_keyed_purchase(request: &mut Vec<u8>, code: &Code) {
+    request.extend_from_slice(b"POST /v2/checkouts/");
+    request.extend_from_slice(code.as_bytes());
+    request.extend_from_slice(b"/purchase HTTP/1.1\r\nHost: bench\r\nIdempotency-Key: ");
+    request.extend_from_slice(code.as_bytes());
+    request.extend_from_slice(b"\r\nContent-Length: 0\r\n\r\n");
+}
+
 /// Writes a purchase.
 pub(super) fn write_purchase(request: &mut Vec<u8>, code: &Code) {
     request.extend_from_slice(b"POST /purchase?code=");

@@ -4,50 +4,46 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::AdmissionLimit;
+use super::batch::{Batch, Caller};
 use super::limits::{BatchLimits, Rejected};
+use super::long::LongRequests;
 use super::metrics::{BatchMetrics, QueueMetrics};
 use super::work::BatchWork;
 
 /// A lane without requests for this time is closed; the next request opens it again.
-const IDLE_AFTER: Duration = Duration::from_secs(30);
+pub(super) const IDLE_AFTER: Duration = Duration::from_secs(30);
 
-/// A writer drops its state when it gets no batch for this time.
-const STATE_IDLE: Duration = Duration::from_millis(20);
-/// A writer drops its state after this time even under load, so that other lanes get their turn with what it holds, such as
-/// a connection.
-const STATE_MAX_AGE: Duration = Duration::from_millis(250);
+/// A lane without requests for this time is idle: its measurements are old, and so is what it has left for the next batch.
+const QUIET_AFTER: Duration = Duration::from_millis(20);
 
 /// Gathers requests into batches.
 pub(crate) struct Batcher<W: BatchWork> {
-    shared: Arc<Shared<W>>,
+    pub(super) shared: Arc<Shared<W>>,
 }
 
-struct Shared<W: BatchWork> {
+pub(super) struct Shared<W: BatchWork> {
     work: W,
     limits: BatchLimits,
     metrics: QueueMetrics,
-    lanes: Mutex<HashMap<W::Key, Lane<W>>>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    pub(super) lanes: Mutex<HashMap<W::Key, Lane<W>>>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
 }
 
-struct Lane<W: BatchWork> {
+pub(super) struct Lane<W: BatchWork> {
     queue: mpsc::Sender<Waiting<W>>,
     admission: Arc<AdmissionLimit>,
 }
 
-struct Waiting<W: BatchWork> {
-    request: W::Request,
-    since: Instant,
-    reply: oneshot::Sender<Result<W::Reply, Rejected>>,
-}
+/// A request with its caller.
+type Waiting<W> = (<W as BatchWork>::Request, Caller<<W as BatchWork>::Reply>);
 
 impl<W: BatchWork> Clone for Lane<W> {
     fn clone(&self) -> Self {
@@ -77,11 +73,12 @@ impl<W: BatchWork> Batcher<W> {
         key: W::Key,
         request: W::Request,
     ) -> Result<W::Reply, Rejected> {
-        let (reply, answer) = oneshot::channel();
-        let mut waiting = Waiting { request, since: Instant::now(), reply };
+        let (caller, answer) = Caller::new();
+        let mut waiting = (request, caller);
         loop {
             let Lane { queue, admission } = self.shared.lane(key)?;
-            if !admission.admits(queue.max_capacity() - queue.capacity()) {
+            let is_late = self.shared.work.expected_wait() > self.shared.limits.wait_limit;
+            if is_late || !admission.admits(queue.max_capacity() - queue.capacity()) {
                 return Err(Rejected::Full);
             }
             self.shared.metrics.depth.inc();
@@ -120,33 +117,57 @@ impl<W: BatchWork> Shared<W> {
     }
 
     async fn write(self: Arc<Self>, key: W::Key, queue: Queue<W>, admission: Arc<AdmissionLimit>) {
-        let (mut state, mut since) = (W::WriterState::default(), Instant::now());
+        let mut long = LongRequests::new(self.limits, W::LONG_BATCH);
         loop {
-            let soon = tokio::time::timeout(STATE_IDLE, self.next_batch(key, &queue));
-            let next = if let Ok(next) = soon.await {
-                next
-            } else {
-                (state, since) = (W::WriterState::default(), Instant::now());
-                admission.reset();
-                self.next_batch(key, &queue).await
+            let long_batch = long.turn();
+            let is_long = long_batch.is_some();
+            let next = match long_batch {
+                Some(batch) => Some(batch),
+                None if long.is_empty() => {
+                    let admissions = [&*admission, long.admission()];
+                    self.next_batch_or_quiet(key, &queue, admissions).await
+                }
+                None => Some(self.waiting_now(&queue)),
             };
-            let Some(batch) = next else { return };
-            let (requests, replies) = self.begin(batch);
-            if requests.is_empty() {
+            let Some(next) = next else { return };
+            let batch = self.begin(next);
+            if batch.is_empty() {
                 continue;
             }
-            if since.elapsed() > STATE_MAX_AGE {
-                (state, since) = (W::WriterState::default(), Instant::now());
-            }
-            let (started, served) = (Instant::now(), requests.len());
-            let answers = self.work.serve(&mut state, key, requests).await;
+            let (started, served) = (Instant::now(), batch.len());
+            let returned = self.work.serve(key, batch).await;
+            let admission = if is_long { long.admission() } else { &admission };
             admission.record(served, started.elapsed());
-            for (reply, answer) in replies.into_iter().zip(answers) {
-                // Fails if the caller has gone away.
-                let _ = reply.send(Ok(answer));
-            }
+            let waiting = long.add(returned);
+            self.metrics.depth.add(i64::try_from(waiting).unwrap_or(i64::MAX));
             self.gather(&queue).await;
         }
+    }
+
+    /// The next batch; `None` when the lane is closed.
+    async fn next_batch_or_quiet(
+        &self,
+        key: W::Key,
+        queue: &Queue<W>,
+        admissions: [&AdmissionLimit; 2],
+    ) -> Option<Vec<Waiting<W>>> {
+        let soon = tokio::time::timeout(QUIET_AFTER, self.next_batch(key, queue));
+        if let Ok(next) = soon.await {
+            return next;
+        }
+        admissions.into_iter().for_each(AdmissionLimit::reset);
+        self.work.release_idle();
+        self.next_batch(key, queue).await
+    }
+
+    /// The requests that wait now, up to the size of a batch.
+    fn waiting_now(&self, queue: &Queue<W>) -> Vec<Waiting<W>> {
+        // If another writer holds the queue, it receives the requests.
+        let Ok(mut queue) = queue.try_lock() else { return Vec::new() };
+        if self.stop.is_cancelled() {
+            queue.close();
+        }
+        std::iter::from_fn(|| queue.try_recv().ok()).take(self.limits.size).collect()
     }
 
     async fn gather(&self, queue: &Queue<W>) {
@@ -180,206 +201,23 @@ impl<W: BatchWork> Shared<W> {
         (received > 0).then_some(batch)
     }
 
-    /// Rejects the requests that waited too long, and splits the others into requests and reply channels.
-    #[expect(clippy::type_complexity, reason = "the two halves of a batch, used once")]
-    fn begin(
-        &self,
-        batch: Vec<Waiting<W>>,
-    ) -> (Vec<W::Request>, Vec<oneshot::Sender<Result<W::Reply, Rejected>>>) {
+    /// A batch of these requests, but those that waited too long, which it rejects.
+    fn begin(&self, waiting: Vec<Waiting<W>>) -> Batch<W::Request, W::Reply> {
         let now = Instant::now();
-        self.metrics.depth.sub(i64::try_from(batch.len()).unwrap_or(i64::MAX));
-        let mut requests = Vec::with_capacity(batch.len());
-        let mut replies = Vec::with_capacity(batch.len());
-        for waiting in batch {
-            let waited = now.saturating_duration_since(waiting.since);
+        self.metrics.depth.sub(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
+        let mut batch = Batch::with_capacity(waiting.len());
+        for (request, caller) in waiting {
+            let waited = now.saturating_duration_since(caller.since);
             self.metrics.wait.observe(waited.as_secs_f64());
             if waited > self.limits.queue_timeout {
-                let _ = waiting.reply.send(Err(Rejected::TimeUp));
+                let _ = caller.reply.send(Err(Rejected::TimeUp));
                 continue;
             }
-            requests.push(waiting.request);
-            replies.push(waiting.reply);
+            batch.push(request, caller);
         }
-        self.metrics.size.observe(f64::from(u32::try_from(requests.len()).unwrap_or(u32::MAX)));
-        (requests, replies)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use async_trait::async_trait;
-    use prometheus::Registry;
-    use tokio::sync::Semaphore;
-
-    use super::*;
-
-    /// Replies with the size of the batch, after it got a permit.
-    struct PermittedWork {
-        permits: Arc<Semaphore>,
-        gather_delay: Duration,
-    }
-
-    #[async_trait]
-    impl BatchWork for PermittedWork {
-        type Key = u8;
-        type Request = ();
-        type Reply = usize;
-        type WriterState = ();
-
-        fn gather_delay(&self) -> Duration {
-            self.gather_delay
+        if !batch.is_empty() {
+            self.metrics.size.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
         }
-
-        async fn serve(&self, (): &mut (), _key: u8, requests: Vec<()>) -> Vec<usize> {
-            self.permits.acquire().await.unwrap().forget();
-            vec![requests.len(); requests.len()]
-        }
-    }
-
-    fn batcher(
-        queue: usize,
-        queue_timeout: Duration,
-    ) -> (Arc<Batcher<PermittedWork>>, Arc<Semaphore>) {
-        gathering(Duration::ZERO, queue, queue_timeout)
-    }
-
-    fn gathering(
-        gather_delay: Duration,
-        queue: usize,
-        queue_timeout: Duration,
-    ) -> (Arc<Batcher<PermittedWork>>, Arc<Semaphore>) {
-        let permits = Arc::new(Semaphore::new(0));
-        let limits =
-            BatchLimits { size: 4, writers: 1, queue, queue_timeout, wait_limit: queue_timeout };
-        let metrics = BatchMetrics::register(&Registry::new()).unwrap();
-        let scope = (TaskTracker::new(), CancellationToken::new());
-        let work = PermittedWork { permits: Arc::clone(&permits), gather_delay };
-        let batcher = Batcher::new("test", work, limits, &metrics, scope);
-        (Arc::new(batcher), permits)
-    }
-
-    /// Submits a request in a task of its own, and returns when it is in the queue or being served.
-    async fn spawn_request(
-        batcher: &Arc<Batcher<PermittedWork>>,
-    ) -> tokio::task::JoinHandle<Result<usize, Rejected>> {
-        let handle = {
-            let batcher = Arc::clone(batcher);
-            batcher.shared.tasks.clone().spawn(async move { batcher.submit(1, ()).await })
-        };
-        tokio::task::yield_now().await;
-        handle
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_gathers_while_a_batch_runs_is_the_next_batch() {
-        let (batcher, permits) = batcher(16, Duration::from_secs(1));
-        let first = spawn_request(&batcher).await;
-        tokio::task::yield_now().await;
-        let mut others = Vec::new();
-        for _ in 0..5 {
-            others.push(spawn_request(&batcher).await);
-        }
-
-        permits.add_permits(3);
-
-        assert_eq!(first.await.unwrap(), Ok(1));
-        let mut sizes = Vec::new();
-        for other in others {
-            sizes.push(other.await.unwrap().unwrap());
-        }
-        assert_eq!(sizes, [4, 4, 4, 4, 1]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn where_the_work_says_so_requests_gather_after_a_batch_but_never_before_the_first() {
-        let pause = Duration::from_millis(2);
-        let (batcher, permits) = gathering(pause, 16, Duration::from_secs(1));
-        permits.add_permits(9);
-        let started = Instant::now();
-        assert_eq!(batcher.submit(1, ()).await, Ok(1));
-        assert_eq!(started.elapsed(), Duration::ZERO);
-
-        let one = spawn_request(&batcher).await;
-        tokio::time::sleep(pause / 2).await;
-        let two = spawn_request(&batcher).await;
-
-        assert_eq!((one.await.unwrap(), two.await.unwrap()), (Ok(2), Ok(2)));
-        tokio::time::sleep(pause * 2).await;
-        let idle_since = Instant::now();
-        assert_eq!(batcher.submit(1, ()).await, Ok(1));
-        assert_eq!(idle_since.elapsed(), Duration::ZERO);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_whole_batch_that_waits_is_not_kept_waiting() {
-        let (batcher, permits) = gathering(Duration::from_secs(9), 16, Duration::from_secs(1));
-        let running = spawn_request(&batcher).await;
-        tokio::task::yield_now().await;
-        let mut others = Vec::new();
-        for _ in 0..4 {
-            others.push(spawn_request(&batcher).await);
-        }
-        let started = Instant::now();
-
-        permits.add_permits(2);
-
-        assert_eq!(running.await.unwrap(), Ok(1));
-        for other in others {
-            assert_eq!(other.await.unwrap(), Ok(4));
-        }
-        assert_eq!(started.elapsed(), Duration::ZERO);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_queue_refuses_at_once() {
-        let (batcher, _permits) = batcher(1, Duration::from_secs(1));
-        let _running = spawn_request(&batcher).await;
-        tokio::task::yield_now().await;
-        let _waiting = spawn_request(&batcher).await;
-
-        assert_eq!(batcher.submit(1, ()).await, Err(Rejected::Full));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_whose_time_is_up_is_not_executed() {
-        let (batcher, permits) = batcher(16, Duration::from_secs(1));
-        let first = spawn_request(&batcher).await;
-        tokio::task::yield_now().await;
-        let late = spawn_request(&batcher).await;
-        tokio::time::advance(Duration::from_secs(2)).await;
-
-        permits.add_permits(1);
-
-        assert_eq!(first.await.unwrap(), Ok(1));
-        assert_eq!(late.await.unwrap(), Err(Rejected::TimeUp));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_the_stop_what_waits_is_served_and_nothing_new_is_taken() {
-        let (batcher, permits) = batcher(16, Duration::from_secs(1));
-        let running = spawn_request(&batcher).await;
-        tokio::task::yield_now().await;
-        let waiting = spawn_request(&batcher).await;
-
-        batcher.shared.stop.cancel();
-        permits.add_permits(2);
-
-        assert_eq!(running.await.unwrap(), Ok(1));
-        assert_eq!(waiting.await.unwrap(), Ok(1));
-        assert_eq!(batcher.submit(1, ()).await, Err(Rejected::Closed));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_idle_lane_is_closed_and_opened_again() {
-        let (batcher, permits) = batcher(16, Duration::from_secs(1));
-        permits.add_permits(2);
-        assert_eq!(batcher.submit(1, ()).await, Ok(1));
-
-        tokio::time::advance(IDLE_AFTER * 2).await;
-        while !batcher.shared.lanes.lock().unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
-
-        assert_eq!(batcher.submit(1, ()).await, Ok(1));
+        batch
     }
 }

@@ -13,7 +13,8 @@ pub(crate) struct BatchLimits {
     pub(crate) queue: usize,
     /// Longest wait; a request that waited longer is not executed.
     pub(crate) queue_timeout: Duration,
-    /// A request that would wait longer, judging by the previous batches, is rejected at once.
+    /// A request that would wait longer, in its queue or for what the lanes share, is rejected at once, judging by the
+    /// previous batches.
     pub(crate) wait_limit: Duration,
 }
 

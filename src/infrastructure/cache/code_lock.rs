@@ -13,7 +13,7 @@ use super::script::KEYS_A_CALL;
 use super::writer::CacheWriter;
 use crate::application::ports::{CodeLock, Lease, PortError};
 use crate::domain::ids::{AttemptId, SaleId};
-use crate::infrastructure::batching::{BatchLimits, BatchMetrics, BatchWork, Batcher};
+use crate::infrastructure::batching::{Batch, BatchLimits, BatchMetrics, BatchWork, Batcher};
 
 const WHAT: &str = "the lock on a code";
 
@@ -57,6 +57,8 @@ struct AcquireLocks {
     ttl: Duration,
 }
 
+type LockBatch = Batch<LockRequest, LockReply>;
+
 struct LockRequest {
     attempt: AttemptId,
     owner: String,
@@ -74,22 +76,22 @@ impl BatchWork for AcquireLocks {
     type Key = SaleId;
     type Request = LockRequest;
     type Reply = LockReply;
-    type WriterState = ();
 
-    async fn serve(&self, (): &mut (), sale: SaleId, requests: Vec<LockRequest>) -> Vec<LockReply> {
-        let locks = requests.iter().map(|LockRequest { attempt, owner }| {
+    async fn serve(&self, sale: SaleId, batch: LockBatch) -> LockBatch {
+        let locks = batch.requests().iter().map(|LockRequest { attempt, owner }| {
             (self.redis.keys().lock(sale, *attempt), owner.as_str())
         });
         match lock::acquire(&self.redis, WHAT, self.ttl, locks).await {
             Ok(acquired) => {
                 let reply = |acquired| if acquired { LockReply::Acquired } else { LockReply::Held };
-                acquired.into_iter().map(reply).collect()
+                batch.answer(acquired.into_iter().map(reply));
             }
             Err(error) => {
                 tracing::debug!(%error, "locks were not acquired");
-                vec![LockReply::Failed; requests.len()]
+                batch.answer(std::iter::repeat(LockReply::Failed));
             }
         }
+        Batch::empty()
     }
 }
 

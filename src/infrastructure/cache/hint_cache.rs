@@ -16,7 +16,7 @@ use crate::application::ports::{
 use crate::domain::bloom::BloomShape;
 use crate::domain::ids::SaleId;
 use crate::domain::sale::Sale;
-use crate::infrastructure::batching::{BatchLimits, BatchMetrics, BatchWork, Batcher};
+use crate::infrastructure::batching::{Batch, BatchLimits, BatchMetrics, BatchWork, Batcher};
 
 static PRECHECK: LazyLock<Script> = script!("checkout_precheck");
 
@@ -63,6 +63,8 @@ impl HintCache for RedisHintCache {
     }
 }
 
+type PrecheckBatch = Batch<PrecheckRequest, Hint>;
+
 /// Answers a batch of prechecks.
 struct Precheck {
     redis: Redis,
@@ -73,16 +75,16 @@ impl BatchWork for Precheck {
     type Key = SaleId;
     type Request = PrecheckRequest;
     type Reply = Hint;
-    type WriterState = ();
 
-    async fn serve(&self, (): &mut (), _sale: SaleId, requests: Vec<PrecheckRequest>) -> Vec<Hint> {
-        match self.call(&requests).await {
-            Ok(replies) => replies.into_iter().map(hint).collect(),
+    async fn serve(&self, _sale: SaleId, batch: PrecheckBatch) -> PrecheckBatch {
+        match self.call(batch.requests()).await {
+            Ok(replies) => batch.answer(replies.into_iter().map(hint)),
             Err(error) => {
                 tracing::debug!(%error, "a batch of prechecks failed");
-                vec![Hint::Cold; requests.len()]
+                batch.answer(std::iter::repeat(Hint::Cold));
             }
         }
+        Batch::empty()
     }
 }
 

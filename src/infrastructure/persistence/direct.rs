@@ -3,8 +3,7 @@
 use async_trait::async_trait;
 
 use super::batch::context::BatchContext;
-use super::batch::session::Session;
-use super::batch::splitting::Splitting;
+use super::batch::splitting::{Retries, Splitting, rejected};
 use super::batch::transaction::BatchTransaction;
 use super::checkout::batch::CollectBatch;
 use super::checkout::finder::CheckoutFinder;
@@ -18,7 +17,7 @@ use crate::application::ports::{
 };
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::purchase::Outcome;
-use crate::infrastructure::batching::BatchWork;
+use crate::infrastructure::batching::{BatchWork, Rejected, batch_of};
 
 /// Collects and settles one request at a time.
 pub(crate) struct PostgresDirect {
@@ -30,7 +29,7 @@ pub(crate) struct PostgresDirect {
 }
 
 impl PostgresDirect {
-    pub(crate) fn new(context: BatchContext, retries: u32) -> Self {
+    pub(crate) fn new(context: BatchContext, retries: Retries) -> Self {
         let transaction = CollectBatch::new(context.clone());
         let collecting = Splitting { context: context.clone(), transaction, retries };
         let transaction = SettleBatch::new(context.clone());
@@ -52,9 +51,14 @@ async fn serve_alone<T: BatchTransaction>(
     sale: SaleId,
     request: T::Request,
 ) -> Result<T::Reply, PortError> {
-    let mut replies = work.serve(&mut Session::default(), sale, vec![request]).await;
-    let no_reply = || PortError::Broken { what: T::WHAT, source: "the batch has no reply".into() };
-    replies.pop().unwrap_or_else(|| Err(no_reply()))
+    let (batch, mut answers) = batch_of(vec![request]);
+    // A batch of one request returns none as too long.
+    let _ = work.serve(sale, batch).await;
+    let answered = match answers.pop() {
+        Some(answer) => answer.await.unwrap_or(Err(Rejected::Closed)),
+        None => Err(Rejected::Closed),
+    };
+    answered.unwrap_or_else(|reason| Err(rejected(T::WHAT, reason)))
 }
 
 #[async_trait]

@@ -39,6 +39,7 @@ pub(crate) use audit::inspector::PostgresInspector;
 pub(crate) use audit::refusals::PostgresRefusalStore;
 pub(crate) use batch::context::BatchContext;
 pub(crate) use batch::lost_writes::LostWrites;
+pub(crate) use batch::splitting::Retries;
 pub(crate) use checkout::store::PostgresCheckoutStore;
 pub(crate) use idempotency::store::PostgresIdempotencyStore;
 pub(crate) use migrate::{SchemaError, check_schema, migrate};

@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::application::ports::PortError;
 use crate::domain::ids::SaleId;
+use crate::infrastructure::persistence::pool::connections::Lent;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
@@ -129,7 +129,7 @@ impl<const N: usize> Partitions<N> {
         database: &Database,
         (statement, what): (Statement, &'static str),
         sale: SaleId,
-        read: impl Fn(PoolConnection<Postgres>, Arc<Statements<N>>) -> R + Send + Sync,
+        read: impl Fn(Lent, Arc<Statements<N>>) -> R + Send + Sync,
     ) -> Result<T, PortError>
     where
         T: Send,

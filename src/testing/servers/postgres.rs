@@ -27,14 +27,12 @@ use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
     BatchContext, Database, DatabaseClock, DatabaseMetrics, Planning, PostgresCheckoutStore,
     PostgresDirect, PostgresIdempotencyStore, PostgresItemReader, PostgresLedger,
-    PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleStore,
+    PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleStore, Retries,
 };
 use crate::testing::builders::{attempt_id, buyer, item_id};
 use crate::testing::contracts::refusal_store::RefusalWorld;
 use crate::testing::contracts::{Instance, Scene, ShopWorld, Terms};
 
-/// Maximum number of times that a batch is run again.
-const RETRIES: u32 = 5;
 /// Retention time of idempotency keys.
 const RETENTION: Duration = Duration::from_hours(24);
 /// Timeout of every wait. Minutes, so that a slow machine does not fail a test.
@@ -58,6 +56,9 @@ pub(crate) struct PostgresShop {
 }
 
 impl PostgresShop {
+    /// How often a batch is run again, and for how long.
+    pub(crate) const RETRIES: Retries = Retries { times: 5, caller_timeout: DEADLINE };
+
     /// Instances wait for locks however long a slow machine holds them.
     pub(crate) async fn open() -> Self {
         Self::with_lock_timeout(DEADLINE).await
@@ -159,7 +160,7 @@ impl PostgresShop {
     }
 
     /// Small batches, so that a race is one between many transactions.
-    fn limits() -> BatchLimits {
+    pub(crate) fn limits() -> BatchLimits {
         BatchLimits {
             size: 8,
             writers: 1,
@@ -185,18 +186,18 @@ impl ShopWorld for PostgresShop {
         let db = || database.clone();
         let context = BatchContext::new(db());
         let (store, ledger): (Arc<dyn CheckoutStore>, Arc<dyn Ledger>) = if self.is_direct {
-            let direct = Arc::new(PostgresDirect::new(context, RETRIES));
+            let direct = Arc::new(PostgresDirect::new(context, Self::RETRIES));
             (Arc::<PostgresDirect>::clone(&direct), direct)
         } else {
             (
                 Arc::new(PostgresCheckoutStore::new(
                     context.clone(),
                     two_writers,
-                    RETRIES,
+                    Self::RETRIES,
                     &metrics,
                     scope(),
                 )),
-                Arc::new(PostgresLedger::new(context, limits, RETRIES, &metrics, scope())),
+                Arc::new(PostgresLedger::new(context, limits, Self::RETRIES, &metrics, scope())),
             )
         };
         Instance {

@@ -3,7 +3,7 @@
 \set batch :batch + 1
 SELECT users, attempts, items, ones FROM floor_batches WHERE batch = :batch
 \gset
-EXECUTE read (1, ':users', ':items');
+EXECUTE read (1, ':users', ':items', 65);
 EXECUTE write (
     1, 10, '{}', '{}', '{}', '{}', ':users', ':attempts', now(), ':attempts', ':users',
     ':attempts', ':items', ':ones', '{}', '{}', '{}', :batch

@@ -3,7 +3,7 @@
 \set batch :batch + 1
 SELECT attempts AS wanted, ones, zeros, fates FROM floor_batches WHERE batch = :batch
 \gset
-EXECUTE read (1, ':wanted')
+EXECUTE read (1, ':wanted', 65)
 \gset
 EXECUTE write (
     1, ':places', ':users', ':versions', ':ones', ':attempts', ':item_places', ':items', ':ones',

@@ -18,8 +18,8 @@ use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 
 /// Maximum number of remembered checkouts, and of buyers: those of the last seconds of a rush.
 const MAX_CHECKOUTS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
-/// Maximum number of sales whose sold-out items are remembered: as many as may be open at a time.
-const MAX_SALES: usize = 24;
+/// Maximum number of sales whose sold-out items are remembered: as many as the sale cache holds.
+const MAX_SALES: usize = 1_000;
 
 /// An open checkout and its buyer's row, as this instance wrote them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,9 +152,15 @@ impl RecentWrites {
         }
     }
 
-    /// Takes what is remembered of these attempts, if it is everything that a decision needs. An entry serves one decision only.
-    pub(crate) fn take(&self, sale: SaleId, attempts: &[AttemptId]) -> Option<RememberedBatch> {
-        let checkouts = self.take_checkouts(sale, attempts)?;
+    /// Takes what is remembered of these attempts, if it is everything that a decision needs and none has more than `lines_each` lines.
+    /// An entry serves one decision only.
+    pub(crate) fn take(
+        &self,
+        sale: SaleId,
+        attempts: &[AttemptId],
+        lines_each: usize,
+    ) -> Option<RememberedBatch> {
+        let checkouts = self.take_checkouts(sale, attempts, lines_each)?;
         let sales = self.sold_out();
         let known = sales.get(&sale)?;
         let items = checkouts.iter().flat_map(|checkout| &checkout.lines).map(|line| line.item);
@@ -162,12 +168,19 @@ impl RecentWrites {
         Some(RememberedBatch { checkouts, sold_out, generation: known.generation })
     }
 
-    fn take_checkouts(&self, sale: SaleId, attempts: &[AttemptId]) -> Option<Vec<OpenCheckout>> {
+    fn take_checkouts(
+        &self,
+        sale: SaleId,
+        attempts: &[AttemptId],
+        lines_each: usize,
+    ) -> Option<Vec<OpenCheckout>> {
         let mut checkouts = self.checkouts();
         let mut buyers = HashSet::with_capacity(attempts.len());
         let are_known = attempts.iter().all(|attempt| {
             let known = checkouts.peek(attempt).filter(|known| known.sale == sale);
-            known.is_some_and(|known| buyers.insert(known.buyer.clone()))
+            known.is_some_and(|known| {
+                known.lines.len() <= lines_each && buyers.insert(known.buyer.clone())
+            })
         });
         if !are_known {
             return None;
@@ -232,11 +245,11 @@ mod tests {
         let (first, later) = (checkout(1, "ann", &[1]), checkout(1, "ann", &[1, 2]));
         let recent = with(&[first, checkout(2, "bob", &[3]), later.clone()]);
 
-        let taken = recent.take(sale_id(1), &attempts(&[2, 1])).unwrap();
+        let taken = recent.take(sale_id(1), &attempts(&[2, 1]), 9).unwrap();
 
         assert_eq!(taken.checkouts, [checkout(2, "bob", &[3]), later]);
         assert_eq!((taken.sold_out, taken.generation), (HashSet::from([ItemNo(2)]), 7));
-        assert!(recent.take(sale_id(1), &attempts(&[1])).is_none());
+        assert!(recent.take(sale_id(1), &attempts(&[1]), 9).is_none());
     }
 
     #[test]
@@ -244,9 +257,9 @@ mod tests {
         let recent = with(&[checkout(1, "ann", &[1]), checkout(2, "ann", &[2])]);
 
         for (sale, asked) in [(1, [1, 3]), (1, [1, 2]), (1, [1, 1]), (2, [1, 1])] {
-            assert!(recent.take(sale_id(sale), &attempts(&asked)).is_none(), "{sale} {asked:?}");
+            assert!(recent.take(sale_id(sale), &attempts(&asked), 9).is_none(), "{sale} {asked:?}");
         }
-        assert!(recent.take(sale_id(1), &attempts(&[1])).is_some());
+        assert!(recent.take(sale_id(1), &attempts(&[1]), 9).is_some());
     }
 
     #[test]
@@ -254,7 +267,15 @@ mod tests {
         let recent = RecentWrites::default();
         recent.remember([checkout(1, "ann", &[1])]);
 
-        assert!(recent.take(sale_id(1), &attempts(&[1])).is_none());
+        assert!(recent.take(sale_id(1), &attempts(&[1]), 9).is_none());
+    }
+
+    #[test]
+    fn nothing_is_taken_where_a_checkout_is_too_long_for_its_batch() {
+        let recent = with(&[checkout(1, "ann", &[1, 3, 4]), checkout(2, "bob", &[3])]);
+
+        assert!(recent.take(sale_id(1), &attempts(&[1, 2]), 2).is_none());
+        assert!(recent.take(sale_id(1), &attempts(&[1, 2]), 3).is_some());
     }
 
     #[test]
@@ -264,7 +285,7 @@ mod tests {
         recent.remember_sold_out(sale_id(1), 8, [ItemNo(3)]);
         recent.remember_sold_out(sale_id(1), 7, [ItemNo(1)]);
 
-        let taken = recent.take(sale_id(1), &attempts(&[1])).unwrap();
+        let taken = recent.take(sale_id(1), &attempts(&[1]), 9).unwrap();
         assert_eq!((taken.sold_out, taken.generation), (HashSet::from([ItemNo(3)]), 8));
     }
 

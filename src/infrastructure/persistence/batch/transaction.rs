@@ -19,7 +19,8 @@ pub(crate) trait BatchTransaction: Send + Sync + 'static {
     /// Whether the request takes more than one writing statement: its batch then runs in [`BatchMode::Pessimistic`] at once.
     fn needs_transaction(request: &Self::Request) -> bool;
 
-    /// Runs once. MUST return one reply for each request, in order. MUST write what needs no transaction by one statement, which
+    /// Runs once. MUST return what became of each request, in order. MUST NOT read or write more lines than
+    /// [`lines_each`](super::lines::lines_each) allows for so many requests. MUST write what needs no transaction by one statement, which
     /// fails unless everything that the decision rests on still holds. MUST be safe to repeat when its outcome is unknown: it
     /// finds what an earlier run has done, or fails while that run is not over.
     async fn run(
@@ -28,10 +29,28 @@ pub(crate) trait BatchTransaction: Send + Sync + 'static {
         sale: SaleId,
         requests: &[Self::Request],
         mode: BatchMode,
-    ) -> Result<Vec<Self::Reply>, DatabaseError>;
+    ) -> Result<Vec<Served<Self::Reply>>, DatabaseError>;
 
     /// Forgets which partition holds the sale, because a table did not exist.
     fn forget(&self, sale: SaleId);
+}
+
+/// What became of a request in a batch.
+#[derive(Debug)]
+pub(crate) enum Served<Reply> {
+    Reply(Reply),
+    /// Nothing: it has too many lines for a batch of this size.
+    TooLong,
+}
+
+impl<Reply> Served<Reply> {
+    /// The reply, if there is one.
+    pub(crate) fn reply(self) -> Option<Reply> {
+        match self {
+            Self::Reply(reply) => Some(reply),
+            Self::TooLong => None,
+        }
+    }
 }
 
 /// How a batch deals with others that write the same rows.

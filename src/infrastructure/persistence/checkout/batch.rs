@@ -31,8 +31,9 @@ use crate::domain::checkout::{BuyerTotals, Change, Line};
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::{SaleState, SaleWindow};
 use crate::infrastructure::persistence::batch::context::BatchContext;
+use crate::infrastructure::persistence::batch::lines::lines_each;
 use crate::infrastructure::persistence::batch::recent_writes::OpenCheckout;
-use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction};
+use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction, Served};
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
 use crate::infrastructure::persistence::idempotency::rows::{self as key_rows, KeyRow};
 use crate::infrastructure::persistence::partitions::Partitions;
@@ -61,7 +62,7 @@ impl BatchTransaction for CollectBatch {
         sale_id: SaleId,
         requests: &[MaybeKeyed<Collect>],
         mode: BatchMode,
-    ) -> Result<Vec<Option<Collected>>, DatabaseError> {
+    ) -> Result<Vec<Served<Option<Collected>>>, DatabaseError> {
         let database = &self.context.database;
         let statements = self.partitions.statements(connection, sale_id).await;
         let statements = statements.map_err(|error| database.record(error.into()))?;
@@ -71,7 +72,7 @@ impl BatchTransaction for CollectBatch {
             && let Some(line) = only_line(request)
             && let Some(first) = self.collect_first(connection, &batch, (request, line)).await?
         {
-            return Ok(vec![Some(first)]);
+            return Ok(vec![Served::Reply(Some(first))]);
         }
         let buyers = requests.iter().map(|keyed| &keyed.request.buyer);
         let mut baskets: Baskets<'_> =
@@ -82,18 +83,22 @@ impl BatchTransaction for CollectBatch {
         let sale = batch.read(connection, requests, &mut baskets).await?;
         let keys = requests.iter().map(|keyed| Some((&keyed.request.buyer, keyed.key.as_ref()?)));
         let used = key_rows::used(database, connection, keys).await?;
+        let too_long = too_long(requests, &baskets, &used);
         let window = SaleWindow::new(sale.starts_at, sale.ends_at)
             .ok_or(DatabaseError::Unreadable("sales"))?;
         match window.state_at(sale.now) {
             SaleState::Open => {}
             SaleState::Upcoming => {
-                return Ok(closed(requests.len(), &used, &Collected::NotStarted));
+                return Ok(served(closed(requests.len(), &used, &Collected::NotStarted), &[]));
             }
-            SaleState::Ended => return Ok(closed(requests.len(), &used, &Collected::Ended)),
+            SaleState::Ended => {
+                return Ok(served(closed(requests.len(), &used, &Collected::Ended), &[]));
+            }
         }
         let without_attempt = baskets.values().filter(|basket| basket.open.is_none()).count();
         let ids = self.take_ids(without_attempt, connection).await?;
-        let replies = decide(requests, &sale, &mut baskets, ids, &used);
+        let left_out = used.iter().chain(&too_long).copied().collect();
+        let replies = decide(requests, &sale, &mut baskets, ids, &left_out);
         let written = batch.write(connection, &sale, &baskets).await;
         written.inspect_err(|error| self.drop_ids_that_clash(error))?;
         if mode == BatchMode::Pessimistic {
@@ -105,7 +110,7 @@ impl BatchTransaction for CollectBatch {
         } else {
             self.remember(sale_id, &sale, baskets);
         }
-        Ok(replies)
+        Ok(served(replies, &too_long))
     }
 
     fn forget(&self, sale: SaleId) {
@@ -207,6 +212,36 @@ fn closed(requests: usize, used: &HashSet<usize>, reply: &Collected) -> Vec<Opti
     (0..requests).map(reply).collect()
 }
 
+/// The indexes of requests whose lines, together with those in their checkout, are too many for a batch of this size.
+fn too_long(
+    requests: &[MaybeKeyed<Collect>],
+    baskets: &Baskets<'_>,
+    used: &HashSet<usize>,
+) -> Vec<usize> {
+    let lines_each = lines_each(requests.len());
+    let stored = baskets.values().map(|basket| basket.totals.lines.len());
+    let new = requests.iter().map(|keyed| keyed.request.edit.lines().len());
+    if stored.max().unwrap_or(0) + new.max().unwrap_or(0) <= lines_each {
+        return Vec::new();
+    }
+    let is_too_long = |request: &Collect| {
+        let stored =
+            baskets.get(request.buyer.as_str()).map_or(0, |basket| basket.totals.lines.len());
+        stored + request.edit.lines().len() > lines_each
+    };
+    let long = requests.iter().enumerate().filter(|(_, keyed)| is_too_long(&keyed.request));
+    long.map(|(index, _)| index).filter(|index| !used.contains(index)).collect()
+}
+
+/// The replies, with the indexes of requests that were left out as too long.
+fn served(replies: Vec<Option<Collected>>, too_long: &[usize]) -> Vec<Served<Option<Collected>>> {
+    let mut served: Vec<_> = replies.into_iter().map(Served::Reply).collect();
+    for index in too_long {
+        served[*index] = Served::TooLong;
+    }
+    served
+}
+
 /// The keys to store: of requests that changed a checkout. A refused request may be repeated with its key.
 fn key_rows_of<'a>(
     sale: SaleId,
@@ -228,7 +263,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::infrastructure::persistence::batch::session::Session;
+    use crate::infrastructure::persistence::batch::session;
     use crate::testing::builders::{collect, line};
     use crate::testing::contracts::{Scene, Terms};
     use crate::testing::servers::PostgresShop;
@@ -243,8 +278,8 @@ mod tests {
         let batch = CollectBatch::new(context.clone());
         let lines = lines.iter().map(|(buyer, item, pieces)| collect(sale, buyer, *item, *pieces));
         let requests: Vec<_> = lines.map(MaybeKeyed::unkeyed).collect();
-        let replies = Session::default().run(&context, &batch, sale, &requests).await.unwrap();
-        replies.into_iter().flatten().collect()
+        let served = session::run(&context, &batch, sale, &requests).await.unwrap();
+        served.into_iter().filter_map(Served::reply).flatten().collect()
     }
 
     fn attempts(collected: &[Collected]) -> BTreeSet<AttemptId> {

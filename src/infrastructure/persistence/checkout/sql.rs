@@ -12,7 +12,8 @@ const LOCK_BUYERS: &str = r"
     ) AS b
 ";
 
-/// Returns one row of arrays, because a row costs both sides more than its content.
+/// Returns one row of arrays, because a row costs both sides more than its content. Reads at most `$4` lines of each checkout: one more
+/// than it may have in this batch, so that a longer one shows.
 pub(crate) const READ: &str = r"
     WITH buyer AS MATERIALIZED (
         SELECT b.*
@@ -54,7 +55,7 @@ pub(crate) const READ: &str = r"
             CROSS JOIN LATERAL (
                 SELECT item_no, quantity, added_at FROM checkout_items{of_sale}
                 WHERE sale_id = $1 AND attempt_id = b.open_attempt
-                OFFSET 0
+                LIMIT $4
             ) AS l
             ORDER BY l.added_at, l.item_no
             OFFSET 0

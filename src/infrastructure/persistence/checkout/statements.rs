@@ -10,6 +10,7 @@ use super::sql;
 use crate::application::ports::Collect;
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, SaleId};
+use crate::infrastructure::persistence::batch::lines::{self, lines_each};
 use crate::infrastructure::persistence::batch::version::next_version;
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
 use crate::infrastructure::persistence::partitions::Statements;
@@ -50,7 +51,7 @@ impl BatchStatements<'_> {
         Ok(())
     }
 
-    /// Reads the sale, and fills the baskets.
+    /// Reads the sale, and fills the baskets. One that is too long for the batch is not complete.
     pub(super) async fn read(
         &self,
         connection: &mut PgConnection,
@@ -64,7 +65,8 @@ impl BatchStatements<'_> {
         let query = sqlx::query_as(self.statements.get(sql::READ_AT))
             .bind(self.sale_id.get())
             .bind(users)
-            .bind(items);
+            .bind(items)
+            .bind(lines::limit(lines_each(requests.len())));
         let sale: SaleRow =
             self.database.time(Statement::ReadCheckouts, query.fetch_one(connection)).await?;
         sale.fill(baskets);

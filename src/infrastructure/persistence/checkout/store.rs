@@ -12,7 +12,7 @@ use crate::application::ports::{
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
 use crate::infrastructure::persistence::batch::context::BatchContext;
-use crate::infrastructure::persistence::batch::splitting::{Splitting, rejected};
+use crate::infrastructure::persistence::batch::splitting::{Retries, Splitting, rejected};
 use crate::infrastructure::persistence::batch::transaction::BatchTransaction;
 use crate::infrastructure::persistence::idempotency::look_ups::KeyLookUps;
 use crate::infrastructure::persistence::idempotency::request::{MaybeKeyed, unkeyed_answer};
@@ -28,7 +28,7 @@ impl PostgresCheckoutStore {
     pub(crate) fn new(
         context: BatchContext,
         limits: BatchLimits,
-        retries: u32,
+        retries: Retries,
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
     ) -> Self {

@@ -1,13 +1,14 @@
 //! Looks idempotency keys up: all that wait share a statement, those of codes with the others of the same sale.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::rows::digest;
 use crate::application::ports::{Caller, Done, Effect, Keyed, KeyedRequest, PortError};
 use crate::domain::ids::{AttemptId, BuyerId, SaleId};
-use crate::infrastructure::batching::BatchWork;
+use crate::infrastructure::batching::{Batch, BatchWork};
 use crate::infrastructure::persistence::batch::failure::same_failure;
 use crate::infrastructure::persistence::batch::lines::line;
 use crate::infrastructure::persistence::partitions::Partitions;
@@ -30,6 +31,9 @@ pub(crate) struct LookUp {
     caller: Caller,
     request: KeyedRequest,
 }
+
+/// The answer to a look-up.
+type Found = Result<Keyed<BuyerId, Done>, PortError>;
 
 from_row! {
     #[derive(Debug)]
@@ -100,7 +104,7 @@ impl KeyLookUps {
             return Ok(Keyed::New(reply));
         }
         let look_up = LookUp::new(caller, request);
-        let mut answers = self.serve(&mut (), look_up.sale(), vec![look_up]).await;
+        let mut answers = self.answers(look_up.sale(), &[look_up]).await;
         match answers.pop().transpose()?.map(Keyed::into_new) {
             Some(Err(known)) => Ok(known),
             // The request that used the key, in the same batch, was refused.
@@ -139,18 +143,29 @@ impl BatchWork for KeyLookUps {
     /// The sale of the codes; `None` for buyers.
     type Key = Option<SaleId>;
     type Request = LookUp;
-    type Reply = Result<Keyed<BuyerId, Done>, PortError>;
-    type WriterState = ();
+    type Reply = Found;
+
+    fn expected_wait(&self) -> Duration {
+        self.database.expected_wait()
+    }
 
     async fn serve(
         &self,
-        (): &mut (),
         sale: Option<SaleId>,
-        look_ups: Vec<LookUp>,
-    ) -> Vec<Self::Reply> {
+        batch: Batch<LookUp, Found>,
+    ) -> Batch<LookUp, Found> {
+        let answers = self.answers(sale, batch.requests()).await;
+        batch.answer(answers);
+        Batch::empty()
+    }
+}
+
+impl KeyLookUps {
+    /// The answer to each, in order.
+    async fn answers(&self, sale: Option<SaleId>, look_ups: &[LookUp]) -> Vec<Found> {
         let rows = match sale {
-            None => self.of_buyers(&look_ups).await,
-            Some(sale) => self.of_codes(sale, &look_ups).await,
+            None => self.of_buyers(look_ups).await,
+            Some(sale) => self.of_codes(sale, look_ups).await,
         };
         let rows = match rows {
             Ok(rows) => rows,

@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::Semaphore;
 
 use super::connection::{answers, connect_once, connect_options};
+use super::connections::Connections;
 use super::database::Database;
 use super::deadline::ANSWER_MARGIN;
 use super::metrics::DatabaseMetrics;
@@ -54,6 +55,7 @@ impl Database {
         let history = Arc::new(ServerHistory::new(Arc::clone(&stale_connections)));
         let setup = Arc::new(ConnectionSetup::new(config, planning, history));
         let pool = pool(config, &options, &setup, &stale_connections);
+        let history = Arc::clone(setup.history().history());
         let connect_time = connect_with_retries(config, &options, &setup).await?;
         let circuit = Circuit::new("postgresql", &config.circuit, circuits);
         let readers = usize::try_from(config.max_connections / READERS_SHARE).unwrap_or(1).max(1);
@@ -62,7 +64,7 @@ impl Database {
         let probe =
             ConnectionProbe::new(circuit, target, Arc::clone(&stale_connections), connect_time);
         Ok(Self {
-            pool,
+            connections: Connections::new(pool, Arc::clone(&stale_connections), history),
             setup,
             metrics: Arc::new(metrics),
             stale_connections,

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::connections::{Connections, Lent};
 use super::error::DatabaseError;
 use super::metrics::DatabaseMetrics;
 use super::probe::ConnectionProbe;
@@ -19,7 +18,7 @@ use crate::application::history::History;
 /// The pool, with its metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
-    pub(super) pool: PgPool,
+    pub(super) connections: Connections,
     pub(super) metrics: Arc<DatabaseMetrics>,
     pub(super) setup: Arc<ConnectionSetup>,
     pub(super) stale_connections: Arc<StaleConnections>,
@@ -32,8 +31,8 @@ pub(crate) struct Database {
 
 impl Database {
     /// The pool, for statements outside a transaction.
-    pub(crate) fn pool(&self) -> &PgPool {
-        &self.pool
+    pub(crate) fn pool(&self) -> &Connections {
+        &self.connections
     }
 
     /// The probe that knows whether PostgreSQL is available.
@@ -48,7 +47,7 @@ impl Database {
 
     /// Learns the database's epochs, whatever the circuit's state. From then on every new connection is compared with them.
     pub(crate) async fn begin_history(&self) -> Result<(), DatabaseError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.connections.acquire().await?;
         let begun = self.setup.history().begin(&mut connection).await;
         begun.map_err(|error| self.record(error.into()))
     }
@@ -63,18 +62,34 @@ impl Database {
         if self.probe.is_available() { Ok(()) } else { Err(self.record(DatabaseError::Away)) }
     }
 
-    /// Takes a connection from the pool.
-    pub(crate) async fn acquire(&self) -> Result<PoolConnection<Postgres>, DatabaseError> {
+    /// Waits for a connection.
+    pub(crate) async fn acquire(&self) -> Result<Lent, DatabaseError> {
         let since = Instant::now();
-        let connection = self.while_available(Box::pin(self.pool.acquire())).await;
+        let connection = self.while_available(Box::pin(self.connections.acquire())).await;
         self.metrics.acquired(since.elapsed());
         connection
+    }
+
+    /// Leaves a connection to the next caller, without a round trip. No statement may run on it, and no transaction be open.
+    pub(crate) fn keep(&self, connection: Lent) {
+        self.connections.keep(connection);
+    }
+
+    /// Returns connections to the pool that batches have left and that no caller has taken for a while.
+    pub(crate) fn release_idle(&self) {
+        self.connections.release_idle();
+    }
+
+    /// How long one more caller would wait for a connection, judging by how fast they come free.
+    pub(crate) fn expected_wait(&self) -> Duration {
+        self.connections.expected_wait()
     }
 
     /// Begins a transaction on a connection from the pool.
     pub(crate) async fn begin(&self, statement: &'static str) -> Result<Tx, DatabaseError> {
         let since = Instant::now();
-        let transaction = self.while_available(Box::pin(self.pool.begin_with(statement))).await;
+        let begun = async { Tx::begin(self.connections.acquire().await?, statement).await };
+        let transaction = self.while_available(Box::pin(begun)).await;
         self.metrics.acquired(since.elapsed());
         transaction
     }
@@ -95,6 +110,6 @@ impl Database {
 
     /// Closes all connections.
     pub(crate) async fn close(&self) {
-        self.pool.close().await;
+        self.connections.close().await;
     }
 }

@@ -62,6 +62,8 @@ impl ErrorClass {
 
 /// `read_only_sql_transaction`
 const READ_ONLY: &str = "25006";
+/// `query_canceled`
+const STATEMENT_TIMEOUT: &str = "57014";
 
 const ATTEMPTS_KEY: &str = "checkout_attempts_pkey";
 
@@ -109,6 +111,15 @@ impl DatabaseError {
     /// Whether a row lock could not be taken in time.
     pub(crate) fn is_lock_wait(&self) -> bool {
         matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some("55P03"))
+    }
+
+    /// Whether it took too long: PostgreSQL cancelled the statement, or did not answer in time.
+    pub(crate) fn is_too_slow(&self) -> bool {
+        match self {
+            Self::Silent => true,
+            Self::Sqlx(error) => code(error).as_deref() == Some(STATEMENT_TIMEOUT),
+            Self::Away | Self::Outdated | Self::Unreadable(_) => false,
+        }
     }
 
     /// Whether the server is read-only, for example because it has become a standby. A new connection may reach the primary.
@@ -191,7 +202,7 @@ fn classify_code(code: Option<&str>) -> ErrorClass {
         // lock_not_available; object_in_use: another session has what this one needs, and gives it back.
         "55P03" | "55006" => ErrorClass::Transient,
         // query_canceled: statement_timeout
-        "57014" => ErrorClass::Timeout,
+        STATEMENT_TIMEOUT => ErrorClass::Timeout,
         // The session is over: a transaction idled or took too long, the session idled, the server stops, crashes or starts, or the
         // database was dropped. Or the connection is in a transaction that this caller did not begin. Another connection is better.
         "25P03" | "25P04" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25001" | "25P02" => {

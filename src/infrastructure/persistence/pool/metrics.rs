@@ -90,6 +90,7 @@ pub(crate) struct DatabaseMetrics {
     in_use: IntGauge,
     idle: IntGauge,
     max: IntGauge,
+    waiting: IntGauge,
 }
 
 impl DatabaseMetrics {
@@ -102,7 +103,7 @@ impl DatabaseMetrics {
         let acquire = Histogram::with_opts(
             HistogramOpts::new(
                 "flash_sale_db_acquire_duration_seconds",
-                "Time to get a connection from the pool.",
+                "Time to get a connection.",
             )
             .buckets(buckets.clone()),
         )?;
@@ -122,10 +123,15 @@ impl DatabaseMetrics {
             Opts::new("flash_sale_db_connections", "Connections of the pool, by state."),
             &["state"],
         )?;
+        let waiting = IntGauge::new(
+            "flash_sale_db_connection_waiters",
+            "Batches and reads that wait for a connection.",
+        )?;
         registry.register(Box::new(acquire.clone()))?;
         registry.register(Box::new(queries.clone()))?;
         registry.register(Box::new(errors.clone()))?;
         registry.register(Box::new(connections.clone()))?;
+        registry.register(Box::new(waiting.clone()))?;
         Ok(Self {
             acquire,
             queries: Statement::ALL
@@ -134,6 +140,7 @@ impl DatabaseMetrics {
             in_use: connections.with_label_values(&["in_use"]),
             idle: connections.with_label_values(&["idle"]),
             max: connections.with_label_values(&["max"]),
+            waiting,
         })
     }
 
@@ -153,5 +160,9 @@ impl DatabaseMetrics {
         self.in_use.set(i64::from(size.saturating_sub(idle)));
         self.idle.set(i64::from(idle));
         self.max.set(i64::from(max));
+    }
+
+    pub(crate) fn waiting(&self, callers: usize) {
+        self.waiting.set(i64::try_from(callers).unwrap_or(i64::MAX));
     }
 }

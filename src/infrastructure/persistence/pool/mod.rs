@@ -1,6 +1,6 @@
 //! The connection pool, and the two ways to use it: single reads and transactions.
 //!
-//! - [`database`]: the pool, which lends connections. [`connect`] opens it, [`connection`] makes a single connection, [`setup`] prepares
+//! - [`database`]: the pool. [`connections`] lends its connections, in the order of [`turns`]. [`connect`] opens it, [`connection`] makes a single connection, [`setup`] prepares
 //!   it: session settings, no standby, and the history that [`server_history`] knows. [`returned`] looks at those that come back.
 //! - [`read`]: runs reads. [`transaction`]: runs transactions; [`tx`] has their options. [`deadline`]: ends both in time.
 //! - [`error`]: errors, classified by what to do about them. [`observe`], [`metrics`]: what is measured.
@@ -11,6 +11,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod connection;
+pub(crate) mod connections;
 pub(crate) mod database;
 pub(crate) mod deadline;
 pub(crate) mod epochs;
@@ -26,4 +27,5 @@ pub(crate) mod server_history;
 pub(crate) mod setup;
 pub(crate) mod stale_connections;
 pub(crate) mod transaction;
+mod turns;
 pub(crate) mod tx;

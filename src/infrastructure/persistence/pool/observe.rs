@@ -41,8 +41,9 @@ impl Database {
 
     /// Updates the gauges of the pool.
     pub(crate) fn observe_pool(&self) {
-        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
-        let max = self.pool.options().get_max_connections();
-        self.metrics.connections(self.pool.size(), idle, max);
+        let (size, idle) = self.connections.size_and_idle();
+        let idle = u32::try_from(idle).unwrap_or(u32::MAX);
+        self.metrics.connections(size, idle, self.connections.max());
+        self.metrics.waiting(self.connections.waiting());
     }
 }

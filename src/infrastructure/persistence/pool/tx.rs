@@ -1,16 +1,52 @@
 //! A running transaction, and the options of one that is to run.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use sqlx::Postgres;
+use sqlx::{PgConnection, Postgres, SqlSafeStr, Transaction};
 
+use super::connections::Lent;
 use super::error::ErrorClass;
+use super::turns::Turn;
 
 /// How often a statement or transaction that only reads is repeated after its connection broke.
 pub(crate) const READ_RETRIES: u32 = 2;
 
-/// A running transaction. Dropping it rolls it back.
-pub(crate) type Tx = sqlx::Transaction<'static, Postgres>;
+/// A running transaction. Dropping it rolls it back, and returns the connection to the pool.
+#[derive(Debug)]
+pub(crate) struct Tx {
+    transaction: Transaction<'static, Postgres>,
+    _turn: Turn,
+}
+
+impl Tx {
+    /// Begins a transaction.
+    pub(super) async fn begin(connection: Lent, statement: &'static str) -> sqlx::Result<Self> {
+        let (connection, turn) = connection.into_parts();
+        let statement = Some(statement.into_sql_str());
+        let transaction = Transaction::begin(connection, statement).await?;
+        Ok(Self { transaction, _turn: turn })
+    }
+
+    /// Commits.
+    pub(crate) async fn commit(self) -> sqlx::Result<()> {
+        self.transaction.commit().await
+    }
+}
+
+impl Deref for Tx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+}
 
 /// How isolated a transaction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,8 +25,9 @@ use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::sale::{SaleState, SaleWindow};
 use crate::domain::settlement::{Allowance, Request, settle};
 use crate::infrastructure::persistence::batch::context::BatchContext;
+use crate::infrastructure::persistence::batch::lines::lines_each;
 use crate::infrastructure::persistence::batch::recent_writes::RecentWrites;
-use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction};
+use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction, Served};
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
 use crate::infrastructure::persistence::idempotency::rows::{self as key_rows, KeyRow};
 use crate::infrastructure::persistence::partitions::Partitions;
@@ -54,25 +55,27 @@ impl BatchTransaction for SettleBatch {
         sale: SaleId,
         requests: &[MaybeKeyed<Settle>],
         mode: BatchMode,
-    ) -> Result<Vec<Option<Settled>>, DatabaseError> {
+    ) -> Result<Vec<Served<Option<Settled>>>, DatabaseError> {
         let BatchContext { database, recent_writes, .. } = &self.context;
         let statements = self.partitions.statements(connection, sale).await;
         let statements = statements.map_err(|error| database.record(error.into()))?;
         let statements = BatchStatements { database, statements: &statements, sale, mode };
-        let batch = Batch { statements, recent_writes };
+        let lines_each = lines_each(requests.len());
+        let batch = Batch { statements, recent_writes, lines_each };
         let attempts: Vec<AttemptId> = requests.iter().map(|keyed| keyed.request.attempt).collect();
         if mode == BatchMode::Optimistic
-            && let Some(remembered) = recent_writes.take(sale, &attempts)
+            && let Some(remembered) = recent_writes.take(sale, &attempts, lines_each)
         {
             let (basis, buyers) = Basis::remembered(remembered);
             let buyers: Vec<&KnownBuyer> = buyers.iter().collect();
             let mut settled = batch.settle(connection, basis, &buyers).await?;
             let replies = attempts.iter().map(|attempt| replies::next(*attempt, &mut settled));
-            return Ok(replies.map(Some).collect());
+            return Ok(replies.map(Some).map(Served::Reply).collect());
         }
-        let Some(read) = batch.statements.read(connection, &attempts).await? else {
+        let Some(read) = batch.statements.read(connection, &attempts, lines_each).await? else {
             // The sale was dropped, and with it everything that its codes stood for.
-            return Ok(vec![Some(Settled::Unknown); attempts.len()]);
+            let unknown = || Served::Reply(Some(Settled::Unknown));
+            return Ok(attempts.iter().map(|_| unknown()).collect());
         };
         let buyers = read.buyers()?;
         let keys = requests
@@ -90,12 +93,18 @@ impl BatchTransaction for SettleBatch {
         if !undecided.is_empty() {
             settled.extend(batch.decide(connection, &read, &undecided).await?);
         }
-        let replies = attempts.iter().enumerate().map(|(index, attempt)| {
-            if used.contains(&index) { None } else { Some(replies::next(*attempt, &mut settled)) }
+        let served = attempts.iter().enumerate().map(|(index, attempt)| {
+            if used.contains(&index) {
+                Served::Reply(None)
+            } else if buyers.contains_key(attempt) && !settled.contains_key(attempt) {
+                Served::TooLong
+            } else {
+                Served::Reply(Some(replies::next(*attempt, &mut settled)))
+            }
         });
-        let replies: Vec<Option<Settled>> = replies.collect();
-        key_rows::insert(database, connection, key_rows_of(requests, &replies)).await?;
-        Ok(replies)
+        let served: Vec<Served<Option<Settled>>> = served.collect();
+        key_rows::insert(database, connection, key_rows_of(requests, &served)).await?;
+        Ok(served)
     }
 
     fn forget(&self, sale: SaleId) {
@@ -113,10 +122,13 @@ impl SettleBatch {
 struct Batch<'s> {
     statements: BatchStatements<'s>,
     recent_writes: &'s RecentWrites,
+    /// Most lines of an attempt.
+    lines_each: usize,
 }
 
 impl Batch<'_> {
-    /// Decides attempts without an outcome, if the sale is open and there is anything in them.
+    /// Decides attempts without an outcome, if the sale is open and there is anything in them, but not those that are too long for
+    /// the batch.
     async fn decide(
         &self,
         connection: &mut PgConnection,
@@ -135,8 +147,10 @@ impl Batch<'_> {
         }
 
         let basis = read.basis();
-        let (with_lines, empty): (Vec<&KnownBuyer>, Vec<&KnownBuyer>) =
-            buyers.iter().partition(|buyer| basis.lines.contains_key(&buyer.attempt.get()));
+        let lines = |buyer: &KnownBuyer| basis.lines.get(&buyer.attempt.get()).map_or(0, Vec::len);
+        let (mut with_lines, empty): (Vec<&KnownBuyer>, Vec<&KnownBuyer>) =
+            buyers.iter().partition(|buyer| lines(buyer) > 0);
+        with_lines.retain(|buyer| lines(buyer) <= self.lines_each);
         let mut settled = match with_lines[..] {
             [] => HashMap::new(),
             _ => self.settle(connection, basis, &with_lines).await?,
@@ -189,10 +203,10 @@ fn request(buyer: &KnownBuyer, lines: Vec<Line>) -> Request {
 /// The keys to store: of attempts decided now. A repeat finds the outcome without a key.
 fn key_rows_of<'a>(
     requests: &'a [MaybeKeyed<Settle>],
-    replies: &'a [Option<Settled>],
+    served: &'a [Served<Option<Settled>>],
 ) -> impl Iterator<Item = KeyRow<'a>> {
-    requests.iter().zip(replies).filter_map(|(MaybeKeyed { request, key }, reply)| {
-        let Some(Settled::Now(decision)) = reply else {
+    requests.iter().zip(served).filter_map(|(MaybeKeyed { request, key }, served)| {
+        let Served::Reply(Some(Settled::Now(decision))) = served else {
             return None;
         };
         let (key, buyer) = (key.as_ref()?, &decision.outcome.buyer);
@@ -207,7 +221,7 @@ mod tests {
 
     use super::*;
     use crate::domain::purchase::LineOutcome;
-    use crate::infrastructure::persistence::batch::session::Session;
+    use crate::infrastructure::persistence::batch::session;
     use crate::infrastructure::persistence::pool::error::ErrorClass;
     use crate::testing::builders::{line, settle_of};
     use crate::testing::contracts::{Scene, Terms};
@@ -223,12 +237,13 @@ mod tests {
         let batch = SettleBatch::new(context.clone());
         let requests = attempts.iter().map(|attempt| settle_of(sale, *attempt));
         let requests: Vec<_> = requests.map(MaybeKeyed::unkeyed).collect();
-        let replies = Session::default().run(&context, &batch, sale, &requests).await.unwrap();
-        let outcomes = replies.into_iter().flatten().map(|reply| match reply {
-            Settled::Now(decision) => (true, decision.outcome),
-            Settled::Before(outcome) => (false, outcome),
-            other => panic!("no outcome: {other:?}"),
-        });
+        let served = session::run(&context, &batch, sale, &requests).await.unwrap();
+        let outcomes =
+            served.into_iter().filter_map(Served::reply).flatten().map(|reply| match reply {
+                Settled::Now(decision) => (true, decision.outcome),
+                Settled::Before(outcome) => (false, outcome),
+                other => panic!("no outcome: {other:?}"),
+            });
         let line_outcomes = outcomes
             .map(|(now, outcome)| (now, outcome.lines.iter().map(|line| line.outcome).collect()));
         line_outcomes.collect()

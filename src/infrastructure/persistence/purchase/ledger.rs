@@ -16,7 +16,7 @@ use crate::domain::purchase::Outcome;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
 use crate::infrastructure::persistence::batch::context::BatchContext;
 use crate::infrastructure::persistence::batch::recent_writes::RecentWrites;
-use crate::infrastructure::persistence::batch::splitting::{Splitting, rejected};
+use crate::infrastructure::persistence::batch::splitting::{Retries, Splitting, rejected};
 use crate::infrastructure::persistence::batch::transaction::BatchTransaction;
 use crate::infrastructure::persistence::idempotency::look_ups::KeyLookUps;
 use crate::infrastructure::persistence::idempotency::request::{MaybeKeyed, unkeyed_answer};
@@ -34,7 +34,7 @@ impl PostgresLedger {
     pub(crate) fn new(
         context: BatchContext,
         limits: BatchLimits,
-        retries: u32,
+        retries: Retries,
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
     ) -> Self {

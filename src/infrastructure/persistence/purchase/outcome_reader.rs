@@ -2,6 +2,7 @@
 //! storm of repeats of one code is one look-up at a time.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -9,7 +10,7 @@ use super::outcomes::{self, STORED};
 use crate::application::ports::PortError;
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::purchase::Outcome;
-use crate::infrastructure::batching::BatchWork;
+use crate::infrastructure::batching::{Batch, BatchWork};
 use crate::infrastructure::persistence::batch::failure::same_failure;
 use crate::infrastructure::persistence::partitions::Partitions;
 use crate::infrastructure::persistence::pool::database::Database;
@@ -17,6 +18,9 @@ use crate::infrastructure::persistence::pool::metrics::Statement;
 
 /// The name of what is read in errors of the port.
 pub(super) const WHAT: &str = "the outcome";
+
+/// The stored outcome of an attempt, if it has one.
+type Found = Result<Option<Outcome>, PortError>;
 
 /// Reads the outcomes of attempts.
 pub(crate) struct OutcomeReader {
@@ -62,15 +66,21 @@ impl OutcomeReader {
 impl BatchWork for OutcomeReader {
     type Key = SaleId;
     type Request = AttemptId;
-    type Reply = Result<Option<Outcome>, PortError>;
-    type WriterState = ();
+    type Reply = Found;
 
-    async fn serve(&self, (): &mut (), sale: SaleId, requests: Vec<AttemptId>) -> Vec<Self::Reply> {
+    fn expected_wait(&self) -> Duration {
+        self.database.expected_wait()
+    }
+
+    async fn serve(&self, sale: SaleId, batch: Batch<AttemptId, Found>) -> Batch<AttemptId, Found> {
+        let requests = batch.requests();
         let distinct: BTreeSet<i64> = requests.iter().map(|attempt| attempt.get()).collect();
         let distinct: Vec<i64> = distinct.into_iter().collect();
-        match self.all(sale, &distinct).await {
+        let found: Vec<Found> = match self.all(sale, &distinct).await {
             Ok(stored) => requests.iter().map(|attempt| Ok(stored.get(attempt).cloned())).collect(),
             Err(error) => same_failure(WHAT, &error, requests.len()),
-        }
+        };
+        batch.answer(found);
+        Batch::empty()
     }
 }

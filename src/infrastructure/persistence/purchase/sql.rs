@@ -24,6 +24,8 @@ const LOCK_BUYERS: &str = r#"
     ) AS b
 "#;
 
+/// Reads at most `$3` lines of each attempt: one more than it may have in this batch, so that a longer one shows.
+///
 /// The aggregate over `item` is complete before the outer row reads the clock: a statement that locks holds all its locks by then.
 macro_rules! read {
     ($lock:literal) => {
@@ -49,7 +51,7 @@ macro_rules! read {
         CROSS JOIN LATERAL (
             SELECT item_no, quantity, added_at FROM checkout_items{of_sale}
             WHERE sale_id = $1 AND attempt_id = b.attempt_id
-            OFFSET 0
+            LIMIT $3
         ) AS l
         ORDER BY l.added_at, l.item_no
     ), item AS MATERIALIZED (

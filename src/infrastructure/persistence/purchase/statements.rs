@@ -9,6 +9,7 @@ use super::rows::{Decided, KnownBuyer, SaleRow, Time, Written};
 use super::{outcomes, sql};
 use crate::application::ports::Settled;
 use crate::domain::ids::{AttemptId, SaleId};
+use crate::infrastructure::persistence::batch::lines;
 use crate::infrastructure::persistence::batch::transaction::BatchMode;
 use crate::infrastructure::persistence::partitions::Statements;
 use crate::infrastructure::persistence::pool::database::Database;
@@ -24,11 +25,13 @@ pub(super) struct BatchStatements<'s> {
 }
 
 impl BatchStatements<'_> {
-    /// Reads everything that the attempts are decided on; `None` if the sale does not exist.
+    /// Reads everything that the attempts are decided on, but of an attempt with more than `lines_each` lines only one line more than
+    /// that; `None` if the sale does not exist.
     pub(super) async fn read(
         &self,
         connection: &mut PgConnection,
         attempts: &[AttemptId],
+        lines_each: usize,
     ) -> Result<Option<SaleRow>, DatabaseError> {
         let numbers: BTreeSet<i64> = attempts.iter().map(|attempt| attempt.get()).collect();
         let numbers: Vec<i64> = numbers.into_iter().collect();
@@ -46,7 +49,8 @@ impl BatchStatements<'_> {
             self.database.time(Statement::LockBuyers, lock).await?;
         }
         let query = sqlx::query_as(self.statements.get(statement));
-        let read = query.bind(self.sale.get()).bind(&numbers).fetch_optional(connection);
+        let query = query.bind(self.sale.get()).bind(&numbers).bind(lines::limit(lines_each));
+        let read = query.fetch_optional(connection);
         self.database.time(timed, read).await
     }
 

@@ -13,8 +13,8 @@ use crate::application::ports::{Collected, Effect, Settled};
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::infrastructure::persistence::batch::context::BatchContext;
 use crate::infrastructure::persistence::batch::ctid::Ctid;
-use crate::infrastructure::persistence::batch::session::Session;
-use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction};
+use crate::infrastructure::persistence::batch::session;
+use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction, Served};
 use crate::infrastructure::persistence::checkout::batch::CollectBatch;
 use crate::infrastructure::persistence::checkout::sql as checkout_sql;
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
@@ -332,7 +332,7 @@ where
 
     let replies = replies.unwrap();
     tx.commit().await.unwrap();
-    replies.into_iter().flatten().collect()
+    replies.into_iter().filter_map(Served::reply).flatten().collect()
 }
 
 #[tokio::test]
@@ -371,9 +371,10 @@ async fn a_line_collected_by_another_instance_is_in_the_purchase_or_prevents_it(
     let collect_item = async |context: &BatchContext, item| {
         let request = MaybeKeyed::unkeyed(collect(scene.sale, "ann", item, 1));
         let batch = CollectBatch::new(context.clone());
-        let replies =
-            Session::default().run(context, &batch, scene.sale, &[request]).await.unwrap();
-        let Some(Collected::Added { attempt, .. }) = replies[0] else { panic!("{replies:?}") };
+        let served = session::run(context, &batch, scene.sale, &[request]).await.unwrap();
+        let Served::Reply(Some(Collected::Added { attempt, .. })) = served[0] else {
+            panic!("{served:?}")
+        };
         attempt
     };
     let attempt = collect_item(&here, 1).await;
@@ -388,7 +389,7 @@ async fn a_line_collected_by_another_instance_is_in_the_purchase_or_prevents_it(
 
     let replies = batch.run(&mut connection, scene.sale, &requests, BatchMode::Optimistic).await;
     let replies = replies.unwrap();
-    let Some(Settled::Now(decision)) = &replies[0] else { panic!("{replies:?}") };
+    let Served::Reply(Some(Settled::Now(decision))) = &replies[0] else { panic!("{replies:?}") };
     assert_eq!(decision.outcome.sold().count(), 2);
 }
 

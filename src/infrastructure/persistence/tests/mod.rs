@@ -2,8 +2,11 @@
 //!
 //! - `guards`: each condition of the writing statements alone. `plans`: their work on large tables, as
 //!   measured by `work`. `versions`: how the versions of buyers' rows grow.
+//! - `long`: batches with long checkouts. `lanes`: many sales on one pool.
 
 pub(crate) mod guards;
+pub(crate) mod lanes;
+pub(crate) mod long;
 mod partitions;
 pub(crate) mod plans;
 pub(crate) mod versions;

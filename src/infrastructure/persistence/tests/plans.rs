@@ -17,8 +17,8 @@ use crate::config::CatalogueConfig;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::SaleState;
 use crate::infrastructure::persistence::batch::context::BatchContext;
-use crate::infrastructure::persistence::batch::session::Session;
-use crate::infrastructure::persistence::batch::transaction::BatchMode;
+use crate::infrastructure::persistence::batch::session;
+use crate::infrastructure::persistence::batch::transaction::{BatchMode, Served};
 use crate::infrastructure::persistence::checkout::batch::CollectBatch;
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
 use crate::infrastructure::persistence::partitions::for_partition;
@@ -48,13 +48,11 @@ const MODES: [BatchMode; 3] = [BatchMode::Optimistic, BatchMode::Contended, Batc
 const BATCH: i64 = 64;
 /// Distance between the rows that a batch asks for.
 const STRIDE: i64 = 15_000;
-/// A writer of each kind, each on a connection of its own.
+/// A writer of each kind, on the same connection.
 struct Writers {
     context: BatchContext,
     collecting: Measured<CollectBatch>,
     settling: Measured<SettleBatch>,
-    collect_session: Session,
-    settle_session: Session,
 }
 
 impl Writers {
@@ -63,8 +61,6 @@ impl Writers {
         Self {
             collecting: Measured::new(CollectBatch::new(context.clone())),
             settling: Measured::new(SettleBatch::new(context.clone())),
-            collect_session: Session::default(),
-            settle_session: Session::default(),
             context,
         }
     }
@@ -76,17 +72,15 @@ impl Writers {
     }
 
     async fn collect(&mut self, sale: SaleId, requests: &[MaybeKeyed<Collect>]) -> Vec<Collected> {
-        let session = &mut self.collect_session;
-        let replies = session.run(&self.context, &self.collecting, sale, requests).await.unwrap();
-        replies.into_iter().flatten().collect()
+        let served = session::run(&self.context, &self.collecting, sale, requests).await.unwrap();
+        served.into_iter().filter_map(Served::reply).flatten().collect()
     }
 
     async fn settle(&mut self, sale: SaleId, attempts: &[AttemptId]) -> Vec<Settled> {
         let requests = attempts.iter().map(|attempt| settle_of(sale, *attempt));
         let requests: Vec<_> = requests.map(MaybeKeyed::unkeyed).collect();
-        let session = &mut self.settle_session;
-        let replies = session.run(&self.context, &self.settling, sale, &requests).await.unwrap();
-        replies.into_iter().flatten().collect()
+        let served = session::run(&self.context, &self.settling, sale, &requests).await.unwrap();
+        served.into_iter().filter_map(Served::reply).flatten().collect()
     }
 
     /// Runs every statement once, for a small sale.

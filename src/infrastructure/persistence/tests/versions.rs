@@ -6,8 +6,8 @@
 use crate::application::ports::{Collected, Settled};
 use crate::domain::ids::AttemptId;
 use crate::infrastructure::persistence::batch::context::BatchContext;
-use crate::infrastructure::persistence::batch::session::Session;
-use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction};
+use crate::infrastructure::persistence::batch::session;
+use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction, Served};
 use crate::infrastructure::persistence::checkout::batch::CollectBatch;
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
 use crate::infrastructure::persistence::pool::error::ErrorClass;
@@ -32,8 +32,10 @@ async fn written(shop: &PostgresShop) -> i64 {
 async fn collected(here: &BatchContext, scene: &Scene<'_>, item: i32) -> AttemptId {
     let requests = [MaybeKeyed::unkeyed(collect(scene.sale, "ann", item, 1))];
     let batch = CollectBatch::new(here.clone());
-    let replies = Session::default().run(here, &batch, scene.sale, &requests).await.unwrap();
-    let Some(Collected::Added { attempt, .. }) = replies[0] else { panic!("{replies:?}") };
+    let served = session::run(here, &batch, scene.sale, &requests).await.unwrap();
+    let Served::Reply(Some(Collected::Added { attempt, .. })) = served[0] else {
+        panic!("{served:?}")
+    };
     attempt
 }
 
@@ -47,7 +49,7 @@ async fn settled_version(shop: &PostgresShop, scene: &Scene<'_>, mode: BatchMode
     let batch = SettleBatch::new(context);
     let requests = [MaybeKeyed::unkeyed(settle_of(scene.sale, attempt))];
     let replies = batch.run(&mut connection, scene.sale, &requests, mode).await.unwrap();
-    let Some(Settled::Now(decision)) = &replies[0] else { panic!("{replies:?}") };
+    let Served::Reply(Some(Settled::Now(decision))) = &replies[0] else { panic!("{replies:?}") };
     decision.version
 }
 
@@ -109,6 +111,6 @@ async fn a_decision_on_an_older_version_is_not_written_after_the_clock_was_set_b
 
     assert_eq!(settle().await.unwrap_err().class(), ErrorClass::Transient);
     let replies = settle().await.unwrap();
-    let Some(Settled::Now(decision)) = &replies[0] else { panic!("{replies:?}") };
+    let Served::Reply(Some(Settled::Now(decision))) = &replies[0] else { panic!("{replies:?}") };
     assert_eq!(decision.outcome.lines.len(), 3);
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 use crate::domain::ids::SaleId;
-use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction};
+use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTransaction, Served};
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::row::from_row;
 
@@ -110,7 +110,7 @@ impl<T: BatchTransaction> BatchTransaction for Measured<T> {
         sale: SaleId,
         requests: &[T::Request],
         mode: BatchMode,
-    ) -> Result<Vec<T::Reply>, DatabaseError> {
+    ) -> Result<Vec<Served<T::Reply>>, DatabaseError> {
         let mode = if requests.iter().any(T::needs_transaction) { mode } else { self.mode };
         // Between transactions a session reports its counters, at most once a second, and resets them.
         let mut tx = connection.begin().await?;

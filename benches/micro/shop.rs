@@ -153,10 +153,6 @@ impl ItemReader for World {
         away()
     }
 
-    async fn sold_out_among(&self, _: SaleId, _: &[ItemNo]) -> Result<StockFacts, PortError> {
-        away()
-    }
-
     async fn stock(&self, _: SaleId) -> Result<StockSnapshot, PortError> {
         let sold_out = (2..=self.items).step_by(2).map(ItemNo).collect();
         let facts = StockFacts { generation: 1, sold_out, sold: Vec::new() };

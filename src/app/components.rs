@@ -11,7 +11,6 @@ use super::selling::Selling;
 use crate::application::browse::{Browse, BrowsePorts};
 use crate::application::checkout::{Checkout, CheckoutPorts};
 use crate::application::codes::{Codes, CodesPorts};
-use crate::application::history::History;
 use crate::application::idempotency::{Idempotency, IdempotencyPorts};
 use crate::application::ports::{
     BusinessMetrics, CodeLock, HintCache, IdempotencyLock, IdempotencyStore, ItemReader,
@@ -66,7 +65,7 @@ impl Components {
         let redis = Redis::new(&config.redis, RedisMetrics::register(registry)?, circuits)?;
         let (tracker, stop) = tasks.writers.scope();
         let history = Arc::clone(database.history());
-        let cache_writer = CacheWriter::start(redis.clone(), Arc::clone(&history), &tracker, stop);
+        let cache_writer = CacheWriter::start(redis.clone(), history, &tracker, stop);
         let clock = Arc::new(DatabaseClock::new());
         let sales: Arc<dyn SaleStore> = Arc::new(PostgresSaleStore::new(
             (*database).clone(),
@@ -75,13 +74,7 @@ impl Components {
         ));
         let items: Arc<dyn ItemReader> = Arc::new(PostgresItemReader::new((*database).clone()));
         let codes = codes(context, &clock)?;
-        let limits_of_cache = SaleCacheLimits {
-            not_found: config.sale_cache.unknown_sales,
-            item_bytes: config.sale_cache.item_bytes,
-        };
-        let sale_cache =
-            SaleCache::new(Arc::clone(&sales), Arc::clone(&items), clock, limits_of_cache)
-                .following(Arc::clone(&history));
+        let sale_cache = sale_cache(context, (&sales, &items, clock));
         let selling = (context.make_selling)((*database).clone(), config, &batches, &tasks.writers);
         let lock = RedisCodeLock::new(
             (redis.clone(), cache_writer.clone()),
@@ -106,7 +99,6 @@ impl Components {
             tasks.writers.scope(),
         );
         let leadership = RedisLeadership::new(redis.clone(), instance.name.clone());
-        let sale_cache = forgetful(sale_cache, &history);
         let business_metrics: Arc<dyn BusinessMetrics> =
             Arc::new(PrometheusBusinessMetrics::register(registry)?);
         let sold_out_hints = SoldOutHints::new(
@@ -207,9 +199,16 @@ impl Components {
     }
 }
 
-/// The sale cache forgets everything when the database has another history.
-fn forgetful(sale_cache: SaleCache, history: &History) -> Arc<SaleCache> {
-    let sale_cache = Arc::new(sale_cache);
+/// The sale cache. It forgets everything when the database has another history.
+fn sale_cache(
+    context: &BuildContext<'_>,
+    (sales, items, clock): (&Arc<dyn SaleStore>, &Arc<dyn ItemReader>, Arc<DatabaseClock>),
+) -> Arc<SaleCache> {
+    let config = &context.config.sale_cache;
+    let history = context.database.history();
+    let limits = SaleCacheLimits { not_found: config.unknown_sales, item_bytes: config.item_bytes };
+    let sale_cache = SaleCache::new(Arc::clone(sales), Arc::clone(items), clock, limits);
+    let sale_cache = Arc::new(sale_cache.following(Arc::clone(history)));
     let forgetful = Arc::clone(&sale_cache);
     history.when_changed(move || forgetful.forget());
     sale_cache

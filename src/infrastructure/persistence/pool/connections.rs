@@ -128,6 +128,11 @@ impl Connections {
         self.shared.pool.options().get_max_connections()
     }
 
+    /// Whether it has been closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.pool.is_closed()
+    }
+
     /// Closes all connections.
     pub(super) async fn close(&self) {
         let warm = std::mem::take(&mut *self.warm());

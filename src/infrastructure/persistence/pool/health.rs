@@ -64,6 +64,9 @@ impl PostgresHealth {
 
     /// Begins a commit; `None` if the server is read-only.
     async fn begin(&self, kept: Option<PgConnection>) -> Result<Option<Pending>, sqlx::Error> {
+        if self.database.pool().is_closed() {
+            return Err(sqlx::Error::PoolClosed);
+        }
         let mut connection = match kept {
             Some(kept) => kept,
             None => self.database.probe().connect().await?,

@@ -14,7 +14,7 @@ use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTra
 use crate::infrastructure::persistence::checkout::batch::CollectBatch;
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
 use crate::infrastructure::persistence::purchase::batch::SettleBatch;
-use crate::testing::builders::{attempt_id, buyer, collect, keyed_request, settle_of};
+use crate::testing::builders::{attempt_id, buyer, collect, item_id, keyed_request, settle_of};
 use crate::testing::contracts::refusal_store::{RefusalWorld, flush};
 use crate::testing::contracts::{Instance, Scene, Terms};
 use crate::testing::servers::PostgresShop;
@@ -39,11 +39,15 @@ async fn read_all(instance: &Instance, sale: SaleId) {
     let Instance { items, history, sales, .. } = instance;
     let (ann, one) = (&buyer("ann"), Some(sale));
     sales.find(sale).await.unwrap();
+    sales.find_all(&[sale]).await.unwrap();
     sales.live().await.unwrap();
     sales.list(SaleFilter::default(), Cursor::beginning(10)).await.unwrap();
     items.catalogue(sale).await.unwrap();
     items.by_number(sale, &[ItemNo(1)]).await.unwrap();
-    items.page(sale, true, PAGE).await.unwrap();
+    items.by_id(sale, &[item_id("1")]).await.unwrap();
+    for available in [true, false] {
+        items.page(sale, available, PAGE).await.unwrap();
+    }
     items.list(sale, true, Cursor::beginning(10)).await.unwrap();
     items.progress(&[sale]).await.unwrap();
     items.sold_out_among(sale, &[ItemNo(1)]).await.unwrap();

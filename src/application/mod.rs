@@ -12,7 +12,7 @@
 //! - [`sold_out_hints`]: confirm what other instances announce.
 //! - [`turns`]: let one of several equal requests run, and the others wait for what it stores.
 //! - [`refusals`]: record refused attempts.
-//! - [`single_flight`]: one query at a time, whose result concurrent callers share.
+//! - `single_flight`: one query at a time, whose result concurrent callers share.
 //! - [`verify`]: audit the promises.
 
 pub mod browse;

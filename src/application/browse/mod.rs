@@ -1,7 +1,7 @@
 //! Browse: read sales, their items and purchases.
 //!
 //! Items and purchases are read from PostgreSQL each time, so a read contains every acknowledged write. A sale and its progress
-//! may be [`MIN_AGE`] old, so that front ends that poll cost the same however many they are; what this instance has
+//! may be `MIN_AGE` old, so that front ends that poll cost the same however many they are; what this instance has
 //! acknowledged is contained all the same.
 
 mod progress;

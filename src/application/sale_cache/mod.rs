@@ -5,7 +5,7 @@
 //! PostgreSQL decides. An unknown sale is looked up before it is refused.
 //!
 //! What requests ask for is in memory, whatever the number of sales: each poll also reads the sales that were used lately,
-//! and items are loaded when they are needed ([`items`]). Beyond its bounds it forgets what was not used for the longest.
+//! and items are loaded when they are needed (`items`). Beyond its bounds it forgets what was not used for the longest.
 
 mod cached_sale;
 mod cached_sales;

@@ -12,8 +12,13 @@ use crate::infrastructure::persistence::pool::error::DatabaseError;
 /// Size of a block: the increment of the sequence `checkout_attempt_ids`.
 const BLOCK: i64 = 1_000;
 
-/// Takes a block, unless this session writes to another epoch than the one with this id.
-const TAKE: &str = "SELECT nextval('checkout_attempt_ids') WHERE is_current_epoch($1)";
+/// Takes a block, unless this session writes to another epoch than the one with this id, or the block is beyond that epoch: the next
+/// one moves the sequence a moment before others see that it has begun.
+const TAKE: &str = r"
+    SELECT block.first
+    FROM (SELECT nextval('checkout_attempt_ids') AS first WHERE is_current_epoch($1) OFFSET 0) AS block
+    JOIN epochs ON epochs.id = $1 AND block.first - epochs.first_attempt < 68719476736
+";
 
 /// The block in use.
 #[derive(Debug, Default)]
@@ -119,5 +124,19 @@ mod tests {
 
         assert!(numbers[0].get() >= 1 << 36, "{numbers:?}");
         assert!(matches!(outdated, Err(DatabaseError::Outdated)), "{outdated:?}");
+    }
+
+    #[tokio::test]
+    async fn a_block_beyond_the_epoch_is_not_used() {
+        let shop = PostgresShop::open().await;
+        let (database, contention) = (shop.database().await, ContentionTracker::default());
+        let mut connection = shop.pool.acquire().await.unwrap();
+        // As while another instance begins the next epoch, and has not committed it yet.
+        shop.execute("SELECT setval('checkout_attempt_ids', 68719476736, false)").await;
+
+        let epoch = database.history().id();
+        let taken = AttemptIds::default().take(1, epoch, &mut connection, &contention).await;
+
+        assert!(matches!(taken, Err(DatabaseError::Outdated)), "{taken:?}");
     }
 }

@@ -297,6 +297,7 @@ mod tests {
         let lent = database.acquire().await.unwrap();
         let (epoch, mut held) = (lent.epoch, Vec::new());
         shop.lose_history().await;
+        database.setup.history().pretend_promotion();
         // The first new connection notices it.
         while database.history().is_still(epoch) {
             held.push(database.acquire().await.unwrap());

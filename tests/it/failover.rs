@@ -145,8 +145,10 @@ async fn a_standby_serves_nothing_and_its_successor_is_found_when_the_name_moves
         world.at(0).get("/sales/active").await.status == 503
     })
     .await;
-    let health = world.instances[0].monitor.get("/healthz").await.is(503);
-    assert!(health.body.contains("standby"), "{}", health.body);
+    until("the reason is named", async || {
+        world.instances[0].monitor.get("/healthz").await.body.contains("the server is a standby")
+    })
+    .await;
     world.proxy.as_ref().unwrap().move_to(address_of(&standby.url));
 
     // Nothing is written meanwhile that would show the error.

@@ -45,15 +45,18 @@ impl Codes {
     /// Whether this installation has issued the code. Without I/O, unless the code may be of an epoch that another instance has begun:
     /// then the epochs are read first, because a code of an unknown epoch looks forged.
     pub async fn is_genuine(&self, claim: &CodeClaim) -> Result<bool, PortError> {
-        if self.ports.signer.is_genuine(claim) {
+        let CodesPorts { signer, history, .. } = &self.ports;
+        let epoch = history.id();
+        if signer.is_genuine(claim) {
             return Ok(true);
         }
-        let known = self.ports.history.epochs();
-        if !known.is_some_and(|known| known.may_lack_epoch_of(claim.attempt)) {
+        if history.epochs().is_some_and(|known| known.may_lack_epoch_of(claim.attempt)) {
+            self.read_epochs().await?;
+        } else if history.is_still(epoch) {
             return Ok(false);
         }
-        self.read_epochs().await?;
-        Ok(self.ports.signer.is_genuine(claim))
+        // The epochs have changed since the code was looked at.
+        Ok(signer.is_genuine(claim))
     }
 
     /// Concurrent callers share a reading that began after they arrived, so forged codes cause one at a time.

@@ -13,6 +13,9 @@ use super::pool::error::DatabaseError;
 /// its crate compiles sqlx and its TLS once more, for the host.
 const MIGRATIONS: &[(i64, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
+/// How often the schema is looked at again after a connection broke.
+const RETRIES: usize = 3;
+
 /// The schema does not match this binary.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SchemaError {
@@ -60,6 +63,17 @@ pub(crate) async fn migrate(database: &Database) -> Result<(), SchemaError> {
 
 /// Checks that no migration is missing.
 pub(crate) async fn check_schema(database: &Database) -> Result<(), SchemaError> {
+    // The pool may lend connections that broke while migrations ran.
+    for _ in 0..RETRIES {
+        match look_at_schema(database).await {
+            Err(SchemaError::Unreadable(sqlx::Error::Io(_))) => {}
+            looked => return looked,
+        }
+    }
+    look_at_schema(database).await
+}
+
+async fn look_at_schema(database: &Database) -> Result<(), SchemaError> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
         .fetch_one(database.pool())
         .await?;

@@ -119,6 +119,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_code_is_looked_at_again_when_the_epochs_changed_meanwhile() {
+        let known = Arc::<History>::default();
+        known.adopt(history(1));
+        let (mut signer, seen) = (MockCodeSigner::new(), Arc::clone(&known));
+        signer.expect_is_genuine().returning(move |_| {
+            let is_genuine = seen.is_still(2);
+            seen.adopt(history(2));
+            is_genuine
+        });
+        let codes = Codes::new(CodesPorts {
+            signer: Arc::new(signer),
+            epochs: Arc::new(MockEpochReader::new()),
+            history: known,
+            clock: FakeClock::at(at(0)),
+        });
+
+        assert!(codes.is_genuine(&code(1 << 36)).await.unwrap());
+    }
+
+    #[tokio::test]
     async fn a_forged_code_of_a_known_epoch_costs_no_reading() {
         let codes = codes(|_| MockEpochReader::new());
 

@@ -9,9 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::domain::epoch::Epochs;
 
-/// The id of [`History::id`] before the first epoch is known.
-const NO_EPOCH: i64 = 0;
-
 /// The epochs that this instance knows. Adapters and use cases share it.
 #[derive(Default)]
 pub struct History {
@@ -79,12 +76,6 @@ impl History {
     pub fn is_still(&self, id: i64) -> bool {
         self.id() == id
     }
-
-    /// Whether an epoch is known.
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        self.id() != NO_EPOCH
-    }
 }
 
 impl fmt::Debug for History {
@@ -118,7 +109,7 @@ mod tests {
         assert_eq!(forgotten.load(Ordering::Relaxed), 0);
         assert_eq!(history.adopt(epochs(&[7, 8])), Adopted::Next);
         assert_eq!(forgotten.load(Ordering::Relaxed), 1);
-        assert!(history.is_still(8) && history.has_begun());
+        assert!(history.is_still(8));
     }
 
     #[test]

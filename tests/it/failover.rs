@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use futures_util::future::join_all;
 use sqlx::PgPool;
 
 use crate::harness::database::address_of;
@@ -127,6 +128,34 @@ async fn a_code_of_a_new_epoch_is_genuine_at_an_instance_that_has_not_noticed_it
     world.at(0).purchase(&old).await.is(200);
     let forged = new.replace(&sale, "S-999");
     world.at(0).purchase(&forged).await.refuses(404, "code_not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_of_new_epochs_are_genuine_at_once_however_many_ask() {
+    const BUYERS: usize = 30;
+    let mut world = World::of(2).await;
+    let sale = world.create_sale("--items 1 --stock 9999").await;
+    for round in 0..3 {
+        let next = "UPDATE epochs SET timeline = timeline - 1
+                    WHERE number = (SELECT max(number) FROM epochs)";
+        sqlx::raw_sql(next).execute(world.pool()).await.unwrap();
+        world.start(1).await;
+        let (older, newest) = world.instances.split_at(world.instances.len() - 1);
+        let buying = (0..BUYERS).map(|buyer| {
+            let (newest, older) = (&newest[0].client, &older[buyer % older.len()].client);
+            let (sale, buyer) = (&sale, format!("buyer-{round}-{buyer}"));
+            async move {
+                let code = newest.collects(sale, &buyer, "1").await;
+                let bought = older.purchase(&code).await.is(200);
+                older.purchase(&code).await.is(200);
+                newest.get(&format!("/purchases/{code}")).await.is(200);
+                bought
+            }
+        });
+        join_all(buying).await;
+    }
+    world.sells_exactly(&sale, 3 * BUYERS).await;
+    world.verify().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

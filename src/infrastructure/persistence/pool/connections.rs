@@ -274,7 +274,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_warm_connection_that_may_be_unusable_is_not_lent() {
-        for record in [StaleConnections::record_read_only, StaleConnections::record_broken] {
+        for record in [StaleConnections::record_unusable, StaleConnections::record_broken] {
             let shop = PostgresShop::open().await;
             let database = shop.database().await;
             let mut lent = database.acquire().await.unwrap();

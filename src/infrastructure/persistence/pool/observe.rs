@@ -23,10 +23,10 @@ impl Database {
     pub(crate) fn record(&self, error: DatabaseError) -> DatabaseError {
         self.metrics.failed(error.class());
         if error.is_read_only() {
-            self.stale_connections.record_read_only();
+            self.stale_connections.record_unusable();
         } else if matches!(error, DatabaseError::Outdated) {
             self.setup.history().doubt();
-            self.stale_connections.record_outdated();
+            self.stale_connections.record_unusable();
         } else if error.class() == ErrorClass::Connection {
             self.stale_connections.record_broken();
             self.probe.probe_now();
@@ -36,7 +36,7 @@ impl Database {
 
     /// The server turned out to be read-only: a connection that was made before is not lent again.
     pub(super) fn record_read_only(&self) {
-        self.stale_connections.record_read_only();
+        self.stale_connections.record_unusable();
     }
 
     /// Updates the gauges of the pool.

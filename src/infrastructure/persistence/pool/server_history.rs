@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::error::refused;
@@ -39,6 +40,18 @@ pub(crate) struct Server {
 pub(crate) struct Place {
     pub(crate) server: Server,
     pub(crate) position: i64,
+}
+
+impl Place {
+    /// From a row with a column for each value.
+    pub(super) fn of(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let server = Server {
+            system_identifier: row.try_get("system_identifier")?,
+            database: row.try_get("database")?,
+            timeline: row.try_get("timeline")?,
+        };
+        Ok(Self { server, position: row.try_get("position")? })
+    }
 }
 
 /// The history that connections must write to.
@@ -110,13 +123,7 @@ impl ServerHistory {
             .bind(before.map(|place| lsn(place.position)))
             .execute(&mut *connection)
             .await?;
-        let row = sqlx::query(PLACE).fetch_one(&mut *connection).await?;
-        let server = Server {
-            system_identifier: row.try_get("system_identifier")?,
-            database: row.try_get("database")?,
-            timeline: row.try_get("timeline")?,
-        };
-        let now = Place { server, position: row.try_get("position")? };
+        let now = Place::of(&sqlx::query(PLACE).fetch_one(&mut *connection).await?)?;
         let rows = sqlx::query(EPOCHS).fetch_all(&mut *connection).await?;
         let epochs: Result<Vec<_>, sqlx::Error> = rows.iter().map(epoch_of).collect();
         let epochs = Epochs::new(epochs?).ok_or_else(|| refused("the database has no epoch"))?;
@@ -127,7 +134,7 @@ impl ServerHistory {
         let latest = epochs.latest();
         if self.history.epochs().is_some_and(|known| known.latest() != latest) {
             // Before the instance trusts the new history, so that no older connection serves it.
-            self.stale_connections.record_outdated();
+            self.stale_connections.record_unusable();
         }
         match self.history.adopt(epochs) {
             Adopted::First | Adopted::Known => {}
@@ -175,7 +182,7 @@ impl ServerHistory {
     }
 }
 
-fn epoch_of(row: &sqlx::postgres::PgRow) -> Result<Epoch, sqlx::Error> {
+fn epoch_of(row: &PgRow) -> Result<Epoch, sqlx::Error> {
     Ok(Epoch {
         number: row.try_get("number")?,
         id: row.try_get("id")?,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::error::refused;
-use super::server_history::{Place, Server, ServerHistory};
+use super::server_history::{Place, ServerHistory};
 use crate::config::DatabaseConfig;
 
 /// What the planner's settings are tuned for.
@@ -75,13 +75,7 @@ impl ConnectionSetup {
                  session sets it to on. Remove the setting: ALTER ROLE … RESET synchronous_commit"
             );
         }
-        let server = Server {
-            system_identifier: row.try_get("system_identifier")?,
-            database: row.try_get("database")?,
-            timeline: row.try_get("timeline")?,
-        };
-        let place = Place { server, position: row.try_get("position")? };
-        self.history.check(connection, place).await
+        self.history.check(connection, Place::of(&row)?).await
     }
 
     /// The history that the connections must write to.

@@ -21,13 +21,8 @@ impl StaleConnections {
         self.broken.record();
     }
 
-    /// The server turned out to be read-only.
-    pub(crate) fn record_read_only(&self) {
-        self.unusable.record();
-    }
-
-    /// A new connection showed that the database has another history than the older connections.
-    pub(crate) fn record_outdated(&self) {
+    /// Connections that answer are of no use: the server is read-only, or a new connection showed another history.
+    pub(crate) fn record_unusable(&self) {
         self.unusable.record();
     }
 

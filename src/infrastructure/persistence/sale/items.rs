@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres};
 use tokio::sync::Semaphore;
 
 use crate::application::catalogue::{Catalogue, CatalogueBuilder, Item};
@@ -173,6 +173,47 @@ impl PostgresItemReader {
     pub(crate) fn new(database: Database) -> Self {
         Self { database, partitions: Partitions::new(STATEMENTS), scans: Semaphore::new(MAX_SCANS) }
     }
+
+    /// The items with these keys: ids or numbers, as the statement takes them.
+    async fn named<K>(
+        &self,
+        sale: SaleId,
+        template: usize,
+        keys: &Vec<K>,
+    ) -> Result<Vec<Item>, PortError>
+    where
+        K: Sync,
+        for<'q> &'q Vec<K>: sqlx::Encode<'q, Postgres> + sqlx::Type<Postgres>,
+    {
+        let statement = (Statement::Read, "the items");
+        let named = self.partitions.read(
+            &self.database,
+            statement,
+            sale,
+            |mut connection, statements| async move {
+                let query = sqlx::query_as(statements.get(template)).bind(sale.get());
+                query.bind(keys).fetch_all(&mut *connection).await
+            },
+        );
+        let rows: Vec<ItemRow> = named.await?;
+        Ok(rows.into_iter().filter_map(item_of).collect())
+    }
+
+    /// Items by number, stock and remaining pieces.
+    async fn stocked(
+        &self,
+        sale: SaleId,
+        rows: Vec<(i32, i32, i32)>,
+    ) -> Result<Vec<StockedItem>, PortError> {
+        let numbers: Vec<ItemNo> = rows.iter().map(|(number, ..)| ItemNo(*number)).collect();
+        let items = self.by_number(sale, &numbers).await?;
+        let mut items: HashMap<i32, Item> =
+            items.into_iter().map(|item| (item.no.0, item)).collect();
+        let entries = rows.into_iter().filter_map(|(number, stock, remaining)| {
+            Some(StockedItem { item: items.remove(&number)?, stock, remaining })
+        });
+        Ok(entries.collect())
+    }
 }
 
 #[async_trait]
@@ -206,35 +247,13 @@ impl ItemReader for PostgresItemReader {
     }
 
     async fn by_id(&self, sale: SaleId, items: &[ItemId]) -> Result<Vec<Item>, PortError> {
-        let ids: &Vec<&str> = &items.iter().map(ItemId::as_str).collect();
-        let statement = (Statement::Read, "the items");
-        let named = self.partitions.read(
-            &self.database,
-            statement,
-            sale,
-            |mut connection, statements| async move {
-                let query = sqlx::query_as(statements.get(BY_ID_AT)).bind(sale.get());
-                query.bind(ids).fetch_all(&mut *connection).await
-            },
-        );
-        let rows: Vec<ItemRow> = named.await?;
-        Ok(rows.into_iter().filter_map(item_of).collect())
+        let ids: Vec<&str> = items.iter().map(ItemId::as_str).collect();
+        self.named(sale, BY_ID_AT, &ids).await
     }
 
     async fn by_number(&self, sale: SaleId, items: &[ItemNo]) -> Result<Vec<Item>, PortError> {
-        let numbers: &Vec<i32> = &items.iter().map(|item| item.0).collect();
-        let statement = (Statement::Read, "the items");
-        let named = self.partitions.read(
-            &self.database,
-            statement,
-            sale,
-            |mut connection, statements| async move {
-                let query = sqlx::query_as(statements.get(NAMED_AT)).bind(sale.get());
-                query.bind(numbers).fetch_all(&mut *connection).await
-            },
-        );
-        let rows: Vec<ItemRow> = named.await?;
-        Ok(rows.into_iter().filter_map(item_of).collect())
+        let numbers: Vec<i32> = items.iter().map(|item| item.0).collect();
+        self.named(sale, NAMED_AT, &numbers).await
     }
 
     async fn page(
@@ -257,14 +276,7 @@ impl ItemReader for PostgresItemReader {
             },
         );
         let rows: Vec<(i32, i32, i32)> = rows.await?;
-        let numbers: Vec<ItemNo> = rows.iter().map(|(number, _, _)| ItemNo(*number)).collect();
-        let items = self.by_number(sale, &numbers).await?;
-        let mut items: HashMap<i32, Item> =
-            items.into_iter().map(|item| (item.no.0, item)).collect();
-        let entries = rows.into_iter().filter_map(|(number, stock, remaining)| {
-            Some(StockedItem { item: items.remove(&number)?, stock, remaining })
-        });
-        Ok(entries.collect())
+        self.stocked(sale, rows).await
     }
 
     async fn list(
@@ -296,15 +308,9 @@ impl ItemReader for PostgresItemReader {
         } else {
             last.filter(|_| count >= i64::from(scanned)).map(ItemNo)
         };
-        let listed: Vec<ItemNo> = numbers.iter().copied().map(ItemNo).collect();
-        let items = self.by_number(sale, &listed).await?;
-        let mut items: HashMap<i32, Item> =
-            items.into_iter().map(|item| (item.no.0, item)).collect();
         let pieces = stock.into_iter().zip(remaining);
-        let entries = numbers.into_iter().zip(pieces).filter_map(|(number, (stock, remaining))| {
-            Some(StockedItem { item: items.remove(&number)?, stock, remaining })
-        });
-        Ok(CursorPage { entries: entries.collect(), next })
+        let rows = numbers.into_iter().zip(pieces).map(|(no, (stock, left))| (no, stock, left));
+        Ok(CursorPage { entries: self.stocked(sale, rows.collect()).await?, next })
     }
 
     async fn progress(&self, sales: &[SaleId]) -> Result<Vec<(SaleId, Progress)>, PortError> {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use sqlx::PgPool;
 
-use super::exchange::{Request, Response};
+use super::exchange::{Lines, Request};
 use super::history::Event;
 
 /// Broken promises, counted. All are zero where every promise was kept.
@@ -68,8 +68,10 @@ pub(crate) struct Books {
 /// Reads them in one snapshot.
 pub(crate) async fn books(pool: &PgPool, sale: &str) -> Books {
     let mut reading = pool.begin().await.unwrap();
-    let snapshot = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
-    sqlx::query(snapshot).execute(&mut *reading).await.unwrap();
+    // The second: before the first ANALYZE, PostgreSQL thinks that the tables are small, and would join them row by row.
+    let settings =
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET LOCAL enable_nestloop = off";
+    sqlx::raw_sql(settings).execute(&mut *reading).await.unwrap();
     let stock: Vec<(String, i64, i64)> = sqlx::query_as(
         "SELECT i.item_id, s.stock::bigint, s.sold::bigint
          FROM item_stock AS s JOIN items AS i USING (sale_id, item_no) JOIN sales ON sales.id = sale_id
@@ -101,7 +103,7 @@ impl Books {
 }
 
 /// Finds broken promises. The history must have been taken before the books.
-pub(crate) fn check(history: &[Event], books: &Books, limit: i64) -> Findings {
+pub(crate) fn check(history: &[Arc<Event>], books: &Books, limit: i64) -> Findings {
     let outcomes = outcomes(history);
     Findings {
         oversold: oversold(books),
@@ -122,13 +124,18 @@ struct Outcome<'a> {
     first_sent_at: Duration,
     /// Distinct final responses: status and body.
     responses: BTreeSet<(u16, &'a str)>,
-    /// Items and pieces of the first final response.
-    sold: Vec<(String, i64)>,
-    failed: Vec<String>,
+    /// Of the first final response.
+    lines: Option<&'a Lines>,
+}
+
+impl<'a> Outcome<'a> {
+    fn sold(&self) -> impl Iterator<Item = &'a (String, i64)> + use<'a> {
+        self.lines.into_iter().flat_map(|lines| &lines.sold)
+    }
 }
 
 /// Outcomes by code; empty for a code without a final response.
-fn outcomes(history: &[Event]) -> BTreeMap<&str, Outcome<'_>> {
+fn outcomes(history: &[Arc<Event>]) -> BTreeMap<&str, Outcome<'_>> {
     let mut outcomes: BTreeMap<&str, Outcome<'_>> = BTreeMap::new();
     for event in history {
         let Request::Purchase { code } = &event.request else { continue };
@@ -136,30 +143,17 @@ fn outcomes(history: &[Event]) -> BTreeMap<&str, Outcome<'_>> {
             buyer: &event.buyer,
             first_sent_at: event.sent_at,
             responses: BTreeSet::new(),
-            sold: Vec::new(),
-            failed: Vec::new(),
+            lines: None,
         });
         outcome.first_sent_at = outcome.first_sent_at.min(event.sent_at);
-        let response = event.response.as_ref().filter(|response| response.is_outcome());
-        let Some(response) = response else { continue };
+        let Some(response) = &event.response else { continue };
+        let Some(lines) = &response.lines else { continue };
         if outcome.responses.is_empty() {
-            outcome.sold = lines(response, "purchased_items");
-            outcome.failed =
-                lines(response, "failed_items").into_iter().map(|(item, _)| item).collect();
+            outcome.lines = Some(lines);
         }
         outcome.responses.insert((response.status, &response.body));
     }
     outcomes
-}
-
-fn lines(response: &Response, field: &str) -> Vec<(String, i64)> {
-    let lines = response.at(field);
-    let lines = lines.as_array().into_iter().flatten();
-    lines.map(|line| (text(&line["id"]), line["quantity"].as_i64().unwrap_or(0))).collect()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// Compares each item's stock, its row's count and the lines that own it.
@@ -179,7 +173,7 @@ fn oversold(books: &Books) -> i64 {
 fn lost(outcomes: &BTreeMap<&str, Outcome<'_>>, books: &Books) -> i64 {
     let mut missing: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     for outcome in outcomes.values() {
-        for (item, pieces) in &outcome.sold {
+        for (item, pieces) in outcome.sold() {
             *missing.entry((outcome.buyer, item)).or_default() += pieces;
         }
     }
@@ -198,34 +192,32 @@ fn beyond_limit(books: &Books, limit: i64) -> i64 {
 }
 
 /// A code names one buyer for ever.
-fn shared_codes(history: &[Event]) -> usize {
-    let mut buyers: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+fn shared_codes(history: &[Arc<Event>]) -> usize {
+    let mut buyers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for event in history {
         if let (Request::Checkout { .. }, Some(response)) = (&event.request, &event.response)
             && response.status == 200
         {
-            buyers.entry(response.code()).or_default().insert(&event.buyer);
+            buyers.entry(&response.code).or_default().insert(&event.buyer);
         }
     }
     buyers.values().filter(|buyers| buyers.len() > 1).count()
 }
 
 /// A line that was acknowledged before the code's first purchase was sent must be in its outcome.
-fn forgotten_lines(history: &[Event], outcomes: &BTreeMap<&str, Outcome<'_>>) -> usize {
+fn forgotten_lines(history: &[Arc<Event>], outcomes: &BTreeMap<&str, Outcome<'_>>) -> usize {
     let mut forgotten = BTreeSet::new();
     for event in history {
         let (Request::Checkout { item, .. }, Some(response)) = (&event.request, &event.response)
         else {
             continue;
         };
-        let code = response.code();
-        let Some(outcome) = outcomes.get(code.as_str()) else { continue };
-        let is_in_time = event.ended_at <= outcome.first_sent_at;
-        if response.status == 200 && is_in_time && !outcome.responses.is_empty() {
-            let is_there =
-                outcome.sold.iter().any(|(sold, _)| sold == item) || outcome.failed.contains(item);
-            if !is_there {
-                forgotten.insert((code, item));
+        let Some(outcome) = outcomes.get(response.code.as_str()) else { continue };
+        let Some(lines) = outcome.lines else { continue };
+        if response.status == 200 && event.ended_at <= outcome.first_sent_at {
+            let is_sold = lines.sold.iter().any(|(sold, _)| sold == item);
+            if !is_sold && !lines.failed.contains(item) {
+                forgotten.insert((&response.code, item));
             }
         }
     }
@@ -233,11 +225,11 @@ fn forgotten_lines(history: &[Event], outcomes: &BTreeMap<&str, Outcome<'_>>) ->
 }
 
 /// An item was wrongly refused as sold out if a purchase that was sent later bought a piece of it.
-fn stranded(history: &[Event], outcomes: &BTreeMap<&str, Outcome<'_>>) -> f64 {
+fn stranded(history: &[Arc<Event>], outcomes: &BTreeMap<&str, Outcome<'_>>) -> f64 {
     let mut refused_at: BTreeMap<&str, Duration> = BTreeMap::new();
     for event in history {
         if let (Request::Checkout { item, .. }, Some(response)) = (&event.request, &event.response)
-            && ["item_sold_out", "sale_sold_out"].contains(&response.code().as_str())
+            && ["item_sold_out", "sale_sold_out"].contains(&response.code.as_str())
         {
             let first = refused_at.entry(item).or_insert(event.ended_at);
             *first = (*first).min(event.ended_at);
@@ -245,7 +237,7 @@ fn stranded(history: &[Event], outcomes: &BTreeMap<&str, Outcome<'_>>) -> f64 {
     }
     let mut sold_at: BTreeMap<&str, Duration> = BTreeMap::new();
     for outcome in outcomes.values() {
-        for (item, _) in &outcome.sold {
+        for (item, _) in outcome.sold() {
             let last = sold_at.entry(item).or_default();
             *last = (*last).max(outcome.first_sent_at);
         }
@@ -258,7 +250,7 @@ fn stranded(history: &[Event], outcomes: &BTreeMap<&str, Outcome<'_>>) -> f64 {
 }
 
 /// Responses that are neither the contract's to such a request, nor a 503.
-fn strange(history: &[Event]) -> BTreeSet<String> {
+fn strange(history: &[Arc<Event>]) -> BTreeSet<String> {
     const KNOWN: [(u16, &str); 7] = [
         (409, "item_sold_out"),
         (409, "sale_sold_out"),
@@ -269,42 +261,42 @@ fn strange(history: &[Event]) -> BTreeSet<String> {
         (503, "overloaded"),
     ];
     let responses = history.iter().filter_map(|event| event.response.as_ref());
-    let strange = responses.filter(|response| response.status != 200).filter(|response| {
-        let code = response.code();
-        !KNOWN.contains(&(response.status, code.as_str()))
+    let strange = responses.filter(|response| {
+        response.status != 200 && !KNOWN.contains(&(response.status, response.code.as_str()))
     });
     strange.map(|response| format!("{} {}", response.status, response.body)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::exchange::Response;
     use super::super::manner::Manner;
     use super::*;
 
     /// A checkout that was accepted at this second.
-    fn collected(at: u64, buyer: &str, item: &str, code: &str) -> Event {
+    fn collected(at: u64, buyer: &str, item: &str, code: &str) -> Arc<Event> {
         let body = format!(r#"{{"code":"{code}"}}"#);
         event(at, buyer, Request::Checkout { item: item.to_owned(), quantity: 1 }, (200, body))
     }
 
-    fn sold_out(at: u64, item: &str) -> Event {
+    fn sold_out(at: u64, item: &str) -> Arc<Event> {
         let body = r#"{"code":"item_sold_out"}"#.to_owned();
         event(at, "late", Request::Checkout { item: item.to_owned(), quantity: 1 }, (409, body))
     }
 
     /// A purchase of one piece of each of these items.
-    fn bought(at: u64, buyer: &str, code: &str, items: &[&str]) -> Event {
+    fn bought(at: u64, buyer: &str, code: &str, items: &[&str]) -> Arc<Event> {
         let lines: Vec<_> =
             items.iter().map(|item| format!(r#"{{"id":"{item}","quantity":1}}"#)).collect();
         let body = format!(r#"{{"purchased_items":[{}],"failed_items":[]}}"#, lines.join(","));
         event(at, buyer, Request::Purchase { code: code.to_owned() }, (200, body))
     }
 
-    fn event(at: u64, buyer: &str, request: Request, (status, body): (u16, String)) -> Event {
+    fn event(at: u64, buyer: &str, request: Request, (status, body): (u16, String)) -> Arc<Event> {
         let (sent_at, ended_at) = (Duration::from_secs(at), Duration::from_secs(at));
-        let response = Some(Response { status, body });
+        let response = Some(Response::new(status, body));
         let (buyer, manner) = (buyer.to_owned(), Manner::Patient);
-        Event { sent_at, ended_at, instance: 0, buyer, request, response, manner }
+        Arc::new(Event { sent_at, ended_at, instance: 0, buyer, request, response, manner })
     }
 
     /// Two items with a stock of two, and the buyers who own pieces of them.
@@ -315,7 +307,7 @@ mod tests {
         Books { stock: stock.into(), sold: sold.collect() }
     }
 
-    fn found(history: &[Event], sold: &[(&str, &str)]) -> Findings {
+    fn found(history: &[Arc<Event>], sold: &[(&str, &str)]) -> Findings {
         check(history, &own(sold), 2)
     }
 
@@ -370,8 +362,9 @@ mod tests {
     #[test]
     fn a_line_that_was_acknowledged_in_time_is_in_the_outcome() {
         let purchase = bought(5, "ann", "A", &["1"]);
-        let lines =
-            |at| [collected(1, "ann", "1", "A"), collected(at, "ann", "2", "A"), purchase.clone()];
+        let lines = |at| {
+            [collected(1, "ann", "1", "A"), collected(at, "ann", "2", "A"), Arc::clone(&purchase)]
+        };
         assert_eq!(found(&lines(4), &[("ann", "1")]).forgotten_lines, 1);
         assert_eq!(found(&lines(6), &[("ann", "1")]).forgotten_lines, 0);
     }

@@ -108,7 +108,7 @@ impl Visitor<'_> {
                 let quantity = if self.one_in(20) { self.shop.limit } else { 1 };
                 let response = self.insist(Request::Checkout { item, quantity }).await;
                 if response.status == 200 {
-                    code = Some(response.code());
+                    code = Some(response.code);
                 }
             }
             if let Some(code) = code {
@@ -166,7 +166,7 @@ impl Visitor<'_> {
             let at = self.dice.below(self.shop.clients.len());
             match self.shop.send(&self.name, request, at, (Manner::Patient, ONE_TRY)).await {
                 Some(response)
-                    if response.status < 500 && response.code() != "purchase_in_progress" =>
+                    if response.status < 500 && response.code != "purchase_in_progress" =>
                 {
                     return response;
                 }
@@ -242,7 +242,7 @@ impl Shop {
         if let Some(response) = self.send(&name, &checkout, buyer, patient).await
             && response.status == 200
         {
-            let purchase = Request::Purchase { code: response.code() };
+            let purchase = Request::Purchase { code: response.code };
             self.send(&name, &purchase, buyer, patient).await;
         }
     }

@@ -19,13 +19,26 @@ pub(crate) enum Request {
     },
 }
 
-/// A response.
+/// A response, read once: the checker looks at every response of a run after each fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Response {
     /// The status.
     pub(crate) status: u16,
     /// The body.
     pub(crate) body: String,
+    /// The body's `code`: of a refusal the error code, of an accepted checkout its code.
+    pub(crate) code: String,
+    /// Of a purchase's final outcome, which every repeat must get.
+    pub(crate) lines: Option<Lines>,
+}
+
+/// The lines of an outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lines {
+    /// Items and pieces.
+    pub(crate) sold: Vec<(String, i64)>,
+    /// Items.
+    pub(crate) failed: Vec<String>,
 }
 
 /// The kind of a response, for counting.
@@ -40,19 +53,23 @@ pub(crate) enum Verdict {
 }
 
 impl Response {
-    /// A field of the body; null if there is none.
-    pub(crate) fn at(&self, field: &str) -> Value {
-        let body: Value = serde_json::from_str(&self.body).unwrap_or(Value::Null);
-        body.get(field).cloned().unwrap_or(Value::Null)
+    /// Reads a body.
+    pub(crate) fn new(status: u16, body: String) -> Self {
+        let fields: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
+        let is_outcome = status == 200 || fields["purchased_items"].is_array();
+        let lines = is_outcome.then(|| Lines {
+            sold: lines(&fields["purchased_items"]),
+            failed: lines(&fields["failed_items"]).into_iter().map(|(item, _)| item).collect(),
+        });
+        Self { status, code: text(&fields["code"]), lines, body }
     }
+}
 
-    /// The body's `code`: of a refusal the error code, of an accepted checkout its code.
-    pub(crate) fn code(&self) -> String {
-        self.at("code").as_str().unwrap_or_default().to_owned()
-    }
+fn lines(list: &Value) -> Vec<(String, i64)> {
+    let lines = list.as_array().into_iter().flatten();
+    lines.map(|line| (text(&line["id"]), line["quantity"].as_i64().unwrap_or(0))).collect()
+}
 
-    /// Whether it is the final outcome of a purchase, which every repeat must get.
-    pub(crate) fn is_outcome(&self) -> bool {
-        self.status == 200 || self.at("purchased_items").is_array()
-    }
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }

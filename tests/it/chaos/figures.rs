@@ -1,5 +1,6 @@
 //! How long a fault affects buyers. Only these tests measure times, because `make chaos` has the machine for itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -34,7 +35,7 @@ async fn rush(arena: &Arena) -> (Shop, Crowd) {
 }
 
 /// Events of patient clients that ended between two times.
-fn between(history: &History, from: Duration, to: Duration) -> Vec<Event> {
+fn between(history: &History, from: Duration, to: Duration) -> Vec<Arc<Event>> {
     let mut events = history.so_far();
     events.retain(|event| {
         from <= event.ended_at && event.ended_at < to && event.manner == Manner::Patient
@@ -50,12 +51,12 @@ fn rate(history: &History, from: Duration, to: Duration) -> f64 {
 }
 
 /// Of the good responses.
-fn p99_of_good(mut events: Vec<Event>) -> Duration {
+fn p99_of_good(mut events: Vec<Arc<Event>>) -> Duration {
     events.retain(|event| event.verdict() != Verdict::Failed);
     p99(&events)
 }
 
-fn p99(events: &[Event]) -> Duration {
+fn p99(events: &[Arc<Event>]) -> Duration {
     let mut times: Vec<_> =
         events.iter().map(|event| event.ended_at.saturating_sub(event.sent_at)).collect();
     times.sort_unstable();

@@ -57,7 +57,7 @@ impl Event {
 #[derive(Debug, Clone)]
 pub(crate) struct History {
     began: Instant,
-    events: Arc<Mutex<Vec<Event>>>,
+    events: Arc<Mutex<Vec<Arc<Event>>>>,
 }
 
 impl History {
@@ -73,11 +73,11 @@ impl History {
 
     /// Records an event.
     pub(crate) fn record(&self, event: Event) {
-        self.events.lock().unwrap().push(event);
+        self.events.lock().unwrap().push(Arc::new(event));
     }
 
     /// All events that have ended so far.
-    pub(crate) fn so_far(&self) -> Vec<Event> {
+    pub(crate) fn so_far(&self) -> Vec<Arc<Event>> {
         self.events.lock().unwrap().clone()
     }
 

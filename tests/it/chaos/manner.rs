@@ -64,7 +64,7 @@ impl Manner {
 
 async fn attempt(client: &Client, path: &str, timeout: Duration) -> Option<Response> {
     let answer = client.attempt(Method::POST, path, timeout).await?;
-    Some(Response { status: answer.status, body: answer.body })
+    Some(Response::new(answer.status, answer.body))
 }
 
 async fn slowly(address: SocketAddr, path: &str) -> Option<Response> {
@@ -77,5 +77,5 @@ async fn slowly(address: SocketAddr, path: &str) -> Option<Response> {
     }
     let received = wire.receive_slowly(PART, PAUSE).await;
     received.is_complete().then_some(())?;
-    Some(Response { status: received.status?, body: received.body })
+    Some(Response::new(received.status?, received.body))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::checker::Findings;
@@ -25,7 +26,7 @@ pub(crate) struct Round {
 
 impl Round {
     /// From the events that ended between two times of the history.
-    pub(crate) fn of(events: &[Event], (from, to): (Duration, Duration)) -> Self {
+    pub(crate) fn of(events: &[Arc<Event>], (from, to): (Duration, Duration)) -> Self {
         let mut round = Self::default();
         let mut good = vec![from, to];
         for event in events.iter().filter(|event| from <= event.ended_at && event.ended_at < to) {

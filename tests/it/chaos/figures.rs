@@ -27,7 +27,7 @@ const AWAY_FROM_ALL: Duration = Duration::from_secs(10);
 /// Starts buyers without pauses, in a sale that does not sell out.
 async fn rush(arena: &Arena) -> (Shop, Crowd) {
     let history = History::begin();
-    let shop = Shop { pause: Duration::ZERO, ..shop(arena, STOCK, &history).await };
+    let shop = shop(arena, STOCK, &history).await;
     let crowd = Crowd::gather(&shop, 1, BUYERS);
     // The instances warm up.
     tokio::time::sleep(NORMAL).await;

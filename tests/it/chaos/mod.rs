@@ -34,28 +34,46 @@ use crate::harness::until;
 
 /// Items of the sale.
 const ITEMS: usize = 300;
-/// Pieces of each item for every fault: more than the buyers of a run can buy in all, and so few that popular items sell out.
-const STOCK_EACH: usize = 8;
 const LIMIT: i64 = 10;
 /// Concurrent buyers.
 const BUYERS: usize = 24;
-/// Pause of a buyer's place between two visits.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Good responses of an instance that show that it sells again.
 const ANSWERS: usize = 5;
-/// The rate before a fault is measured for this long.
-const BEFORE: Duration = Duration::from_secs(1);
-/// The rate after it, for this long: half of that.
+/// The rate after a fault is measured for this long.
 const PIECE: Duration = Duration::from_millis(500);
-/// The rate that ends a round, in tenths of the rate before: full speed where the tests have the machine for themselves.
-const FULL_SPEED: usize = 7;
-/// And where other programs may take most of it at any moment.
-const SHARED_SPEED: usize = 1;
 
-/// Long enough to have an effect, and all of them within a minute or two.
-const SHORT: Lengths = {
+/// How much a run asks of the machine.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Pause of a buyer's place between two visits.
+    pause: Duration,
+    /// Pieces of each item for every fault: more than the buyers of a run can buy in all, and so few that popular items sell out.
+    stock_each: usize,
+    /// The rate before a fault is measured for this long.
+    before: Duration,
+    /// The rate that ends a round, in tenths of the rate before.
+    tenths: u128,
+    lengths: Lengths,
+}
+
+/// Among other tests, on a machine that other programs may take most of at any moment: all faults within a minute or two.
+const SHARED: Pace = {
     let short = (Duration::from_millis(800), Duration::from_millis(1800));
-    Lengths { usual: short, outlasting: short }
+    Pace {
+        pause: Duration::from_millis(250),
+        stock_each: 2,
+        before: Duration::from_millis(300),
+        tenths: 1,
+        lengths: Lengths { usual: short, outlasting: short },
+    }
+};
+/// `make chaos` has the machine for itself.
+const FULL: Pace = Pace {
+    pause: Duration::from_millis(100),
+    stock_each: 8,
+    before: Duration::from_secs(1),
+    tenths: 7,
+    lengths: LONG,
 };
 /// Longer than the circuits' recovery time.
 const LONG: Lengths = Lengths {
@@ -65,12 +83,12 @@ const LONG: Lengths = Lengths {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_part_dies_in_turn_and_nothing_is_lost() {
-    run(1, &schedule(1, SHORT), SHARED_SPEED).await;
+    run(1, SHARED).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_part_dies_in_another_order_and_nothing_is_lost() {
-    run(2, &schedule(2, SHORT), SHARED_SPEED).await;
+    run(2, SHARED).await;
 }
 
 #[test]
@@ -91,21 +109,23 @@ async fn many_seeds() {
     let first = number("SEED", 1);
     for seed in first..first + number("ROUNDS", 20) {
         eprintln!("chaos: seed {seed}");
-        all.merge(run(seed, &schedule(seed, LONG), FULL_SPEED).await);
+        all.merge(run(seed, FULL).await);
         eprintln!("{all}");
     }
 }
 
 /// Runs all faults of a schedule, then sells the rest of the stock. Fails the test if a promise was broken.
-async fn run(seed: u64, strikes: &[Strike], tenths: usize) -> Report {
+async fn run(seed: u64, pace: Pace) -> Report {
+    let strikes = schedule(seed, pace.lengths);
     let mut arena = Arena::open().await;
     let history = History::begin();
-    let shop = shop(&arena, STOCK_EACH * strikes.len(), &history).await;
+    let shop = shop(&arena, pace.stock_each * strikes.len(), &history).await;
+    let shop = Shop { pause: pace.pause, ..shop };
     let crowd = Crowd::gather(&shop, seed, BUYERS);
     let mut report = Report::default();
     for strike in strikes {
-        let round = round(*strike, &mut arena, &shop, tenths).await;
-        assert!(round.found.are_none(), "{}", complaint(seed, *strike, &round.found, &history));
+        let round = round(strike, &mut arena, &shop, pace).await;
+        assert!(round.found.are_none(), "{}", complaint(seed, strike, &round.found, &history));
         report.add(strike.fault, round);
     }
     crowd.disperse().await;
@@ -122,7 +142,7 @@ async fn run(seed: u64, strikes: &[Strike], tenths: usize) -> Report {
     report
 }
 
-/// A long sale of [`ITEMS`] with this many pieces each.
+/// A long sale of [`ITEMS`] with this many pieces each, for buyers without pauses.
 async fn shop(arena: &Arena, stock: usize, history: &History) -> Shop {
     shop_for(arena, stock, "1h", history).await
 }
@@ -137,18 +157,18 @@ async fn shop_for(arena: &Arena, stock: usize, lasts: &str, history: &History) -
         sale,
         items: ITEMS,
         limit: LIMIT,
-        pause: PAUSE,
+        pause: Duration::ZERO,
         history: history.clone(),
     }
 }
 
 /// Runs a fault, waits until the service has recovered, and looks for broken promises.
-async fn round(strike: Strike, arena: &mut Arena, shop: &Shop, tenths: usize) -> Round {
+async fn round(strike: Strike, arena: &mut Arena, shop: &Shop, pace: Pace) -> Round {
     let history = &shop.history;
     sells_everywhere(history).await;
-    tokio::time::sleep(BEFORE).await;
+    tokio::time::sleep(pace.before).await;
     let struck_at = history.now();
-    let before = history.answered_since(struck_at.saturating_sub(BEFORE));
+    let before = history.answered_since(struck_at.saturating_sub(pace.before));
 
     let injected = strike.begin(arena).await;
     tokio::time::sleep(strike.lasts).await;
@@ -157,7 +177,9 @@ async fn round(strike: Strike, arena: &mut Arena, shop: &Shop, tenths: usize) ->
     let ended_at = history.now();
     sells_everywhere(history).await;
     until("it sells at the wanted rate again", async || {
-        history.answered_since(history.now().saturating_sub(PIECE)) >= before * tenths / 20
+        let after = history.answered_since(history.now().saturating_sub(PIECE));
+        after as u128 * pace.before.as_millis() * 10
+            >= before as u128 * PIECE.as_millis() * pace.tenths
     })
     .await;
     let recovered_at = history.now();

@@ -117,7 +117,7 @@ async fn ten_minutes_of_faults_at_half_load_leave_nothing_behind() {
 
 /// The pause after each visit that halves the load.
 async fn half_load(arena: &Arena) -> Duration {
-    let shop = Shop { pause: Duration::ZERO, ..open(arena, TRIAL_LASTS).await };
+    let shop = open(arena, TRIAL_LASTS).await;
     let crowd = Crowd::gather(&shop, 0, BUYERS);
     sells_everywhere(&shop.history).await;
     let (since, before) = (Instant::now(), crowd.visits());

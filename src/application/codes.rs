@@ -36,10 +36,13 @@ impl Codes {
         Self { ports, read_at: Mutex::default() }
     }
 
-    /// The code of an attempt.
-    #[must_use]
-    pub fn sign(&self, sale: SaleId, attempt: AttemptId) -> CodeClaim {
-        self.ports.signer.sign(sale, attempt)
+    /// The code of an attempt. Without I/O, unless another instance created the attempt in an epoch that this one does not know: then
+    /// the epochs are read first, because an epoch is part of its codes.
+    pub async fn sign(&self, sale: SaleId, attempt: AttemptId) -> Result<CodeClaim, PortError> {
+        if self.may_lack_epoch_of(attempt) {
+            self.read_epochs().await?;
+        }
+        Ok(self.ports.signer.sign(sale, attempt))
     }
 
     /// Whether this installation has issued the code. Without I/O, unless the code may be of an epoch that another instance has begun:
@@ -50,13 +53,17 @@ impl Codes {
         if signer.is_genuine(claim) {
             return Ok(true);
         }
-        if history.epochs().is_some_and(|known| known.may_lack_epoch_of(claim.attempt)) {
+        if self.may_lack_epoch_of(claim.attempt) {
             self.read_epochs().await?;
         } else if history.is_still(epoch) {
             return Ok(false);
         }
         // The epochs have changed since the code was looked at.
         Ok(signer.is_genuine(claim))
+    }
+
+    fn may_lack_epoch_of(&self, attempt: AttemptId) -> bool {
+        self.ports.history.epochs().is_some_and(|known| known.may_lack_epoch_of(attempt))
     }
 
     /// Concurrent callers share a reading that began after they arrived, so forged codes cause one at a time.
@@ -116,6 +123,34 @@ mod tests {
         });
 
         assert!(codes.is_genuine(&code(1 << 36)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_code_of_an_attempt_that_another_instance_created_in_a_new_epoch_belongs_to_that_epoch()
+     {
+        let known = Arc::<History>::default();
+        known.adopt(history(1));
+        let (mut signer, mut reader) = (MockCodeSigner::new(), MockEpochReader::new());
+        let (seen, read) = (Arc::clone(&known), Arc::clone(&known));
+        signer
+            .expect_sign()
+            .withf(move |_, _| seen.is_still(2))
+            .once()
+            .returning(|sale, attempt| FakeSigner { key: 1 }.sign(sale, attempt));
+        reader.expect_read().once().returning(move || {
+            read.adopt(history(2));
+            Ok(())
+        });
+        let codes = Codes::new(CodesPorts {
+            signer: Arc::new(signer),
+            epochs: Arc::new(reader),
+            history: known,
+            clock: FakeClock::at(at(0)),
+        });
+
+        let claim = codes.sign(sale_id(1), attempt_id(1 << 36)).await.unwrap();
+
+        assert_eq!(claim, code(1 << 36));
     }
 
     #[tokio::test]

@@ -212,7 +212,7 @@ impl Browse {
         let mut views = Vec::with_capacity(past.len());
         for PastPurchase { sale, attempt, outcome } in past {
             let items = self.ports.items.by_number(sale, &numbers(&outcome)).await?;
-            let code = self.ports.codes.sign(sale, attempt);
+            let code = self.ports.codes.sign(sale, attempt).await?;
             views.push(PurchaseView { code, sale, outcome, items });
         }
         Ok(views)

@@ -212,7 +212,7 @@ impl Checkout {
             let now = sale_cache.clock().monotonic();
             self.limit_refusals.insert(sale.id, &command.buyer, version, now);
         }
-        Ok(self.answer((cached, &catalogue), command, collected))
+        Ok(self.answer((cached, &catalogue), command, collected).await?)
     }
 
     async fn hint(&self, sale: &Arc<Sale>, command: &CheckoutCommand, line: Line) -> Hint {
@@ -222,18 +222,18 @@ impl Checkout {
         self.ports.hints.precheck(request).await.unwrap_or(Hint::Cold)
     }
 
-    fn answer(
+    async fn answer(
         &self,
         (cached, catalogue): (&CachedSale, &Catalogue),
         command: &CheckoutCommand,
         collected: Collected,
-    ) -> CheckoutAnswer {
+    ) -> Result<CheckoutAnswer, PortError> {
         let sale = &cached.sale;
-        match collected {
+        Ok(match collected {
             Collected::Added { attempt, created, totals, change, version } => {
                 let (sale, buyer) = (Arc::clone(sale), command.buyer.clone());
                 let totals = CommittedTotals { sale, buyer, totals, version };
-                self.accepted(attempt, (change, created), totals)
+                self.accepted(attempt, (change, created), totals).await?
             }
             Collected::SoldOut(facts) => {
                 cached.apply_stock(&facts);
@@ -248,16 +248,17 @@ impl Checkout {
             Collected::NotStarted => CheckoutAnswer::refused(RefusalReason::NotStarted),
             Collected::Ended => CheckoutAnswer::refused(RefusalReason::Ended),
             Collected::Closed => CheckoutAnswer::refused(RefusalReason::Closed),
-        }
+        })
     }
 
-    fn accepted(
+    async fn accepted(
         &self,
         attempt: AttemptId,
         (change, created): (Change, bool),
         committed: CommittedTotals,
-    ) -> CheckoutAnswer {
+    ) -> Result<CheckoutAnswer, PortError> {
         let sale = Arc::clone(&committed.sale);
+        let code = self.ports.codes.sign(sale.id, attempt).await?;
         // Totals far below the limit refuse no checkout. A smaller line is stored, because older totals could refuse.
         let is_stored =
             change == Change::Replaced || committed.totals.is_near_limit(sale.buyer_limit);
@@ -269,8 +270,7 @@ impl Checkout {
             committed.totals.lines
         };
         self.ports.business_metrics.checkout(None);
-        let code = self.ports.codes.sign(sale.id, attempt);
-        CheckoutAnswer::Accepted { code, lines, created, sale }
+        Ok(CheckoutAnswer::Accepted { code, lines, created, sale })
     }
 
     fn count_filter(&self, hint: Hint, collected: &Collected) {

@@ -247,7 +247,7 @@ impl Idempotency {
         let Effect::Changed { created, lines } = done.effect else {
             return Ok(Keyed::ContentMismatch);
         };
-        let code = self.ports.codes.sign(done.sale, done.attempt);
+        let code = self.ports.codes.sign(done.sale, done.attempt).await?;
         let view = self.view(code, done.buyer, &lines).await?;
         Ok(Keyed::Replayed(CheckoutReply::Accepted { view, created }))
     }

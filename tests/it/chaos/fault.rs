@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 
 use super::arena::{Arena, INSTANCES};
 use crate::harness::trouble::{
-    CUT_SESSIONS, NO_ROOM, NO_STANDBY, READ_ONLY, REDIS_REFUSES, ROOM, STANDBY_AWAY, WRITABLE,
-    all_keys, put_back, send_to_redis,
+    CUT_SESSIONS, NO_ROOM, NO_STANDBY, OTHER_HISTORY, READ_ONLY, REDIS_REFUSES, ROOM, STANDBY_AWAY,
+    WRITABLE, all_keys, put_back, send_to_redis,
 };
 use crate::harness::{Dice, eventually};
 use crate::proxy::{Way, Ways};
@@ -68,6 +68,8 @@ pub(crate) enum Fault {
     PostgresReadOnly,
     /// Its only synchronous standby is away: no commit ends.
     StandbyAway,
+    /// It goes on from another history, which lacks nothing.
+    HistoryChanged,
     /// No instance can reach it.
     PostgresUnreachable,
     /// `SIGKILL` to one instance, which restarts.
@@ -92,7 +94,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All faults.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::RedisKilled,
         Self::RedisFailover,
         Self::RedisFlushed,
@@ -110,6 +112,7 @@ impl Fault {
         Self::PostgresFull,
         Self::PostgresReadOnly,
         Self::StandbyAway,
+        Self::HistoryChanged,
         Self::PostgresUnreachable,
         Self::InstanceKilled,
         Self::InstanceStopped,
@@ -236,6 +239,7 @@ impl Strike {
             Fault::PostgresFull => arena.run_in_postgres(&[NO_ROOM]).await,
             Fault::PostgresReadOnly => arena.run_in_postgres(&READ_ONLY).await,
             Fault::StandbyAway => arena.run_in_postgres(&STANDBY_AWAY).await,
+            Fault::HistoryChanged => arena.run_in_postgres(&[OTHER_HISTORY, CUT_SESSIONS]).await,
             Fault::PostgresUnreachable => arena.stall_postgres(true),
             Fault::InstanceKilled => arena.stations[self.instance].end(Signal::SIGKILL).await,
             Fault::InstanceStopped => {
@@ -320,6 +324,7 @@ impl Strike {
             | Fault::ScriptsFlushed
             | Fault::RedisPaused
             | Fault::NewsForged
+            | Fault::HistoryChanged
             | Fault::PostgresRestarted
             | Fault::BackendKilled
             | Fault::SessionsCut => {}

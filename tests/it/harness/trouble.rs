@@ -23,6 +23,10 @@ pub(crate) const STANDBY_AWAY: [&str; 2] =
 /// Ends [`STANDBY_AWAY`].
 pub(crate) const NO_STANDBY: [&str; 2] =
     ["ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"];
+/// As if the server had been promoted since the latest epoch began.
+pub(crate) const OTHER_HISTORY: &str = "
+    UPDATE epochs SET timeline = timeline - 1
+    WHERE number = (SELECT max(number) FROM epochs)";
 /// Terminates every other session of this database.
 pub(crate) const CUT_SESSIONS: &str = "
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

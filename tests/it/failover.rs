@@ -3,57 +3,19 @@
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
-use sqlx::PgPool;
 
 use crate::harness::database::address_of;
-use crate::harness::servers::PrivateServers;
+use crate::harness::standby::Standby;
 use crate::harness::{World, until};
 
-/// A standby that has what its primary had when it was cut off.
-struct Standby {
-    servers: PrivateServers,
-    url: String,
-    pool: PgPool,
+fn standby_of(world: &World) -> Standby {
+    Standby::of(world.postgres_server.as_ref().unwrap(), |server| world.pool_on(server))
 }
 
-impl Standby {
-    fn of(world: &World) -> Self {
-        let (servers, url) = world.postgres_server.as_ref().unwrap().standby();
-        let pool = world.pool_on(&url);
-        Self { servers, url, pool }
-    }
-
-    /// Waits until it has everything that the primary has written so far.
-    async fn catches_up(&self, world: &World) {
-        let written: String = sqlx::query_scalar("SELECT pg_current_wal_lsn()::text")
-            .fetch_one(world.pool())
-            .await
-            .unwrap();
-        let replayed = "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn";
-        until("the standby has caught up", async || {
-            let replayed = sqlx::query_scalar(replayed).bind(&written);
-            replayed.fetch_one(&self.pool).await.unwrap()
-        })
-        .await;
-    }
-
-    /// Cuts it off from its primary.
-    async fn is_cut_off(&self) {
-        for statement in ["ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"] {
-            sqlx::raw_sql(statement).execute(&self.pool).await.unwrap();
-        }
-        until("the standby is cut off", async || {
-            let receiving = "SELECT EXISTS (SELECT FROM pg_stat_wal_receiver)";
-            !sqlx::query_scalar::<_, bool>(receiving).fetch_one(&self.pool).await.unwrap()
-        })
-        .await;
-    }
-
-    /// Makes it the primary, and leads the instances to it.
-    fn takes_over(&self, world: &World) {
-        self.servers.run("promote-postgres");
-        world.proxy.as_ref().unwrap().move_to(address_of(&self.url));
-    }
+/// Makes it the primary, and leads the instances to it.
+fn takes_over(standby: &Standby, world: &World) {
+    standby.servers.run("promote-postgres");
+    world.proxy.as_ref().unwrap().move_to(address_of(&standby.url));
 }
 
 async fn everybody_is_ready(world: &World) {
@@ -68,8 +30,8 @@ async fn a_failover_that_loses_commits_gives_no_code_twice_and_sells_what_is_lef
     let sale = world.create_sale("--items 20 --stock 1").await;
     let kept = world.at(0).buys(&sale, "early", "20").await;
     let before = world.at(1).collects(&sale, "early", "19").await;
-    let standby = Standby::of(&world);
-    standby.catches_up(&world).await;
+    let standby = standby_of(&world);
+    standby.catches_up(world.pool()).await;
     standby.is_cut_off().await;
 
     // Lost: a block of attempt numbers, the code of ann from it, and the sale of item 1, which all instances know to be sold out.
@@ -83,7 +45,7 @@ async fn a_failover_that_loses_commits_gives_no_code_twice_and_sells_what_is_lef
         .await;
     }
     world.postgres_server.as_ref().unwrap().run("kill-postgres");
-    standby.takes_over(&world);
+    takes_over(&standby, &world);
     everybody_is_ready(&world).await;
     // The first block that the new primary gives is the one that was lost.
     world.start(1).await;
@@ -162,8 +124,8 @@ async fn codes_of_new_epochs_are_genuine_at_once_however_many_ask() {
 async fn a_standby_serves_nothing_and_its_successor_is_found_when_the_name_moves() {
     let world = World::plan(1).private_postgres().through_a_proxy().start().await;
     let sale = world.create_sale("--items 3 --stock 1").await;
-    let standby = Standby::of(&world);
-    standby.catches_up(&world).await;
+    let standby = standby_of(&world);
+    standby.catches_up(world.pool()).await;
     let primary = world.postgres_server.as_ref().unwrap();
 
     // In a quiet hour the roles change, and for a while the name leads to the old primary.

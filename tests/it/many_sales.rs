@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use crate::harness::sales::{self, Many};
 use crate::harness::{World, at_once, eventually, until};
 
 /// Open sales: more than a poll reads.
@@ -14,38 +15,16 @@ const QUIET_POLLS: f64 = 40.0;
 const POLLERS: usize = 8;
 const POLLS: usize = 25;
 
-/// Writes open sales, each with this many unique items; each starts a second after the one before. Returns their ids, earliest
-/// start first.
+/// Writes open sales, each with this many unique items, earliest start first. An instance lists all of them. Returns their ids.
 async fn open_sales(world: &World, sales: i32, items: i32) -> Vec<String> {
-    let insert = "
-        WITH new AS (
-            INSERT INTO sales (id, public_id, name, starts_at, ends_at, buyer_limit, items)
-            SELECT nextval('sale_ids'), 'test ' || n, 'sale ' || n, now() - (interval '1 second') * ($1 - n + 60),
-                   now() + interval '1 hour', 10, $2
-            FROM generate_series(1, $1) AS n
-            RETURNING id
-        ), audit AS (
-            INSERT INTO sale_audit (sale_id, action, actor) SELECT id, 'created', 'test' FROM new
-        )
-        SELECT array_agg(id) FROM new";
-    let numbers: Vec<i64> =
-        sqlx::query_scalar(insert).bind(sales).bind(items).fetch_one(world.pool()).await.unwrap();
-    for statement in [
-        "SELECT ensure_partitions(id) FROM (SELECT DISTINCT ON (id / 100) id FROM unnest($1) AS id) AS s
-         WHERE $2 > 0",
-        "INSERT INTO items (sale_id, item_no, item_id, name, image_url)
-         SELECT id, n, n::text, 'item ' || n, 'link' FROM unnest($1) AS id, generate_series(1, $2) AS n",
-        "INSERT INTO item_stock (sale_id, item_no, stock)
-         SELECT id, n, 1 FROM unnest($1) AS id, generate_series(1, $2) AS n",
-    ] {
-        sqlx::query(statement).bind(&numbers).bind(items).execute(world.pool()).await.unwrap();
-    }
-    let mut ids = Vec::new();
+    let many = Many { sales, items, seconds: 3_600.0 };
+    let ids = sales::open_sales(world.pool(), many).await;
+    let mut listed = Vec::new();
     let mut path = "/v2/sales?limit=100".to_owned();
-    while i32::try_from(ids.len()).unwrap() < sales {
+    while listed.len() < ids.len() {
         let page = world.at(0).get(&path).await.is(200);
         let entries = page.at("/data");
-        ids.extend(
+        listed.extend(
             entries.as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap().to_owned()),
         );
         path = format!(
@@ -53,7 +32,8 @@ async fn open_sales(world: &World, sales: i32, items: i32) -> Vec<String> {
             page.at("/next_cursor").as_str().unwrap_or("")
         );
     }
-    ids.reverse();
+    listed.reverse();
+    assert_eq!(ids, listed);
     ids
 }
 

@@ -13,6 +13,7 @@ use crate::harness::client::Client;
 use crate::harness::database::Database;
 use crate::harness::instance::Instance;
 use crate::harness::servers::PrivateServers;
+use crate::harness::standby::Standby;
 use crate::harness::{Program, eventually, redis_server};
 use crate::proxy::Proxy;
 
@@ -41,8 +42,10 @@ pub(crate) struct Arena {
     /// The instances.
     pub(crate) stations: Vec<Station>,
     database: Database,
+    /// A superuser's URL of the private PostgreSQL.
+    server: String,
     /// The binary with an environment without proxies.
-    direct: Program,
+    pub(crate) direct: Program,
     redis_url: String,
     /// The private PostgreSQL.
     pub(crate) postgres: PrivateServers,
@@ -72,7 +75,7 @@ impl Arena {
         for _ in 0..INSTANCES {
             stations.push(Station::start(&direct, &database, &redis_url).await);
         }
-        Self { stations, database, direct, redis_url, postgres, redis }
+        Self { stations, database, server, direct, redis_url, postgres, redis }
     }
 
     /// The clients of all instances, which remain valid when an instance restarts.
@@ -89,6 +92,38 @@ impl Arena {
     pub(crate) async fn create_sale(&self, options: &[&str]) -> String {
         let created = self.run(&[&["sale", "create"], options].concat()).await.remove(0);
         created["sale_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Audits the database as an operator would, who knows what a failover has lost.
+    pub(crate) async fn verify(&self) {
+        sqlx::raw_sql("DELETE FROM lost_writes").execute(self.pool()).await.unwrap();
+        assert!(!self.run(&["verify"]).await.is_empty());
+    }
+
+    /// A superuser's URL of the private PostgreSQL.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Starts a standby that lacks all commits from now on.
+    pub(crate) async fn outdated_standby(&self) -> Standby {
+        let standby = Standby::of(&self.postgres, |server| self.database.on(server));
+        standby.catches_up(self.pool()).await;
+        standby.is_cut_off().await;
+        standby
+    }
+
+    /// Kills PostgreSQL, and leads everybody to the standby.
+    pub(crate) fn fail_over_to(&mut self, standby: Standby) {
+        self.postgres.run("kill-postgres");
+        standby.servers.run("promote-postgres");
+        self.database = self.database.taken_over_by(&standby.url);
+        for station in &self.stations {
+            station.to_postgres.move_to(self.database.address());
+        }
+        self.direct = self.direct.clone().variable("DATABASE_URL", &self.database.url);
+        self.server = standby.url;
+        self.postgres = standby.servers;
     }
 
     /// Starts or ends holding back all bytes between all instances and PostgreSQL.

@@ -102,19 +102,37 @@ impl Books {
     }
 }
 
-/// Finds broken promises. The history must have been taken before the books.
-pub(crate) fn check(history: &[Arc<Event>], books: &Books, limit: i64) -> Findings {
-    let outcomes = outcomes(history);
+/// Finds broken promises. The history must have been taken before the books. What was committed in a span of `losses` may be gone, and
+/// is the same as what never happened; but a code still names one buyer, and no item and no buyer gets too much.
+pub(crate) fn check(
+    history: &[Arc<Event>],
+    losses: &[(Duration, Duration)],
+    books: &Books,
+    limit: i64,
+) -> Findings {
+    let kept = without_losses(history, losses);
+    let outcomes = outcomes(&kept);
     Findings {
         oversold: oversold(books),
         lost: lost(&outcomes, books),
         beyond_limit: beyond_limit(books, limit),
         contradictions: outcomes.values().filter(|outcome| outcome.responses.len() > 1).count(),
         shared_codes: shared_codes(history),
-        forgotten_lines: forgotten_lines(history, &outcomes),
-        stranded: stranded(history, &outcomes),
-        strange: strange(history),
+        forgotten_lines: forgotten_lines(&kept, &outcomes),
+        stranded: stranded(&kept, &outcomes),
+        strange: strange(&kept),
     }
+}
+
+/// The events of buyers who asked for nothing while commits were lost.
+fn without_losses(history: &[Arc<Event>], losses: &[(Duration, Duration)]) -> Vec<Arc<Event>> {
+    let is_affected = |event: &&Arc<Event>| {
+        losses.iter().any(|(from, to)| event.ended_at >= *from && event.sent_at <= *to)
+    };
+    let affected = history.iter().filter(is_affected).map(|event| event.buyer.as_str());
+    let affected: BTreeSet<&str> = affected.collect();
+    let kept = history.iter().filter(|event| !affected.contains(event.buyer.as_str()));
+    kept.map(Arc::clone).collect()
 }
 
 /// The outcome of one code, by its purchases.
@@ -308,7 +326,7 @@ mod tests {
     }
 
     fn found(history: &[Arc<Event>], sold: &[(&str, &str)]) -> Findings {
-        check(history, &own(sold), 2)
+        check(history, &[], &own(sold), 2)
     }
 
     #[test]
@@ -342,7 +360,7 @@ mod tests {
     fn rows_that_do_not_agree_with_their_lines_are_found() {
         let mut books = own(&[("ann", "1")]);
         books.stock.insert("2".to_owned(), (2, 1));
-        assert_eq!(check(&[], &books, 2).oversold, 1);
+        assert_eq!(check(&[], &[], &books, 2).oversold, 1);
     }
 
     #[test]
@@ -374,6 +392,16 @@ mod tests {
         let history = [sold_out(3, "1"), sold_out(4, "1"), bought(10, "ann", "A", &["1"])];
         let found = found(&history, &[("ann", "1")]);
         assert!((found.stranded - 7.0).abs() < 0.001, "{found}");
+    }
+
+    #[test]
+    fn what_was_acknowledged_while_commits_were_lost_may_be_gone_but_no_code_is_given_twice() {
+        let history = [collected(5, "ann", "1", "A"), bought(6, "ann", "A", &["1"])];
+        let during = |from, to| [(Duration::from_secs(from), Duration::from_secs(to))];
+        assert_eq!(check(&history, &during(7, 8), &own(&[]), 2).lost, 1);
+        assert!(check(&history, &during(6, 7), &own(&[]), 2).are_none());
+        let history = [collected(5, "ann", "1", "A"), collected(9, "bob", "1", "A")];
+        assert_eq!(check(&history, &during(4, 6), &own(&[]), 2).shared_codes, 1);
     }
 
     #[test]

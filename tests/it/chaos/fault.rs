@@ -11,6 +11,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::arena::{Arena, INSTANCES};
+use super::history::History;
+use super::neighbours::{Bazaar, Installation};
+use crate::harness::standby::Standby;
 use crate::harness::trouble::{
     CUT_SESSIONS, NO_ROOM, NO_STANDBY, OTHER_HISTORY, READ_ONLY, REDIS_REFUSES, ROOM, STANDBY_AWAY,
     WRITABLE, all_keys, put_back, send_to_redis,
@@ -70,6 +73,8 @@ pub(crate) enum Fault {
     StandbyAway,
     /// It goes on from another history, which lacks nothing.
     HistoryChanged,
+    /// It fails over to a standby that lacks the last commits.
+    PostgresFailedOver,
     /// No instance can reach it.
     PostgresUnreachable,
     /// `SIGKILL` to one instance, which restarts.
@@ -90,11 +95,15 @@ pub(crate) enum Fault {
     WayCut,
     /// One instance's network to a server loses all bytes in one direction.
     WayLossy,
+    /// Another installation sells out on the same Redis.
+    OtherInstallation,
+    /// Buyers come to 400 more sales.
+    ManySales,
 }
 
 impl Fault {
     /// All faults.
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::RedisKilled,
         Self::RedisFailover,
         Self::RedisFlushed,
@@ -113,6 +122,7 @@ impl Fault {
         Self::PostgresReadOnly,
         Self::StandbyAway,
         Self::HistoryChanged,
+        Self::PostgresFailedOver,
         Self::PostgresUnreachable,
         Self::InstanceKilled,
         Self::InstanceStopped,
@@ -123,6 +133,8 @@ impl Fault {
         Self::WayStalled,
         Self::WayCut,
         Self::WayLossy,
+        Self::OtherInstallation,
+        Self::ManySales,
     ];
 }
 
@@ -195,6 +207,29 @@ pub(crate) struct Injected {
     keys: Vec<(String, i64, Vec<u8>)>,
     held: Option<Transaction<'static, Postgres>>,
     clients: Vec<TcpStream>,
+    /// It lacks all commits since this time of the history.
+    standby: Option<(Duration, Standby)>,
+    installation: Option<Installation>,
+    bazaar: Option<Bazaar>,
+}
+
+impl Injected {
+    /// Ends what runs beside the instances.
+    async fn end(self, arena: &mut Arena, history: &History) {
+        if let Some(held) = self.held {
+            held.rollback().await.unwrap();
+        }
+        if let Some((from, standby)) = self.standby {
+            arena.fail_over_to(standby);
+            history.lost_since(from);
+        }
+        if let Some(installation) = self.installation {
+            installation.leave().await;
+        }
+        if let Some(bazaar) = self.bazaar {
+            bazaar.close(arena).await;
+        }
+    }
 }
 
 impl Strike {
@@ -209,7 +244,7 @@ impl Strike {
     }
 
     /// Begins it.
-    pub(crate) async fn begin(self, arena: &mut Arena) -> Injected {
+    pub(crate) async fn begin(self, arena: &mut Arena, history: &History) -> Injected {
         let mut injected = Injected::default();
         match self.fault {
             Fault::RedisKilled => arena.redis.run("kill-redis"),
@@ -240,6 +275,10 @@ impl Strike {
             Fault::PostgresReadOnly => arena.run_in_postgres(&READ_ONLY).await,
             Fault::StandbyAway => arena.run_in_postgres(&STANDBY_AWAY).await,
             Fault::HistoryChanged => arena.run_in_postgres(&[OTHER_HISTORY, CUT_SESSIONS]).await,
+            Fault::PostgresFailedOver => {
+                let from = history.now();
+                injected.standby = Some((from, arena.outdated_standby().await));
+            }
             Fault::PostgresUnreachable => arena.stall_postgres(true),
             Fault::InstanceKilled => arena.stations[self.instance].end(Signal::SIGKILL).await,
             Fault::InstanceStopped => {
@@ -268,12 +307,16 @@ impl Strike {
                 };
                 self.way(arena, lossy);
             }
+            Fault::OtherInstallation => {
+                injected.installation = Some(Installation::sell_out_beside(arena).await);
+            }
+            Fault::ManySales => injected.bazaar = Some(Bazaar::open(arena).await),
         }
         injected
     }
 
     /// Ends it and restores everything.
-    pub(crate) async fn end(self, arena: &mut Arena, injected: Injected) {
+    pub(crate) async fn end(self, arena: &mut Arena, injected: Injected, history: &History) {
         match self.fault {
             Fault::RedisKilled => arena.redis.run("start-redis"),
             Fault::RedisFailover => {
@@ -294,11 +337,6 @@ impl Strike {
                 }
             }
             Fault::PostgresCrashed => arena.postgres.run("start-postgres"),
-            Fault::ItemsHeld => {
-                if let Some(held) = injected.held {
-                    held.rollback().await.unwrap();
-                }
-            }
             Fault::PostgresFull => arena.run_in_postgres(&[ROOM]).await,
             Fault::PostgresReadOnly => arena.run_in_postgres(&WRITABLE).await,
             Fault::StandbyAway => arena.run_in_postgres(&NO_STANDBY).await,
@@ -313,7 +351,11 @@ impl Strike {
                 arena.stations[self.instance].end(Signal::SIGTERM).await;
                 arena.stations[self.instance].start_again(&[]).await;
             }
-            Fault::HalfOpenClients => drop(injected.clients),
+            Fault::ItemsHeld
+            | Fault::HalfOpenClients
+            | Fault::PostgresFailedOver
+            | Fault::OtherInstallation
+            | Fault::ManySales => injected.end(arena, history).await,
             Fault::WaysDelayed | Fault::WayStalled | Fault::WayLossy => {
                 let station = &arena.stations[self.instance];
                 station.to_postgres.lead(Ways::both(Way::Clear));

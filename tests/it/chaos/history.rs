@@ -58,12 +58,13 @@ impl Event {
 pub(crate) struct History {
     began: Instant,
     events: Arc<Mutex<Vec<Arc<Event>>>>,
+    losses: Arc<Mutex<Vec<(Duration, Duration)>>>,
 }
 
 impl History {
     /// An empty history that begins now.
     pub(crate) fn begin() -> Self {
-        Self { began: Instant::now(), events: Arc::default() }
+        Self { began: Instant::now(), events: Arc::default(), losses: Arc::default() }
     }
 
     /// The time since it began.
@@ -74,6 +75,17 @@ impl History {
     /// Records an event.
     pub(crate) fn record(&self, event: Event) {
         self.events.lock().unwrap().push(Arc::new(event));
+    }
+
+    /// From the first time until now, commits were lost by a failover that may lose them.
+    pub(crate) fn lost_since(&self, from: Duration) {
+        let now = self.now();
+        self.losses.lock().unwrap().push((from, now));
+    }
+
+    /// The spans of time whose commits were lost.
+    pub(crate) fn losses(&self) -> Vec<(Duration, Duration)> {
+        self.losses.lock().unwrap().clone()
     }
 
     /// All events that have ended so far.

@@ -3,6 +3,7 @@
 //!
 //! - [`fault`]: the faults. [`arena`]: the instances and servers. [`crowd`]: the buyers, [`manner`]: how they behave.
 //! - [`exchange`]: requests and responses. [`history`]: all of them with their times.
+//! - [`neighbours`]: others who use the same servers.
 //! - [`checker`]: finds broken promises. [`report`]: the cost of each fault.
 //! - [`rolling`]: a rolling restart. [`figures`]: how long a fault affects buyers. [`soak`]: resources after ten minutes of faults.
 //!
@@ -16,6 +17,7 @@ mod fault;
 mod figures;
 mod history;
 mod manner;
+mod neighbours;
 mod report;
 mod rolling;
 mod soak;
@@ -131,10 +133,10 @@ async fn run(seed: u64, pace: Pace) -> Report {
     crowd.disperse().await;
     let sold_out_in = shop.sell_out().await;
     let (events, books) = (history.so_far(), books(arena.pool(), &shop.sale).await);
-    let found = check(&events, &books, LIMIT);
+    let found = check(&events, &history.losses(), &books, LIMIT);
     assert!(found.are_none(), "seed {seed}, at the end: {found}");
     assert_eq!(books.left(), 0, "seed {seed}: not everything could be sold");
-    assert!(!arena.run(&["verify"]).await.is_empty());
+    arena.verify().await;
     eprintln!(
         "chaos: seed {seed}, {} requests, the rest sold in {sold_out_in:.1?}\n{report}",
         events.len()
@@ -170,9 +172,9 @@ async fn round(strike: Strike, arena: &mut Arena, shop: &Shop, pace: Pace) -> Ro
     let struck_at = history.now();
     let before = history.answered_since(struck_at.saturating_sub(pace.before));
 
-    let injected = strike.begin(arena).await;
+    let injected = strike.begin(arena, history).await;
     tokio::time::sleep(strike.lasts).await;
-    strike.end(arena, injected).await;
+    strike.end(arena, injected, history).await;
 
     let ended_at = history.now();
     sells_everywhere(history).await;
@@ -187,7 +189,7 @@ async fn round(strike: Strike, arena: &mut Arena, shop: &Shop, pace: Pace) -> Ro
     let books = books(arena.pool(), &shop.sale).await;
     let mut round = Round::of(&events, (struck_at, recovered_at));
     round.to_full_speed = recovered_at.saturating_sub(ended_at + PIECE);
-    round.found = check(&events, &books, LIMIT);
+    round.found = check(&events, &history.losses(), &books, LIMIT);
     round
 }
 

@@ -23,11 +23,8 @@ impl Database {
     pub(crate) async fn create(server: &str) -> Self {
         let name = format!("it_{}", Uuid::now_v7().simple());
         execute(server, format!("CREATE DATABASE {name}")).await.unwrap();
-        let mut url = Url::parse(server).unwrap();
-        url.set_path(&name);
-        let url = url.to_string();
-        let pool = PgPoolOptions::new().max_connections(4).connect_lazy(&url).unwrap();
-        Self { url, pool, name, server: server.to_owned() }
+        let url = url_of(server, &name);
+        Self { pool: connect(&url), url, name, server: server.to_owned() }
     }
 }
 
@@ -37,11 +34,15 @@ impl Database {
         address_of(&self.url)
     }
 
-    /// This database on another server, such as a standby.
+    /// Connections to this database on another server, such as a standby.
     pub(crate) fn on(&self, server: &str) -> PgPool {
-        let mut url = Url::parse(server).unwrap();
-        url.set_path(&self.name);
-        PgPoolOptions::new().max_connections(2).connect_lazy(url.as_str()).unwrap()
+        connect(&url_of(server, &self.name))
+    }
+
+    /// This database on a server that has taken over from its own.
+    pub(crate) fn taken_over_by(&self, server: &str) -> Self {
+        let url = url_of(server, &self.name);
+        Self { pool: connect(&url), url, name: self.name.clone(), server: server.to_owned() }
     }
 
     /// Its URL through another address, such as a proxy's.
@@ -64,6 +65,16 @@ impl Drop for Database {
         });
         let _ = dropping.join();
     }
+}
+
+fn url_of(server: &str, database: &str) -> String {
+    let mut url = Url::parse(server).unwrap();
+    url.set_path(database);
+    url.into()
+}
+
+fn connect(url: &str) -> PgPool {
+    PgPoolOptions::new().max_connections(4).connect_lazy(url).unwrap()
 }
 
 /// The TCP address of a server by its URL.

@@ -4,6 +4,7 @@
 //! - [`Program`], [`commands`], [`process`], [`instance`]: the binary with its environment, its commands, a child process that
 //!   runs it, one that serves.
 //! - [`servers`], [`database`], [`redis_server`]: PostgreSQL and Redis, shared by the tests or private to one that breaks them.
+//!   [`standby`]: a standby of such a PostgreSQL. [`sales`]: many sales at once.
 //! - [`client`], [`wire`]: well-behaved HTTP, and bytes on a socket for everything else.
 //! - [`storm`]: buyers who repeat every request until it is answered. [`trouble`]: commands that make servers fail.
 //! - [`locks`], [`metrics`], [`eventually`]: small tools.
@@ -17,7 +18,9 @@ pub(crate) mod locks;
 pub(crate) mod metrics;
 pub(crate) mod process;
 pub(crate) mod redis_server;
+pub(crate) mod sales;
 pub(crate) mod servers;
+pub(crate) mod standby;
 pub(crate) mod storm;
 pub(crate) mod trouble;
 pub(crate) mod wire;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the missing programs that `make run` and `make test` need, with this machine's package manager.
 #
-#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [python]     without arguments: postgres and redis
+#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [pgbouncer] [python]     without arguments: postgres and redis
 #
 # Programs only: no system service is started, now or at the next boot. Installed programs that are new enough stay unchanged.
 
@@ -17,7 +17,7 @@ missing=()
 
 give_up() {
   say "$@"
-  case ${missing[*]} in promtool | faketime | haproxy | python) exit 1 ;; esac # these are optional
+  case ${missing[*]} in promtool | faketime | haproxy | pgbouncer | python) exit 1 ;; esac # these are optional
   cat >&2 <<'EOF_HELP'
 install: What to do: install PostgreSQL 15 or newer (its server programs) and Redis 7.0 or newer by hand;
 install: or let `make run` use existing servers: export DATABASE_URL and REDIS_URL;
@@ -46,11 +46,11 @@ quietly() {
   return "$code"
 }
 
-is_here() { # postgres|redis|promtool|faketime|haproxy|python
+is_here() { # postgres|redis|promtool|faketime|haproxy|pgbouncer|python
   case $1 in
     promtool) command -v promtool >/dev/null ;;
     python) python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ;;
-    haproxy) command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] ;;
+    haproxy | pgbouncer) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
     faketime) compgen -G '/usr/lib*/*/faketime/libfaketime.so.1' >/dev/null || compgen -G '/usr/lib*/faketime/libfaketime.so.1' >/dev/null ;;
     *) scripts/services.sh check "$1" 2>/dev/null ;;
   esac
@@ -93,6 +93,7 @@ with_apt() {
       promtool) packages+=(prometheus) units+=(prometheus) ;;
       faketime) packages+=(libfaketime) ;;
       haproxy) packages+=(haproxy) units+=(haproxy) ;;
+      pgbouncer) packages+=(pgbouncer) units+=(pgbouncer) ;;
       python) packages+=(python3 python3-venv) ;;
     esac
   done
@@ -117,6 +118,7 @@ with_dnf() {
       promtool) quietly as_root dnf install -y golang-github-prometheus ;;
       faketime) quietly as_root dnf install -y libfaketime ;;
       haproxy) quietly as_root dnf install -y haproxy ;;
+      pgbouncer) quietly as_root dnf install -y pgbouncer ;;
       python) quietly as_root dnf install -y python3 ;;
     esac || return 1
   done
@@ -131,6 +133,7 @@ with_apk() {
       promtool) packages+=(prometheus) ;;
       faketime) packages+=(libfaketime) ;;
       haproxy) packages+=(haproxy) ;;
+      pgbouncer) packages+=(pgbouncer) ;;
       python) packages+=(python3) ;;
     esac
   done
@@ -146,6 +149,7 @@ with_brew() {
       promtool) packages+=(prometheus) ;;
       faketime) packages+=(libfaketime) ;;
       haproxy) packages+=(haproxy) ;;
+      pgbouncer) packages+=(pgbouncer) ;;
       python) packages+=(python) ;;
     esac
   done
@@ -157,9 +161,9 @@ with_brew() {
 [ $# -gt 0 ] || set -- postgres redis
 for what in "$@"; do
   case $what in
-    postgres | redis | promtool | faketime | haproxy | python) is_here "$what" || missing+=("$what") ;;
+    postgres | redis | promtool | faketime | haproxy | pgbouncer | python) is_here "$what" || missing+=("$what") ;;
     *)
-      say "supports postgres, redis, promtool, faketime, haproxy and python, not $what"
+      say "supports postgres, redis, promtool, faketime, haproxy, pgbouncer and python, not $what"
       exit 2
       ;;
   esac

@@ -104,8 +104,9 @@ start_servers_for_tests() {
   export FLASH_SALE_TEST_SERVICES=$PWD/scripts/services.sh
 }
 
-# faketime for the instance with a wrong clock, haproxy for the rolling restart behind a load balancer.
+# faketime for the instance with a wrong clock, haproxy for the rolling restart behind a load balancer, PgBouncer for the pooler.
 install_for_chaos() {
   scripts/install-services.sh faketime || say "WARNING: libfaketime is not available: no instance gets a wrong clock"
   scripts/install-services.sh haproxy || say "WARNING: haproxy is not available: no rolling restart behind it"
+  scripts/install-services.sh pgbouncer || say "WARNING: PgBouncer is not available: no instance is behind a pooler"
 }

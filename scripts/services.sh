@@ -6,6 +6,7 @@
 #   services.sh up-redis DIR
 #   services.sh up-standby DIR OF     starts a streaming standby of the PostgreSQL in the folder OF
 #   services.sh follow-postgres DIR OF  stops a PostgreSQL in order and starts it as a standby of the one in the folder OF
+#   services.sh up-pooler DIR OF      starts a PgBouncer before that PostgreSQL, which drops start-up options
 #   services.sh promote-postgres DIR  makes a standby a primary, on a timeline of its own
 #   services.sh kill-postgres DIR     SIGKILL to the postmaster and all its children: a crash
 #   services.sh kill-redis DIR        SIGKILL
@@ -421,6 +422,68 @@ kill_redis() {
   await_end "$stop_seconds" "$pid" || die "Redis ($pid) cannot be killed"
 }
 
+# --- PgBouncer ------------------------------------------------------------------------------------------------------
+
+pooler_program() {
+  command -v pgbouncer || { [ -x /usr/sbin/pgbouncer ] && echo /usr/sbin/pgbouncer; } ||
+    die "PgBouncer is not installed: scripts/install-services.sh pgbouncer"
+}
+
+pooler_pid() {
+  local pid
+  pid=$(cat "$home/pooler/pid" 2>/dev/null) || return 1
+  case $pid in '' | *[!0-9]*) return 1 ;; esac
+  alive "$pid" || return 1
+  case $(command_line "$pid") in *"$home/pooler/pgbouncer.ini"*) echo "$pid" ;; *) return 1 ;; esac
+}
+
+write_pooler_conf() { # PORT
+  cat >"$home/pooler/pgbouncer.ini" <<CONF
+[databases]
+* = host=$(cat "$of/home")/postgres port=$(cat "$of/postgres-port")
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $1
+unix_socket_dir =
+auth_type = trust
+auth_file = $home/pooler/users
+pool_mode = session
+default_pool_size = 100
+ignore_startup_parameters = extra_float_digits, options
+logfile = $home/pooler/log
+pidfile = $home/pooler/pid
+CONF
+  echo "\"$user\" \"\"" >"$home/pooler/users"
+  chmod 644 "$home"/pooler/*
+}
+
+start_pooler() {
+  local program port try end
+  program=$(pooler_program)
+  owned_folder "$home/pooler"
+  for ((try = 0; try < port_tries; try++)); do
+    port=$(free_port)
+    echo "$port" >"$dir/pooler-port"
+    write_pooler_conf "$port"
+    # It becomes a daemon. If another process took the port in the meantime, it ends.
+    as_owner "$program" --daemon --quiet "$home/pooler/pgbouncer.ini" || continue
+    end=$((SECONDS + start_seconds))
+    while [ "$SECONDS" -lt "$end" ]; do
+      ! pooler_pid >/dev/null || return 0
+      sleep 0.02
+    done
+  done
+  tail -n 20 "$home/pooler/log" >&2 || true
+  die "PgBouncer did not start"
+}
+
+stop_pooler() {
+  local pid
+  pid=$(pooler_pid) || return 0
+  kill -KILL "$pid" 2>/dev/null || true
+  await_end "$stop_seconds" "$pid" || die "PgBouncer ($pid) cannot be killed"
+}
+
 # --- verbs ----------------------------------------------------------------------------------------------------------
 
 exports() { # postgres|redis...
@@ -430,6 +493,10 @@ exports() { # postgres|redis...
       postgres)
         printf "export DATABASE_URL='postgres://%s@localhost/%s?sslmode=disable&host=%s&port=%s'\n" \
           "$user" "$database" "$home/postgres" "$(cat "$dir/postgres-port")"
+        ;;
+      pooler)
+        printf "export DATABASE_URL='postgres://%s@127.0.0.1:%s/%s?sslmode=disable'\n" \
+          "$user" "$(cat "$dir/pooler-port")" "$database"
         ;;
       redis) printf "export REDIS_URL='redis://127.0.0.1:%s/0'\n" "$(cat "$dir/redis-port")" ;;
     esac
@@ -444,9 +511,9 @@ undo() {
   exit "$code"
 }
 
-up() { # postgres|redis|standby...
+up() { # postgres|redis|standby|pooler...
   local what
-  check "${@/standby/postgres}" || exit 1
+  [ "$1" = pooler ] || check "${@/standby/postgres}" || exit 1
   if [ -d "$dir" ] && [ ! -e "$dir/$mark" ] && [ -n "$(ls -A "$dir")" ]; then
     die "$dir has other things in it: name a folder that does not exist yet"
   fi
@@ -466,6 +533,7 @@ down() {
   fi
   open_dir
   if [ -n "$home" ]; then
+    stop_pooler
     stop_redis
     stop_postgres
     clear_locks
@@ -506,7 +574,7 @@ case $verb in
 esac
 
 of=${3:-}
-case $verb in up-standby | follow-postgres) [ ! -e "$of/$mark" ] || set -- "$verb" "$2" ;; esac
+case $verb in up-standby | up-pooler | follow-postgres) [ ! -e "$of/$mark" ] || set -- "$verb" "$2" ;; esac
 if [ $# != 2 ] || [ -z "$2" ]; then usage; fi
 case $2 in /*) dir=${2%/} ;; *) dir=$PWD/${2%/} ;; esac
 # The servers' user may have no access to the current folder.
@@ -519,6 +587,7 @@ case $verb in
   up-postgres) up postgres ;;
   up-redis) up redis ;;
   up-standby) up standby ;;
+  up-pooler) up pooler ;;
   down) down ;;
   start-postgres | start-redis)
     open_dir

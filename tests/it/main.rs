@@ -42,6 +42,7 @@ mod lists;
 mod many_sales;
 mod monitoring;
 mod overload;
+mod pooler;
 mod postgres_loss;
 mod purchase;
 mod race;

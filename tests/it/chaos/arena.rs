@@ -105,6 +105,11 @@ impl Arena {
         &self.server
     }
 
+    /// The address of the private PostgreSQL.
+    pub(crate) fn postgres_address(&self) -> SocketAddr {
+        self.database.address()
+    }
+
     /// Starts a standby that lacks all commits from now on.
     pub(crate) async fn outdated_standby(&self) -> Standby {
         let standby = Standby::of(&self.postgres, |server| self.database.on(server));
@@ -194,6 +199,12 @@ impl Station {
             .set("http.port", &instance.client.address.port().to_string())
             .set("monitoring.port", &instance.monitor.address.port().to_string());
         Self { instance, program, to_postgres, to_redis }
+    }
+
+    /// Leads its connections to PostgreSQL to another address, where they begin anew.
+    pub(crate) fn reach_postgres_at(&self, address: SocketAddr) {
+        self.to_postgres.move_to(address);
+        self.to_postgres.cut();
     }
 
     /// Sends a signal and waits until it has ended.

@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use super::arena::{Arena, INSTANCES};
 use super::history::History;
 use super::neighbours::{Bazaar, Installation};
+use crate::harness::database::address_of;
+use crate::harness::servers::{PrivateServers, is_pooler_installed};
 use crate::harness::standby::Standby;
 use crate::harness::trouble::{
     CUT_SESSIONS, NO_ROOM, NO_STANDBY, OTHER_HISTORY, READ_ONLY, REDIS_REFUSES, ROOM, STANDBY_AWAY,
@@ -75,6 +77,8 @@ pub(crate) enum Fault {
     HistoryChanged,
     /// It fails over to a standby that lacks the last commits.
     PostgresFailedOver,
+    /// One instance reaches it through a pooler that drops start-up options.
+    PostgresPooled,
     /// No instance can reach it.
     PostgresUnreachable,
     /// `SIGKILL` to one instance, which restarts.
@@ -103,7 +107,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All faults.
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::RedisKilled,
         Self::RedisFailover,
         Self::RedisFlushed,
@@ -123,6 +127,7 @@ impl Fault {
         Self::StandbyAway,
         Self::HistoryChanged,
         Self::PostgresFailedOver,
+        Self::PostgresPooled,
         Self::PostgresUnreachable,
         Self::InstanceKilled,
         Self::InstanceStopped,
@@ -187,6 +192,10 @@ pub(crate) fn schedule(seed: u64, lengths: Lengths) -> Vec<Strike> {
         eprintln!("chaos: libfaketime is not installed, so no clock is off");
         left.retain(|fault| *fault != Fault::ClockOff);
     }
+    if !is_pooler_installed() {
+        eprintln!("chaos: PgBouncer is not installed, so no instance is behind a pooler");
+        left.retain(|fault| *fault != Fault::PostgresPooled);
+    }
     let mut strikes = Vec::new();
     while !left.is_empty() {
         let fault = left.swap_remove(dice.below(left.len()));
@@ -209,6 +218,7 @@ pub(crate) struct Injected {
     clients: Vec<TcpStream>,
     /// It lacks all commits since this time of the history.
     standby: Option<(Duration, Standby)>,
+    pooler: Option<PrivateServers>,
     installation: Option<Installation>,
     bazaar: Option<Bazaar>,
 }
@@ -279,6 +289,11 @@ impl Strike {
                 let from = history.now();
                 injected.standby = Some((from, arena.outdated_standby().await));
             }
+            Fault::PostgresPooled => {
+                let (pooler, url) = arena.postgres.pooler().unwrap();
+                arena.stations[self.instance].reach_postgres_at(address_of(&url));
+                injected.pooler = Some(pooler);
+            }
             Fault::PostgresUnreachable => arena.stall_postgres(true),
             Fault::InstanceKilled => arena.stations[self.instance].end(Signal::SIGKILL).await,
             Fault::InstanceStopped => {
@@ -340,6 +355,11 @@ impl Strike {
             Fault::PostgresFull => arena.run_in_postgres(&[ROOM]).await,
             Fault::PostgresReadOnly => arena.run_in_postgres(&WRITABLE).await,
             Fault::StandbyAway => arena.run_in_postgres(&NO_STANDBY).await,
+            Fault::PostgresPooled => {
+                // Its end cuts the connections through it.
+                drop(injected.pooler);
+                arena.stations[self.instance].reach_postgres_at(arena.postgres_address());
+            }
             Fault::PostgresUnreachable => arena.stall_postgres(false),
             Fault::InstanceKilled | Fault::InstanceTerminated => {
                 arena.stations[self.instance].start_again(&[]).await;

@@ -46,6 +46,11 @@ impl PrivateServers {
         Self::up("up-standby", "DATABASE_URL", Some(&self.folder))
     }
 
+    /// Starts a PgBouncer in session mode before this PostgreSQL, and returns its URL. `None` if it is not installed.
+    pub(crate) fn pooler(&self) -> Option<(Self, String)> {
+        is_pooler_installed().then(|| Self::up("up-pooler", "DATABASE_URL", Some(&self.folder)))
+    }
+
     fn up(verb: &str, prints: &str, of: Option<&Path>) -> (Self, String) {
         // Short, because the path of a Unix socket has at most 107 bytes.
         let name = Uuid::now_v7().simple().to_string();
@@ -104,6 +109,14 @@ impl Drop for PrivateServers {
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Whether a pooler can be started.
+pub(crate) fn is_pooler_installed() -> bool {
+    const PROGRAM: &str = "pgbouncer";
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.any(|folder| folder.join(PROGRAM).exists())
 }
 
 fn setting(name: &str) -> String {

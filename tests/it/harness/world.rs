@@ -1,5 +1,6 @@
 //! A world: some instances of the service on a database and a key prefix of their own.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -207,6 +208,11 @@ impl World {
     /// The test's own connections to the same database on another server, such as a standby.
     pub(crate) fn pool_on(&self, server: &str) -> PgPool {
         self.database.on(server)
+    }
+
+    /// The TCP address of PostgreSQL, without a proxy.
+    pub(crate) fn postgres_address(&self) -> SocketAddr {
+        self.database.address()
     }
 
     /// The test's own connection to Redis.

@@ -285,15 +285,10 @@ impl Strike {
             Fault::PostgresReadOnly => arena.run_in_postgres(&READ_ONLY).await,
             Fault::StandbyAway => arena.run_in_postgres(&STANDBY_AWAY).await,
             Fault::HistoryChanged => arena.run_in_postgres(&[OTHER_HISTORY, CUT_SESSIONS]).await,
-            Fault::PostgresFailedOver => {
-                let from = history.now();
-                injected.standby = Some((from, arena.outdated_standby().await));
-            }
-            Fault::PostgresPooled => {
-                let (pooler, url) = arena.postgres.pooler().unwrap();
-                arena.stations[self.instance].reach_postgres_at(address_of(&url));
-                injected.pooler = Some(pooler);
-            }
+            Fault::PostgresFailedOver
+            | Fault::PostgresPooled
+            | Fault::OtherInstallation
+            | Fault::ManySales => return self.begin_beside(arena, history).await,
             Fault::PostgresUnreachable => arena.stall_postgres(true),
             Fault::InstanceKilled => arena.stations[self.instance].end(Signal::SIGKILL).await,
             Fault::InstanceStopped => {
@@ -322,10 +317,28 @@ impl Strike {
                 };
                 self.way(arena, lossy);
             }
+        }
+        injected
+    }
+
+    /// Begins it, if it is something that runs beside the instances.
+    async fn begin_beside(self, arena: &Arena, history: &History) -> Injected {
+        let mut injected = Injected::default();
+        match self.fault {
+            Fault::PostgresFailedOver => {
+                let from = history.now();
+                injected.standby = Some((from, arena.outdated_standby().await));
+            }
+            Fault::PostgresPooled => {
+                let (pooler, url) = arena.postgres.pooler().unwrap();
+                arena.stations[self.instance].reach_postgres_at(address_of(&url));
+                injected.pooler = Some(pooler);
+            }
             Fault::OtherInstallation => {
                 injected.installation = Some(Installation::sell_out_beside(arena).await);
             }
             Fault::ManySales => injected.bazaar = Some(Bazaar::open(arena).await),
+            _ => {}
         }
         injected
     }

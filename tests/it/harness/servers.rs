@@ -46,7 +46,7 @@ impl PrivateServers {
         Self::up("up-standby", "DATABASE_URL", Some(&self.folder))
     }
 
-    /// Starts a PgBouncer in session mode before this PostgreSQL, and returns its URL. `None` if it is not installed.
+    /// Starts a pooler in session mode before this PostgreSQL, and returns its URL. `None` if none is installed.
     pub(crate) fn pooler(&self) -> Option<(Self, String)> {
         is_pooler_installed().then(|| Self::up("up-pooler", "DATABASE_URL", Some(&self.folder)))
     }

@@ -5,8 +5,8 @@
 #   services.sh up-postgres DIR       starts one of them
 #   services.sh up-redis DIR
 #   services.sh up-standby DIR OF     starts a streaming standby of the PostgreSQL in the folder OF
+#   services.sh up-pooler DIR OF      starts a PgBouncer, which drops start-up options, before the PostgreSQL in the folder OF
 #   services.sh follow-postgres DIR OF  stops a PostgreSQL in order and starts it as a standby of the one in the folder OF
-#   services.sh up-pooler DIR OF      starts a PgBouncer before that PostgreSQL, which drops start-up options
 #   services.sh promote-postgres DIR  makes a standby a primary, on a timeline of its own
 #   services.sh kill-postgres DIR     SIGKILL to the postmaster and all its children: a crash
 #   services.sh kill-redis DIR        SIGKILL

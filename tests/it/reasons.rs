@@ -126,8 +126,7 @@ async fn why_postgresql_is_away_is_in_the_log_and_in_the_health_check() {
     world.postgres_server.as_ref().unwrap().run("kill-postgres");
     tells(&world, 0, "postgresql", "the circuit is open: ").await;
     // A line of the log may arrive after the answer.
-    crate::harness::until("it is logged", async || !warned(&world, 0, "postgresql").is_empty())
-        .await;
+    until("it is logged", async || !warned(&world, 0, "postgresql").is_empty()).await;
     let warned = warned(&world, 0, "postgresql");
     assert!(warned.iter().all(|reason| !reason.is_empty()) && !warned.is_empty(), "{warned:?}");
     let public: Value = world.at(0).get("/health").await.is(503).json();

@@ -258,7 +258,6 @@ impl Checkout {
         committed: CommittedTotals,
     ) -> Result<CheckoutAnswer, PortError> {
         let sale = Arc::clone(&committed.sale);
-        let code = self.ports.codes.sign(sale.id, attempt).await?;
         // Totals far below the limit refuse no checkout. A smaller line is stored, because older totals could refuse.
         let is_stored =
             change == Change::Replaced || committed.totals.is_near_limit(sale.buyer_limit);
@@ -269,6 +268,7 @@ impl Checkout {
         } else {
             committed.totals.lines
         };
+        let code = self.ports.codes.sign(sale.id, attempt).await?;
         self.ports.business_metrics.checkout(None);
         Ok(CheckoutAnswer::Accepted { code, lines, created, sale })
     }

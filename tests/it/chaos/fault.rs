@@ -230,7 +230,7 @@ impl Injected {
             held.rollback().await.unwrap();
         }
         if let Some((from, standby)) = self.standby {
-            arena.fail_over_to(standby);
+            arena.fail_over_to(standby).await;
             history.lost_since(from);
         }
         if let Some(installation) = self.installation {

@@ -17,6 +17,7 @@ use flash_sale::application::checkout::{
     CheckoutAnswer, CheckoutCommand, CheckoutRefusal, LineChange, RequestedLine,
 };
 use flash_sale::application::ports::RefusalReason;
+use flash_sale::application::refusal_facts::RefusalFacts;
 use flash_sale::bench::{checkout_response, purchase_response, signer};
 use flash_sale::config::CodeKey;
 use flash_sale::domain::checkout::Line;
@@ -56,6 +57,7 @@ fn settling(criterion: &mut Criterion) {
                 attempt: AttemptId::new(number.into()).unwrap(),
                 buyer: buyer(number),
                 lines: vec![line(number * 2), line(number * 2 + 1)],
+                terms: None,
             })
             .collect();
         let wanted = requests.iter().flat_map(|request| &request.lines);
@@ -124,6 +126,7 @@ fn sale_cache(criterion: &mut Criterion, items: i32) {
             }]),
             sale: Some(shop.known.sale.id),
             attempt: None,
+            tags: None,
         };
         let mut refuse =
             |command: &mut CheckoutCommand| shop.checkout.refuse_from_cache(command).unwrap();
@@ -149,7 +152,8 @@ fn responses(criterion: &mut Criterion) {
     group.bench_function("refusal", |bencher| {
         let answer = || {
             let (reason, items) = (black_box(RefusalReason::ItemSoldOut), Vec::new());
-            CheckoutAnswer::Refused(CheckoutRefusal::BySale { reason, items })
+            let facts = RefusalFacts::default();
+            CheckoutAnswer::Refused(CheckoutRefusal::BySale { reason, items, facts })
         };
         bencher.iter(|| checkout_response(answer()));
     });

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::components::Components;
 use super::context::BuildContext;
+use crate::application::compare_time_zones::CompareTimeZones;
 use crate::application::open_sales::{OpenSales, OpenSalesError, OpenSalesPorts, Schedule};
-use crate::application::ports::Causes;
+use crate::application::ports::{Causes, PortError};
 use crate::application::rebuild_filter::RebuildFilter;
 use crate::application::sold_out_hints::SoldOutHints;
 use crate::infrastructure::cache::{RedisFilterBuilder, SoldOutListener};
@@ -20,6 +21,9 @@ const GATHER_HINTS: Duration = Duration::from_millis(5);
 
 /// What a failover has lost is looked for at once, and again after this time if that failed.
 const LOST_WRITES_INTERVAL: Duration = Duration::from_secs(5);
+
+/// PostgreSQL's rules of time zones change when somebody updates its server.
+const COMPARE_TIME_ZONES_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Starts all tasks. It returns when the sale of this hour can be sold: after the first reading of sales, after that sale
 /// exists, and after its items are in memory; unless PostgreSQL is away.
@@ -47,6 +51,12 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
     tasks.every("write refusals", flush_interval, refusals, |it| async move { it.flush().await });
     let prune_interval = config.idempotency.prune_interval;
     tasks.every("prune keys", prune_interval, keys, |it| async move { it.prune().await.map(drop) });
+    tasks.every(
+        "compare time zones",
+        COMPARE_TIME_ZONES_INTERVAL,
+        &components.time_zones,
+        compare_time_zones,
+    );
     rebuild_filter(context, components);
     record_lost_writes(context, components);
 }
@@ -122,7 +132,7 @@ async fn keep_schedule(context: &BuildContext<'_>, components: &Components) {
         OpenSalesPorts {
             sale_cache: Arc::clone(&components.sale_cache),
             sales: Arc::clone(&components.sales),
-            calendar: Arc::new(CronCalendar::new(config)),
+            calendar: Arc::<CronCalendar>::clone(&components.calendar),
             leadership: Arc::clone(&components.leadership),
         },
         Schedule {
@@ -148,6 +158,13 @@ async fn keep_schedule(context: &BuildContext<'_>, components: &Components) {
 async fn open_due_sales(open_sales: Arc<OpenSales>) -> Result<(), OpenSalesError> {
     for sale in open_sales.execute().await? {
         tracing::info!(sale = %sale.id, starts_at = %sale.window.starts_at(), "sale created");
+    }
+    Ok(())
+}
+
+async fn compare_time_zones(comparison: Arc<CompareTimeZones>) -> Result<(), PortError> {
+    if let Some(difference) = comparison.execute().await? {
+        tracing::warn!(%difference, "the schedule and postgresql have different rules of time zones");
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use super::selling::Selling;
 use crate::application::browse::{Browse, BrowsePorts};
 use crate::application::checkout::{Checkout, CheckoutPorts};
 use crate::application::codes::{Codes, CodesPorts};
+use crate::application::compare_time_zones::CompareTimeZones;
 use crate::application::idempotency::{Idempotency, IdempotencyPorts};
 use crate::application::ports::{
     BusinessMetrics, CodeLock, HintCache, IdempotencyLock, IdempotencyStore, ItemReader,
@@ -31,8 +32,9 @@ use crate::infrastructure::http::HttpState;
 use crate::infrastructure::monitoring::PrometheusBusinessMetrics;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, PostgresEpochReader, PostgresIdempotencyStore, PostgresItemReader,
-    PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleStore,
+    PostgresLocalTimes, PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleStore,
 };
+use crate::infrastructure::schedule::CronCalendar;
 use crate::infrastructure::signing::{HmacCursorSigner, HmacSigner};
 
 /// The adapters and what use cases share, made once and used by requests and background tasks.
@@ -51,6 +53,8 @@ pub(crate) struct Components {
     idempotency_lock: Arc<dyn IdempotencyLock>,
     hints: Arc<dyn HintCache>,
     pub(crate) sold_out_hints: Arc<SoldOutHints>,
+    pub(crate) calendar: Arc<CronCalendar>,
+    pub(crate) time_zones: Arc<CompareTimeZones>,
     cache_writer: CacheWriter,
     codes: Arc<Codes>,
     business_metrics: Arc<dyn BusinessMetrics>,
@@ -74,6 +78,8 @@ impl Components {
         ));
         let items: Arc<dyn ItemReader> = Arc::new(PostgresItemReader::new((*database).clone()));
         let codes = codes(context, &clock)?;
+        let calendar = Arc::new(CronCalendar::new(&config.schedule));
+        let time_zones = time_zones(context, &calendar, &clock);
         let sale_cache = sale_cache(context, (&sales, &items, clock));
         let selling = (context.make_selling)((*database).clone(), config, &batches, &tasks.writers);
         let lock = RedisCodeLock::new(
@@ -109,6 +115,8 @@ impl Components {
         Ok(Self {
             sale_cache,
             sold_out_hints: Arc::new(sold_out_hints),
+            calendar,
+            time_zones: Arc::new(time_zones),
             sales,
             items,
             keys: Arc::new(keys),
@@ -224,6 +232,21 @@ fn codes(context: &BuildContext<'_>, clock: &Arc<DatabaseClock>) -> Result<Codes
         epochs: Arc::new(PostgresEpochReader::new(context.database.clone())),
         clock: Arc::<DatabaseClock>::clone(clock),
     }))
+}
+
+/// Compares the rules of the schedule's time zone.
+fn time_zones(
+    context: &BuildContext<'_>,
+    calendar: &Arc<CronCalendar>,
+    clock: &Arc<DatabaseClock>,
+) -> CompareTimeZones {
+    let zone = context.config.schedule.time_zone_name().to_owned();
+    let database = PostgresLocalTimes::new(context.database.clone(), zone);
+    CompareTimeZones::new(
+        Arc::<CronCalendar>::clone(calendar),
+        Arc::new(database),
+        Arc::<DatabaseClock>::clone(clock),
+    )
 }
 
 /// The refusals of one run.

@@ -16,13 +16,14 @@ use super::error::AppError;
 use crate::config::HttpConfig;
 use crate::infrastructure::cache::RedisHealth;
 use crate::infrastructure::http::{
-    FastPath, HttpMetrics, Observer, RequestLimits, Server, ServerLimits, Tls, announcement, cors,
-    routes,
+    FastPath, HttpMetrics, LinkBase, Observer, RequestLimits, Server, ServerLimits, Tls,
+    announcement, cors, routes,
 };
 use crate::infrastructure::monitoring::{
     HealthReport, Monitoring, Readiness, SaleCacheMetrics, TaskCount, exposition, health_endpoint,
 };
 use crate::infrastructure::persistence::PostgresHealth;
+use crate::infrastructure::schedule::TimeZoneHealth;
 
 /// Time to close a connection after its last request.
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
@@ -40,13 +41,15 @@ pub(crate) async fn listen(
     let address = (config.http.host.as_str(), config.http.port);
     let server = bind("http", address, limits, tls(context)?).await?;
     let (_, stop) = tasks.servers.scope();
-    tasks.servers.run(server.serve(move |request| fast_path.clone().answer(request), stop));
+    let answer = move |request, peer| fast_path.clone().answer(request, peer);
+    tasks.servers.run(server.serve(answer, stop));
 
     let address = (config.monitoring.host.as_str(), config.monitoring.port);
     let server = bind("monitoring", address, limits, None).await?;
     let router = monitoring.router();
     let (_, stop) = tasks.monitoring.scope();
-    let answer = move |request: Request<Incoming>| router.clone().oneshot(request.map(Body::new));
+    let answer =
+        move |request: Request<Incoming>, _| router.clone().oneshot(request.map(Body::new));
     tasks.monitoring.run(server.serve(answer, stop));
     Ok(())
 }
@@ -73,13 +76,15 @@ fn fast_path(
     };
     let extra = on_http_port(config.monitoring.on_http_port, monitoring);
     let layers = (cors(&config.http.cors), extra);
-    Ok(FastPath::new(components.http_state(context), observer, requests, layers))
+    let limits = (requests, LinkBase::new(&config.http.links));
+    Ok(FastPath::new(components.http_state(context), observer, limits, layers))
 }
 
 fn limits(config: &HttpConfig) -> ServerLimits {
     ServerLimits {
         connections: config.max_connections,
         header_read_timeout: config.header_read_timeout,
+        idle_timeout: config.idle_timeout,
         head_bytes: config.max_head_bytes,
         streams: config.max_streams,
         write_timeout: config.write_timeout,
@@ -109,6 +114,10 @@ fn monitoring(
         vec![
             Arc::new(PostgresHealth::new(components.database.clone())),
             Arc::new(RedisHealth::new(components.redis.clone())),
+            Arc::new(TimeZoneHealth::new(
+                Arc::clone(&components.time_zones),
+                &context.config.schedule,
+            )),
         ],
         Arc::clone(readiness),
         context.config.monitoring.check_timeout,

@@ -18,7 +18,7 @@ use super::signals::Signals;
 use super::task_groups::TaskGroups;
 use crate::application::ports::Causes;
 use crate::application::refusals::Refusals;
-use crate::config::Config;
+use crate::config::{Config, TimeZoneRules};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::monitoring::{Readiness, init_logging};
 use crate::infrastructure::persistence::{
@@ -42,6 +42,8 @@ pub(crate) async fn serve_with(config: Config, selling: MakeSelling) -> Result<(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let rules = TimeZoneRules::in_use();
+    tracing::info!(release = rules.release_name(), source = rules.source(), "rules of time zones");
     let mut signals = Signals::listen()?;
     let app = tokio::select! {
         app = App::build(&config, &instance, selling) => app?,

@@ -6,12 +6,13 @@
 //! - [`idempotency`]: both with idempotency keys, and changes of a checkout by its code.
 //! - [`browse`]: read sales, items and purchases.
 //! - [`create_sale`]: create a sale for an operator. [`open_sales`]: create the scheduled sales.
+//! - [`compare_time_zones`]: whether PostgreSQL has the same rules as the schedule.
 //! - [`sale_cache`]: what the instance knows of sales, in memory. [`catalogue`]: the items of a sale, in memory.
 //! - [`history`]: the epoch of the database in which this instance works. [`codes`]: signed and verified for their epoch.
 //! - [`rebuild_filter`]: rebuild the shared filter of sold-out items from PostgreSQL.
 //! - [`sold_out_hints`]: confirm what other instances announce.
 //! - [`turns`]: let one of several equal requests run, and the others wait for what it stores.
-//! - [`refusals`]: record refused attempts.
+//! - [`refusals`]: record refused attempts. [`refusal_facts`]: what a client needs to know of one.
 //! - `single_flight`: one query at a time, whose result concurrent callers share.
 //! - [`verify`]: audit the promises.
 
@@ -19,6 +20,7 @@ pub mod browse;
 pub mod catalogue;
 pub mod checkout;
 pub mod codes;
+pub mod compare_time_zones;
 pub mod create_sale;
 pub mod history;
 pub mod idempotency;
@@ -26,6 +28,7 @@ pub mod open_sales;
 pub mod ports;
 pub mod purchase;
 pub mod rebuild_filter;
+pub mod refusal_facts;
 pub mod refusals;
 pub mod sale_cache;
 pub(crate) mod single_flight;

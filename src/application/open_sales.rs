@@ -148,7 +148,7 @@ impl OpenSales {
 
     fn sale(&self, start: DateTime<Utc>) -> Option<NewSale> {
         Some(NewSale {
-            name: format!("Flash sale of {}", start.format("%Y-%m-%d %H:%M:%S UTC")),
+            name: format!("Flash sale of {}", self.ports.calendar.shown(start)),
             scheduled: true,
             window: SaleWindow::lasting(start, self.schedule.duration)?,
             buyer_limit: self.schedule.buyer_limit,

@@ -15,6 +15,11 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
+use tracing::Level;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app;
 use crate::config::Config;
@@ -92,6 +97,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         for warning in &config.warnings {
             print_error(warning);
         }
+        warn_on_stderr();
     }
     runtime.block_on(async {
         match cli.command {
@@ -107,6 +113,19 @@ fn execute(cli: Cli) -> Result<(), Failure> {
             Command::Openapi => Ok(()),
         }
     })
+}
+
+/// Prints the warnings of this crate on standard error, such as each failed attempt to connect: a command that waits says why.
+fn warn_on_stderr() {
+    let own = Targets::new().with_target(env!("CARGO_CRATE_NAME"), Level::WARN);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_level(false)
+        .with_target(false)
+        .without_time();
+    // It fails only where a subscriber is set already, which then has the warnings.
+    let _ = tracing_subscriber::registry().with(lines.with_filter(own)).try_init();
 }
 
 /// Prints help on standard output, and an error as one line on standard error.

@@ -10,11 +10,13 @@ use super::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use super::output::{self, Format};
 use crate::app::Offline;
 use crate::application::create_sale::CreateSaleError;
-use crate::application::ports::{Cursor, PortError, SaleFilter};
+use crate::application::ports::{Calendar, Cursor, PortError, SaleFilter};
 use crate::config::Config;
 use crate::domain::sale::{
     MAX_BUYER_LIMIT, MAX_ITEMS, MAX_STOCK, NewSale, Sale, SaleState, SaleWindow,
 };
+use crate::domain::time_text::parse_moment;
+use crate::infrastructure::schedule::CronCalendar;
 
 /// The creator on record.
 const ACTOR: &str = "command line";
@@ -45,7 +47,7 @@ pub(super) struct CreateArgs {
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     starts_in: Duration,
     /// Start of the sale, such as 2026-11-20T16:00:00Z.
-    #[arg(long, conflicts_with = "starts_in", value_name = "RFC3339")]
+    #[arg(long, conflicts_with = "starts_in", value_name = "RFC3339", value_parser = parse_moment)]
     starts_at: Option<DateTime<Utc>>,
     /// Length of the sale.
     #[arg(long, default_value = "1h", value_parser = parse_length)]
@@ -108,9 +110,9 @@ async fn create(
             "this sale would have ended already: choose a later --starts-at or a longer --duration",
         ));
     }
-    let name = args
-        .name
-        .unwrap_or_else(|| format!("Flash sale of {}", starts_at.format("%Y-%m-%d %H:%M:%S UTC")));
+    let name = args.name.unwrap_or_else(|| {
+        format!("Flash sale of {}", CronCalendar::new(&config.schedule).shown(starts_at))
+    });
     let sale = NewSale {
         name,
         scheduled: false,

@@ -7,11 +7,13 @@ mod layers;
 mod reader;
 mod sections;
 mod tests;
+mod time_zones;
 mod units;
 
 use std::path::Path;
 
 pub use sections::*;
+pub use time_zones::TimeZoneRules;
 
 use layers::Environment;
 use reader::Reader;

@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
+
+use crate::domain::time_text::parse_moment;
 
 /// The merged layers and their faults. Methods return a valid value also after a fault.
 pub(crate) struct Reader {
@@ -50,8 +53,25 @@ impl Reader {
         text
     }
 
+    /// The parts of a text between commas, without those that are empty.
+    pub(crate) fn list(&mut self, key: &str) -> Vec<String> {
+        let text = self.text(key);
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(str::to_owned).collect()
+    }
+
     pub(crate) fn secret(&mut self, key: &str) -> SecretString {
         SecretString::from(self.text(key))
+    }
+
+    /// The path of a file that exists and may be read; `None` if the text is empty, or after a fault.
+    pub(crate) fn file(&mut self, key: &str) -> Option<PathBuf> {
+        let path = Some(self.text(key)).filter(|path| !path.is_empty()).map(PathBuf::from)?;
+        if let Err(error) = std::fs::File::open(&path) {
+            self.fault(key, format!("cannot read {}: {error}", path.display()));
+            return None;
+        }
+        Some(path)
     }
 
     pub(crate) fn flag(&mut self, key: &str) -> bool {
@@ -96,11 +116,8 @@ impl Reader {
         if text.is_empty() {
             return None;
         }
-        let time = DateTime::parse_from_rfc3339(text.trim());
-        if time.is_err() {
-            self.fault(key, "must be empty or a time such as 2027-01-31T00:00:00Z");
-        }
-        Some(time.ok()?.to_utc())
+        let time = parse_moment(text.trim());
+        time.map_err(|error| self.fault(key, error)).ok()
     }
 
     /// The value of the named choice; `None` after a fault.

@@ -70,6 +70,59 @@ fn a_schedule_that_never_starts_is_a_fault() {
 }
 
 #[test]
+fn a_url_of_several_hosts_or_of_a_standby_is_refused_with_what_to_do() {
+    for url in [
+        "postgres://u@a:5432,b:5432/shop",
+        "postgres://u@a,b/shop",
+        "postgres:///shop?host=a,b",
+        "postgres:///shop?host=a%2Cb&port=5432",
+        "postgres://u@a/shop?target_session_attrs=standby",
+    ] {
+        assert!(faults(&[("DATABASE_URL", url)]).contains("database.url: must"), "{url}");
+    }
+    assert!(faults(&[("FLASH_SALE__DATABASE__HOST", "a,b")]).contains("Several servers"));
+    for url in [
+        "postgres://u:a,b@h:5432/shop",
+        "postgres://u@[::1]:5432/shop?target_session_attrs=read-write",
+        "postgres:///shop?host=/var/run/postgresql&application_name=a,b",
+    ] {
+        load(&[("DATABASE_URL", url)]).unwrap();
+    }
+}
+
+#[test]
+fn a_certificate_authority_that_cannot_be_read_is_named() {
+    let missing = "/nowhere/authority.pem";
+    let faults = faults(&[
+        ("FLASH_SALE__DATABASE__SSL_ROOT_CERT", missing),
+        ("FLASH_SALE__REDIS__SSL_ROOT_CERT", missing),
+    ]);
+
+    for key in ["database.ssl_root_cert", "redis.ssl_root_cert"] {
+        assert!(faults.contains(&format!("{key}: cannot read {missing}: ")), "{faults}");
+    }
+}
+
+#[test]
+fn a_certificate_authority_for_redis_needs_tls() {
+    let authority = ("FLASH_SALE__REDIS__SSL_ROOT_CERT", "/proc/self/status");
+    assert!(faults(&[authority]).contains("rediss://"));
+    load(&[authority, ("REDIS_URL", "rediss://localhost:6379")]).unwrap();
+}
+
+#[test]
+fn further_headers_of_pages_are_names_of_headers() {
+    let key = "FLASH_SALE__HTTP__CORS__HEADERS";
+
+    let config = load(&[(key, "X-Shop-Session, x-tab")]).unwrap();
+
+    assert_eq!(config.http.cors.headers, ["x-shop-session", "x-tab"]);
+    for wrong in ["*", "x shop", "x-shop: 1", "größe"] {
+        assert!(faults(&[(key, wrong)]).contains("http.cors.headers"), "{wrong}");
+    }
+}
+
+#[test]
 fn an_unknown_profile_is_an_error() {
     assert!(faults(&[("FLASH_SALE_ENV", "staging")]).contains("FLASH_SALE_ENV"));
 }

@@ -20,6 +20,15 @@ pub struct BuyerTotals {
     pub bought: i32,
 }
 
+/// The pieces that a buyer has in a sale.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BuyerPieces {
+    /// Pieces bought so far.
+    pub bought: i32,
+    /// Pieces in the open checkout.
+    pub collected: i32,
+}
+
 /// The effect of collecting on the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -73,6 +82,12 @@ impl BuyerTotals {
     #[must_use]
     pub fn is_near_limit(&self, limit: i32) -> bool {
         i64::from(self.collected()) + i64::from(self.bought) >= i64::from(limit) / 2
+    }
+
+    /// Bought and collected pieces.
+    #[must_use]
+    pub fn pieces(&self) -> BuyerPieces {
+        BuyerPieces { bought: self.bought, collected: self.collected() }
     }
 
     /// Pieces in the open checkout.

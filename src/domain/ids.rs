@@ -92,6 +92,9 @@ pub enum InvalidId {
     /// A control character.
     #[error("must not contain control characters")]
     Control,
+    /// A part of a path that leads elsewhere.
+    #[error("must not be . or ..")]
+    Dots,
 }
 
 impl BuyerId {
@@ -104,6 +107,14 @@ impl BuyerId {
                 Err(InvalidId::NotVisibleAscii)
             }
             _ => Ok(Self(text.into())),
+        }
+    }
+
+    /// Parses a user id of a request. `.` and `..` are refused: as a part of a path they lead elsewhere.
+    pub fn parse_new(text: &str) -> Result<Self, InvalidId> {
+        match text {
+            "." | ".." => Err(InvalidId::Dots),
+            _ => Self::parse(text),
         }
     }
 

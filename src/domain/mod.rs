@@ -8,6 +8,8 @@
 //! - [`checkout`]: the lines that a buyer has collected, and the limit check for more.
 //! - [`settlement`]: the decision over a batch of purchases.
 //! - [`purchase`]: the outcome of a purchase, as it is stored and replayed.
+//! - [`terms`]: what a client wants to hold when it changes or buys a checkout.
+//! - [`time_text`]: moments as people write them.
 //! - [`bloom`]: the arithmetic of the sold-out filter.
 
 pub mod alphabet;
@@ -19,3 +21,5 @@ pub mod ids;
 pub mod purchase;
 pub mod sale;
 pub mod settlement;
+pub mod terms;
+pub mod time_text;

@@ -4,10 +4,12 @@
 //! whole or fails, and a failed line takes nothing from the lines after it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::checkout::Line;
 use super::ids::{AttemptId, BuyerId, ItemNo};
 use super::purchase::{LineOutcome, SettledLine};
+use super::terms::{Declined, PurchaseTerms};
 
 /// Pieces left, by item. An item that is not listed has none.
 pub type RemainingStock = HashMap<ItemNo, i32>;
@@ -33,6 +35,8 @@ pub struct Request {
     pub buyer: BuyerId,
     /// Its lines, in the order in which they were collected.
     pub lines: Vec<Line>,
+    /// What must hold, if the client wants anything to.
+    pub terms: Option<Arc<PurchaseTerms>>,
 }
 
 /// The decisions over a batch.
@@ -40,6 +44,8 @@ pub struct Request {
 pub struct Settlement {
     /// Every attempt once, with its lines in order of item number.
     pub decided: HashMap<AttemptId, Vec<SettledLine>>,
+    /// Requests whose terms are not met, by their place in the batch. They take nothing from those after them.
+    pub declined: HashMap<usize, Declined>,
     /// Pieces sold by this batch, by item: the update of the item rows.
     pub sold: HashMap<ItemNo, i32>,
     /// Pieces bought in this batch, by buyer: the update of the buyer rows.
@@ -54,22 +60,36 @@ pub fn settle(
     requests: &[Request],
 ) -> Settlement {
     let mut settlement = Settlement::default();
-    for request in requests {
+    for (place, request) in requests.iter().enumerate() {
         if settlement.decided.contains_key(&request.attempt) {
+            continue;
+        }
+        let terms = request.terms.as_deref();
+        if let Some(Err(declined)) = terms.map(|terms| terms.check(&request.lines)) {
+            settlement.declined.insert(place, declined);
             continue;
         }
         let mut nothing = Allowance { bought: 0, limit: 0 };
         let allowance = allowances.get_mut(&request.buyer).unwrap_or(&mut nothing);
-        let mut lines = Vec::with_capacity(request.lines.len());
-        for line in &request.lines {
-            let outcome = settle_line(*line, &mut remaining, allowance);
-            if outcome == LineOutcome::Sold {
-                *settlement.sold.entry(line.item).or_default() += line.quantity.get();
-                *settlement.bought.entry(request.buyer.clone()).or_default() += line.quantity.get();
-            }
-            lines.push(SettledLine { line: *line, outcome });
-        }
+        let settle = |line: &Line| SettledLine {
+            line: *line,
+            outcome: settle_line(*line, &mut remaining, allowance),
+        };
+        let mut lines: Vec<SettledLine> = request.lines.iter().map(settle).collect();
         lines.sort_unstable_by_key(|settled| settled.line.item);
+        let sold = || lines.iter().filter(|settled| settled.outcome == LineOutcome::Sold);
+        if terms.is_some_and(|terms| terms.all_or_nothing) && sold().count() < lines.len() {
+            for SettledLine { line, .. } in sold() {
+                *remaining.entry(line.item).or_default() += line.quantity.get();
+                allowance.bought -= line.quantity.get();
+            }
+            settlement.declined.insert(place, Declined::Unavailable(lines));
+            continue;
+        }
+        for SettledLine { line, .. } in sold() {
+            *settlement.sold.entry(line.item).or_default() += line.quantity.get();
+            *settlement.bought.entry(request.buyer.clone()).or_default() += line.quantity.get();
+        }
         settlement.decided.insert(request.attempt, lines);
     }
     settlement
@@ -112,6 +132,7 @@ mod tests {
             attempt: AttemptId::new(attempt).unwrap(),
             buyer: buyer(name),
             lines: lines.collect(),
+            terms: None,
         }
     }
 
@@ -142,6 +163,44 @@ mod tests {
             [LineOutcome::Sold, LineOutcome::SoldOut, LineOutcome::SoldOut]
         );
         assert_eq!(settlement.bought[&buyer("ann")], 1);
+    }
+
+    fn all_or_nothing(request: Request) -> Request {
+        let terms = PurchaseTerms { all_or_nothing: true, ..PurchaseTerms::default() };
+        Request { terms: Some(Arc::new(terms)), ..request }
+    }
+
+    #[test]
+    fn a_purchase_of_all_or_nothing_takes_nothing_if_a_line_fails() {
+        let settlement = settle(
+            remaining(&[(1, 1), (2, 1)]),
+            allowances(&[("ann", 8), ("bob", 0)]),
+            &[
+                all_or_nothing(request(1, "ann", &[(1, 1), (3, 1)])),
+                all_or_nothing(request(1, "ann", &[(1, 1), (2, 1)])),
+                all_or_nothing(request(2, "bob", &[(1, 1)])),
+            ],
+        );
+
+        let Some(Declined::Unavailable(lines)) = settlement.declined.get(&0) else {
+            panic!("{settlement:?}");
+        };
+        let outcomes: Vec<_> = lines.iter().map(|settled| settled.outcome).collect();
+        assert_eq!(outcomes, [LineOutcome::Sold, LineOutcome::SoldOut]);
+        assert_eq!(line_outcomes(&settlement, 1), [LineOutcome::Sold; 2]);
+        assert_eq!(settlement.bought[&buyer("ann")], 2);
+        assert!(settlement.declined.contains_key(&2) && settlement.declined.len() == 2);
+    }
+
+    #[test]
+    fn a_purchase_of_other_lines_than_expected_is_declined() {
+        let terms = PurchaseTerms { lines: Some(Vec::new()), ..PurchaseTerms::default() };
+        let declined = Request { terms: Some(Arc::new(terms)), ..request(1, "ann", &[(1, 1)]) };
+
+        let settlement = settle(remaining(&[(1, 1)]), allowances(&[("ann", 0)]), &[declined]);
+
+        assert_eq!(settlement.declined, HashMap::from([(0, Declined::OtherLines)]));
+        assert!(settlement.decided.is_empty() && settlement.sold.is_empty());
     }
 
     #[test]

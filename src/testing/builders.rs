@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::application::ports::{Collect, Edit, KeyedRequest, PortError, Settle, StockFacts};
-use crate::domain::checkout::Line;
+use crate::application::ports::{
+    Collect, Collected, Edit, KeyedRequest, PortError, Settle, StockFacts,
+};
+use crate::domain::checkout::{BuyerPieces, Line};
 use crate::domain::ids::{AttemptId, BuyerId, IdempotencyKey, ItemId, ItemNo, Quantity, SaleId};
 use crate::domain::sale::{NewSale, Sale, SaleWindow};
 
@@ -71,12 +73,12 @@ pub(crate) fn line(item: i32, count: i32) -> Line {
 /// Sets `count` pieces of an item in a buyer's checkout.
 pub(crate) fn collect(sale: SaleId, who: &str, item: i32, count: i32) -> Collect {
     let edit = Edit::Set(vec![line(item, count)]);
-    Collect { sale, buyer: buyer(who), attempt: None, edit }
+    Collect { sale, buyer: buyer(who), attempt: None, edit, tags: None }
 }
 
 /// A purchase of this checkout.
 pub(crate) fn settle_of(sale: SaleId, attempt: AttemptId) -> Settle {
-    Settle { sale, attempt }
+    Settle { sale, attempt, terms: None }
 }
 
 /// An idempotency key and the content of its request.
@@ -96,4 +98,9 @@ pub(crate) fn sold_out(generation: i64, items: &[i32]) -> StockFacts {
 /// The error of a port whose dependency is down.
 pub(crate) fn unavailable() -> PortError {
     PortError::Unavailable { what: "a port", source: "unavailable".into() }
+}
+
+/// The answer to a buyer who has these pieces and wants more than the limit.
+pub(crate) fn over_limit(bought: i32, collected: i32) -> Collected {
+    Collected::OverLimit(BuyerPieces { bought, collected })
 }

@@ -1,5 +1,6 @@
 //! Requests that are hardly HTTP: wrong methods and paths, endless heads and bodies, clients that never finish a request.
 
+use crate::harness::locks::{hold_buyer, waiting};
 use crate::harness::{Wire, World, until, wire};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,7 +133,7 @@ async fn a_head_that_is_somewhat_too_long_gets_414_or_431() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_does_not_wait_for_the_rest_of_the_next_request() {
-    let world = World::plan(1).set("http.header_read_timeout", "1s").start().await;
+    let world = World::plan(1).set("http.idle_timeout", "1s").start().await;
     let mut wire = Wire::connect(world.at(0).address).await.unwrap();
 
     let whole = "GET /sales/active HTTP/1.1\r\nHost: shop\r\n\r\n";
@@ -165,6 +166,57 @@ async fn a_request_that_is_never_finished_ends_its_connection() {
     assert!(slow.send(b"GET /sales/active HTTP/1.1\r\n").await);
     until("a head that never ends is cut off", async || !slow.send(b"X-Drip: 1\r\n").await).await;
     world.at(0).get("/sales/active").await.is(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_outlives_the_time_for_a_head() {
+    let world = World::plan(1).set("http.header_read_timeout", "100ms").start().await;
+    let whole = "GET /v2/sales HTTP/1.1\r\nHost: shop\r\n\r\n";
+    let mut wire = Wire::connect(world.at(0).address).await.unwrap();
+    let mut slow = Wire::connect(world.at(0).address).await.unwrap();
+
+    for wire in [&mut wire, &mut slow] {
+        assert!(wire.send(whole.as_bytes()).await);
+        assert_eq!(wire.receive_one().await.status, Some(200));
+    }
+    // When the one that has begun a head is cut off, the one that was idle for longer is not.
+    assert!(slow.send(b"GET /v2/sales HTTP/1.1\r\n").await);
+    until("a head that never ends is cut off", async || !slow.send(b"X-Drip: 1\r\n").await).await;
+
+    assert!(wire.send(whole.as_bytes()).await);
+    assert_eq!(wire.receive_one().await.status, Some(200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_may_take_longer_than_the_time_for_a_head() {
+    let world = World::plan(1).set("http.header_read_timeout", "100ms").start().await;
+    let sale = world.create_sale("--items 9").await;
+    let code = world.at(0).collects(&sale, "ann", "1").await;
+    let hold = hold_buyer(world.pool(), "ann").await;
+    let mut wire = Wire::connect(world.at(0).address).await.unwrap();
+    let mut slow = Wire::connect(world.at(0).address).await.unwrap();
+
+    let purchase =
+        format!("POST /purchase?code={code} HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n");
+    assert!(wire.send(purchase.as_bytes()).await);
+    waiting(world.pool(), 1).await;
+    assert!(slow.send(b"GET /v2/sales HTTP/1.1\r\n").await);
+    until("a head that never ends is cut off", async || !slow.send(b"X-Drip: 1\r\n").await).await;
+    hold.rollback().await.unwrap();
+
+    assert_eq!(wire.receive_one().await.status, Some(200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_is_closed_in_time() {
+    let world = World::plan(1).set("http.idle_timeout", "200ms").start().await;
+    let mut wire = Wire::connect(world.at(0).address).await.unwrap();
+
+    assert!(wire.send(b"GET /v2/sales HTTP/1.1\r\nHost: shop\r\n\r\n").await);
+    assert_eq!(wire.receive_one().await.status, Some(200));
+
+    // Without a further byte the connection ends by itself.
+    assert_eq!(wire.receive().await.status, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,6 +75,27 @@ async fn by_default_no_other_origin_may_read_and_with_a_star_all_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_logged_in_or_traced_may_send_its_headers() {
+    let origin = "https://shop.example";
+    let world = World::plan(1)
+        .set("http.cors.origins", origin)
+        .set("http.cors.headers", "X-Shop-Session")
+        .start()
+        .await;
+
+    for header in ["authorization", "traceparent", "tracestate", "baggage", "x-shop-session"] {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", header),
+        ];
+        let preflight = world.at(0).send(Method::OPTIONS, "/v2/checkouts", &headers).await.is(200);
+        let allowed = preflight.header("access-control-allow-headers").unwrap();
+        assert!(allowed.split(',').any(|allowed| allowed == header), "{header}: {allowed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_origin_fails_the_start() {
     for origins in
         ["shop.example", "https://shop.example/path", "https://a, *", "https://SHOP.example"]

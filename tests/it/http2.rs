@@ -178,9 +178,9 @@ async fn ten_thousand_streams_on_one_connection_and_rapid_resets_do_not_disturb_
     world.verify().await;
 }
 
-/// A world with this setting, and a sale in which ann has a checkout.
-async fn with_checkout(key: &str, value: &str) -> (World, String) {
-    let world = World::plan(1).set(key, value).start().await;
+/// A world with this value of these settings, and a sale in which ann has a checkout.
+async fn with_checkout(keys: &[&str], value: &str) -> (World, String) {
+    let world = keys.iter().fold(World::plan(1), |plan, key| plan.set(key, value)).start().await;
     let sale = world.create_sale("--items 9").await;
     world.at(0).collects(&sale, "ann", "1").await;
     (world, sale)
@@ -196,7 +196,8 @@ async fn collect(address: SocketAddr, sale: &str) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_connection_ends_and_a_busy_one_does_not() {
-    let (world, sale) = with_checkout("http.header_read_timeout", "1s").await;
+    let (world, sale) =
+        with_checkout(&["http.header_read_timeout", "http.idle_timeout"], "1s").await;
     let address = world.at(0).address;
     let hold = hold_buyer(world.pool(), "ann").await;
 
@@ -225,7 +226,7 @@ async fn an_idle_connection_ends_and_a_busy_one_does_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_finishes_requests_over_http2() {
-    let (mut world, sale) = with_checkout("shutdown.grace", "0s").await;
+    let (mut world, sale) = with_checkout(&["shutdown.grace"], "0s").await;
     let client: Client = world.at(0).clone();
     let hold = hold_buyer(world.pool(), "ann").await;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::harness::metrics::Metrics;
@@ -52,6 +53,38 @@ async fn every_metric_of_the_contract_is_there_after_some_trade() {
     assert!((refused - 1.0).abs() < f64::EPSILON, "{refused} refusals");
     let posted = metrics.sum("http_requests_total", &["method=\"POST\"", "status=\"200\""]);
     assert!(posted >= 2.0, "{posted} requests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_compressed_for_those_who_accept_it() {
+    let world = World::of(1).await;
+    let monitor = &world.instances[0].monitor;
+
+    let compressed = monitor.send(Method::GET, "/metrics", &[("accept-encoding", "gzip")]).await;
+    let plain = monitor.send(Method::GET, "/metrics", &[("accept-encoding", "identity")]).await;
+
+    assert!(compressed.is(200).header("vary").unwrap().contains("accept-encoding"));
+    assert_eq!(plain.is(200).header("content-encoding"), None);
+    let mut wire = Wire::connect(monitor.address).await.unwrap();
+    let request =
+        b"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n";
+    wire.send(request).await;
+    let head = wire.receive().await.head;
+    assert!(head.to_ascii_lowercase().contains("content-encoding: gzip"), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_health_check_names_the_rules_of_the_time_zone() {
+    let world = World::plan(1).set("schedule.time_zone", "Asia/Kathmandu").start().await;
+
+    let health = world.instances[0].monitor.get("/healthz").await.is(200);
+
+    assert_eq!(health.at("/checks/time_zone/name"), "Asia/Kathmandu");
+    assert_eq!(health.at("/checks/time_zone/status"), "up");
+    assert!(health.at("/checks/time_zone/release").is_string());
+    assert!(health.at("/checks/time_zone/source").is_string());
+    let public = world.at(0).get("/health").await.is(200);
+    assert_eq!(public.at("/checks/time_zone"), serde_json::json!({ "status": "up" }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

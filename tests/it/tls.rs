@@ -1,11 +1,18 @@
 //! TLS: both versions of HTTP over it, certificates that are replaced while the service runs, and invalid files.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use reqwest::Version;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use reqwest::{Url, Version};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
 
 use crate::harness::client::builder;
 use crate::harness::{PATIENCE, Program, World, until};
@@ -145,4 +152,63 @@ async fn invalid_files_fail_the_start() {
         assert_eq!(ended.code, Some(1), "{certificate} {key}: {}", ended.stderr);
         assert!(ended.stderr.contains("http.tls"), "{}", ended.stderr);
     }
+}
+
+/// Decrypts connections with this certificate, for a server that has no TLS. It runs as long as the test.
+async fn terminate(files: &Files, server: String) -> u16 {
+    let certificate = CertificateDer::from_pem_file(files.certificate()).unwrap();
+    let key = PrivateKeyDer::from_pem_file(files.key()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tasks = TaskTracker::new();
+    tasks.clone().spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, server) = (acceptor.clone(), server.clone());
+            tasks.spawn(async move {
+                let Ok(mut decrypted) = acceptor.accept(stream).await else { return };
+                let mut plain = TcpStream::connect(server).await.unwrap();
+                let _ = copy_bidirectional(&mut decrypted, &mut plain).await;
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_trusted_by_its_private_authority() {
+    let files = Files::new("redis");
+    files.renew();
+    let mut world = World::plan(0).start().await;
+    let plain = Url::parse(world.program.value("REDIS_URL")).unwrap();
+    let server = format!("{}:{}", plain.host_str().unwrap(), plain.port().unwrap());
+    let port = terminate(&files, server).await;
+    let url = format!("rediss://localhost:{port}/0");
+    world.program = world
+        .program
+        .clone()
+        .variable("REDIS_URL", &url)
+        .set("redis.ssl_root_cert", files.certificate().to_str().unwrap());
+
+    world.start(1).await;
+
+    until("redis is used", async || {
+        let health = world.instances[0].monitor.get("/healthz").await.json();
+        health["checks"]["redis"]["status"] == "up"
+    })
+    .await;
+    let sale = world.create_sale("--items 9").await;
+    world.at(0).buys(&sale, "ann", "1").await;
+    let empty = files.0.join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let program = world.program.clone().set("redis.ssl_root_cert", empty.to_str().unwrap());
+    let ended = program.run(&["serve"]).await;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("contains no certificate"), "{}", ended.stderr);
 }

@@ -204,7 +204,14 @@ impl Browse {
         sale: Option<SaleId>,
         after: Cursor<PurchaseKey>,
     ) -> Result<CursorPage<PurchaseView, PurchaseKey>, PortError> {
-        let past = self.ports.history.list(buyer, sale, after).await?;
+        let mut past = self.ports.history.list(buyer, sale, after).await?;
+        // The store looks in a part of the sales at a time: an empty page before the end would look like the end.
+        while past.entries.is_empty()
+            && let Some(entry) = past.next
+        {
+            let after = Cursor { entry: Some(entry), ..after };
+            past = self.ports.history.list(buyer, sale, after).await?;
+        }
         Ok(CursorPage { entries: self.purchases(past.entries).await?, next: past.next })
     }
 

@@ -3,6 +3,7 @@
 use super::command::{CheckoutAnswer, CheckoutCommand, CheckoutRefusal, LineChange};
 use crate::application::catalogue::Catalogue;
 use crate::application::ports::RefusalReason;
+use crate::application::refusal_facts::StartFacts;
 use crate::application::sale_cache::{CachedSale, SaleCache};
 use crate::domain::sale::SaleState;
 
@@ -14,7 +15,7 @@ pub(super) fn refusal(
 ) -> Option<CheckoutAnswer> {
     match sale_cache.state(cached) {
         Some(SaleState::Upcoming) => {
-            return Some(CheckoutAnswer::refused(RefusalReason::NotStarted));
+            return Some(CheckoutAnswer::before_start(StartFacts::of(sale_cache, cached)));
         }
         Some(SaleState::Ended) => return Some(CheckoutAnswer::refused(RefusalReason::Ended)),
         // If the state is uncertain, PostgreSQL decides.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::application::catalogue::Catalogue;
 use crate::application::ports::{Edit, RefusalReason};
-use crate::domain::checkout::Line;
+use crate::application::refusal_facts::{LimitFacts, RefusalFacts, StartFacts};
+use crate::domain::checkout::{BuyerPieces, Line};
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{AttemptId, BuyerId, ItemId, Quantity, SaleId};
 use crate::domain::sale::Sale;
+use crate::domain::terms::CheckoutTag;
 
 /// A change of a buyer's open checkout.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub struct CheckoutCommand {
     pub sale: Option<SaleId>,
     /// The checkout; if `None`, the open one or a new one.
     pub attempt: Option<AttemptId>,
+    /// The checkout has one of these tags, or it is not changed; `None`: any.
+    pub tags: Option<Vec<CheckoutTag>>,
 }
 
 /// A change of a checkout's lines.
@@ -99,6 +103,8 @@ pub enum CheckoutRefusal {
         reason: RefusalReason,
         /// The refused items, if the reason concerns items.
         items: Vec<ItemId>,
+        /// What else is known of it.
+        facts: RefusalFacts,
     },
     /// More pieces of an item than the buyer limit, which this is.
     QuantityBeyondLimit(i32),
@@ -118,7 +124,26 @@ impl CheckoutAnswer {
 
     /// A refusal by the sale of these items.
     pub(super) fn refused_for(reason: RefusalReason, items: Vec<ItemId>) -> Self {
-        Self::Refused(CheckoutRefusal::BySale { reason, items })
+        Self::Refused(CheckoutRefusal::BySale { reason, items, facts: RefusalFacts::default() })
+    }
+
+    /// The refusal of a buyer who has bought and collected this many pieces.
+    pub(super) fn at_limit(limit: i32, pieces: BuyerPieces) -> Self {
+        let facts = RefusalFacts { limit: Some(LimitFacts { limit, pieces }), start: None };
+        Self::Refused(CheckoutRefusal::BySale {
+            reason: RefusalReason::BuyerLimit,
+            items: Vec::new(),
+            facts,
+        })
+    }
+
+    /// The refusal of a sale that has not started.
+    pub(super) fn before_start(start: Option<StartFacts>) -> Self {
+        Self::Refused(CheckoutRefusal::BySale {
+            reason: RefusalReason::NotStarted,
+            items: Vec::new(),
+            facts: RefusalFacts { limit: None, start },
+        })
     }
 
     /// Whether the sale has not started or has ended.

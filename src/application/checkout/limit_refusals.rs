@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::domain::checkout::BuyerPieces;
 use crate::domain::ids::{BuyerId, SaleId};
 
 /// A confirmed refusal may be repeated for this long.
@@ -21,21 +22,23 @@ pub(super) struct LimitRefusalCache {
 struct LimitRefusal {
     /// Version of the cached totals that PostgreSQL confirmed, if there was one: the buyer's next commit changes it.
     version: Option<i64>,
+    pieces: BuyerPieces,
     at: Duration,
 }
 
 impl LimitRefusalCache {
-    /// Whether PostgreSQL has confirmed the refusal for totals of this version within the last second.
-    pub(super) fn is_confirmed(
+    /// The buyer's pieces, if PostgreSQL has confirmed the refusal for totals of this version within the last second.
+    pub(super) fn confirmed(
         &self,
         sale: SaleId,
         buyer: &BuyerId,
         version: i64,
         now: Duration,
-    ) -> bool {
-        self.entries().get(&(sale, buyer.clone())).is_some_and(|refusal| {
-            refusal.version == Some(version) && now.saturating_sub(refusal.at) < TTL
-        })
+    ) -> Option<BuyerPieces> {
+        let entries = self.entries();
+        let refusal = entries.get(&(sale, buyer.clone()))?;
+        let is_fresh = now.saturating_sub(refusal.at) < TTL;
+        (refusal.version == Some(version) && is_fresh).then_some(refusal.pieces)
     }
 
     /// Whether the buyer has an entry, however old.
@@ -49,14 +52,14 @@ impl LimitRefusalCache {
         &self,
         sale: SaleId,
         buyer: &BuyerId,
-        version: Option<i64>,
+        (version, pieces): (Option<i64>, BuyerPieces),
         now: Duration,
     ) {
         let mut entries = self.entries();
         if entries.len() >= MAX_ENTRIES {
             entries.clear();
         }
-        entries.insert((sale, buyer.clone()), LimitRefusal { version, at: now });
+        entries.insert((sale, buyer.clone()), LimitRefusal { version, pieces, at: now });
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<(SaleId, BuyerId), LimitRefusal>> {

@@ -22,11 +22,12 @@ use super::ports::{
     BusinessMetrics, CheckoutStore, Collect, Collected, CommittedTotals, Done, FilterResult, Hint,
     HintCache, Keyed, KeyedRequest, Operation, PortError, PrecheckRequest, Refusal, RefusalReason,
 };
+use super::refusal_facts::StartFacts;
 use super::refusals::Refusals;
 use super::sale_cache::{ActiveSale, CachedSale, SaleCache};
 use crate::domain::checkout::{Change, Line};
-use crate::domain::ids::{AttemptId, ItemId};
-use crate::domain::sale::Sale;
+use crate::domain::ids::{AttemptId, ItemId, SaleId};
+use crate::domain::sale::{MAX_BUYER_LIMIT, Sale};
 
 use cached_refusal::{item_refusal, refusal, sold_out_reason};
 use limit_refusals::LimitRefusalCache;
@@ -90,6 +91,21 @@ impl Checkout {
             return None;
         }
         self.record::<Infallible>(&cached.sale, command, Ok(answer)).ok()
+    }
+
+    /// The limit of the sale that a request without or with this sale is for, as far as memory knows it; else that of the most
+    /// generous sale.
+    #[must_use]
+    pub fn buyer_limit(&self, sale: Option<SaleId>) -> i32 {
+        let sale_cache = &self.ports.sale_cache;
+        let cached = match sale {
+            Some(sale) => sale_cache.find_cached(sale),
+            None => match sale_cache.active_cached(None) {
+                ActiveSale::Found(cached) => Some(cached),
+                ActiveSale::Several | ActiveSale::None => None,
+            },
+        };
+        cached.map_or(MAX_BUYER_LIMIT, |cached| cached.sale.buyer_limit)
     }
 
     /// Executes the command. Durable before it returns `Accepted`. All or nothing, also if the future is dropped.
@@ -197,20 +213,21 @@ impl Checkout {
             if let Hint::OverLimit { version: of } = given {
                 version = Some(of);
                 let now = sale_cache.clock().monotonic();
-                if self.limit_refusals.is_confirmed(sale.id, &command.buyer, of, now) {
-                    return Ok(CheckoutAnswer::refused(RefusalReason::BuyerLimit));
+                let confirmed = self.limit_refusals.confirmed(sale.id, &command.buyer, of, now);
+                if let Some(pieces) = confirmed {
+                    return Ok(CheckoutAnswer::at_limit(sale.buyer_limit, pieces));
                 }
             }
             hint = Some(given);
         }
-        let (buyer, attempt) = (command.buyer.clone(), command.attempt);
-        let collected = collect(Collect { sale: sale.id, buyer, attempt, edit }).await?;
+        let (buyer, attempt, tags) = (command.buyer.clone(), command.attempt, command.tags.clone());
+        let collected = collect(Collect { sale: sale.id, buyer, attempt, edit, tags }).await?;
         if let Some(hint) = hint {
             self.count_filter(hint, &collected);
         }
-        if collected == Collected::OverLimit {
+        if let Collected::OverLimit(pieces) = collected {
             let now = sale_cache.clock().monotonic();
-            self.limit_refusals.insert(sale.id, &command.buyer, version, now);
+            self.limit_refusals.insert(sale.id, &command.buyer, (version, pieces), now);
         }
         Ok(self.answer((cached, &catalogue), command, collected).await?)
     }
@@ -244,10 +261,13 @@ impl Checkout {
                 let reason = sold_out_reason(&self.ports.sale_cache, cached);
                 CheckoutAnswer::refused_for(reason, items)
             }
-            Collected::OverLimit => CheckoutAnswer::refused(RefusalReason::BuyerLimit),
-            Collected::NotStarted => CheckoutAnswer::refused(RefusalReason::NotStarted),
+            Collected::OverLimit(pieces) => CheckoutAnswer::at_limit(sale.buyer_limit, pieces),
+            Collected::NotStarted => {
+                CheckoutAnswer::before_start(StartFacts::of(&self.ports.sale_cache, cached))
+            }
             Collected::Ended => CheckoutAnswer::refused(RefusalReason::Ended),
             Collected::Closed => CheckoutAnswer::refused(RefusalReason::Closed),
+            Collected::OtherTag => CheckoutAnswer::refused(RefusalReason::Changed),
         })
     }
 
@@ -291,7 +311,7 @@ impl Checkout {
         answer: Result<CheckoutAnswer, NotCollected<S>>,
     ) -> Result<CheckoutAnswer, NotCollected<S>> {
         let (reason, refused_item) = match &answer {
-            Ok(CheckoutAnswer::Refused(CheckoutRefusal::BySale { reason, items })) => {
+            Ok(CheckoutAnswer::Refused(CheckoutRefusal::BySale { reason, items, .. })) => {
                 (*reason, items.first())
             }
             Err(NotCollected::Failed(_)) => (RefusalReason::Unavailable, None),

@@ -10,7 +10,7 @@ use crate::application::ports::{
 };
 use crate::domain::sale::{NewSale, SaleWindow};
 use crate::testing::builders::{
-    a_sale, buyer, collect, item_id, line, pieces, sale_id, sold_out, unavailable,
+    a_sale, buyer, collect, item_id, line, over_limit, pieces, sale_id, sold_out, unavailable,
 };
 use crate::testing::fakes::Counted;
 use crate::testing::test_shop::{CACHE_LIMITS, TestShop};
@@ -25,6 +25,7 @@ fn command(sale: Option<&Sale>, item: &str, quantity: i32) -> CheckoutCommand {
         line_change: LineChange::Set(vec![wanted(item, quantity)]),
         sale: sale.map(|sale| sale.id),
         attempt: None,
+        tags: None,
     }
 }
 
@@ -224,7 +225,7 @@ async fn repeated_requests_at_the_limit_cost_one_query_per_second() {
     let test_shop = TestShop::open();
     let sale = test_shop.sale(5, 50).await;
     let mut checkouts = MockCheckoutStore::new();
-    checkouts.expect_collect().times(2).returning(|_| Ok(Collected::OverLimit));
+    checkouts.expect_collect().times(2).returning(|_| Ok(over_limit(4, 6)));
     let hints = cache_with_hint(Hint::OverLimit { version: 1 });
     let ports =
         CheckoutPorts { checkouts: Arc::new(checkouts), hints, ..test_shop.checkout_ports() };

@@ -15,13 +15,14 @@ use super::ports::{
     Caller, CheckoutStore, Done, Effect, IdempotencyLock, IdempotencyStore, Keyed, KeyedRequest,
     PortError,
 };
-use super::purchase::{Purchase, Purchased};
+use super::purchase::{Purchase, Purchased, RequestedTerms};
 use super::sale_cache::SaleCache;
 use super::turns::{Turn, Turns};
 use crate::domain::checkout::Line;
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{BuyerId, ItemNo, Quantity, SaleId};
 use crate::domain::sale::SaleState;
+use crate::domain::terms::CheckoutTag;
 
 /// A change of the checkout behind a code.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct ChangeCommand {
     pub claim: CodeClaim,
     /// The change.
     pub line_change: LineChange,
+    /// The checkout has one of these tags, or it is not changed; `None`: any.
+    pub tags: Option<Vec<CheckoutTag>>,
     /// The idempotency key, if the request has one.
     pub key: Option<KeyedRequest>,
 }
@@ -45,6 +48,8 @@ pub struct CheckoutView {
     pub lines: Vec<(Item, Quantity)>,
     /// Its state.
     pub status: CheckoutStatus,
+    /// Identifies its lines.
+    pub tag: CheckoutTag,
 }
 
 /// The state of a checkout.
@@ -116,7 +121,7 @@ impl Idempotency {
 
     /// Changes the checkout behind a code, once for each key.
     pub async fn change(&self, command: ChangeCommand) -> Result<Keyed<CheckoutReply>, PortError> {
-        let ChangeCommand { claim, line_change, key } = command;
+        let ChangeCommand { claim, line_change, tags, key } = command;
         if !self.ports.codes.is_genuine(&claim).await? {
             return Ok(Keyed::UnknownCode);
         }
@@ -127,6 +132,7 @@ impl Idempotency {
             line_change,
             sale: named_sale,
             attempt: named_attempt,
+            tags,
         };
         if let Some(key) = key {
             return self.collect(Caller::HolderOf(sale, attempt), key, command).await;
@@ -146,6 +152,7 @@ impl Idempotency {
     pub async fn purchase(
         &self,
         claim: CodeClaim,
+        terms: RequestedTerms,
         key: KeyedRequest,
     ) -> Result<Keyed<Purchased>, PortError> {
         let Some(command) = self.ports.purchase.verify_code(claim).await? else {
@@ -153,7 +160,10 @@ impl Idempotency {
         };
         let caller = Caller::HolderOf(claim.sale, claim.attempt);
         let purchased = match self.ports.keys.find(caller, key.clone()).await?.into_new() {
-            Ok(_) => self.ports.purchase.execute_keyed(command, key).await?,
+            Ok(_) => {
+                let command = self.ports.purchase.with_terms(command, terms).await?;
+                self.ports.purchase.execute_keyed(command, key).await?
+            }
             Err(known) => known,
         };
         match purchased.into_replayed() {
@@ -180,8 +190,9 @@ impl Idempotency {
             Some(SaleState::Open) => CheckoutStatus::Open,
             Some(SaleState::Upcoming | SaleState::Ended) | None => CheckoutStatus::Closed,
         };
+        let tag = CheckoutTag::of(&found.lines);
         let lines = self.named(claim.sale, &found.lines).await?;
-        Ok(Some(CheckoutView { code: claim, buyer: found.buyer, lines, status }))
+        Ok(Some(CheckoutView { code: claim, buyer: found.buyer, lines, status, tag }))
     }
 
     async fn collect(
@@ -273,8 +284,9 @@ impl Idempotency {
         buyer: BuyerId,
         lines: &[Line],
     ) -> Result<CheckoutView, PortError> {
+        let tag = CheckoutTag::of(lines);
         let lines = self.named(code.sale, lines).await?;
-        Ok(CheckoutView { code, buyer, lines, status: CheckoutStatus::Open })
+        Ok(CheckoutView { code, buyer, lines, status: CheckoutStatus::Open, tag })
     }
 
     async fn named(

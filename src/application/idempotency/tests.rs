@@ -30,7 +30,8 @@ async fn collect(
     key: &str,
 ) -> Result<Keyed<CheckoutReply>, PortError> {
     let (buyer, line_change) = (buyer("ann"), line_change(items));
-    let command = CheckoutCommand { buyer, line_change, sale: Some(sale), attempt: None };
+    let sale = Some(sale);
+    let command = CheckoutCommand { buyer, line_change, sale, attempt: None, tags: None };
     idempotency.checkout(command, keyed_request(key, &items.join(","))).await
 }
 
@@ -109,10 +110,15 @@ async fn another_request_with_the_key_is_refused() {
 
     let other = collect(&idempotency, sale, &["2"], "a").await.unwrap();
     let key = Some(keyed_request("a", "remove"));
-    let remove =
-        ChangeCommand { claim: view.code, line_change: LineChange::Remove(item_id("1")), key };
+    let remove = {
+        let line_change = LineChange::Remove(item_id("1"));
+        ChangeCommand { claim: view.code, line_change, tags: None, key }
+    };
     let removed = idempotency.change(remove).await.unwrap();
-    let bought = idempotency.purchase(view.code, keyed_request("a", "buy")).await.unwrap();
+    let bought = idempotency
+        .purchase(view.code, RequestedTerms::default(), keyed_request("a", "buy"))
+        .await
+        .unwrap();
 
     assert!(matches!(other, Keyed::ContentMismatch), "{other:?}");
     assert!(matches!(removed, Keyed::ContentMismatch), "{removed:?}");
@@ -209,8 +215,14 @@ async fn a_purchase_takes_no_lock_on_its_key() {
     });
     let code = test_shop.code(&sale, attempt);
 
-    let first = idempotency.purchase(code, keyed_request("a", "buy")).await.unwrap();
-    let again = idempotency.purchase(code, keyed_request("a", "buy")).await.unwrap();
+    let first = idempotency
+        .purchase(code, RequestedTerms::default(), keyed_request("a", "buy"))
+        .await
+        .unwrap();
+    let again = idempotency
+        .purchase(code, RequestedTerms::default(), keyed_request("a", "buy"))
+        .await
+        .unwrap();
 
     assert!(matches!(first, Keyed::New(Purchased::Settled { replayed: false, .. })), "{first:?}");
     assert!(matches!(again, Keyed::Replayed(Purchased::Settled { .. })), "{again:?}");
@@ -226,11 +238,18 @@ async fn while_a_code_is_purchased_a_repeat_with_a_key_is_in_progress() {
     let idempotency = Idempotency::new(test_shop.idempotency_ports());
     let code = test_shop.code(&sale, attempt);
 
-    let blocked = idempotency.purchase(code, keyed_request("a", "buy")).await.unwrap();
+    let blocked = idempotency
+        .purchase(code, RequestedTerms::default(), keyed_request("a", "buy"))
+        .await
+        .unwrap();
     lock.release(lease);
-    let bought = idempotency.purchase(code, keyed_request("a", "buy")).await.unwrap();
+    let bought = idempotency
+        .purchase(code, RequestedTerms::default(), keyed_request("a", "buy"))
+        .await
+        .unwrap();
 
-    let is_blocked = matches!(blocked, Keyed::New(Purchased::Refused(RefusalReason::InProgress)));
+    let is_blocked =
+        matches!(blocked, Keyed::New(Purchased::Refused { reason: RefusalReason::InProgress, .. }));
     assert!(is_blocked, "{blocked:?}");
     assert!(matches!(bought, Keyed::New(Purchased::Settled { .. })), "{bought:?}");
 }

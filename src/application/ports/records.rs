@@ -47,13 +47,17 @@ pub enum RefusalReason {
     Closed,
     /// The checkout is empty.
     Empty,
+    /// The checkout is not what the client wants to change or to buy.
+    Changed,
+    /// Not every item can be bought, and the client wants all or nothing.
+    ItemsUnavailable,
     /// The service was unavailable or overloaded.
     Unavailable,
 }
 
 impl RefusalReason {
     /// All reasons.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::ItemSoldOut,
         Self::SaleSoldOut,
         Self::ItemNotFound,
@@ -63,6 +67,8 @@ impl RefusalReason {
         Self::InProgress,
         Self::Closed,
         Self::Empty,
+        Self::Changed,
+        Self::ItemsUnavailable,
         Self::Unavailable,
     ];
 
@@ -79,6 +85,8 @@ impl RefusalReason {
             Self::InProgress => "purchase_in_progress",
             Self::Closed => "checkout_closed",
             Self::Empty => "checkout_empty",
+            Self::Changed => "checkout_changed",
+            Self::ItemsUnavailable => "items_unavailable",
             Self::Unavailable => "unavailable",
         }
     }
@@ -210,6 +218,10 @@ pub enum PurchaseAnswer {
     InProgress,
     /// The checkout is empty.
     Empty,
+    /// The checkout is not what the client wants to buy.
+    Changed,
+    /// Not every item can be bought, and the client wants all or nothing.
+    ItemsUnavailable,
     /// The service was unavailable or overloaded.
     Unavailable,
 }

@@ -1,7 +1,7 @@
 //! Sales, their items and start times, and buyers' purchases.
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::lists::{Cursor, CursorPage, Page, PageRequest};
 use super::selling::StockFacts;
@@ -182,4 +182,21 @@ pub trait Calendar: Send + Sync {
 
     /// The first start after `moment`.
     fn next_start(&self, moment: DateTime<Utc>) -> Option<DateTime<Utc>>;
+
+    /// The local time of a moment in the schedule's time zone.
+    fn local_time(&self, moment: DateTime<Utc>) -> NaiveDateTime;
+
+    /// The local time with its zone, for people: `2026-07-01 09:15:30 CEST`.
+    fn shown(&self, moment: DateTime<Utc>) -> String;
+}
+
+/// The local times of moments by other rules than the schedule's own.
+#[cfg_attr(test, mockall::automock)]
+#[async_trait]
+pub trait LocalTimes: Send + Sync {
+    /// The local time of each moment in the schedule's time zone; `None` if these rules do not know the zone.
+    async fn local_times(
+        &self,
+        moments: &[DateTime<Utc>],
+    ) -> Result<Option<Vec<NaiveDateTime>>, PortError>;
 }

@@ -6,9 +6,10 @@ use async_trait::async_trait;
 
 use super::idempotency::{Done, Keyed, KeyedRequest};
 use super::system::PortError;
-use crate::domain::checkout::{BuyerTotals, Change, Line};
+use crate::domain::checkout::{BuyerPieces, BuyerTotals, Change, Line};
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
+use crate::domain::terms::{CheckoutTag, Declined, PurchaseTerms};
 
 /// A change of a buyer's open checkout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Collect {
     pub attempt: Option<AttemptId>,
     /// The change.
     pub edit: Edit,
+    /// The checkout has one of these tags, or nothing is changed; `None`: any.
+    pub tags: Option<Vec<CheckoutTag>>,
 }
 
 /// A change of a checkout's lines, all or nothing.
@@ -61,14 +64,16 @@ pub enum Collected {
     },
     /// These items have no piece left.
     SoldOut(StockFacts),
-    /// Collected and bought pieces would exceed the buyer's limit.
-    OverLimit,
+    /// Collected and bought pieces, which are these without the change, would exceed the buyer's limit.
+    OverLimit(BuyerPieces),
     /// The sale has not started, by the database's clock.
     NotStarted,
     /// The sale has ended, by the database's clock.
     Ended,
     /// The named checkout is no longer open.
     Closed,
+    /// The named checkout has none of the tags.
+    OtherTag,
 }
 
 /// The stock as a committed transaction read or changed it.
@@ -90,7 +95,7 @@ pub trait CheckoutStore: Send + Sync {
     ///
     /// Durable before it returns. MUST NOT add to a purchased attempt, under any concurrency. MUST NOT let collected plus
     /// bought pieces exceed the sale's limit. MUST decide the window by the database's clock. MUST leave the checkout
-    /// unchanged unless it returns `Added`. A repeat of the same call MUST change nothing.
+    /// unchanged unless it returns `Added`. MUST check the tags against the lines that it would change. A repeat of the same call MUST change nothing.
     async fn collect(&self, request: Collect) -> Result<Collected, PortError>;
 
     /// Collects like [`Self::collect`], once for each key. MUST store the key in the transaction of the change, and MUST NOT
@@ -135,15 +140,19 @@ pub enum Settled {
     NotStarted,
     /// The checkout is empty. This is not stored: items may still be collected.
     Empty,
+    /// The terms are not met. This is not stored, and nothing is sold.
+    Declined(Declined),
 }
 
 /// The purchase of a checkout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settle {
     /// The sale.
     pub sale: SaleId,
     /// The checkout.
     pub attempt: AttemptId,
+    /// What must hold, if the client wants anything to.
+    pub terms: Option<Arc<PurchaseTerms>>,
 }
 
 /// A committed decision.
@@ -168,7 +177,8 @@ pub trait Ledger: Send + Sync {
     /// Atomic and durable before it returns. MUST NOT exceed an item's stock or a buyer's limit, under any concurrency and
     /// from any instance. MUST sell every line that can be sold whole. MUST return the first outcome to a repeated call,
     /// also after the sale. MUST NOT sell outside the window, by the database's clock. The first outcome MUST contain every
-    /// item that a checkout acknowledged before it.
+    /// item that a checkout acknowledged before it. MUST check the terms against the lines that it would settle, and return
+    /// the outcome of a settled checkout whatever the terms are.
     async fn settle(&self, request: Settle) -> Result<Settled, PortError>;
 
     /// Settles like [`Self::settle`], once for each key. MUST store the key in the transaction of the decision, and MUST NOT

@@ -99,4 +99,9 @@ pub trait HealthCheck: Send + Sync {
 
     /// Runs the check.
     async fn check(&self) -> Health;
+
+    /// What operators want to know of it besides, by name.
+    fn details(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 }

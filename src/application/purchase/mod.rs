@@ -9,25 +9,43 @@ mod tests;
 use std::sync::Arc;
 
 use super::catalogue::Item;
+use super::checkout::RequestedLine;
 use super::codes::Codes;
 use super::ports::{
     BusinessMetrics, CodeLock, CommittedTotals, Decision, Done, HintCache, Keyed, KeyedRequest,
     Ledger, Operation, PortError, PurchaseAnswer, Refusal, RefusalReason, Settle, Settled,
     SoldOutEvents,
 };
+use super::refusal_facts::{RefusalFacts, StartFacts};
 use super::refusals::Refusals;
 use super::sale_cache::{CachedSale, SaleCache};
 use super::turns::{Turn, Turns};
-use crate::domain::checkout::BuyerTotals;
+use crate::domain::checkout::{BuyerTotals, Line};
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
-use crate::domain::purchase::{Outcome, Verdict};
+use crate::domain::purchase::{LineOutcome, Outcome, Verdict};
+use crate::domain::terms::{CheckoutTag, Declined, PurchaseTerms};
+
+/// Items are numbered from 1.
+const NO_ITEM: ItemNo = ItemNo(0);
 
 /// The purchase of the checkout behind a genuine code. [`Purchase::verify_code`] creates it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PurchaseCommand {
     sale: SaleId,
     attempt: AttemptId,
+    terms: Option<Arc<PurchaseTerms>>,
+}
+
+/// The terms of a purchase, as a client names them.
+#[derive(Debug, Clone, Default)]
+pub struct RequestedTerms {
+    /// The checkout has one of these tags.
+    pub tags: Option<Vec<CheckoutTag>>,
+    /// The checkout has exactly these lines; no item appears twice.
+    pub lines: Option<Vec<RequestedLine>>,
+    /// Every line is sold, or none.
+    pub all_or_nothing: bool,
 }
 
 /// The answer to a purchase.
@@ -45,7 +63,19 @@ pub enum Purchased {
     /// The code is genuine, but the checkout does not exist.
     UnknownCode,
     /// The purchase is refused; this is not stored.
-    Refused(RefusalReason),
+    Refused {
+        /// Why.
+        reason: RefusalReason,
+        /// What else is known of it.
+        facts: RefusalFacts,
+    },
+    /// The terms are not met; this is not stored.
+    Declined {
+        /// Which of them.
+        declined: Declined,
+        /// The items of the lines that it names.
+        items: Vec<Item>,
+    },
 }
 
 /// The purchase use case.
@@ -91,15 +121,54 @@ impl Purchase {
             self.ports.business_metrics.purchase(PurchaseAnswer::UnknownCode);
             return Ok(None);
         }
-        Ok(Some(PurchaseCommand { sale: claim.sale, attempt: claim.attempt }))
+        Ok(Some(PurchaseCommand { sale: claim.sale, attempt: claim.attempt, terms: None }))
+    }
+
+    /// Adds terms to a purchase.
+    pub async fn with_terms(
+        &self,
+        command: PurchaseCommand,
+        terms: RequestedTerms,
+    ) -> Result<PurchaseCommand, PortError> {
+        let RequestedTerms { tags, lines, all_or_nothing } = terms;
+        if tags.is_none() && lines.is_none() && !all_or_nothing {
+            return Ok(command);
+        }
+        let lines = match lines {
+            Some(lines) => Some(self.numbered(command.sale, lines).await?),
+            None => None,
+        };
+        let terms = PurchaseTerms { tags, lines, all_or_nothing };
+        Ok(PurchaseCommand { terms: Some(Arc::new(terms)), ..command })
+    }
+
+    /// The lines by item numbers. An item that the sale does not have is in no checkout, and neither is [`NO_ITEM`].
+    async fn numbered(
+        &self,
+        sale: SaleId,
+        lines: Vec<RequestedLine>,
+    ) -> Result<Vec<Line>, PortError> {
+        let sale_cache = &self.ports.sale_cache;
+        let catalogue = match sale_cache.find(sale).await? {
+            Some(cached) => {
+                let items = lines.iter().map(|line| &line.item);
+                Some(sale_cache.catalogue(&cached, items).await?)
+            }
+            None => None,
+        };
+        let number = |line: &RequestedLine| catalogue.as_ref()?.find(&line.item);
+        let numbered = lines
+            .iter()
+            .map(|line| Line { item: number(line).unwrap_or(NO_ITEM), quantity: line.quantity });
+        Ok(numbered.collect())
     }
 
     /// Settles the checkout behind the code, or returns the earlier outcome. Durable before it returns.
     pub async fn execute(&self, command: PurchaseCommand) -> Result<Purchased, PortError> {
-        let PurchaseCommand { sale, attempt } = command;
+        let PurchaseCommand { sale, attempt, terms } = command;
         let known = self.ports.sale_cache.find_cached(sale);
-        let settle = async { self.ports.ledger.settle(Settle { sale, attempt }).await };
-        match self.in_turn(command, settle).await? {
+        let settle = async { self.ports.ledger.settle(Settle { sale, attempt, terms }).await };
+        match self.in_turn((sale, attempt), settle).await? {
             Turn::Run(settled) => self.answer((sale, known.as_deref()), attempt, settled).await,
             Turn::Stored(outcome) => self.settled(sale, Arc::new(outcome), true).await,
             Turn::InProgress => Ok(self.refuse(sale, attempt, RefusalReason::InProgress)),
@@ -113,10 +182,11 @@ impl Purchase {
         command: PurchaseCommand,
         key: KeyedRequest,
     ) -> Result<Keyed<Purchased, Done>, PortError> {
-        let PurchaseCommand { sale, attempt } = command;
+        let PurchaseCommand { sale, attempt, terms } = command;
         let known = self.ports.sale_cache.find_cached(sale);
-        let settle = async { self.ports.ledger.settle_keyed(Settle { sale, attempt }, key).await };
-        let purchased = match self.in_turn(command, settle).await? {
+        let settle =
+            async { self.ports.ledger.settle_keyed(Settle { sale, attempt, terms }, key).await };
+        let purchased = match self.in_turn((sale, attempt), settle).await? {
             Turn::Run(keyed) => match keyed.into_new() {
                 Ok(settled) => self.answer((sale, known.as_deref()), attempt, settled).await?,
                 Err(keyed) => return Ok(keyed),
@@ -130,10 +200,9 @@ impl Purchase {
     /// Runs `settle` while holding the lock on the code, unless another call holds it: then waits for the outcome.
     async fn in_turn<T>(
         &self,
-        command: PurchaseCommand,
+        (sale, attempt): (SaleId, AttemptId),
         settle: impl Future<Output = Result<T, PortError>>,
     ) -> Result<Turn<T, Outcome>, PortError> {
-        let PurchaseCommand { sale, attempt } = command;
         let PurchasePorts { lock, ledger, turns, .. } = &self.ports;
         let turn =
             turns.next(|| lock.acquire(sale, attempt), || ledger.outcome(sale, attempt)).await;
@@ -177,9 +246,32 @@ impl Purchase {
                 Ok(Purchased::UnknownCode)
             }
             Settled::Ended => Ok(self.refuse(sale, attempt, RefusalReason::Ended)),
-            Settled::NotStarted => Ok(self.refuse(sale, attempt, RefusalReason::NotStarted)),
+            Settled::NotStarted => {
+                self.refuse(sale, attempt, RefusalReason::NotStarted);
+                let start = known.and_then(|known| StartFacts::of(&self.ports.sale_cache, known));
+                let facts = RefusalFacts { limit: None, start };
+                Ok(Purchased::Refused { reason: RefusalReason::NotStarted, facts })
+            }
             Settled::Empty => Ok(self.refuse(sale, attempt, RefusalReason::Empty)),
+            Settled::Declined(declined) => self.declined((sale, attempt), declined).await,
         }
+    }
+
+    async fn declined(
+        &self,
+        (sale, attempt): (SaleId, AttemptId),
+        declined: Declined,
+    ) -> Result<Purchased, PortError> {
+        let (reason, numbers) = match &declined {
+            Declined::OtherTag | Declined::OtherLines => (RefusalReason::Changed, Vec::new()),
+            Declined::Unavailable(lines) => {
+                let failed = lines.iter().filter(|line| line.outcome != LineOutcome::Sold);
+                (RefusalReason::ItemsUnavailable, failed.map(|line| line.line.item).collect())
+            }
+        };
+        self.refuse(sale, attempt, reason);
+        let items = self.ports.sale_cache.items_by_number(sale, &numbers).await?;
+        Ok(Purchased::Declined { declined, items })
     }
 
     /// Updates the caches with a committed decision. No failure here can change it.
@@ -254,12 +346,14 @@ impl Purchase {
             RefusalReason::InProgress => PurchaseAnswer::InProgress,
             RefusalReason::BuyerLimit => PurchaseAnswer::BuyerLimit,
             RefusalReason::Empty => PurchaseAnswer::Empty,
+            RefusalReason::Changed => PurchaseAnswer::Changed,
+            RefusalReason::ItemsUnavailable => PurchaseAnswer::ItemsUnavailable,
             RefusalReason::ItemSoldOut
             | RefusalReason::SaleSoldOut
             | RefusalReason::Closed
             | RefusalReason::ItemNotFound => PurchaseAnswer::SoldOut,
             RefusalReason::Unavailable => PurchaseAnswer::Unavailable,
         });
-        Purchased::Refused(reason)
+        Purchased::Refused { reason, facts: RefusalFacts::default() }
     }
 }

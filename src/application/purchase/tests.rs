@@ -171,7 +171,7 @@ async fn outside_the_window_the_refusal_is_on_record() {
 
         let answer = purchase(test_shop.purchase_ports(), test_shop.code(&sale, attempt)).await;
 
-        assert!(matches!(answer, Purchased::Refused(given) if given == reason));
+        assert!(matches!(answer, Purchased::Refused { reason: given, .. } if given == reason));
         assert_eq!(test_shop.refused(&sale).await, [(Operation::Purchase, reason, 1)]);
     }
 }
@@ -216,7 +216,7 @@ async fn while_the_first_is_running_a_repeat_is_in_progress_and_the_ledger_decid
 
     let answer = purchase(ports, test_shop.code(&sale, attempt)).await;
 
-    assert!(matches!(answer, Purchased::Refused(RefusalReason::InProgress)));
+    assert!(matches!(answer, Purchased::Refused { reason: RefusalReason::InProgress, .. }));
     let expected = (Operation::Purchase, RefusalReason::InProgress, 1);
     assert_eq!(test_shop.refused(&sale).await, [expected]);
 }

@@ -1,5 +1,6 @@
 //! `database.*`: PostgreSQL.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -39,7 +40,7 @@ pub struct DatabaseParts {
     pub username: Option<String>,
     pub password: Option<SecretString>,
     pub ssl_mode: Option<SslMode>,
-    pub ssl_root_cert: Option<String>,
+    pub ssl_root_cert: Option<PathBuf>,
 }
 
 /// `database.ssl_mode`
@@ -56,7 +57,11 @@ pub enum SslMode {
 impl DatabaseConfig {
     pub(crate) fn read(read: &mut Reader) -> Self {
         let url = read.secret("database.url");
+        check_url(read, url.expose_secret());
         let parts = DatabaseParts::read(read, url.expose_secret().is_empty());
+        if parts.host.as_ref().is_some_and(|host| host.contains(',')) {
+            read.fault("database.host", ONE_HOST);
+        }
         let min_connections = read.number("database.min_connections", 0..=10_000);
         let max_connections = read.number("database.max_connections", 1..=10_000);
         if min_connections > max_connections {
@@ -83,6 +88,34 @@ impl DatabaseConfig {
     }
 }
 
+/// The driver connects to one host: it would take a list for a name, or ignore what the other parameters ask for.
+const ONE_HOST: &str = "must name one host, that of a proxy or a name that follows the primary: \
+     docs/postgresql-and-redis.md, \"Several servers\", has the lines for HAProxy";
+
+/// What libpq understands of several hosts and the driver does not.
+fn check_url(read: &mut Reader, url: &str) {
+    const KEY: &str = "database.url";
+    let after_scheme = url.split_once("://").map_or("", |(_, rest)| rest);
+    let (address, query) = after_scheme.split_once('?').unwrap_or((after_scheme, ""));
+    let authority = address.split('/').next().unwrap_or_default();
+    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    let parameter = |name: &str| {
+        let parts = query.split('&').filter_map(|part| part.split_once('='));
+        parts.filter(|(key, _)| *key == name).map(|(_, value)| value).next_back()
+    };
+    let several = |value: &str| value.contains(',') || value.to_ascii_lowercase().contains("%2c");
+    let lists = [Some(hosts), parameter("host"), parameter("hostaddr"), parameter("port")];
+    if lists.into_iter().flatten().any(several) {
+        read.fault(KEY, ONE_HOST);
+    }
+    // The service checks by itself that a server accepts writes.
+    if parameter("target_session_attrs")
+        .is_some_and(|wanted| !["any", "read-write", "primary"].contains(&wanted))
+    {
+        read.fault(KEY, "must not ask for a standby (target_session_attrs): the service writes");
+    }
+}
+
 impl DatabaseParts {
     /// With a URL, only those parts apply that the environment sets by themselves.
     fn read(read: &mut Reader, no_url: bool) -> Self {
@@ -99,8 +132,7 @@ impl DatabaseParts {
                 .map(|key| read.secret(key))
                 .filter(|password| !password.expose_secret().is_empty()),
             ssl_mode: applying(read, "database.ssl_mode").and(ssl_mode),
-            ssl_root_cert: Some(read.text("database.ssl_root_cert"))
-                .filter(|path| !path.is_empty()),
+            ssl_root_cert: read.file("database.ssl_root_cert"),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! `http.*`: the port for front ends.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use ipnet::IpNet;
 
 use crate::config::reader::Reader;
 use crate::config::units::{DAY, HOUR, MS};
@@ -16,6 +18,7 @@ pub struct HttpConfig {
     pub port: u16,
     pub max_connections: usize,
     pub header_read_timeout: Duration,
+    pub idle_timeout: Duration,
     pub body_read_timeout: Duration,
     pub write_timeout: Duration,
     pub request_timeout: Duration,
@@ -25,6 +28,7 @@ pub struct HttpConfig {
     /// If `None`, connections are not encrypted.
     pub tls: Option<TlsConfig>,
     pub cors: CorsConfig,
+    pub links: LinksConfig,
     pub v1: SunsetConfig,
 }
 
@@ -42,7 +46,18 @@ pub struct TlsConfig {
 #[expect(missing_docs, reason = "config/default.yaml documents every key")]
 pub struct CorsConfig {
     pub origins: Origins,
+    /// Names in lower case, beyond those that are always allowed.
+    pub headers: Vec<String>,
     pub max_age: Duration,
+}
+
+/// `http.public_url` and `http.trusted_proxies`: how clients reach the service.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "config/default.yaml documents every key")]
+pub struct LinksConfig {
+    /// Without a slash at its end.
+    pub public_url: Option<String>,
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// `http.cors.origins`
@@ -72,6 +87,7 @@ impl HttpConfig {
             port: read.number("http.port", 0..=u16::MAX),
             max_connections: read.number("http.max_connections", 1..=1_000_000),
             header_read_timeout: read.duration("http.header_read_timeout", 100 * MS..=HOUR),
+            idle_timeout: read.duration("http.idle_timeout", 100 * MS..=HOUR),
             body_read_timeout: read.duration("http.body_read_timeout", 100 * MS..=HOUR),
             write_timeout: read.duration("http.write_timeout", 100 * MS..=HOUR),
             request_timeout: read.duration("http.request_timeout", 100 * MS..=HOUR),
@@ -80,6 +96,7 @@ impl HttpConfig {
             max_streams: read.number("http.max_streams", 1..=10_000),
             tls: TlsConfig::read(read),
             cors: CorsConfig::read(read),
+            links: LinksConfig::read(read),
             v1: SunsetConfig::read(read, "http.v1"),
         }
     }
@@ -122,12 +139,43 @@ impl TlsConfig {
     }
 }
 
+impl LinksConfig {
+    fn read(read: &mut Reader) -> Self {
+        Self { public_url: public_url(read), trusted_proxies: trusted_proxies(read) }
+    }
+}
+
+fn public_url(read: &mut Reader) -> Option<String> {
+    const KEY: &str = "http.public_url";
+    let url = Some(read.text(KEY)).filter(|url| !url.is_empty())?;
+    if !is_link(&url) || url.contains(['?', '#']) {
+        read.fault(
+            KEY,
+            "must be empty, or a URL such as https://shop.example/sale, without a query",
+        );
+        return None;
+    }
+    Some(url.trim_end_matches('/').to_owned())
+}
+
+fn trusted_proxies(read: &mut Reader) -> Vec<IpNet> {
+    const KEY: &str = "http.trusted_proxies";
+    let network =
+        |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok();
+    let networks = read.list(KEY).iter().map(network).collect::<Option<_>>();
+    networks.unwrap_or_else(|| {
+        read.fault(
+            KEY,
+            "must be empty, or addresses and networks such as 10.0.0.0/8, separated by commas",
+        );
+        Vec::new()
+    })
+}
+
 impl CorsConfig {
     fn read(read: &mut Reader) -> Self {
         const KEY: &str = "http.cors.origins";
-        let text = read.text(KEY);
-        let listed = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
-        let listed: Vec<String> = listed.map(str::to_owned).collect();
+        let listed = read.list(KEY);
         let origins = match &listed[..] {
             [] => Origins::None,
             [any] if any == "*" => Origins::Any,
@@ -138,8 +186,31 @@ impl CorsConfig {
                 Origins::These(listed)
             }
         };
-        Self { origins, max_age: read.duration("http.cors.max_age", Duration::ZERO..=DAY) }
+        Self {
+            origins,
+            headers: cors_headers(read),
+            max_age: read.duration("http.cors.max_age", Duration::ZERO..=DAY),
+        }
     }
+}
+
+fn cors_headers(read: &mut Reader) -> Vec<String> {
+    const KEY: &str = "http.cors.headers";
+    let names = read.list(KEY);
+    if !names.iter().all(|name| is_token(name)) {
+        read.fault(
+            KEY,
+            "must be empty, or names of headers such as X-Shop-Session, separated by commas",
+        );
+        return Vec::new();
+    }
+    names.into_iter().map(|name| name.to_ascii_lowercase()).collect()
+}
+
+/// Whether it is a token (RFC 9110, section 5.6.2), but for `*`, which would mean all headers.
+fn is_token(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_part)
 }
 
 /// Whether it is a scheme, a host and an optional port, as browsers send them (RFC 6454, section 6.1).

@@ -21,7 +21,7 @@ pub use catalogue::CatalogueConfig;
 pub use circuit::{CircuitConfig, CircuitMode};
 pub use code_keys::CodeKey;
 pub use database::{DatabaseConfig, DatabaseParts, SslMode};
-pub use http::{CorsConfig, HttpConfig, Origins, SunsetConfig, TlsConfig};
+pub use http::{CorsConfig, HttpConfig, LinksConfig, Origins, SunsetConfig, TlsConfig};
 pub use idempotency::IdempotencyConfig;
 pub use log::{LogConfig, LogFormat};
 pub use monitoring::MonitoringConfig;

@@ -1,5 +1,6 @@
 //! `redis.*`
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -16,6 +17,7 @@ const MAX_PREFIX_BYTES: usize = 64;
 #[expect(missing_docs, reason = "config/default.yaml documents every key")]
 pub struct RedisConfig {
     pub url: SecretString,
+    pub ssl_root_cert: Option<PathBuf>,
     pub key_prefix: String,
     pub connect_timeout: Duration,
     pub response_timeout: Duration,
@@ -30,6 +32,7 @@ impl RedisConfig {
     pub(crate) fn read(read: &mut Reader) -> Self {
         Self {
             url: url(read),
+            ssl_root_cert: ssl_root_cert(read),
             key_prefix: key_prefix(read),
             connect_timeout: read.duration("redis.connect_timeout", 10 * MS..=MINUTE),
             response_timeout: read.duration("redis.response_timeout", MS..=MINUTE),
@@ -49,6 +52,15 @@ fn url(read: &mut Reader) -> SecretString {
         read.fault(KEY, "must not be empty");
     }
     url
+}
+
+fn ssl_root_cert(read: &mut Reader) -> Option<PathBuf> {
+    const KEY: &str = "redis.ssl_root_cert";
+    let file = read.file(KEY);
+    if file.is_some() && !read.secret("redis.url").expose_secret().starts_with("rediss://") {
+        read.fault(KEY, "needs a redis.url that begins with rediss://");
+    }
+    file
 }
 
 /// Braces would move the hash tag that keeps a sale's keys on one node; the other bounds keep keys readable.

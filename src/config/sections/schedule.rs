@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use chrono::DateTime;
-use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 
 use crate::config::reader::Reader;
+use crate::config::time_zones::TimeZoneRules;
 use crate::config::units::{DAY, MINUTE, MS, SECOND};
 use crate::domain::sale::{MAX_BUYER_LIMIT, MAX_ITEMS, MAX_STOCK};
 
@@ -18,7 +19,7 @@ pub struct ScheduleConfig {
     pub enabled: bool,
     /// `None` only in an invalid configuration, which [`Config::load`](crate::config::Config::load) does not return.
     pub cron: Option<Cron>,
-    pub time_zone: Tz,
+    pub time_zone: TimeZone,
     pub duration: Duration,
     pub items: i32,
     pub stock: i32,
@@ -39,6 +40,12 @@ impl ScheduleConfig {
             interval: read.duration("schedule.interval", 10 * MS..=MINUTE),
         }
     }
+
+    /// The IANA name of the time zone.
+    #[must_use]
+    pub fn time_zone_name(&self) -> &str {
+        self.time_zone.iana_name().unwrap_or("UTC")
+    }
 }
 
 /// Six fields with seconds, or five without.
@@ -47,7 +54,7 @@ fn cron(read: &mut Reader) -> Option<Cron> {
     let text = read.filled(KEY);
     let parse = |text: &str| CronParser::builder().seconds(Seconds::Optional).build().parse(text);
     match parse(&text) {
-        Ok(cron) if cron.find_next_occurrence(&DateTime::UNIX_EPOCH, false).is_ok() => {
+        Ok(cron) if cron.find_next_occurrence(&beginning(), false).is_ok() => {
             return Some(cron);
         }
         Ok(_) => read.fault(KEY, "must match at least one date"),
@@ -56,10 +63,16 @@ fn cron(read: &mut Reader) -> Option<Cron> {
     None
 }
 
-fn time_zone(read: &mut Reader) -> Tz {
+/// A moment from which every expression that ever matches finds a match.
+fn beginning() -> Zoned {
+    Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC)
+}
+
+fn time_zone(read: &mut Reader) -> TimeZone {
     const KEY: &str = "schedule.time_zone";
-    read.filled(KEY).parse().unwrap_or_else(|_| {
+    let name = read.filled(KEY);
+    TimeZoneRules::in_use().zone(&name).unwrap_or_else(|| {
         read.fault(KEY, "must be the IANA name of a time zone");
-        Tz::UTC
+        TimeZone::UTC
     })
 }

@@ -5,6 +5,7 @@
 //!   shared connection. Every use of the pool costs one more round trip, because it checks a connection before it
 //!   lends it.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
@@ -15,8 +16,10 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, IntoConnectionInfo, RedisError,
-    Script, ScriptInvocation,
+    Script, ScriptInvocation, TlsCertificates,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +69,9 @@ pub(crate) enum InvalidRedis {
     /// The URL.
     #[error("redis.url is not a Redis URL: {0}")]
     Url(String),
+    /// The file of `redis.ssl_root_cert`.
+    #[error("redis.ssl_root_cert: {0} contains no certificate")]
+    NoCertificate(String),
     /// The pool.
     #[error("the pool of Redis connections: {0}")]
     Pool(#[from] BuildError),
@@ -87,7 +93,13 @@ impl Redis {
         let info = info
             .set_tcp_settings(TcpSettings::default().set_nodelay(true))
             .set_redis_settings(settings);
-        let client = Client::open(info.clone()).map_err(invalid)?;
+        let client = match &config.ssl_root_cert {
+            Some(file) => Client::build_with_tls(info, trusting(file)?),
+            None => Client::open(info),
+        };
+        let client = client.map_err(invalid)?;
+        // With the certificates, if any.
+        let info = client.get_connection_info().clone();
         let manager_config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(config.connect_timeout))
             .set_response_timeout(Some(config.response_timeout))
@@ -308,6 +320,16 @@ impl Redis {
             *self.shared.manager.write().unwrap_or_else(PoisonError::into_inner) = manager;
         }
     }
+}
+
+/// Trusts the authorities of this file, and no others.
+fn trusting(file: &Path) -> Result<TlsCertificates, InvalidRedis> {
+    // The configuration has opened it.
+    let pem = std::fs::read(file).unwrap_or_default();
+    if !CertificateDer::pem_slice_iter(&pem).any(|certificate| certificate.is_ok()) {
+        return Err(InvalidRedis::NoCertificate(file.display().to_string()));
+    }
+    Ok(TlsCertificates { client_tls: None, root_cert: Some(pem) })
 }
 
 fn pool(

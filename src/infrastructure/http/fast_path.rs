@@ -5,6 +5,7 @@
 //! origin. The router and its middleware would double the cost of a refusal.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -17,6 +18,7 @@ use tower_http::cors::CorsLayer;
 
 use super::middleware::observe::Observer;
 use super::request::head::RequestLimits;
+use super::request::links::{self, LinkBase};
 use super::request::version::{self, RequestedVersion};
 use super::router::router;
 use super::state::HttpState;
@@ -33,6 +35,7 @@ struct Shared {
     router: Router,
     observer: Observer,
     limits: RequestLimits,
+    link_base: LinkBase,
     /// Whether responses to pages of other origins need CORS headers.
     has_cors: bool,
 }
@@ -59,23 +62,26 @@ impl FastPath {
     pub(crate) fn new(
         state: HttpState,
         observer: Observer,
-        limits: RequestLimits,
+        (limits, link_base): (RequestLimits, LinkBase),
         (cors, extra): (Option<CorsLayer>, Router),
     ) -> Self {
         let has_cors = cors.is_some();
         let router = router(state.clone(), observer.clone(), limits, (cors, extra));
-        Self { shared: Arc::new(Shared { state, router, observer, limits, has_cors }) }
+        Self { shared: Arc::new(Shared { state, router, observer, limits, link_base, has_cors }) }
     }
 
     /// Handles one request.
     pub(crate) async fn answer(
         self,
         mut request: Request<Incoming>,
+        peer: IpAddr,
     ) -> Result<Response, Infallible> {
-        let Shared { state, router, observer, .. } = &*self.shared;
+        let Shared { state, router, observer, link_base, .. } = &*self.shared;
         let Some(fast_route) = self.shared.fast_route(&request) else {
             version::route_by_version(&mut request);
-            let mut response = router.clone().oneshot(request.map(Body::new)).await?;
+            let base = link_base.of(peer, request.headers());
+            let serve = router.clone().oneshot(request.map(Body::new));
+            let mut response = links::with_base(base, serve).await?;
             if response.status() == StatusCode::NOT_MODIFIED {
                 // The router has set the length of the empty body. In a 304 it would be the length of the 200 (RFC 9110, section
                 // 8.6).

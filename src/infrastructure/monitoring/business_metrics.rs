@@ -6,7 +6,7 @@ use crate::application::ports::{
     BusinessMetrics, FilterResult, PurchaseAnswer, RefusalReason, SoldOutHint,
 };
 
-const ANSWERS: [(PurchaseAnswer, &str); 10] = [
+const ANSWERS: [(PurchaseAnswer, &str); 12] = [
     (PurchaseAnswer::Bought, "bought"),
     (PurchaseAnswer::SoldOut, "sold_out"),
     (PurchaseAnswer::BuyerLimit, "buyer_limit"),
@@ -16,6 +16,8 @@ const ANSWERS: [(PurchaseAnswer, &str); 10] = [
     (PurchaseAnswer::NotStarted, "sale_not_started"),
     (PurchaseAnswer::InProgress, "in_progress"),
     (PurchaseAnswer::Empty, "checkout_empty"),
+    (PurchaseAnswer::Changed, "checkout_changed"),
+    (PurchaseAnswer::ItemsUnavailable, "items_unavailable"),
     (PurchaseAnswer::Unavailable, "unavailable"),
 ];
 const FILTER_RESULTS: [(FilterResult, &str); 4] = [

@@ -72,22 +72,19 @@ impl HealthReport {
     pub(crate) async fn run(&self, detail: Detail) -> (Overall, Value) {
         let checks = self.checks.iter().map(|check| async {
             let result = tokio::time::timeout(self.timeout, check.check()).await;
-            (
-                check.name(),
-                result.unwrap_or_else(|_| Health::Down("the check takes too long".into())),
-            )
+            result.unwrap_or_else(|_| Health::Down("the check takes too long".into()))
         });
         let results = futures_util::future::join_all(checks).await;
         let overall = self.overall(&results);
-        let checks: Map<String, Value> = results
-            .into_iter()
-            .map(|(name, health)| (name.to_owned(), describe(health, detail)))
-            .collect();
+        let described = self.checks.iter().zip(results).map(|(check, health)| {
+            (check.name().to_owned(), describe(&**check, health, detail).into())
+        });
+        let checks: Map<String, Value> = described.collect();
         (overall, json!({ "status": overall, "checks": checks }))
     }
 
-    fn overall(&self, results: &[(&'static str, Health)]) -> Overall {
-        let any = |wanted: fn(&Health) -> bool| results.iter().any(|(_, health)| wanted(health));
+    fn overall(&self, results: &[Health]) -> Overall {
+        let any = |wanted: fn(&Health) -> bool| results.iter().any(wanted);
         if any(|health| matches!(health, Health::Down(_) | Health::NoWrites(_))) {
             Overall::Failing
         } else if self.readiness.is_draining() {
@@ -100,17 +97,21 @@ impl HealthReport {
     }
 }
 
-fn describe(health: Health, detail: Detail) -> Value {
+fn describe(check: &dyn HealthCheck, health: Health, detail: Detail) -> Map<String, Value> {
     let (status, why) = match health {
         Health::Up => ("up", None),
         Health::Degraded(why) => ("degraded", Some(why)),
         Health::NoWrites(why) => ("no_writes", Some(why)),
         Health::Down(why) => ("down", Some(why)),
     };
-    match why {
-        Some(why) if detail == Detail::Reasons => json!({ "status": status, "message": why }),
-        _ => json!({ "status": status }),
+    let mut described = Map::new();
+    described.insert("status".to_owned(), status.into());
+    if detail == Detail::Reasons {
+        described.extend(why.map(|why| ("message".to_owned(), why.into())));
+        let details = check.details().into_iter();
+        described.extend(details.map(|(name, value)| (name.to_owned(), value.into())));
     }
+    described
 }
 
 #[cfg(test)]
@@ -122,6 +123,7 @@ mod tests {
         let mut check = MockHealthCheck::new();
         check.expect_name().return_const(name);
         check.expect_check().returning(move || health.clone());
+        check.expect_details().returning(|| vec![("release", "2026f".to_owned())]);
         Arc::new(check)
     }
 
@@ -149,13 +151,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reason_is_for_operators_only() {
+    async fn reasons_and_details_are_for_operators_only() {
         let report = report(vec![check("redis", Health::Degraded("wrong password".into()))]);
 
         let (_, for_operators) = report.run(Detail::Reasons).await;
         let (_, for_anybody) = report.run(Detail::States).await;
 
-        assert_eq!(for_operators["checks"]["redis"]["message"], "wrong password");
+        let redis = &for_operators["checks"]["redis"];
+        assert_eq!(redis["message"], "wrong password");
+        assert_eq!(redis["release"], "2026f");
         assert_eq!(for_anybody["checks"]["redis"], json!({ "status": "degraded" }));
     }
 

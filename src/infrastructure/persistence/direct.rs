@@ -100,7 +100,7 @@ impl Ledger for PostgresDirect {
         request: Settle,
         key: KeyedRequest,
     ) -> Result<Keyed<Settled, Done>, PortError> {
-        let Settle { sale, attempt } = request;
+        let Settle { sale, attempt, .. } = request;
         let request = MaybeKeyed::keyed(request, key.clone());
         let reply = serve_alone(&self.settling, sale, request).await?;
         self.keys.keyed_answer((Caller::HolderOf(sale, attempt), key), reply).await

@@ -54,6 +54,7 @@ pub(crate) use purchase::ledger::PostgresLedger;
 pub(crate) use requirements::{RequirementError, check_requirements};
 pub(crate) use sale::clock::DatabaseClock;
 pub(crate) use sale::items::PostgresItemReader;
+pub(crate) use sale::local_times::PostgresLocalTimes;
 pub(crate) use sale::store::PostgresSaleStore;
 
 #[cfg(feature = "bench")]

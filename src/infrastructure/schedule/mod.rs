@@ -1,8 +1,13 @@
 //! When scheduled sales start: a cron expression with seconds, in a time zone.
 
-use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
+mod health;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
 use croner::Cron;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+
+pub(crate) use health::TimeZoneHealth;
 
 use crate::application::ports::Calendar;
 use crate::config::ScheduleConfig;
@@ -10,27 +15,45 @@ use crate::config::ScheduleConfig;
 /// A cron expression in a time zone.
 pub(crate) struct CronCalendar {
     cron: Option<Cron>,
-    zone: Tz,
+    zone: TimeZone,
 }
 
 impl CronCalendar {
     /// The configured schedule.
     pub(crate) fn new(config: &ScheduleConfig) -> Self {
-        Self { cron: config.cron.clone(), zone: config.time_zone }
+        Self { cron: config.cron.clone(), zone: config.time_zone.clone() }
     }
+
+    fn local(&self, moment: DateTime<Utc>) -> Option<Zoned> {
+        let nanoseconds = moment.timestamp_subsec_nanos().cast_signed();
+        let moment = Timestamp::new(moment.timestamp(), nanoseconds).ok()?;
+        Some(moment.to_zoned(self.zone.clone()))
+    }
+}
+
+/// Starts are whole seconds.
+fn utc(start: &Zoned) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(start.timestamp().as_second(), 0)
 }
 
 impl Calendar for CronCalendar {
     fn last_start(&self, moment: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let local = moment.with_timezone(&self.zone);
-        let start = self.cron.as_ref()?.find_previous_occurrence(&local, true).ok()?;
-        Some(start.with_timezone(&Utc))
+        utc(&self.cron.as_ref()?.find_previous_occurrence(&self.local(moment)?, true).ok()?)
     }
 
     fn next_start(&self, moment: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let local = moment.with_timezone(&self.zone);
-        let start = self.cron.as_ref()?.find_next_occurrence(&local, false).ok()?;
-        Some(start.with_timezone(&Utc))
+        utc(&self.cron.as_ref()?.find_next_occurrence(&self.local(moment)?, false).ok()?)
+    }
+
+    fn local_time(&self, moment: DateTime<Utc>) -> NaiveDateTime {
+        let offset = self.local(moment).map_or(0, |local| local.offset().seconds());
+        moment.naive_utc() + chrono::Duration::seconds(offset.into())
+    }
+
+    fn shown(&self, moment: DateTime<Utc>) -> String {
+        let zone = self.local(moment).map(|local| local.strftime("%Z").to_string());
+        let zone = zone.unwrap_or_else(|| "UTC".to_owned());
+        format!("{} {zone}", self.local_time(moment).format("%Y-%m-%d %H:%M:%S"))
     }
 }
 
@@ -41,6 +64,7 @@ mod tests {
     use croner::parser::{CronParser, Seconds};
 
     use super::*;
+    use crate::config::TimeZoneRules;
 
     fn calendar(cron: &str, zone: &str) -> CronCalendar {
         CronCalendar::new(&ScheduleConfig {
@@ -48,7 +72,7 @@ mod tests {
             cron: Some(
                 CronParser::builder().seconds(Seconds::Required).build().parse(cron).unwrap(),
             ),
-            time_zone: zone.parse().unwrap(),
+            time_zone: TimeZoneRules::in_use().zone(zone).unwrap(),
             duration: Duration::from_hours(1),
             items: 1,
             stock: 1,
@@ -86,6 +110,27 @@ mod tests {
         assert_eq!(
             calendar.next_start(at("2026-07-01T00:00:00Z")),
             Some(at("2026-07-01T07:15:30Z"))
+        );
+    }
+
+    #[test]
+    fn noon_in_vancouver_follows_the_rules_of_2026() {
+        let calendar = calendar("0 0 12 * * *", "America/Vancouver");
+
+        assert_eq!(
+            calendar.next_start(at("2026-12-01T00:00:00Z")),
+            Some(at("2026-12-01T19:00:00Z"))
+        );
+    }
+
+    #[test]
+    fn a_moment_is_shown_in_the_time_zone_of_the_schedule() {
+        let moment = at("2026-07-01T07:15:30Z");
+
+        assert_eq!(calendar("0 0 * * * *", "UTC").shown(moment), "2026-07-01 07:15:30 UTC");
+        assert_eq!(
+            calendar("0 0 * * * *", "Europe/Berlin").shown(moment),
+            "2026-07-01 09:15:30 CEST"
         );
     }
 }

@@ -24,6 +24,12 @@ fn a_microsecond_before_a_start_the_one_before_it_is_the_last(hourly: &dyn Calen
     assert_eq!(hourly.next_start(moment), Some(at(NINE)));
 }
 
+/// A calendar in UTC.
+fn local_times_are_those_of_its_time_zone(calendar: &dyn Calendar) {
+    assert_eq!(calendar.local_time(at(NINE)), at(NINE).naive_utc());
+    assert_eq!(calendar.shown(at(NINE)), "1970-01-01 09:00:00 UTC");
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -43,7 +49,7 @@ mod tests {
                 .build()
                 .parse("0 0 * * * *")
                 .ok(),
-            time_zone: chrono_tz::Tz::UTC,
+            time_zone: jiff::tz::TimeZone::UTC,
             duration: Duration::from_hours(1),
             items: 1,
             stock: 1,
@@ -58,6 +64,13 @@ mod tests {
     fn starts_follow_each_other() {
         for calendar in calendars() {
             starts_follow_each_other_without_gap_or_overlap(&*calendar);
+        }
+    }
+
+    #[test]
+    fn local_times() {
+        for calendar in calendars() {
+            local_times_are_those_of_its_time_zone(&*calendar);
         }
     }
 

@@ -6,9 +6,10 @@ use futures_util::future::join_all;
 
 use super::scene::outcome;
 use super::{Scene, ShopWorld, Terms};
-use crate::application::ports::{Collected, Settled};
-use crate::domain::ids::ItemNo;
-use crate::testing::builders::line;
+use crate::application::ports::{Collect, Collected, Edit, Settled};
+use crate::domain::ids::{AttemptId, ItemNo};
+use crate::domain::terms::CheckoutTag;
+use crate::testing::builders::{buyer, line, over_limit};
 
 macro_rules! checkout_store_contract {
     ($world:expr) => {
@@ -28,6 +29,7 @@ macro_rules! checkout_store_contract {
             a_purchased_attempt_takes_nothing_more_however_they_race
             before_the_sale_nothing_is_collected
             after_the_sale_nothing_is_collected
+            a_checkout_without_one_of_the_tags_stays_as_it_was
         }
     };
 }
@@ -70,7 +72,7 @@ pub(crate) async fn the_limit_may_be_filled_and_not_passed(world: &dyn ShopWorld
     scene.added("ann", 1, 4).await;
     scene.added("ann", 2, 6).await;
 
-    assert_eq!(scene.collect("ann", 3, 1).await, Collected::OverLimit);
+    assert_eq!(scene.collect("ann", 3, 1).await, over_limit(0, 10));
 }
 
 pub(crate) async fn beyond_the_limit_the_checkout_stays_as_it_was(world: &dyn ShopWorld) {
@@ -92,7 +94,7 @@ pub(crate) async fn bought_pieces_count_against_the_limit(world: &dyn ShopWorld)
     let refused = scene.collect("ann", 2, 3).await;
     let totals = scene.added("ann", 2, 2).await.totals;
 
-    assert_eq!((refused, totals.bought), (Collected::OverLimit, 8));
+    assert_eq!((refused, totals.bought), (over_limit(8, 0), 8));
 }
 
 pub(crate) async fn a_sold_out_item_is_refused_with_the_facts(world: &dyn ShopWorld) {
@@ -193,6 +195,36 @@ pub(crate) async fn after_the_sale_nothing_is_collected(world: &dyn ShopWorld) {
     scene.end().await;
 
     assert_eq!(scene.collect("ann", 2, 1).await, Collected::Ended);
+}
+
+pub(crate) async fn a_checkout_without_one_of_the_tags_stays_as_it_was(world: &dyn ShopWorld) {
+    let here = Scene::open(world, Terms::stocked(3, 50)).await;
+    let there = here.at_another_instance().await;
+    let attempt = here.attempt("ann", &[(1, 2), (2, 1)]).await;
+    let seen = vec![CheckoutTag::of(&[line(2, 1), line(1, 2)])];
+    let change = async |scene: &Scene<'_>, edit: Edit| {
+        scene
+            .instance
+            .checkouts
+            .collect(Collect {
+                sale: scene.sale,
+                buyer: buyer("ann"),
+                attempt: Some::<AttemptId>(attempt),
+                edit,
+                tags: Some(seen.clone()),
+            })
+            .await
+            .unwrap()
+    };
+
+    let first = change(&there, Edit::Set(vec![line(3, 1)])).await;
+    let set = change(&here, Edit::Set(vec![line(3, 2)])).await;
+    let removed = change(&here, Edit::Remove(ItemNo(1))).await;
+
+    assert!(matches!(first, Collected::Added { .. }), "{first:?}");
+    assert_eq!([set, removed], [Collected::OtherTag, Collected::OtherTag]);
+    let found = here.instance.checkouts.find(here.sale, attempt).await.unwrap().unwrap();
+    assert_eq!(found.lines, [line(1, 2), line(2, 1), line(3, 1)]);
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@ use futures_util::future::join_all;
 use super::scene::{decided_now, line_outcomes, outcome, sold_lines};
 use super::{Scene, ShopWorld, Terms};
 use crate::application::ports::{Collected, Settled};
+use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, ItemNo};
 use crate::domain::purchase::LineOutcome;
+use crate::domain::terms::{CheckoutTag, Declined, PurchaseTerms};
 use crate::testing::builders::{attempt_id, line};
 
 macro_rules! ledger_contract {
@@ -31,6 +33,10 @@ macro_rules! ledger_contract {
             what_a_checkout_acknowledged_before_the_outcome_is_in_it
             what_another_instance_did_meanwhile_is_in_the_decision
             a_later_commit_for_a_buyer_has_a_larger_version
+            a_purchase_of_other_lines_than_expected_sells_nothing
+            a_purchase_of_all_or_nothing_sells_nothing_if_a_line_fails
+            a_settled_checkout_has_its_outcome_on_any_terms
+            requests_on_different_terms_at_once_are_decided_once
         }
     };
 }
@@ -313,6 +319,90 @@ pub(crate) async fn a_later_commit_for_a_buyer_has_a_larger_version(world: &dyn 
 
     let versions = [one.version, two.version, bought.version, three.version];
     assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+}
+
+fn all_or_nothing() -> PurchaseTerms {
+    PurchaseTerms { all_or_nothing: true, ..PurchaseTerms::default() }
+}
+
+fn expecting(lines: &[Line]) -> PurchaseTerms {
+    PurchaseTerms { lines: Some(lines.to_vec()), ..PurchaseTerms::default() }
+}
+
+pub(crate) async fn a_purchase_of_other_lines_than_expected_sells_nothing(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::stocked(3, 3)).await;
+    let ann = scene.attempt("ann", &[(1, 1), (2, 2)]).await;
+    let tags = Some(vec![CheckoutTag::of(&[line(1, 1)])]);
+    let tagged = PurchaseTerms { tags, ..PurchaseTerms::default() };
+
+    let declined = [
+        scene.settle_on(ann, expecting(&[line(1, 1)])).await,
+        scene.settle_on(ann, expecting(&[line(1, 1), line(2, 1)])).await,
+        scene.settle_on(ann, tagged).await,
+    ];
+    let settled = scene.settle_on(ann, expecting(&[line(2, 2), line(1, 1)])).await;
+
+    let other = |declined| Settled::Declined(declined);
+    assert_eq!(
+        declined,
+        [other(Declined::OtherLines), other(Declined::OtherLines), other(Declined::OtherTag)]
+    );
+    assert_eq!(line_outcomes(outcome(&settled)), [(1, LineOutcome::Sold), (2, LineOutcome::Sold)]);
+    assert_eq!(scene.progress().await.sold, 3);
+}
+
+pub(crate) async fn a_purchase_of_all_or_nothing_sells_nothing_if_a_line_fails(
+    world: &dyn ShopWorld,
+) {
+    let scene = Scene::open(world, Terms::stocked(2, 1)).await;
+    let ann = scene.attempt("ann", &[(1, 1), (2, 1)]).await;
+    let bob = scene.attempt("bob", &[(2, 1)]).await;
+    scene.decided(bob).await;
+
+    let declined = scene.settle_on(ann, all_or_nothing()).await;
+
+    let Settled::Declined(Declined::Unavailable(lines)) = &declined else {
+        panic!("{declined:?}");
+    };
+    let outcomes: Vec<_> = lines.iter().map(|settled| settled.outcome).collect();
+    assert_eq!(outcomes, [LineOutcome::Sold, LineOutcome::SoldOut]);
+    assert_eq!(scene.progress().await.sold, 1);
+    // The checkout is still open, and what is left of it can be bought.
+    let settled = scene.settle(ann).await;
+    assert_eq!(sold_lines(&[settled]), [(ItemNo(1), 1)]);
+}
+
+pub(crate) async fn a_settled_checkout_has_its_outcome_on_any_terms(world: &dyn ShopWorld) {
+    let here = Scene::open(world, Terms::unique(2)).await;
+    let there = here.at_another_instance().await;
+    let ann = here.attempt("ann", &[(1, 1)]).await;
+    let first = here.decided(ann).await.outcome;
+
+    for scene in [&here, &there] {
+        for terms in [all_or_nothing(), expecting(&[])] {
+            assert_eq!(scene.settle_on(ann, terms).await, Settled::Before(first.clone()));
+        }
+    }
+}
+
+pub(crate) async fn requests_on_different_terms_at_once_are_decided_once(world: &dyn ShopWorld) {
+    let scene = Scene::open(world, Terms::stocked(2, 9)).await;
+    let ann = scene.attempt("ann", &[(1, 1), (2, 1)]).await;
+
+    let settled = join_all([
+        scene.settle_on(ann, expecting(&[line(1, 1)])),
+        scene.settle_on(ann, all_or_nothing()),
+        scene.settle_on(ann, expecting(&[line(1, 1), line(2, 1)])),
+        scene.settle_on(ann, PurchaseTerms::default()),
+    ])
+    .await;
+
+    assert_eq!(decided_now(&settled), 1, "{settled:?}");
+    assert!(
+        settled[1..].iter().all(|settled| !matches!(settled, Settled::Declined(_))),
+        "{settled:?}"
+    );
+    assert_eq!(scene.progress().await.sold, 2);
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::shop_world::{Instance, ShopWorld, Terms};
-use crate::application::ports::{Collected, Decision, Settled};
+use crate::application::ports::{Collected, Decision, Settle, Settled};
 use crate::domain::checkout::{BuyerTotals, Line};
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::purchase::{LineOutcome, Outcome};
 use crate::domain::sale::{NewSale, Progress, SaleWindow};
+use crate::domain::terms::PurchaseTerms;
 use crate::testing::builders::{buyer, collect, settle_of};
 
 /// Distance between now and the ends of a window.
@@ -87,6 +88,11 @@ impl<'w> Scene<'w> {
 
     pub(crate) async fn settle(&self, attempt: AttemptId) -> Settled {
         self.instance.ledger.settle(settle_of(self.sale, attempt)).await.unwrap()
+    }
+
+    pub(crate) async fn settle_on(&self, attempt: AttemptId, terms: PurchaseTerms) -> Settled {
+        let request = Settle { terms: Some(Arc::new(terms)), ..settle_of(self.sale, attempt) };
+        self.instance.ledger.settle(request).await.unwrap()
     }
 
     /// Settles, and panics unless the attempt is decided by this call.

@@ -1,6 +1,6 @@
 //! A schedule with a fixed period.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 
 use crate::application::ports::Calendar;
 
@@ -22,5 +22,13 @@ impl Calendar for FakeCalendar {
 
     fn next_start(&self, moment: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.start(moment.timestamp().div_euclid(self.period_seconds) + 1)
+    }
+
+    fn local_time(&self, moment: DateTime<Utc>) -> NaiveDateTime {
+        moment.naive_utc()
+    }
+
+    fn shown(&self, moment: DateTime<Utc>) -> String {
+        format!("{} UTC", moment.format("%Y-%m-%d %H:%M:%S"))
     }
 }

@@ -78,6 +78,7 @@ impl RedisWorld {
     pub(crate) fn connect(&self) -> (Redis, CacheWriter) {
         let config = RedisConfig {
             url: self.url.clone().into(),
+            ssl_root_cert: None,
             key_prefix: self.prefix.clone(),
             connect_timeout: PATIENCE,
             response_timeout: PATIENCE,

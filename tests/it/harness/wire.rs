@@ -48,6 +48,18 @@ impl Wire {
         Received::parse(&text(&bytes))
     }
 
+    /// Reads one response; the connection stays open.
+    pub(crate) async fn receive_one(&mut self) -> Received {
+        let (mut received, mut chunk) = (Vec::new(), [0; 4096]);
+        while !Received::parse(&text(&received)).is_complete() {
+            match self.stream.read(&mut chunk).await {
+                Ok(count @ 1..) => received.extend_from_slice(&chunk[..count]),
+                _ => break,
+            }
+        }
+        Received::parse(&text(&received))
+    }
+
     /// Reads this many bytes, or fewer if the server closes the connection first.
     pub(crate) async fn receive_part(mut self, bytes: usize) {
         let _ = self.stream.read_exact(&mut vec![0; bytes]).await;

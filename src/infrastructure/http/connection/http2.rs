@@ -78,7 +78,7 @@ pub(crate) async fn serve<F, R>(
         // A broken connection is not an error of the service: it is not logged.
         _ = connection.as_mut() => return,
         () = stop.cancelled() => {}
-        () = activity.idle(limits.header_read_timeout) => {}
+        () = activity.idle(limits.idle_timeout) => {}
     }
     connection.as_mut().graceful_shutdown();
     // After the timeout, responses that the client has not read are dropped.

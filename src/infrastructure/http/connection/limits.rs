@@ -7,8 +7,10 @@ use std::time::Duration;
 pub(crate) struct ServerLimits {
     /// Maximum number of concurrent connections.
     pub(crate) connections: usize,
-    /// Maximum time to receive a head, and maximum idle time of a connection.
+    /// Maximum time to receive a head, and until the first byte of a new connection.
     pub(crate) header_read_timeout: Duration,
+    /// Maximum time between two requests of a connection.
+    pub(crate) idle_timeout: Duration,
     /// Maximum size of a head, in bytes.
     pub(crate) head_bytes: usize,
     /// Maximum number of concurrent requests on one HTTP/2 connection.

@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::head_timeout::{HeadTimeout, Requests};
 use super::http2;
 use super::limits::ServerLimits;
 use super::tls::{HTTP2, Tls};
@@ -45,6 +46,8 @@ pub(crate) struct Server {
 /// Serves one connection.
 struct ConnectionHandler<F> {
     handle: F,
+    /// The other end of the connection.
+    peer: IpAddr,
     limits: ServerLimits,
     /// Closes an HTTP/1 connection gracefully.
     watcher: Watcher,
@@ -71,14 +74,15 @@ impl Server {
     /// requests, and returns.
     pub(crate) async fn serve<F, R>(self, handle: F, stop: CancellationToken)
     where
-        F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
+        F: Fn(Request<Incoming>, IpAddr) -> R + Clone + Send + Sync + 'static,
         R: Future<Output = Result<Response, Infallible>> + Send + 'static,
     {
         let (graceful, tasks) = (GracefulShutdown::new(), TaskTracker::new());
         let permits = Arc::new(Semaphore::new(self.limits.connections));
-        while let Some((stream, permit)) = self.accept(&permits, &stop).await {
+        while let Some((stream, peer, permit)) = self.accept(&permits, &stop).await {
             let handler = ConnectionHandler {
                 handle: handle.clone(),
+                peer,
                 limits: self.limits,
                 watcher: graceful.watcher(),
                 tasks: tasks.clone(),
@@ -102,7 +106,7 @@ impl Server {
         &self,
         permits: &Arc<Semaphore>,
         stop: &CancellationToken,
-    ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    ) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
         let permit = tokio::select! {
             () = stop.cancelled() => return None,
             permit = Arc::clone(permits).acquire_owned() => permit.ok()?,
@@ -113,10 +117,10 @@ impl Server {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     // Responses are small and complete: waiting to fill a packet would only delay them.
                     let _ = stream.set_nodelay(true);
-                    return Some((stream, permit));
+                    return Some((stream, peer.ip(), permit));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -129,7 +133,7 @@ impl Server {
 
 impl<F, R> ConnectionHandler<F>
 where
-    F: Fn(Request<Incoming>) -> R + Clone + Send + Sync + 'static,
+    F: Fn(Request<Incoming>, IpAddr) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Result<Response, Infallible>> + Send + 'static,
 {
     async fn serve(self, stream: TcpStream, tls: Option<Tls>) {
@@ -159,21 +163,35 @@ where
         }
     }
 
-    async fn http1(self, stream: impl AsyncRead + AsyncWrite + Send + 'static) {
+    async fn http1(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_read_timeout)
+            .header_read_timeout(self.limits.idle_timeout)
             .max_buf_size(self.limits.head_bytes);
+        let requests = Requests::default();
+        let stream = HeadTimeout::new(stream, requests.clone(), self.limits.header_read_timeout);
         let stream = self.with_write_timeout(stream);
-        let connection = builder.serve_connection(stream, service_fn(self.handle));
+        let (handle, peer) = (self.handle, self.peer);
+        let service = service_fn(move |request| {
+            let running = requests.start();
+            let response = handle(request, peer);
+            async move {
+                let response = response.await;
+                drop(running);
+                response
+            }
+        });
+        let connection = builder.serve_connection(stream, service);
         // A broken connection is not an error of the service: it is not logged.
         let _ = self.watcher.watch(connection).await;
     }
 
     async fn http2(self, stream: impl AsyncRead + AsyncWrite + Send + 'static) {
         let stream = self.with_write_timeout(stream);
-        http2::serve(stream, self.handle, self.limits, (self.tasks, self.stop)).await;
+        let (handle, peer) = (self.handle, self.peer);
+        let handle = move |request| handle(request, peer);
+        http2::serve(stream, handle, self.limits, (self.tasks, self.stop)).await;
     }
 
     /// Closes the connection of a client that reads nothing of its response for too long.

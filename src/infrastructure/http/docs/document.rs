@@ -1,5 +1,6 @@
 //! The OpenAPI document, generated from the routes, the annotations of the handlers and the types of their bodies.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use axum::http::{HeaderValue, header};
@@ -11,6 +12,7 @@ use crate::infrastructure::http::error::problem_body::ProblemBody;
 use crate::infrastructure::http::error::v1::ErrorBody;
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::model::{checkout, purchase};
+use crate::infrastructure::http::request::links::link;
 use crate::infrastructure::http::{v1, v2};
 
 #[derive(OpenApi)]
@@ -58,5 +60,14 @@ pub(crate) async fn json() -> Response {
     // The document does not change while the service runs.
     static JSON: LazyLock<String> = LazyLock::new(document);
     let media_type = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, media_type)], JSON.as_str()).into_response()
+    let root = link("/");
+    let document =
+        if root == "/" { Cow::Borrowed(JSON.as_str()) } else { Cow::Owned(below(&root, &JSON)) };
+    ([(header::CONTENT_TYPE, media_type)], document).into_response()
+}
+
+/// The document of a service whose root clients reach at this URL.
+fn below(root: &str, document: &str) -> String {
+    let server = format!("\"url\": \"{}\"", root.trim_end_matches('/'));
+    document.replace("\"url\": \"/\"", &server).replace("](/", &format!("]({root}"))
 }

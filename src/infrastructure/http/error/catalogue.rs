@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 
+use crate::application::refusal_facts::{LimitFacts, StartFacts};
+
 /// Errors by parameter, or by JSON Pointer into the body (RFC 6901, section 6: `#/items/0/quantity`).
 pub(crate) type ValidationErrors = BTreeMap<Cow<'static, str>, String>;
 /// The cause of an error, for the log.
@@ -98,10 +100,11 @@ catalogue! {
             "Send sale_id.",
         ),
     /// More pieces than the sale allows one buyer.
-    UserLimitExceeded = Entry::new(StatusCode::BAD_REQUEST, "user_limit_exceeded", "the buyer would exceed the limit of this sale")
+    UserLimitExceeded(Option<LimitFacts>) = Entry::new(StatusCode::BAD_REQUEST, "user_limit_exceeded", "the buyer would exceed the limit of this sale")
         .page(
             "The buyer would have more pieces than the sale allows one buyer, counting bought and collected \
-             pieces.",
+             pieces. The members `limit`, `bought` and `collected` are the limit and the pieces before the \
+             request.",
             "Collect fewer pieces.",
         ),
     /// The sale has no such item.
@@ -178,12 +181,26 @@ catalogue! {
     /// The body ended early, or its framing is invalid.
     BodyBroken = Entry::new(StatusCode::BAD_REQUEST, "validation_failed", "the body is incomplete, or its framing is invalid")
         .close(),
-    /// The request has a condition on a resource without validators.
-    PreconditionFailed = Entry::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "a checkout has no validators, so no condition on it can hold")
+    /// A condition of the request does not hold.
+    PreconditionFailed = Entry::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "the checkout is not the one that If-Match names")
         .page(
-            "The request has If-Match or If-None-Match, and checkouts have no validators. Nothing was \
-             done.",
-            "Send the request without the condition. With an Idempotency-Key, a repeat takes effect once.",
+            "The checkout has changed since the response whose ETag the request has in If-Match, or the \
+             request has a condition that cannot hold. Nothing was done.",
+            "Read the checkout again, show it to the buyer, and send the request with its ETag.",
+        ),
+    /// The checkout has other items than the request expects.
+    CheckoutChanged = Entry::new(StatusCode::CONFLICT, "checkout_changed", "the checkout has other items than expected: nothing was bought")
+        .page(
+            "The checkout has other items or quantities than the member `expected`: it was changed \
+             elsewhere. Nothing was bought, and nothing is stored.",
+            "Read the checkout again, show it to the buyer, and purchase with what it has now.",
+        ),
+    /// Not every item is left, and the request wants all or nothing.
+    ItemsUnavailable = Entry::new(StatusCode::CONFLICT, "items_unavailable", "not every item can be bought: nothing was bought")
+        .page(
+            "The request has `all_or_nothing`, and the items in the member `items` cannot be bought. \
+             Nothing was bought, and nothing is stored.",
+            "Remove these items from the checkout, or purchase without `all_or_nothing`.",
         ),
     /// The item has no piece left.
     ItemSoldOut = Entry::new(StatusCode::CONFLICT, "item_sold_out", "the item is sold out")
@@ -250,10 +267,11 @@ catalogue! {
             "Send plain JSON with the header Content-Type: application/json.",
         ),
     /// The sale has not started.
-    SaleNotStarted = Entry::new(StatusCode::CONFLICT, "sale_not_started", "the sale has not started")
+    SaleNotStarted(Option<StartFacts>) = Entry::new(StatusCode::CONFLICT, "sale_not_started", "the sale has not started")
         .page(
-            "The sale has not started.",
-            "Wait until the start, by the clock of the service and not of the client.",
+            "The sale starts at the time in the member `starts_at`.",
+            "Repeat after the number of seconds in Retry-After: that is the start, by the clock of the \
+             service (Server-Time) and not of the client.",
         ),
     /// The sale has ended.
     SaleEnded = Entry::new(StatusCode::GONE, "sale_ended", "the sale has ended")

@@ -43,7 +43,9 @@ impl From<ApiError> for Problem {
 impl From<CheckoutRefusal> for Problem {
     fn from(refusal: CheckoutRefusal) -> Self {
         match refusal {
-            CheckoutRefusal::BySale { reason, items } => Self::about(reason.into(), &items),
+            CheckoutRefusal::BySale { reason, items, facts } => {
+                Self::about(ApiError::refused(reason, facts), &items)
+            }
             refusal => ApiError::from(refusal).into(),
         }
     }

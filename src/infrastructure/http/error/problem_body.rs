@@ -9,9 +9,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::catalogue::ApiError;
+use super::facts::Facts;
 use crate::infrastructure::http::model::paths;
 use crate::infrastructure::http::model::purchase::Purchase;
 use crate::infrastructure::http::model::version::Version;
+use crate::infrastructure::http::request::links::link;
 
 /// `application/problem+json`
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -36,6 +38,8 @@ pub(crate) struct ProblemBody<'e> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Vec<String>, required = false)]
     supported: Option<[&'static str; 2]>,
+    #[serde(flatten)]
+    facts: Facts,
     #[serde(flatten)]
     details: Details,
 }
@@ -82,12 +86,13 @@ pub(crate) fn response(error: &ApiError, details: Details) -> Response {
     let entry = error.entry();
     let errors = if let ApiError::Validation(errors) = error { Some(errors) } else { None };
     let problem = ProblemBody {
-        r#type: format!("{}{}", paths::PROBLEMS, entry.code),
+        r#type: link(&format!("{}{}", paths::PROBLEMS, entry.code)),
         title: entry.message,
         status: entry.status.as_u16(),
         code: entry.code,
         errors: errors.into_iter().flatten().map(InvalidValue::new).collect(),
         supported: matches!(error, ApiError::UnsupportedVersion).then_some(Version::NAMES),
+        facts: Facts::of(error),
         details,
     };
     let mut response = (entry.status, Json(problem)).into_response();

@@ -6,6 +6,9 @@ use axum::response::{IntoResponse, Response};
 use super::catalogue::{ApiError, Source};
 use super::problem_body::{self, Details};
 use super::v1;
+use crate::application::refusal_facts::StartFacts;
+use crate::infrastructure::http::model::headers::SERVER_TIME;
+use crate::infrastructure::http::model::time::rfc3339;
 use crate::infrastructure::http::model::version::Version;
 
 /// Seconds after which a refused client may repeat its request.
@@ -39,6 +42,12 @@ impl ApiError {
         if entry.retry {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
+        if let Self::SaleNotStarted(Some(facts)) = &self {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, seconds_until(facts).into());
+            let now = HeaderValue::try_from(rfc3339(facts.now));
+            headers.extend(now.ok().map(|now| (SERVER_TIME, now)));
+        }
         if entry.close {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -47,6 +56,12 @@ impl ApiError {
         }
         response
     }
+}
+
+/// Whole seconds until the start; at least one, because the sale is not open yet.
+fn seconds_until(facts: &StartFacts) -> i64 {
+    let ahead = facts.starts_at - facts.now;
+    ahead.num_seconds().saturating_add(i64::from(ahead.subsec_nanos() > 0)).max(1)
 }
 
 /// In the format of version 1.

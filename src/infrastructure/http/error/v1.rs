@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::catalogue::{ApiError, ValidationErrors};
+use super::facts::Facts;
 use crate::infrastructure::http::model::version::Version;
 
 /// An error of version 1.
@@ -24,6 +25,8 @@ pub(crate) struct ErrorBody<'e> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Vec<String>, required = false)]
     supported: Option<[&'static str; 2]>,
+    #[serde(flatten)]
+    facts: Facts,
 }
 
 /// The status and body of an error.
@@ -34,6 +37,7 @@ pub(crate) fn response(error: &ApiError) -> Response {
         code: entry.code,
         errors: if let ApiError::Validation(errors) = error { Some(errors) } else { None },
         supported: matches!(error, ApiError::UnsupportedVersion).then_some(Version::NAMES),
+        facts: Facts::of(error),
     };
     (entry.status, Json(body)).into_response()
 }

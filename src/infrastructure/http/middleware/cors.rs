@@ -5,19 +5,26 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::config::{CorsConfig, Origins};
 use crate::infrastructure::http::model::headers::{
-    API_VERSION, DEPRECATION, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, REQUEST_ID, SERVER_TIME, SUNSET,
+    API_VERSION, BAGGAGE, DEPRECATION, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, REQUEST_ID,
+    SERVER_TIME, SUNSET, TRACEPARENT, TRACESTATE,
 };
 
 /// Methods that a page may use.
 const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
-/// Headers that a page may send.
-const REQUEST_HEADERS: [HeaderName; 6] = [
+/// Headers that a page may send. A page that is logged in, or traced, sends its headers with every request, whether or not this
+/// service reads them: without them here it could not buy.
+const REQUEST_HEADERS: [HeaderName; 11] = [
     header::ACCEPT,
+    header::AUTHORIZATION,
     header::CONTENT_TYPE,
+    header::IF_MATCH,
     header::IF_NONE_MATCH,
     API_VERSION,
+    BAGGAGE,
     IDEMPOTENCY_KEY,
     REQUEST_ID,
+    TRACEPARENT,
+    TRACESTATE,
 ];
 /// Headers that a page may read.
 const RESPONSE_HEADERS: [HeaderName; 11] = [
@@ -45,9 +52,9 @@ pub(crate) fn cors(config: &CorsConfig) -> Option<CorsLayer> {
             origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()),
         ),
     };
-    let layer = CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods(METHODS)
-        .allow_headers(REQUEST_HEADERS);
+    let further = config.headers.iter().filter_map(|name| HeaderName::try_from(name).ok());
+    let headers: Vec<HeaderName> = REQUEST_HEADERS.into_iter().chain(further).collect();
+    let layer =
+        CorsLayer::new().allow_origin(origins).allow_methods(METHODS).allow_headers(headers);
     Some(layer.expose_headers(RESPONSE_HEADERS).max_age(config.max_age))
 }

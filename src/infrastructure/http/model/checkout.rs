@@ -44,7 +44,7 @@ struct CollectedItem {
 
 impl From<CheckoutView> for Checkout {
     fn from(view: CheckoutView) -> Self {
-        let CheckoutView { code, buyer, lines, status } = view;
+        let CheckoutView { code, buyer, lines, status, tag: _ } = view;
         let items = lines.into_iter().map(|(item, quantity)| CollectedItem {
             id: item.id.as_str().to_owned(),
             name: item.name,

@@ -4,8 +4,12 @@ use axum::http::HeaderName;
 
 /// The requested version, and the version of every response.
 pub(crate) const API_VERSION: HeaderName = HeaderName::from_static("api-version");
+/// What a trace carries with it (W3C Baggage).
+pub(crate) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 /// The time from which a version is deprecated (RFC 9745).
 pub(crate) const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
+/// The path that a gateway has removed from the request's.
+pub(crate) const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 /// Identifies a request and its repeats (draft-ietf-httpapi-idempotency-key-header-07).
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// `true` on a response that repeats an earlier one.
@@ -16,3 +20,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(crate) const SERVER_TIME: HeaderName = HeaderName::from_static("server-time");
 /// The time from which a version is not served (RFC 8594).
 pub(crate) const SUNSET: HeaderName = HeaderName::from_static("sunset");
+/// The trace of which a request is part (W3C Trace Context).
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What each system on the way adds to it (W3C Trace Context).
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");

@@ -35,7 +35,8 @@ answers! {
 
 /// A response with a checkout, which a repeat with the same key gets again.
 pub(crate) fn checkout_response(description: &str) -> ResponseBuilder {
-    replayable_response(description, &Checkout::name())
+    let tag = "Identifies the checkout as it is now, for `If-Match` and `If-None-Match`.";
+    replayable_response(description, &Checkout::name()).header("ETag", text_header(tag))
 }
 
 /// A response that a repeat with the same key gets again.

@@ -34,6 +34,17 @@ pub(crate) struct IfNoneMatchHeader {
     if_none_match: Option<String>,
 }
 
+/// The condition of a write to a checkout.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it documents a parameter")]
+pub(crate) struct IfMatchHeader {
+    /// The `ETag` of the checkout as the client has seen it. If the checkout has changed since, the service does nothing and returns
+    /// 412 `precondition_failed`.
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
+}
+
 /// One page of a list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

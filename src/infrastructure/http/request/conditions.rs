@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 
 use crate::infrastructure::http::error::ApiError;
 
-/// Refuses a write with a condition. Checkouts have no validators, so no condition but `If-Match: *` can hold.
+/// Refuses a write with a condition, where the request names no checkout: no condition but `If-Match: *` can hold.
 pub(crate) fn refuse_conditions(headers: &HeaderMap) -> Result<(), ApiError> {
     let names_validator = |value: &HeaderValue| value != "*";
     let cannot_hold = headers.get_all(header::IF_MATCH).iter().any(names_validator)

@@ -12,7 +12,7 @@ pub(crate) const NOT_POSITIVE: &str = "must be a whole number from 1";
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Json {
     Null,
-    Bool,
+    Bool(bool),
     Number(f64),
     Text(String),
     List(Vec<Json>),
@@ -29,6 +29,14 @@ impl Json {
             return Err("must be a string".to_owned());
         };
         parse(text).map_err(|error| error.to_string())
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn flag(&self) -> Result<bool, &'static str> {
+        let Self::Bool(value) = *self else {
+            return Err("must be true or false");
+        };
+        Ok(value)
     }
 
     /// A whole number from 1.
@@ -60,8 +68,8 @@ impl<'de> Deserialize<'de> for Json {
                 Ok(Json::Null)
             }
 
-            fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-                Ok(Json::Bool)
+            fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+                Ok(Json::Bool(value))
             }
 
             #[expect(clippy::cast_precision_loss, reason = "valid quantities are small")]

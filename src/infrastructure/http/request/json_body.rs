@@ -100,6 +100,11 @@ impl Members<'_> {
         }
     }
 
+    /// Whether a member is present, valid or not.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.unparsed.contains_key(name)
+    }
+
     /// Parses a member that must be a list of 1 to `max` objects. Invalid entries are left out of the result.
     pub(crate) fn objects<T>(
         &mut self,

@@ -1,13 +1,14 @@
 //! Parsing of requests: [`head`] (size and [`framing`]), [`version`], [`path`], [`params`] (the query) with [`paging`],
-//! [`json_body`] with its [`json`] values, and the headers [`idempotency_key`] and [`conditions`]. One response has all errors
+//! [`json_body`] with its [`json`] values, and the headers [`idempotency_key`] and [`conditions`]. [`links`] lead back to this service. One response has all errors
 //! of the parameters, headers and body.
 
 pub(crate) mod conditions;
 pub(crate) mod framing;
 pub(crate) mod head;
 pub(crate) mod idempotency_key;
-mod json;
+pub(crate) mod json;
 pub(crate) mod json_body;
+pub(crate) mod links;
 pub(crate) mod paging;
 pub(crate) mod params;
 pub(crate) mod path;

@@ -7,7 +7,7 @@ use std::fmt::Display;
 
 use percent_encoding::percent_decode;
 
-use crate::domain::ids::SaleId;
+use crate::domain::ids::{Quantity, SaleId};
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 
 /// Maximum length of a sale id, in characters.
@@ -156,6 +156,11 @@ pub(crate) fn sale_id(text: &str) -> Result<Result<SaleId, ApiError>, &'static s
     } else {
         Err("is not a sale id")
     }
+}
+
+/// Parses a quantity of any size; sales have limits.
+pub(crate) fn parse_quantity(text: &str) -> Option<Quantity> {
+    Quantity::new(i32::try_from(whole_number(text)?).ok()?)
 }
 
 /// The error of a quantity above the sale's limit.

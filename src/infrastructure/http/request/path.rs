@@ -33,7 +33,7 @@ pub(crate) fn buyer_id(
 ) -> Option<BuyerId> {
     match buyer_id {
         Ok(Path(text)) if escapes_are_whole(uri.path()) => {
-            params.path_parameter(name, BuyerId::parse(&text))
+            params.path_parameter(name, BuyerId::parse_new(&text))
         }
         Ok(_) | Err(_) => params.path_parameter(name, Err(NOT_UTF8)),
     }

@@ -16,7 +16,7 @@ use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::model::time::rfc3339;
 use crate::infrastructure::http::openapi::problems::problems;
-use crate::infrastructure::http::request::params::{Params, quantity_out_of_range};
+use crate::infrastructure::http::request::params::{Params, parse_quantity, quantity_out_of_range};
 use crate::infrastructure::http::state::HttpState;
 
 #[derive(Serialize, ToSchema)]
@@ -63,7 +63,7 @@ pub(crate) async fn collect(http: &HttpState, query: Option<&str>) -> Response {
 }
 
 async fn check_out(http: &HttpState, query: Option<&str>) -> Result<Response, ApiError> {
-    let command = parse_command(query)?;
+    let command = parse_command(http, query)?;
     if let Some(refused) = http.checkout.refuse_from_cache(&command) {
         return to_response(refused);
     }
@@ -93,15 +93,16 @@ fn to_response(answer: CheckoutAnswer) -> Result<Response, ApiError> {
     }
 }
 
-fn parse_command(query: Option<&str>) -> Result<CheckoutCommand, ApiError> {
+fn parse_command(http: &HttpState, query: Option<&str>) -> Result<CheckoutCommand, ApiError> {
     let mut params = Params::parse(query);
-    let buyer = params.required("user_id", BuyerId::parse);
+    let buyer = params.required("user_id", BuyerId::parse_new);
     let item = params.required_as("item_id", "id", ItemId::parse);
-    let quantity = params
-        .number("quantity", 1, i32::MAX.unsigned_abs())
-        .and_then(|quantity| Quantity::new(i32::try_from(quantity).ok()?))
-        .unwrap_or(Quantity::ONE);
     let sale = params.sale_id();
+    let named = sale.as_ref().and_then(|sale| sale.as_ref().ok().copied());
+    let quantity = params.optional("quantity", |text| {
+        parse_quantity(text).ok_or_else(|| quantity_out_of_range(http.checkout.buyer_limit(named)))
+    });
+    let quantity = quantity.unwrap_or(Quantity::ONE);
     params.finish()?;
     // Not reached: `finish` returns the errors of missing and invalid parameters.
     let (Some(buyer), Some(item)) = (buyer, item) else {
@@ -109,7 +110,7 @@ fn parse_command(query: Option<&str>) -> Result<CheckoutCommand, ApiError> {
     };
     let sale = sale.transpose()?;
     let line_change = LineChange::Set(vec![RequestedLine { item, quantity }]);
-    Ok(CheckoutCommand { buyer, line_change, sale, attempt: None })
+    Ok(CheckoutCommand { buyer, line_change, sale, attempt: None, tags: None })
 }
 
 problems! {

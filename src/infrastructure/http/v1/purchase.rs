@@ -80,7 +80,9 @@ async fn purchase(http: &HttpState, query: Option<&str>) -> Result<Response, Api
             Ok(response)
         }
         Purchased::UnknownCode => Err(ApiError::CodeNotFound),
-        Purchased::Refused(reason) => Err(reason.into()),
+        Purchased::Refused { reason, facts } => Err(ApiError::refused(reason, facts)),
+        // Version 1 has no terms.
+        Purchased::Declined { .. } => Err(ApiError::CheckoutChanged),
     }
 }
 
@@ -96,7 +98,7 @@ pub(crate) fn to_response(outcome: &Outcome, items: Vec<Item>) -> Response {
     let refusal = match outcome.verdict() {
         Verdict::Bought => None,
         Verdict::NothingLeft => Some(ApiError::ItemsAlreadySold.entry()),
-        Verdict::LimitReached => Some(ApiError::UserLimitExceeded.entry()),
+        Verdict::LimitReached => Some(ApiError::UserLimitExceeded(None).entry()),
     };
     let body = PurchaseBody {
         outcome: OutcomeBody::new(outcome, items),

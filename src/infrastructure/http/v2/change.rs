@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
+use super::checkout_tag::tagged;
 use super::keyed::keyed_response;
 use crate::application::checkout::CheckoutRefusal;
 use crate::application::idempotency::{ChangeCommand, CheckoutReply};
 use crate::domain::ids::ItemId;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
-use crate::infrastructure::http::model::checkout::Checkout;
 use crate::infrastructure::http::request::params::{escapes_are_whole, quantity_out_of_range};
 use crate::infrastructure::http::request::path::NOT_UTF8;
 use crate::infrastructure::http::state::HttpState;
@@ -29,7 +28,7 @@ pub(crate) async fn change_checkout(
     keyed_response(changed, |changed| match changed {
         CheckoutReply::Accepted { view, created } => {
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-            Ok((status, Json(Checkout::from(view))).into_response())
+            Ok((status, tagged(view)).into_response())
         }
         CheckoutReply::Refused(CheckoutRefusal::QuantityBeyondLimit(limit)) => {
             Err(ApiError::invalid("#/quantity", quantity_out_of_range(limit)).into())

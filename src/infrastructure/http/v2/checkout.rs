@@ -1,13 +1,16 @@
 //! `GET /v2/checkouts/{code}`: one checkout.
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 
+use super::checkout_tag::tagged_unless_known;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
-use crate::infrastructure::http::model::checkout::Checkout;
 use crate::infrastructure::http::model::schema;
+use crate::infrastructure::http::openapi::answers::{NotModified, answers, checkout_response};
+use crate::infrastructure::http::openapi::params::IfNoneMatchHeader;
 use crate::infrastructure::http::openapi::problems::CodeProblems;
 use crate::infrastructure::http::request::path::code_claim;
 use crate::infrastructure::http::state::HttpState;
@@ -18,14 +21,21 @@ use crate::infrastructure::http::state::HttpState;
     path = "/checkouts/{code}",
     operation_id = "checkout",
     tag = "checkouts",
-    params(("code" = schema::Code, Path, description = "The checkout's code."),),
-    responses((status = 200, description = "The current state of the checkout.", body = Checkout), CodeProblems),
+    params(("code" = schema::Code, Path, description = "The checkout's code."), IfNoneMatchHeader),
+    responses(Answers, NotModified, CodeProblems),
 )]
 pub(crate) async fn get(
     State(http): State<HttpState>,
     code: Result<Path<String>, PathRejection>,
-) -> Result<Json<Checkout>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let claim = code_claim(code)?;
     let checkout = http.read(http.idempotency.find(claim)).await?;
-    Ok(Json(checkout.ok_or(ApiError::CodeNotFound)?.into()))
+    Ok(tagged_unless_known(&headers, checkout.ok_or(ApiError::CodeNotFound)?))
+}
+
+answers! {
+    /// The successful responses.
+    Answers:
+        "200" => checkout_response("The current state of the checkout.");
 }

@@ -1,22 +1,21 @@
 //! `POST /v2/checkouts`: puts items into a checkout.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::ToSchema;
 
+use super::checkout_tag::tagged;
 use super::keyed::keyed_response;
+use super::requested_lines::{NewItem, content_of, requested_lines};
 use crate::application::checkout::{CheckoutCommand, CheckoutRefusal, LineChange, RequestedLine};
 use crate::application::idempotency::{CheckoutReply, CheckoutView};
-use crate::domain::ids::{BuyerId, ItemId, Quantity, SaleId};
+use crate::domain::ids::{BuyerId, SaleId};
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
-use crate::infrastructure::http::model::checkout::Checkout;
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::openapi::answers::{
     answers, checkout_response, text_header, with_links,
@@ -25,7 +24,8 @@ use crate::infrastructure::http::openapi::params::IdempotencyKeyHeader;
 use crate::infrastructure::http::openapi::problems::problems;
 use crate::infrastructure::http::request::conditions::refuse_conditions;
 use crate::infrastructure::http::request::idempotency_key::{keyed_request, required_key};
-use crate::infrastructure::http::request::json_body::{Members, parse_quantity, read_object};
+use crate::infrastructure::http::request::json_body::read_object;
+use crate::infrastructure::http::request::links::link;
 use crate::infrastructure::http::request::params::{quantity_out_of_range, sale_id};
 use crate::infrastructure::http::state::HttpState;
 
@@ -46,17 +46,6 @@ struct NewItems {
     /// Each item at most once.
     #[schema(min_items = 1, max_items = 100)]
     items: Vec<NewItem>,
-}
-
-/// An item and its quantity in pieces.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "it documents the body that `post` parses")]
-struct NewItem {
-    #[schema(value_type = schema::ItemId)]
-    id: String,
-    #[schema(value_type = schema::Quantity, required = false)]
-    quantity: i32,
 }
 
 /// Collect items
@@ -81,10 +70,9 @@ pub(crate) async fn post(
     let mut errors = ValidationErrors::new();
     let key = required_key(&headers, &mut errors)?;
     let (buyer, sale, lines) = read_object(&headers, &body, &mut errors, |members| {
-        let buyer = members.required("buyer_id", |id| id.text(BuyerId::parse));
+        let buyer = members.required("buyer_id", |id| id.text(BuyerId::parse_new));
         let sale = members.optional("sale_id", |id| id.text(sale_id));
-        let lines = members.objects("items", MAX_ITEMS, parse_line);
-        refuse_repeated_items(&lines, members);
+        let lines = requested_lines("items", MAX_ITEMS, members);
         (buyer, sale, lines)
     })?;
     let (Some(buyer), Some(key), true) = (buyer, key, errors.is_empty()) else {
@@ -93,8 +81,8 @@ pub(crate) async fn post(
     let sale: Option<SaleId> = sale.transpose()?;
     let key = keyed_request(key, &content(sale, &lines));
     let quantities: Vec<i32> = lines.iter().map(|line| line.quantity.get()).collect();
-    let command =
-        CheckoutCommand { buyer, line_change: LineChange::Set(lines), sale, attempt: None };
+    let line_change = LineChange::Set(lines);
+    let command = CheckoutCommand { buyer, line_change, sale, attempt: None, tags: None };
     let idempotency = Arc::clone(&http.idempotency);
     let changed = http.run_to_end(async move { idempotency.checkout(command, key).await }).await?;
     keyed_response(changed, |changed| match changed {
@@ -112,8 +100,8 @@ pub(crate) async fn post(
 }
 
 fn accepted(view: CheckoutView, created: bool) -> Response {
-    let location = HeaderValue::try_from(format!("/v2/checkouts/{}", view.code));
-    let body = Json(Checkout::from(view));
+    let location = HeaderValue::try_from(link(&format!("/v2/checkouts/{}", view.code)));
+    let body = tagged(view);
     match location {
         Ok(location) if created => {
             (StatusCode::CREATED, [(header::LOCATION, location)], body).into_response()
@@ -125,24 +113,7 @@ fn accepted(view: CheckoutView, created: bool) -> Response {
 /// The content of the request, by which a reused key is detected.
 fn content(sale: Option<SaleId>, lines: &[RequestedLine]) -> Vec<String> {
     let sale = sale.map_or_else(String::new, |sale| sale.to_string());
-    let lines = lines
-        .iter()
-        .flat_map(|line| [line.item.as_str().to_owned(), line.quantity.get().to_string()]);
-    ["collect".to_owned(), sale].into_iter().chain(lines).collect()
-}
-
-fn parse_line(members: &mut Members<'_>) -> Option<RequestedLine> {
-    let item = members.required("id", |id| id.text(ItemId::parse));
-    let quantity = members.optional("quantity", parse_quantity);
-    Some(RequestedLine { item: item?, quantity: quantity.unwrap_or(Quantity::ONE) })
-}
-
-/// An item that is named twice has two quantities, and neither takes precedence.
-fn refuse_repeated_items(lines: &[RequestedLine], members: &mut Members<'_>) {
-    let mut seen = HashSet::new();
-    if !lines.iter().all(|line| seen.insert(&line.item)) {
-        members.add_error("items", "must name every item once");
-    }
+    ["collect".to_owned(), sale].into_iter().chain(content_of(lines)).collect()
 }
 
 answers! {

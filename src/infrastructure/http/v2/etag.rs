@@ -26,15 +26,24 @@ pub(crate) async fn with_etag(request_headers: &HeaderMap, response: Response) -
     }
     // A cache may store the response, and must revalidate it before each use.
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    if is_current {
-        parts.status = StatusCode::NOT_MODIFIED;
-        parts.headers.remove(header::CONTENT_TYPE);
-        parts.headers.remove(header::CONTENT_LENGTH);
-        // The 200 has it if it is long enough to be compressed, and a 304 must have it then (RFC 9110, section 15.4.5).
-        parts.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
-        return Response::from_parts(parts, Body::empty());
-    }
-    Response::from_parts(parts, Body::from(bytes))
+    let response = Response::from_parts(parts, Body::from(bytes));
+    if is_current { not_modified(response) } else { response }
+}
+
+/// The empty 304 in place of a response that the client has already.
+pub(crate) fn not_modified(response: Response) -> Response {
+    let (mut parts, _) = response.into_parts();
+    parts.status = StatusCode::NOT_MODIFIED;
+    parts.headers.remove(header::CONTENT_TYPE);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    // The 200 has it if it is long enough to be compressed, and a 304 must have it then (RFC 9110, section 15.4.5).
+    parts.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    Response::from_parts(parts, Body::empty())
+}
+
+/// Whether the client has the response with this tag already.
+pub(crate) fn if_none_match(request_headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    tag.to_str().is_ok_and(|tag| contains_tag(request_headers, tag))
 }
 
 /// Whether `If-None-Match` contains the tag or `*`, by weak comparison (RFC 9110, section 13.1.2).

@@ -1,9 +1,10 @@
 //! Version 2: JSON bodies, problem details, idempotency keys and cursors. One file an endpoint. Several endpoints share
-//! [`pagination`], [`etag`], [`sale_body`], [`keyed`] and [`change`].
+//! [`pagination`], [`etag`], [`checkout_tag`], [`sale_body`], [`keyed`], [`requested_lines`] and [`change`].
 
 mod active_sales;
 mod change;
 mod checkout;
+mod checkout_tag;
 mod collect;
 mod etag;
 mod items;
@@ -14,6 +15,7 @@ mod purchase_of_code;
 mod purchases_of_buyer;
 mod put_item;
 mod remove_item;
+mod requested_lines;
 mod sale;
 mod sale_body;
 mod sales;

@@ -15,6 +15,7 @@ use crate::application::ports::{
 };
 use crate::infrastructure::http::model::page::PageBody;
 use crate::infrastructure::http::model::schema;
+use crate::infrastructure::http::request::links;
 use crate::infrastructure::http::request::paging::{limit, page_request};
 use crate::infrastructure::http::request::params::Params;
 
@@ -94,6 +95,7 @@ impl Paginator<'_> {
         let next_cursor = page.next.map(|next| self.signed_cursor(&format_position(&next)));
         let link = next_cursor.as_ref().and_then(|cursor| {
             let Self { path, filters, .. } = self;
+            let path = links::link(path);
             let link = format!("<{path}?{filters}limit={limit}&cursor={cursor}>; rel=\"next\"");
             HeaderValue::try_from(link).ok()
         });

@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::ToSchema;
 
+use super::checkout_tag::required_tags;
 use super::keyed::keyed_response;
-use crate::application::purchase::Purchased;
+use super::requested_lines::{NewItem, content_of, requested_lines};
+use crate::application::catalogue::Item;
+use crate::application::purchase::{Purchased, RequestedTerms};
 use crate::domain::code::CodeClaim;
+use crate::domain::ids::ItemId;
 use crate::domain::purchase::Verdict;
+use crate::domain::terms::Declined;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::model::headers::IDEMPOTENT_REPLAYED;
@@ -21,18 +27,37 @@ use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::openapi::answers::{
     CODE, answers, link, replayable_response, text_header,
 };
-use crate::infrastructure::http::openapi::params::IdempotencyKeyHeader;
+use crate::infrastructure::http::openapi::params::{IdempotencyKeyHeader, IfMatchHeader};
 use crate::infrastructure::http::openapi::problems::problems;
-use crate::infrastructure::http::request::conditions::refuse_conditions;
 use crate::infrastructure::http::request::idempotency_key::{keyed_request, required_key};
+use crate::infrastructure::http::request::json::Json as JsonValue;
+use crate::infrastructure::http::request::json_body::read_object;
+use crate::infrastructure::http::request::links;
 use crate::infrastructure::http::request::path::code_claim;
 use crate::infrastructure::http::state::HttpState;
+
+/// Maximum number of items in `expected`: those of the largest checkout.
+const MAX_EXPECTED: usize = 1_000;
+
+/// What must hold, or nothing is bought and nothing is stored.
+#[derive(ToSchema)]
+#[schema(example = json!({"expected": [{"id": "17", "quantity": 2}], "all_or_nothing": true}))]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it documents the body that `post` parses")]
+struct Terms {
+    /// All items of the checkout, in any order: what the buyer was shown. If they differ: 409 `checkout_changed`.
+    #[schema(min_items = 1, max_items = 1000, required = false)]
+    expected: Vec<NewItem>,
+    /// Buys every item, or none: 409 `items_unavailable`. Default: false.
+    #[schema(required = false)]
+    all_or_nothing: bool,
+}
 
 /// Buy a checkout
 ///
 /// Buys the lines that are still available, in one transaction. The outcomes 200, 409 `items_already_sold` and 400
 /// `user_limit_exceeded` contain the purchase and are stored: every later request for the code returns the same outcome, also
-/// after the sale and with another key.
+/// after the sale, with another key and on other terms.
 #[utoipa::path(
     post,
     path = "/checkouts/{code}/purchase",
@@ -41,48 +66,101 @@ use crate::infrastructure::http::state::HttpState;
     params(
         ("code" = schema::Code, Path, description = "The checkout's code."),
         IdempotencyKeyHeader,
+        IfMatchHeader,
     ),
+    request_body(content = Terms, description = "What must hold, or nothing is bought. It may be left out."),
     responses(Answers, Problems),
 )]
 pub(crate) async fn post(
     State(http): State<HttpState>,
     code: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
+    body: Bytes,
 ) -> Result<Response, Problem> {
-    refuse_conditions(&headers)?;
+    let tags = required_tags(&headers)?;
     let mut errors = ValidationErrors::new();
-    let Some(key) = required_key(&headers, &mut errors)? else {
+    let key = required_key(&headers, &mut errors)?;
+    let terms = read_terms(&headers, &body, &mut errors)?;
+    let (Some(key), true) = (key, errors.is_empty()) else {
         return Err(ApiError::Validation(errors).into());
     };
     let claim = code_claim(code)?;
-    let key = keyed_request(key, &["purchase", &claim.to_string()]);
+    let key = keyed_request(key, &content(claim, &terms));
+    let terms = RequestedTerms { tags, ..terms };
     let idempotency = Arc::clone(&http.idempotency);
-    let purchased = http.run_to_end(async move { idempotency.purchase(claim, key).await }).await?;
+    let purchased =
+        http.run_to_end(async move { idempotency.purchase(claim, terms, key).await }).await?;
     keyed_response(purchased, |purchased| purchase_response(claim, purchased))
+}
+
+/// The terms in the body, if there is one.
+fn read_terms(
+    headers: &HeaderMap,
+    body: &[u8],
+    errors: &mut ValidationErrors,
+) -> Result<RequestedTerms, ApiError> {
+    if body.is_empty() {
+        return Ok(RequestedTerms::default());
+    }
+    read_object(headers, body, errors, |members| {
+        let lines =
+            members.has("expected").then(|| requested_lines("expected", MAX_EXPECTED, members));
+        let all_or_nothing = members.optional("all_or_nothing", JsonValue::flag).unwrap_or(false);
+        RequestedTerms { tags: None, lines, all_or_nothing }
+    })
+}
+
+/// The content of the request, by which a reused key is detected. A condition of the head is not part of it: a repeat gets the same
+/// response whatever has changed.
+fn content(claim: CodeClaim, terms: &RequestedTerms) -> Vec<String> {
+    let mut content = vec!["purchase".to_owned(), claim.to_string()];
+    if terms.all_or_nothing {
+        content.push("all or nothing".to_owned());
+    }
+    if let Some(lines) = &terms.lines {
+        content.push("expected".to_owned());
+        content.extend(content_of(lines));
+    }
+    content
 }
 
 fn purchase_response(claim: CodeClaim, purchased: Purchased) -> Result<Response, Problem> {
     let (outcome, items, replayed) = match purchased {
         Purchased::Settled { outcome, items, replayed } => (outcome, items, replayed),
         Purchased::UnknownCode => return Err(ApiError::CodeNotFound.into()),
-        Purchased::Refused(reason) => return Err(ApiError::from(reason).into()),
+        Purchased::Refused { reason, facts } => {
+            return Err(ApiError::refused(reason, facts).into());
+        }
+        Purchased::Declined { declined, items } => return Err(problem_of(&declined, &items)),
     };
     let purchase = Purchase::new(claim, &outcome, items);
     let mut response = match outcome.verdict() {
         Verdict::Bought => Json(purchase).into_response(),
         Verdict::NothingLeft => Problem::with(ApiError::ItemsAlreadySold, purchase).into_response(),
         Verdict::LimitReached => {
-            Problem::with(ApiError::UserLimitExceeded, purchase).into_response()
+            Problem::with(ApiError::UserLimitExceeded(None), purchase).into_response()
         }
     };
     let headers = response.headers_mut();
-    if let Ok(path) = HeaderValue::try_from(format!("/v2/purchases/{claim}")) {
+    if let Ok(path) = HeaderValue::try_from(links::link(&format!("/v2/purchases/{claim}"))) {
         headers.insert(header::CONTENT_LOCATION, path);
     }
     if replayed {
         headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// Why nothing was bought: the terms of the request.
+fn problem_of(declined: &Declined, items: &[Item]) -> Problem {
+    match declined {
+        Declined::OtherTag => ApiError::PreconditionFailed.into(),
+        Declined::OtherLines => ApiError::CheckoutChanged.into(),
+        Declined::Unavailable(_) => {
+            let items: Vec<ItemId> = items.iter().map(|item| item.id.clone()).collect();
+            Problem::about(ApiError::ItemsUnavailable, &items)
+        }
+    }
 }
 
 answers! {
@@ -97,5 +175,6 @@ problems! {
     /// The error responses.
     Problems in Two: "user_limit_exceeded" "idempotency_key_missing" "code_not_found" "items_already_sold"
         "purchase_in_progress" "sale_not_started" "checkout_empty" "idempotency_key_in_use"
-        "sale_ended" "idempotency_key_reused" "precondition_failed";
+        "sale_ended" "idempotency_key_reused" "precondition_failed" "checkout_changed" "items_unavailable"
+        "unsupported_media_type";
 }

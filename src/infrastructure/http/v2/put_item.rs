@@ -8,15 +8,15 @@ use axum::response::Response;
 use utoipa::ToSchema;
 
 use super::change::{change_checkout, code_and_item};
+use super::checkout_tag::required_tags;
 use crate::application::checkout::{LineChange, RequestedLine};
 use crate::application::idempotency::ChangeCommand;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::openapi::answers::{answers, checkout_response};
-use crate::infrastructure::http::openapi::params::OptionalIdempotencyKeyHeader;
+use crate::infrastructure::http::openapi::params::{IfMatchHeader, OptionalIdempotencyKeyHeader};
 use crate::infrastructure::http::openapi::problems::problems;
-use crate::infrastructure::http::request::conditions::refuse_conditions;
 use crate::infrastructure::http::request::idempotency_key::{keyed_request, optional_key};
 use crate::infrastructure::http::request::json_body::{parse_quantity, read_object};
 use crate::infrastructure::http::request::path::code_claim;
@@ -42,6 +42,7 @@ struct NewQuantity {
         ("code" = schema::Code, Path, description = "The checkout's code."),
         ("item_id" = schema::ItemId, Path, description = "The item."),
         OptionalIdempotencyKeyHeader,
+        IfMatchHeader,
     ),
     request_body = NewQuantity,
     responses(Answers, Problems),
@@ -53,7 +54,7 @@ pub(crate) async fn put(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    refuse_conditions(&headers)?;
+    let tags = required_tags(&headers)?;
     let mut errors = ValidationErrors::new();
     let key = optional_key(&headers, &mut errors);
     let quantity = read_object(&headers, &body, &mut errors, |members| {
@@ -69,7 +70,7 @@ pub(crate) async fn put(
         keyed_request(key, &content)
     });
     let line_change = LineChange::Set(vec![RequestedLine { item, quantity }]);
-    change_checkout(&http, ChangeCommand { claim, line_change, key }).await
+    change_checkout(&http, ChangeCommand { claim, line_change, tags, key }).await
 }
 
 answers! {

@@ -6,15 +6,15 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::change::{change_checkout, code_and_item};
+use super::checkout_tag::required_tags;
 use crate::application::checkout::LineChange;
 use crate::application::idempotency::ChangeCommand;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::openapi::answers::{answers, checkout_response};
-use crate::infrastructure::http::openapi::params::OptionalIdempotencyKeyHeader;
+use crate::infrastructure::http::openapi::params::{IfMatchHeader, OptionalIdempotencyKeyHeader};
 use crate::infrastructure::http::openapi::problems::problems;
-use crate::infrastructure::http::request::conditions::refuse_conditions;
 use crate::infrastructure::http::request::idempotency_key::{keyed_request, optional_key};
 use crate::infrastructure::http::request::path::code_claim;
 use crate::infrastructure::http::state::HttpState;
@@ -31,6 +31,7 @@ use crate::infrastructure::http::state::HttpState;
         ("code" = schema::Code, Path, description = "The checkout's code."),
         ("item_id" = schema::ItemId, Path, description = "The item."),
         OptionalIdempotencyKeyHeader,
+        IfMatchHeader,
     ),
     responses(Answers, Problems),
 )]
@@ -40,7 +41,7 @@ pub(crate) async fn delete(
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    refuse_conditions(&headers)?;
+    let tags = required_tags(&headers)?;
     let mut errors = ValidationErrors::new();
     let key = optional_key(&headers, &mut errors);
     let (code, item) = code_and_item(&uri, path, &mut errors);
@@ -49,8 +50,8 @@ pub(crate) async fn delete(
     };
     let claim = code_claim(code)?;
     let key = key.map(|key| keyed_request(key, &["delete", &claim.to_string(), item.as_str()]));
-    change_checkout(&http, ChangeCommand { claim, line_change: LineChange::Remove(item), key })
-        .await
+    let line_change = LineChange::Remove(item);
+    change_checkout(&http, ChangeCommand { claim, line_change, tags, key }).await
 }
 
 answers! {

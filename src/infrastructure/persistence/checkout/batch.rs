@@ -264,7 +264,7 @@ mod tests {
 
     use super::*;
     use crate::infrastructure::persistence::batch::session;
-    use crate::testing::builders::{collect, line};
+    use crate::testing::builders::{collect, line, over_limit};
     use crate::testing::contracts::{Scene, Terms};
     use crate::testing::servers::PostgresShop;
 
@@ -298,7 +298,7 @@ mod tests {
         let lines = [("ann", 1, 6), ("bob", 1, 1), ("ann", 2, 5), ("ann", 3, 4), ("ann", 1, 5)];
         let replies = collected(&shop, scene.sale, &lines).await;
 
-        assert_eq!(replies[2], Collected::OverLimit);
+        assert_eq!(replies[2], over_limit(0, 6));
         assert_eq!(attempts(&replies).len(), 2);
         let totals = scene.added("ann", 2, 1).await.totals;
         assert_eq!(totals.lines, [line(1, 5), line(3, 4), line(2, 1)]);
@@ -326,7 +326,7 @@ mod tests {
         let Collected::Added { totals, .. } = &replies[1] else { panic!("{replies:?}") };
         assert_eq!(totals.lines, [line(1, 2), line(2, 1)]);
         assert!(matches!(replies[2], Collected::SoldOut(_)), "{replies:?}");
-        assert_eq!(replies[3], Collected::OverLimit);
+        assert_eq!(replies[3], over_limit(0, 0));
         let counted = "SELECT count(*) FROM buyers";
         assert_eq!(sqlx::query_scalar::<_, i64>(counted).fetch_one(&shop.pool).await.unwrap(), 1);
     }

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use super::basket::{Basket, Baskets};
 use super::rows::SaleRow;
 use crate::application::ports::{Collect, Collected, StockFacts};
-use crate::domain::checkout::Change;
+use crate::domain::checkout::{BuyerPieces, Change};
 use crate::domain::ids::{AttemptId, ItemNo};
+use crate::domain::terms::CheckoutTag;
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
 
 /// Decides every request in order of arrival. `ids` has a number for each buyer without an open attempt; `used` has the indexes of
@@ -24,7 +25,7 @@ pub(crate) fn decide(
         let reply = match baskets.get_mut(request.buyer.as_str()) {
             _ if used.contains(&index) => None,
             Some(basket) => Some(decide_one(request, (sale, &sold_out), basket, &mut ids)),
-            None => Some(Collected::OverLimit),
+            None => Some(Collected::OverLimit(BuyerPieces::default())),
         };
         replies.push(reply);
     }
@@ -40,6 +41,10 @@ fn decide_one(
     if request.attempt.is_some_and(|named| basket.attempt() != Some(named)) {
         return Collected::Closed;
     }
+    let has_tag = |tags: &Vec<CheckoutTag>| tags.contains(&CheckoutTag::of(&basket.totals.lines));
+    if !request.tags.as_ref().is_none_or(has_tag) {
+        return Collected::OtherTag;
+    }
     let lines = request.edit.lines();
     let items = lines.iter().map(|line| line.item);
     let sold_out: Vec<ItemNo> = items.filter(|item| sold_out.contains(&item.0)).collect();
@@ -48,11 +53,11 @@ fn decide_one(
         return Collected::SoldOut(StockFacts { generation, sold_out, sold: Vec::new() });
     }
     if !lines.is_empty() && !basket.totals.fits(lines, sale.buyer_limit) {
-        return Collected::OverLimit;
+        return Collected::OverLimit(basket.totals.pieces());
     }
     let opened = basket.attempt().is_none();
     let Some(attempt) = basket.attempt_or_open(ids) else {
-        return Collected::OverLimit;
+        return Collected::OverLimit(basket.totals.pieces());
     };
     let change = basket.edit(&request.edit);
     Collected::Added {

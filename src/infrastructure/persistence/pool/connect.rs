@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use sqlx::PgPool;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::Semaphore;
 
@@ -23,6 +24,9 @@ use crate::infrastructure::circuit::{Circuit, CircuitMetrics};
 
 /// Longest pause between two attempts to connect.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
+/// `invalid_authorization_specification`, `invalid_password`, `invalid_catalog_name` (there is no such database), and
+/// `protocol_violation`, with which poolers refuse databases and users that they do not know.
+const REFUSALS: [&str; 4] = ["28000", "28P01", "3D000", "08P01"];
 /// One connection in this many may serve reads.
 const READERS_SHARE: u32 = 3;
 
@@ -32,6 +36,9 @@ pub(crate) enum ConnectError {
     /// The configuration names no database.
     #[error("database.url is not a PostgreSQL URL: {0}")]
     Url(#[source] sqlx::Error),
+    /// An attempt failed for a reason that no retry heals.
+    #[error("PostgreSQL refuses the connection, and trying again would not help: {0}")]
+    Refused(#[source] sqlx::Error),
     /// All attempts failed.
     #[error("cannot connect to PostgreSQL after {tries} tries, giving up: {source}")]
     GaveUp {
@@ -119,6 +126,7 @@ async fn connect_with_retries(
         .with_jitter();
     (|| connect_once(options, setup, config.connect_timeout))
         .retry(backoff)
+        .when(|error| !is_refusal(error))
         .notify(|error, pause| {
             tracing::warn!(
                 %error,
@@ -127,7 +135,19 @@ async fn connect_with_retries(
             );
         })
         .await
-        .map_err(|source| ConnectError::GaveUp { tries: config.retries + 1, source })
+        .map_err(|source| {
+            if is_refusal(&source) {
+                ConnectError::Refused(source)
+            } else {
+                ConnectError::GaveUp { tries: config.retries + 1, source }
+            }
+        })
+}
+
+/// Whether an operator has to act before a connection can be made.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| REFUSALS.contains(&&*code))
 }
 
 async fn warn_about_pool_size(pool: &PgPool, wanted: u32) {

@@ -11,7 +11,8 @@
 //! Where this instance wrote all of the checkouts itself ([`recent_writes`](crate::infrastructure::persistence::batch::recent_writes))
 //! and has no contention, the first step is left out: the decision rests on what is remembered, under the same conditions.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
@@ -20,10 +21,10 @@ use super::rows::{Basis, Decided, KnownBuyer, SaleRow, Written};
 use super::statements::BatchStatements;
 use super::{replies, sql};
 use crate::application::ports::{Effect, Settle, Settled};
-use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::sale::{SaleState, SaleWindow};
 use crate::domain::settlement::{Allowance, Request, settle};
+use crate::domain::terms::{Declined, PurchaseTerms};
 use crate::infrastructure::persistence::batch::context::BatchContext;
 use crate::infrastructure::persistence::batch::lines::lines_each;
 use crate::infrastructure::persistence::batch::recent_writes::RecentWrites;
@@ -63,12 +64,15 @@ impl BatchTransaction for SettleBatch {
         let lines_each = lines_each(requests.len());
         let batch = Batch { statements, recent_writes, lines_each };
         let attempts: Vec<AttemptId> = requests.iter().map(|keyed| keyed.request.attempt).collect();
+        // What is remembered is confirmed by what is written; where nothing may be written, it is not enough.
+        let has_terms = requests.iter().any(|keyed| keyed.request.terms.is_some());
         if mode == BatchMode::Optimistic
+            && !has_terms
             && let Some(remembered) = recent_writes.take(sale, &attempts, lines_each)
         {
             let (basis, buyers) = Basis::remembered(remembered);
-            let buyers: Vec<&KnownBuyer> = buyers.iter().collect();
-            let mut settled = batch.settle(connection, basis, &buyers).await?;
+            let undecided = buyers.iter().map(Undecided::without_terms).collect();
+            let Decisions { mut settled, .. } = batch.settle(connection, basis, undecided).await?;
             let replies = attempts.iter().map(|attempt| replies::next(*attempt, &mut settled));
             return Ok(replies.map(Some).map(Served::Reply).collect());
         }
@@ -85,17 +89,28 @@ impl BatchTransaction for SettleBatch {
         let mut settled = batch.statements.stored(connection, &buyers).await?;
         let mut seen = BTreeSet::new();
         let executed = attempts.iter().enumerate().filter(|(index, _)| !used.contains(index));
-        let undecided: Vec<&KnownBuyer> = executed
-            .map(|(_, attempt)| attempt)
-            .filter(|attempt| !settled.contains_key(attempt) && seen.insert(**attempt))
-            .filter_map(|attempt| buyers.get(attempt))
+        let undecided: Vec<Undecided<'_>> = executed
+            .filter(|(index, attempt)| {
+                // Each request has its own terms, and the first that meets them is decided.
+                let has_terms = requests[*index].request.terms.is_some();
+                !settled.contains_key(attempt) && (has_terms || seen.insert(**attempt))
+            })
+            .filter_map(|(index, attempt)| {
+                let terms = requests[index].request.terms.clone();
+                Some(Undecided { index, buyer: buyers.get(attempt)?, terms })
+            })
             .collect();
+        let mut declined = HashMap::new();
         if !undecided.is_empty() {
-            settled.extend(batch.decide(connection, &read, &undecided).await?);
+            let decisions = batch.decide(connection, &read, undecided).await?;
+            settled.extend(decisions.settled);
+            declined = decisions.declined;
         }
         let served = attempts.iter().enumerate().map(|(index, attempt)| {
             if used.contains(&index) {
                 Served::Reply(None)
+            } else if let Some(declined) = declined.remove(&index) {
+                Served::Reply(Some(Settled::Declined(declined)))
             } else if buyers.contains_key(attempt) && !settled.contains_key(attempt) {
                 Served::TooLong
             } else {
@@ -118,6 +133,28 @@ impl SettleBatch {
     }
 }
 
+/// A request for an attempt without an outcome.
+struct Undecided<'a> {
+    /// Its place among the requests.
+    index: usize,
+    buyer: &'a KnownBuyer,
+    terms: Option<Arc<PurchaseTerms>>,
+}
+
+impl<'a> Undecided<'a> {
+    fn without_terms(buyer: &'a KnownBuyer) -> Self {
+        Self { index: 0, buyer, terms: None }
+    }
+}
+
+/// What was decided in a batch.
+#[derive(Default)]
+struct Decisions {
+    settled: HashMap<AttemptId, Settled>,
+    /// By the place among the requests.
+    declined: HashMap<usize, Declined>,
+}
+
 /// Decides and writes.
 struct Batch<'s> {
     statements: BatchStatements<'s>,
@@ -133,8 +170,8 @@ impl Batch<'_> {
         &self,
         connection: &mut PgConnection,
         read: &SaleRow,
-        buyers: &[&KnownBuyer],
-    ) -> Result<HashMap<AttemptId, Settled>, DatabaseError> {
+        undecided: Vec<Undecided<'_>>,
+    ) -> Result<Decisions, DatabaseError> {
         let window = SaleWindow::new(read.starts_at, read.ends_at)
             .ok_or(DatabaseError::Unreadable("sales"))?;
         let closed = match window.state_at(read.now) {
@@ -143,47 +180,93 @@ impl Batch<'_> {
             SaleState::Ended => Some(Settled::Ended),
         };
         if let Some(closed) = closed {
-            return Ok(buyers.iter().map(|buyer| (buyer.attempt, closed.clone())).collect());
+            let closed = undecided.iter().map(|it| (it.buyer.attempt, closed.clone()));
+            return Ok(Decisions { settled: closed.collect(), ..Decisions::default() });
         }
 
         let basis = read.basis();
-        let lines = |buyer: &KnownBuyer| basis.lines.get(&buyer.attempt.get()).map_or(0, Vec::len);
-        let (mut with_lines, empty): (Vec<&KnownBuyer>, Vec<&KnownBuyer>) =
-            buyers.iter().partition(|buyer| lines(buyer) > 0);
-        with_lines.retain(|buyer| lines(buyer) <= self.lines_each);
-        let mut settled = match with_lines[..] {
-            [] => HashMap::new(),
-            _ => self.settle(connection, basis, &with_lines).await?,
+        let lines =
+            |it: &Undecided<'_>| basis.lines.get(&it.buyer.attempt.get()).map_or(0, Vec::len);
+        let (mut with_lines, empty): (Vec<_>, Vec<_>) =
+            undecided.into_iter().partition(|it| lines(it) > 0);
+        with_lines.retain(|it| lines(it) <= self.lines_each);
+        let mut decisions = match with_lines[..] {
+            [] => Decisions::default(),
+            _ => self.settle(connection, basis, with_lines).await?,
         };
-        settled.extend(empty.iter().map(|buyer| (buyer.attempt, Settled::Empty)));
-        Ok(settled)
+        for Undecided { index, buyer, terms } in empty {
+            match terms.map(|terms| terms.check(&[])) {
+                Some(Err(declined)) => {
+                    decisions.declined.insert(index, declined);
+                }
+                _ => {
+                    decisions.settled.insert(buyer.attempt, Settled::Empty);
+                }
+            }
+        }
+        Ok(decisions)
     }
 
     async fn settle(
         &self,
         connection: &mut PgConnection,
         mut basis: Basis,
-        buyers: &[&KnownBuyer],
-    ) -> Result<HashMap<AttemptId, Settled>, DatabaseError> {
-        let requests: Vec<Request> = buyers
+        undecided: Vec<Undecided<'_>>,
+    ) -> Result<Decisions, DatabaseError> {
+        let has_terms = undecided.iter().any(|undecided| undecided.terms.is_some());
+        let mut lines = std::mem::take(&mut basis.lines);
+        let mut lines_of = |attempt: AttemptId| {
+            // Only with terms an attempt can occur twice.
+            let lines = if has_terms {
+                lines.get(&attempt.get()).cloned()
+            } else {
+                lines.remove(&attempt.get())
+            };
+            lines.unwrap_or_default()
+        };
+        let requests: Vec<Request> = undecided
             .iter()
-            .map(|buyer| {
-                request(buyer, basis.lines.remove(&buyer.attempt.get()).unwrap_or_default())
+            .map(|Undecided { buyer, terms, .. }| Request {
+                attempt: buyer.attempt,
+                buyer: buyer.user.clone(),
+                lines: lines_of(buyer.attempt),
+                terms: terms.clone(),
             })
             .collect();
-        let allowances = buyers.iter().map(|buyer| {
+        let allowances = undecided.iter().map(|Undecided { buyer, .. }| {
             let allowance = Allowance { bought: buyer.bought, limit: buyer.buyer_limit };
             (buyer.user.clone(), allowance)
         });
-        let settlement = settle(basis.remaining.clone(), allowances.collect(), &requests);
-        let decided =
-            Decided { buyers, requests: &requests, basis: &basis, settlement: &settlement };
+        let mut settlement = settle(basis.remaining.clone(), allowances.collect(), &requests);
+        let declined = std::mem::take(&mut settlement.declined);
+        let mut seen = HashSet::new();
+        let (buyers, requests): (Vec<&KnownBuyer>, Vec<Request>) = undecided
+            .iter()
+            .map(|undecided| undecided.buyer)
+            .zip(requests)
+            .enumerate()
+            .filter(|(place, (_, request))| {
+                !has_terms || (!declined.contains_key(place) && seen.insert(request.attempt))
+            })
+            .map(|(_, decided)| decided)
+            .unzip();
+        let by_index = |(place, declined): (usize, Declined)| (undecided[place].index, declined);
+        let declined: HashMap<usize, Declined> = declined.into_iter().map(by_index).collect();
+        if requests.is_empty() {
+            return Ok(Decisions { settled: HashMap::new(), declined });
+        }
+        let decided = Decided {
+            buyers: &buyers,
+            requests: &requests,
+            basis: &basis,
+            settlement: &settlement,
+        };
         let written = self.statements.write(connection, &decided).await?;
         // In a transaction it is not committed yet.
         if self.statements.mode != BatchMode::Pessimistic {
             self.remember_sold_out(&decided, &written);
         }
-        Ok(replies::of_decided(&decided, &written))
+        Ok(Decisions { settled: replies::of_decided(&decided, &written), declined })
     }
 
     /// Remembers the items that were sold out before, or are so now.
@@ -196,10 +279,6 @@ impl Batch<'_> {
     }
 }
 
-fn request(buyer: &KnownBuyer, lines: Vec<Line>) -> Request {
-    Request { attempt: buyer.attempt, buyer: buyer.user.clone(), lines }
-}
-
 /// The keys to store: of attempts decided now. A repeat finds the outcome without a key.
 fn key_rows_of<'a>(
     requests: &'a [MaybeKeyed<Settle>],
@@ -210,7 +289,7 @@ fn key_rows_of<'a>(
             return None;
         };
         let (key, buyer) = (key.as_ref()?, &decision.outcome.buyer);
-        let Settle { sale, attempt } = *request;
+        let Settle { sale, attempt, .. } = *request;
         Some(KeyRow { buyer, key, sale, attempt, effect: Effect::Purchased })
     })
 }

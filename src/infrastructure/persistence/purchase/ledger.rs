@@ -52,7 +52,7 @@ impl PostgresLedger {
     }
 
     async fn submit(&self, request: MaybeKeyed<Settle>) -> Result<Option<Settled>, PortError> {
-        let Settle { sale, attempt } = request.request;
+        let Settle { sale, attempt, .. } = request.request;
         match self.batcher.submit(sale, request).await {
             Ok(reply) => {
                 if let Ok(Some(Settled::Now(_))) = reply {

@@ -21,7 +21,7 @@ use crate::infrastructure::persistence::row::from_row;
 
 /// Maximum number of catalogue items that one statement reads. It bounds the memory and the time of a statement.
 const CHUNK: i32 = 20_000;
-/// Maximum number of reads at a time that scan a sale for available items.
+/// Maximum number of reads at a time that may scan a whole sale for available items.
 const MAX_SCANS: usize = 1;
 /// Longest time of a snapshot over a large sale.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_mins(1);
@@ -76,9 +76,11 @@ const AVAILABLE_PAGE: &str = r"
     LIMIT $2 OFFSET $3
 ";
 
-/// Maximum number of items that a page of available items scans. There is no index on remaining pieces, because each purchase would
-/// have to update it.
+/// Maximum number of items that a page of available items scans at first. There is no index on remaining pieces, because each
+/// purchase would have to update it.
 const SCAN_LIMIT: u32 = 2_000;
+/// Maximum number that each further statement scans, if none of those before was available. These scans run one at a time.
+const LONG_SCAN_LIMIT: u32 = 20_000;
 
 // Returns one row of arrays; the last number is that of the last item scanned.
 const LIST: &str = r"
@@ -199,6 +201,27 @@ impl PostgresItemReader {
         Ok(rows.into_iter().filter_map(item_of).collect())
     }
 
+    /// The items, or those with a piece left, among this many after an item.
+    async fn scan(
+        &self,
+        sale: SaleId,
+        last: i32,
+        (available, scanned): (bool, u32),
+    ) -> Result<Found, PortError> {
+        let statement = (Statement::Read, "the items");
+        let found = self.partitions.read(
+            &self.database,
+            statement,
+            sale,
+            |mut connection, statements| async move {
+                let query = sqlx::query_as(statements.get(LIST_AT)).bind(sale.get()).bind(last);
+                let query = query.bind(i64::from(scanned)).bind(available);
+                query.fetch_one(&mut *connection).await
+            },
+        );
+        found.await
+    }
+
     /// Items by number, stock and remaining pieces.
     async fn stocked(
         &self,
@@ -286,20 +309,22 @@ impl ItemReader for PostgresItemReader {
         after: Cursor<ItemNo>,
     ) -> Result<CursorPage<StockedItem, ItemNo>, PortError> {
         // One more than the limit shows whether there is a next page.
-        let scanned = if available { SCAN_LIMIT } else { after.limit.saturating_add(1) };
-        let last = after.entry.map_or(0, |item| item.0);
-        let statement = (Statement::Read, "the items");
-        let found = self.partitions.read(
-            &self.database,
-            statement,
-            sale,
-            |mut connection, statements| async move {
-                let query = sqlx::query_as(statements.get(LIST_AT)).bind(sale.get()).bind(last);
-                let query = query.bind(i64::from(scanned)).bind(available);
-                query.fetch_one(&mut *connection).await
-            },
-        );
-        let found: Found = found.await?;
+        let mut scanned = if available { SCAN_LIMIT } else { after.limit.saturating_add(1) };
+        let mut last = after.entry.map_or(0, |item| item.0);
+        let mut scan = None;
+        let found = loop {
+            let found = self.scan(sale, last, (available, scanned)).await?;
+            let (numbers, .., count, end) = &found;
+            match end {
+                // An empty page before the end would look like a sale that is sold out.
+                Some(end) if numbers.is_empty() && *count >= i64::from(scanned) => last = *end,
+                _ => break found,
+            }
+            scanned = LONG_SCAN_LIMIT;
+            if scan.is_none() {
+                scan = self.scans.acquire().await.ok();
+            }
+        };
         let (mut numbers, stock, remaining, count, last) = found;
         let limit = usize::try_from(after.limit).unwrap_or(usize::MAX);
         let next = if numbers.len() > limit {
@@ -426,6 +451,25 @@ mod tests {
         }
 
         assert_eq!(pages, [vec![2, 3], vec![6, 7], vec![8, 9], vec![]]);
+    }
+
+    #[tokio::test]
+    async fn a_list_of_available_items_is_empty_only_at_the_end() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::unique(2_600)).await;
+        shop.execute("UPDATE item_stock SET sold = stock WHERE item_no <= 2100").await;
+        let list = async |entry| {
+            let after = Cursor { entry, limit: 20 };
+            let page = scene.instance.items.list(scene.sale, true, after).await.unwrap();
+            (page.entries.iter().map(|entry| entry.item.no.0).collect::<Vec<_>>(), page.next)
+        };
+
+        let (first, next) = list(None).await;
+        shop.execute("UPDATE item_stock SET sold = stock").await;
+
+        assert_eq!((first, next), ((2_101..=2_120).collect(), Some(ItemNo(2_120))));
+        assert_eq!(list(None).await, (Vec::new(), None));
+        assert_eq!(list(Some(ItemNo(2_120))).await, (Vec::new(), None));
     }
 
     /// The plan of a statement, in a session that prefers to divide it among processes.

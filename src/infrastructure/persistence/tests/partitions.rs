@@ -95,7 +95,7 @@ async fn trade_in_every_mode(shop: &PostgresShop, sale: SaleId) {
         let open: i64 = open.fetch_one(&shop.pool).await.unwrap();
         let settle = settle_of(sale, attempt_id(open));
         for _ in 0..2 {
-            let requests = [MaybeKeyed::unkeyed(settle)];
+            let requests = [MaybeKeyed::unkeyed(settle.clone())];
             settling.run(&mut connection, sale, &requests, mode).await.unwrap();
         }
     }

@@ -10,6 +10,7 @@ use crate::application::ports::{
 use crate::domain::checkout::{BuyerTotals, Change};
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::SaleState;
+use crate::domain::terms::CheckoutTag;
 
 impl FakeShop {
     fn collect_in(&self, state: &mut State, request: &Collect) -> Result<Collected, PortError> {
@@ -74,6 +75,11 @@ impl SaleData {
         if wanted.attempt.is_some() && wanted.attempt != open {
             return Collected::Closed;
         }
+        let lines = open.and_then(|open| self.attempts.get(&open)).map(|open| &open.lines[..]);
+        let tag = CheckoutTag::of(lines.unwrap_or_default());
+        if wanted.tags.as_ref().is_some_and(|tags| !tags.contains(&tag)) {
+            return Collected::OtherTag;
+        }
         let is_gone = |item: &ItemNo| self.stock.get(item).is_some_and(|stock| stock.left() == 0);
         let items = wanted.edit.lines().iter().map(|line| line.item);
         let sold_out: Vec<ItemNo> = items.filter(is_gone).collect();
@@ -87,7 +93,7 @@ impl SaleData {
         let change = match &wanted.edit {
             Edit::Set(lines) => match totals.collect(lines, self.sale.buyer_limit) {
                 Ok(change) => change,
-                Err(_) => return Collected::OverLimit,
+                Err(_) => return Collected::OverLimit(totals.pieces()),
             },
             Edit::Remove(item) => {
                 totals.remove(*item);

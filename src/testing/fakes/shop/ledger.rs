@@ -14,10 +14,11 @@ use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::purchase::{Outcome, SettledLine};
 use crate::domain::sale::SaleState;
 use crate::domain::settlement::{Allowance, Request, settle};
+use crate::domain::terms::Declined;
 
 impl FakeShop {
     fn settle_in(&self, state: &mut State, request: Settle) -> Settled {
-        let Settle { sale, attempt } = request;
+        let Settle { sale, attempt, terms } = request;
         let version = state.next_version(self.now());
         let Some(data) = state.sales.get_mut(&sale) else {
             return Settled::Unknown;
@@ -33,11 +34,16 @@ impl FakeShop {
             SaleState::Ended => return Settled::Ended,
             SaleState::Open => {}
         }
+        let request = Request { terms, ..request };
         if request.lines.is_empty() {
-            return Settled::Empty;
+            let checked = request.terms.map_or(Ok(()), |terms| terms.check(&[]));
+            return checked.map_or_else(Settled::Declined, |()| Settled::Empty);
         }
         let buyer = request.buyer.clone();
-        let lines = data.decide(request);
+        let lines = match data.decide(request) {
+            Ok(lines) => lines,
+            Err(declined) => return Settled::Declined(declined),
+        };
         let outcome = Arc::new(Outcome { buyer, purchased_at: self.now(), lines });
         data.outcomes.insert(attempt, Arc::clone(&outcome));
         let bought = data.buyers[&outcome.buyer].bought;
@@ -57,7 +63,7 @@ impl Ledger for FakeShop {
         request: Settle,
         key: KeyedRequest,
     ) -> Result<Keyed<Settled, Done>, PortError> {
-        let Settle { sale, attempt } = request;
+        let Settle { sale, attempt, .. } = request;
         let mut state = self.state.lock().unwrap();
         match state.find_key(Caller::HolderOf(sale, attempt), &key).into_new() {
             Ok(_) | Err(Keyed::UnknownCode) => {}
@@ -85,22 +91,26 @@ impl Ledger for FakeShop {
 impl SaleData {
     fn request(&self, attempt: AttemptId) -> Option<Request> {
         let open = self.attempts.get(&attempt)?;
-        Some(Request { attempt, buyer: open.buyer.clone(), lines: open.lines.clone() })
+        let (buyer, lines) = (open.buyer.clone(), open.lines.clone());
+        Some(Request { attempt, buyer, lines, terms: None })
     }
 
-    fn decide(&mut self, request: Request) -> Vec<SettledLine> {
+    fn decide(&mut self, request: Request) -> Result<Vec<SettledLine>, Declined> {
         let left = self.stock.iter().map(|(item, stock)| (*item, stock.left()));
         let buyer = self.buyers.entry(request.buyer.clone()).or_default();
         let allowance = Allowance { bought: buyer.bought, limit: self.sale.buyer_limit };
         let allowances = HashMap::from([(request.buyer.clone(), allowance)]);
         let attempt = request.attempt;
         let mut settlement = settle(left.collect(), allowances, &[request]);
+        if let Some(declined) = settlement.declined.remove(&0) {
+            return Err(declined);
+        }
         buyer.bought += settlement.bought.values().sum::<i32>();
         buyer.open = buyer.open.filter(|open| *open != attempt);
         for (item, pieces) in settlement.sold {
             self.stock.get_mut(&item).unwrap().sold += pieces;
         }
-        settlement.decided.remove(&attempt).unwrap_or_default()
+        Ok(settlement.decided.remove(&attempt).unwrap_or_default())
     }
 
     fn facts(&self, outcome: &Outcome) -> StockFacts {

@@ -64,6 +64,23 @@ async fn the_session_of_the_readme_runs_unchanged() {
     assert!(responses.iter().all(|(status, _)| *status == 200), "{responses:#?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_session_of_the_start_page_runs_unchanged() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 9").await;
+    let page = world.at(0).send(Method::GET, "/", &[("accept", "text/html")]).await.is(200).body;
+    let blocks = page.split("<pre><code>").skip(1);
+    let blocks: Vec<_> = blocks.map(|rest| rest.split_once("</code>").unwrap().0).collect();
+    let session = blocks.join("\n");
+    assert!(!session.contains('&'), "it would have to be decoded: {session}");
+
+    let responses = run_session(&world, &sale, &session).await;
+
+    let statuses: Vec<_> = responses.iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [200, 200, 201, 200], "{responses:#?}");
+    assert!(responses.last().unwrap().1.contains("\"pieces_bought\":1"), "{responses:#?}");
+}
+
 /// Collects every value with this name, at any depth.
 fn all<'v>(value: &'v Value, name: &str, found: &mut Vec<&'v Value>) {
     match value {

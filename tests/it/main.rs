@@ -43,6 +43,7 @@ mod lists;
 mod many_sales;
 mod monitoring;
 mod overload;
+mod pages;
 mod pooler;
 mod postgres_loss;
 mod purchase;

@@ -1,7 +1,11 @@
-//! Documentation that the service serves: the OpenAPI document, a page to try it out, and a page for each kind of problem.
+//! Documentation that the service serves: the OpenAPI [`document`], the page to try it out ([`ui`]), a page for each kind of problem
+//! ([`problem_pages`]), and the [`start`] page. Their texts, styles and scripts are in `pages/`.
 
 pub(crate) mod document;
+mod files;
+mod html;
 mod problem_pages;
+mod start;
 mod ui;
 
 use axum::Router;
@@ -13,8 +17,9 @@ use super::model::paths;
 
 /// The document and the pages. They load nothing from other servers.
 pub(crate) fn router() -> Router {
-    let pages = problem_pages::router().merge(ui::router());
+    let pages = problem_pages::router().merge(ui::router()).merge(files::router());
     Router::new()
         .route(paths::OPENAPI, get(document::json))
         .merge(pages.layer(map_response(protection::protect_page)))
+        .merge(start::router())
 }

@@ -12,5 +12,5 @@ pub(crate) mod problem_body;
 mod respond;
 pub(crate) mod v1;
 
-pub(crate) use catalogue::{ApiError, ValidationErrors, with_page};
+pub(crate) use catalogue::{ApiError, Entry, ValidationErrors, with_page};
 pub(crate) use respond::Cause;

@@ -6,10 +6,10 @@ use axum::response::Response;
 /// Policy of API responses: they are data, so nothing in them is executed, and no page may frame them.
 const API_POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-/// Policy of pages: they contain their own style, and connect only to this service.
+/// Policy of pages: they load from this service and connect to it, and to nothing else. Swagger UI has pictures in its style.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-     connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+     frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 );
 /// For a year, browsers that have connected over TLS connect only over TLS (RFC 6797).
 const HSTS_ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");

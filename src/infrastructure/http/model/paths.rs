@@ -1,9 +1,15 @@
 //! Paths without a version.
 
+/// The start page. It is for browsers only: other clients get an error of their version.
+pub(crate) const START: &str = "/";
 /// The OpenAPI document.
 pub(crate) const OPENAPI: &str = "/openapi.json";
 /// The page that shows the document.
 pub(crate) const UI: &str = "/docs";
+/// The page itself.
+pub(crate) const UI_PAGE: &str = "/docs/";
+/// The files of pages.
+pub(crate) const FILES: &str = "/docs/{*rest}";
 /// The list of problems. The `type` of a problem is this path and its code.
 pub(crate) const PROBLEMS: &str = "/problems/";
 /// The page of a problem.
@@ -14,8 +20,8 @@ pub(crate) const HEALTH: &str = "/health";
 pub(crate) const METRICS: &str = "/metrics";
 
 /// The route templates of all paths without a version.
-pub(crate) const UNVERSIONED_ROUTES: [&str; 8] =
-    [OPENAPI, UI, "/docs/", "/docs/{*rest}", PROBLEMS, PROBLEM, HEALTH, METRICS];
+pub(crate) const UNVERSIONED_ROUTES: [&str; 9] =
+    [START, OPENAPI, UI, UI_PAGE, FILES, PROBLEMS, PROBLEM, HEALTH, METRICS];
 
 /// Whether a path has no version.
 pub(crate) fn is_unversioned(path: &str) -> bool {

@@ -1,7 +1,8 @@
 //! Parsing of requests: [`head`] (size and [`framing`]), [`version`], [`path`], [`params`] (the query) with [`paging`],
-//! [`json_body`] with its [`json`] values, and the headers [`idempotency_key`] and [`conditions`]. [`links`] lead back to this service. One response has all errors
-//! of the parameters, headers and body.
+//! [`json_body`] with its [`json`] values, and the headers [`accept`], [`idempotency_key`] and [`conditions`]. [`links`] lead back
+//! to this service. One response has all errors of the parameters, headers and body.
 
+pub(crate) mod accept;
 pub(crate) mod conditions;
 pub(crate) mod framing;
 pub(crate) mod head;

@@ -2,8 +2,9 @@
 //! (`application/vnd.flash-sale.v2+json`), else version 1.
 
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, HeaderValue, Request, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Request, Uri};
 
+use super::accept::{accepted, prefers_html};
 use crate::infrastructure::http::model::headers::API_VERSION;
 use crate::infrastructure::http::model::paths;
 use crate::infrastructure::http::model::version::Version;
@@ -55,7 +56,8 @@ fn requested<B>(request: &Request<B>) -> Result<RequestedVersion, UnknownVersion
         let version = parse_number(number)?;
         return Ok(RequestedVersion { version, source: VersionSource::Path });
     }
-    if paths::is_unversioned(path) {
+    let is_start_page = path == paths::START && prefers_html(request.headers());
+    if is_start_page || paths::is_unversioned(path) {
         let version = Version::default();
         return Ok(RequestedVersion { version, source: VersionSource::Unversioned });
     }
@@ -126,23 +128,14 @@ fn from_api_version(headers: &HeaderMap) -> Result<Option<Version>, UnknownVersi
 /// nothing else.
 fn from_accept(headers: &HeaderMap) -> Result<Option<Version>, UnknownVersion> {
     let (mut best, mut has_unknown, mut has_others) = (None, false, false);
-    for value in headers.get_all(header::ACCEPT) {
-        for accepted in value.to_str().unwrap_or_default().split(',') {
-            let mut parts = accepted.split(';').map(str::trim);
-            let media_type = parts.next().unwrap_or_default();
-            let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
-            let weight = weight.unwrap_or(1.0);
-            if media_type.is_empty() || weight <= 0.0 {
-                continue;
+    for (media_type, weight) in accepted(headers) {
+        match number_in_media_type(media_type).map(parse_number) {
+            Some(Ok(version)) if best.is_none_or(|(highest, _)| weight > highest) => {
+                best = Some((weight, version));
             }
-            match number_in_media_type(media_type).map(parse_number) {
-                Some(Ok(version)) if best.is_none_or(|(highest, _)| weight > highest) => {
-                    best = Some((weight, version));
-                }
-                Some(Ok(_)) => {}
-                Some(Err(_)) => has_unknown = true,
-                None => has_others = true,
-            }
+            Some(Ok(_)) => {}
+            Some(Err(_)) => has_unknown = true,
+            None => has_others = true,
         }
     }
     match best {
@@ -164,6 +157,7 @@ fn number_in_media_type(media_type: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header;
     use proptest::prelude::*;
 
     use super::*;
@@ -243,6 +237,15 @@ mod tests {
                 assert_eq!(version, Ok(("1", VersionSource::Unversioned)), "{path} {number}");
             }
         }
+    }
+
+    #[test]
+    fn only_browsers_get_a_start_page_without_a_version() {
+        let html = ("accept", "text/html, */*;q=0.8");
+        assert_eq!(version_of("/", &[html]), Ok(("1", VersionSource::Unversioned)));
+        assert_eq!(version_of("/", &[]), Ok(("1", VersionSource::Headers)));
+        assert_eq!(version_of("/", &[("api-version", "2")]), Ok(("2", VersionSource::Headers)));
+        assert_eq!(version_of("/sales", &[html]), Ok(("1", VersionSource::Headers)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod change;
 mod checkout;
 mod checkout_tag;
 mod collect;
-mod etag;
+pub(crate) mod etag;
 mod items;
 mod keyed;
 mod pagination;

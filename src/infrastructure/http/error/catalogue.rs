@@ -97,7 +97,7 @@ catalogue! {
     SaleIdRequired = Entry::new(StatusCode::BAD_REQUEST, "sale_id_required", "several sales are open: name one with sale_id")
         .page(
             "Several sales are open, and the request does not name one.",
-            "Send sale_id.",
+            "Send `sale_id`.",
         ),
     /// More pieces than the sale allows one buyer.
     UserLimitExceeded(Option<LimitFacts>) = Entry::new(StatusCode::BAD_REQUEST, "user_limit_exceeded", "the buyer would exceed the limit of this sale")
@@ -146,7 +146,7 @@ catalogue! {
     /// The request names a version that does not exist.
     UnsupportedVersion = Entry::new(StatusCode::BAD_REQUEST, "unsupported_version", "there is no such version of this API")
         .page(
-            "The path, the header Api-Version or the header Accept names a version of the API that does \
+            "The path, the header `Api-Version` or the header `Accept` names a version of the API that does \
              not exist.",
             "Request one of the versions in the member `supported`.",
         ),
@@ -154,7 +154,7 @@ catalogue! {
     MethodNotAllowed = Entry::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not support this method")
         .page(
             "The path exists, but does not support this method.",
-            "Use one of the methods in the header Allow.",
+            "Use one of the methods in the header `Allow`.",
         ),
     /// The body is larger than `http.max_body_bytes`.
     PayloadTooLarge = Entry::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "the body is too large")
@@ -225,7 +225,7 @@ catalogue! {
     PurchaseInProgress = Entry::new(StatusCode::CONFLICT, "purchase_in_progress", "this code is being purchased right now: repeat the request")
         .page(
             "Another request is purchasing the same code right now.",
-            "Repeat after the number of seconds in Retry-After, to get the response of the other request.",
+            "Repeat after the number of seconds in `Retry-After`, to get the response of the other request.",
         )
         .retry(),
     /// The checkout has been purchased.
@@ -243,7 +243,7 @@ catalogue! {
     /// The route needs an idempotency key.
     KeyMissing = Entry::new(StatusCode::BAD_REQUEST, "idempotency_key_missing", "this request needs the header Idempotency-Key")
         .page(
-            "The request lacks the header Idempotency-Key, with which a repeat takes effect once.",
+            "The request lacks the header `Idempotency-Key`, with which a repeat takes effect once.",
             "Generate a new key for every new request, such as a UUID, and send the same key with a \
              repeat.",
         ),
@@ -251,7 +251,7 @@ catalogue! {
     KeyInUse = Entry::new(StatusCode::CONFLICT, "idempotency_key_in_use", "a request with this Idempotency-Key is running: repeat the request")
         .page(
             "Another request with the same key is running right now.",
-            "Repeat after the number of seconds in Retry-After, to get the response of the other request.",
+            "Repeat after the number of seconds in `Retry-After`, to get the response of the other request.",
         )
         .retry(),
     /// The idempotency key belongs to a request with other content.
@@ -263,8 +263,8 @@ catalogue! {
     /// The body is not JSON, or is compressed.
     MediaTypeUnsupported = Entry::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "the body must be application/json, and not compressed")
         .page(
-            "The Content-Type of the body is not JSON, or the body is compressed.",
-            "Send plain JSON with the header Content-Type: application/json.",
+            "The `Content-Type` of the body is not JSON, or the body is compressed.",
+            "Send plain JSON with the header `Content-Type: application/json`.",
         ),
     /// The sale has not started.
     SaleNotStarted(Option<StartFacts>) = Entry::new(StatusCode::CONFLICT, "sale_not_started", "the sale has not started")
@@ -283,7 +283,7 @@ catalogue! {
     Overloaded(Source) = Entry::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests at once: nothing was done, repeat the request")
         .page(
             "More requests arrived at once than can be served in time. Nothing was done.",
-            "Repeat after the number of seconds in Retry-After.",
+            "Repeat after the number of seconds in `Retry-After`.",
         )
         .retry(),
     /// A dependency is unavailable.
@@ -291,7 +291,7 @@ catalogue! {
         .page(
             "The service is unavailable at the moment. It may not be known yet whether the request was \
              executed.",
-            "Repeat after the number of seconds in Retry-After. A repeat is always safe.",
+            "Repeat after the number of seconds in `Retry-After`. A repeat is always safe.",
         )
         .retry(),
     /// The request timeout has passed. The work continues.
@@ -301,7 +301,7 @@ catalogue! {
     Internal(Source) = Entry::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error")
         .page(
             "A defect of the service.",
-            "Repeat the request. If the error persists, report the response's X-Request-Id to the operator.",
+            "Repeat the request. If the error persists, report the response's `X-Request-Id` to the operator.",
         ),
 }
 

@@ -91,6 +91,7 @@ check_compose() {
 make_folder
 install_servers
 install_for_chaos
+scripts/install-services.sh python || say "WARNING: Python is not available: its examples are not run"
 check_scripts
 check_mutants
 check_examples

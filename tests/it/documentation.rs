@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Wire, World, wire};
 
@@ -156,5 +156,202 @@ async fn every_code_of_the_document_has_a_page() {
     for code in links {
         let page = world.at(0).send(Method::GET, &format!("/problems/{code}"), &[]).await.is(200);
         assert!(page.body.contains(code), "{code}");
+    }
+}
+
+/// Operations of the document, with their path, method and description.
+fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    let operations = paths.flat_map(|(path, operations)| {
+        let operations = operations.as_object().unwrap().iter();
+        operations.map(|(method, operation)| (path.as_str(), method.as_str(), operation))
+    });
+    operations.collect()
+}
+
+/// Follows a reference.
+fn resolved<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
+    value["$ref"]
+        .as_str()
+        .map_or(value, |reference| document.pointer(reference.trim_start_matches('#')).unwrap())
+}
+
+/// The parameters of all operations, each with its operation and its schema.
+fn parameters(document: &Value) -> Vec<(String, &Value, &Value)> {
+    let found = operations(document).into_iter().flat_map(|(path, method, operation)| {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        parameters.map(move |parameter| {
+            let schema = resolved(document, &parameter["schema"]);
+            (format!("{} of {method} {path}", parameter["name"]), parameter, schema)
+        })
+    });
+    found.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_parameter_is_null_and_no_page_has_a_default() {
+    let world = World::of(1).await;
+    let document = world.at(0).get("/openapi.json").await.is(200).json();
+
+    let parameters = parameters(&document);
+    assert!(parameters.len() > 40, "{parameters:#?}");
+    for (place, parameter, schema) in parameters {
+        assert!(!schema.to_string().contains("\"null\""), "{place} can be null: {schema}");
+        if parameter["name"] == "page" {
+            // A client that sends it gets pages, which have no cursor.
+            assert_eq!(schema.get("default"), None, "{place}");
+            assert_eq!(parameter["required"], false, "{place}");
+        }
+    }
+    assert_eq!(document["security"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_schema_is_used_once_written_and_every_number_has_a_bound() {
+    let world = World::of(1).await;
+    let document = world.at(0).get("/openapi.json").await.is(200).json();
+
+    let mut references = Vec::new();
+    all(&document, "$ref", &mut references);
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    for name in schemas.keys() {
+        let reference = json!(format!("#/components/schemas/{name}"));
+        assert!(references.contains(&&reference), "nothing refers to {name}");
+    }
+    let mut entries = Vec::new();
+    all(&document["components"], "items", &mut entries);
+    for entry in entries {
+        assert!(entry.get("allOf").or(entry["items"].get("properties")).is_none(), "{entry}");
+        assert!(entry["type"] != "object" || entry.get("properties").is_none(), "{entry}");
+    }
+    let mut integers = Vec::new();
+    objects(&document, &mut |object| {
+        if object["type"] == "integer" {
+            integers.push(object.clone());
+        }
+    });
+    assert!(integers.len() > 20, "{integers:#?}");
+    for integer in integers {
+        assert!(integer["minimum"].is_number(), "{integer}");
+    }
+}
+
+/// Visits every object, at any depth.
+fn objects(value: &Value, visit: &mut impl FnMut(&Value)) {
+    match value {
+        Value::Object(members) => {
+            visit(value);
+            members.values().for_each(|member| objects(member, visit));
+        }
+        Value::Array(entries) => entries.iter().for_each(|entry| objects(entry, visit)),
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_parameter_and_every_body_has_an_example() {
+    let world = World::of(1).await;
+    let document = world.at(0).get("/openapi.json").await.is(200).json();
+
+    for (place, parameter, schema) in parameters(&document) {
+        let is_flag = schema["type"] == "boolean";
+        assert!(is_flag || schema["examples"].is_array(), "{place} has no example in its schema");
+        // The page that shows the document sends every parameter that has one of its own.
+        assert_eq!(parameter.get("example").is_some(), parameter["required"] == true, "{place}");
+    }
+    let mut bodies = 0;
+    for (path, method, operation) in operations(&document) {
+        let responses = operation["responses"].as_object().unwrap().values();
+        for body in responses.chain(operation.get("requestBody")) {
+            for content in body["content"].as_object().into_iter().flat_map(|all| all.values()) {
+                let several = content["examples"].as_object().is_some_and(|all| !all.is_empty());
+                assert!(several || content["example"].is_object(), "{method} {path}: {body}");
+                bodies += 1;
+            }
+        }
+    }
+    assert!(bodies > 100, "{bodies}");
+}
+
+/// Where two values differ in their members or types. Null and an empty list may stand for anything.
+fn difference(place: &str, one: &Value, other: &Value) -> Option<String> {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            let names = |members: &serde_json::Map<String, Value>| -> BTreeSet<String> {
+                members.keys().cloned().collect()
+            };
+            if names(one) != names(other) {
+                return Some(format!("{place}: {:?} and {:?}", names(one), names(other)));
+            }
+            let mut members = one.iter();
+            members.find_map(|(name, value)| {
+                difference(&format!("{place}/{name}"), value, &other[name])
+            })
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            let (one, other) = (one.first()?, other.first()?);
+            difference(&format!("{place}/0"), one, other)
+        }
+        (Value::Null, _) | (_, Value::Null) => None,
+        (one, other) => {
+            let same = std::mem::discriminant(one) == std::mem::discriminant(other);
+            (!same).then(|| format!("{place}: {one} and {other}"))
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_have_the_members_of_the_real_responses() {
+    let world = World::of(1).await;
+    let document = world.at(0).get("/openapi.json").await.is(200).json();
+    let sale = world.create_sale("--items 9 --stock 5").await;
+    let shop = world.at(0);
+    let body = json!({ "buyer_id": "ann", "sale_id": sale, "items": [{ "id": "7" }] });
+    let collected = shop.write(Method::POST, "/v2/checkouts", "one", &body).await.is(201);
+    let code = collected.at("/code").as_str().unwrap().to_owned();
+    let v1_code = shop.checkout(&sale, "bob", "1").await;
+    let v1_code_text = v1_code.clone().checkout_code();
+    let get = async |path: String| shop.get(&path).await.is(200);
+
+    let real = [
+        ("/v2/checkouts", "post", collected),
+        ("/v2/checkouts/{code}", "get", get(format!("/v2/checkouts/{code}")).await),
+        ("/v2/checkouts/{code}/purchase", "post", shop.buy(&code, "two").await.is(200)),
+        ("/v2/purchases/{code}", "get", get(format!("/v2/purchases/{code}")).await),
+        ("/v2/buyers/{buyer_id}/purchases", "get", get("/v2/buyers/ann/purchases".into()).await),
+        ("/v2/sales", "get", get("/v2/sales".into()).await),
+        ("/v2/sales/active", "get", get("/v2/sales/active".into()).await),
+        ("/v2/sales/{sale_id}", "get", get(format!("/v2/sales/{sale}")).await),
+        ("/v2/sales/{sale_id}/items", "get", get(format!("/v2/sales/{sale}/items")).await),
+        ("/v1/checkout", "post", v1_code),
+        ("/v1/purchase", "post", shop.purchase(&v1_code_text).await.is(200)),
+        ("/v1/purchases/{code}", "get", get(format!("/v1/purchases/{v1_code_text}")).await),
+        ("/v1/users/{user_id}/purchases", "get", get("/v1/users/bob/purchases".into()).await),
+        ("/v1/sales/active", "get", get("/v1/sales/active".into()).await),
+        ("/v1/sales/{sale_id}", "get", get(format!("/v1/sales/{sale}")).await),
+        ("/v1/sales/{sale_id}/items", "get", get(format!("/v1/sales/{sale}/items")).await),
+        ("/v2/sales/{sale_id}", "get", shop.get("/v2/sales/S-999").await.is(404)),
+        ("/v1/sales/{sale_id}", "get", shop.get("/v1/sales/S-999").await.is(404)),
+        ("/v2/sales", "get", shop.get("/v2/sales?limit=101").await.is(400)),
+        (
+            "/v1/sales/{sale_id}/items",
+            "get",
+            shop.get("/v1/sales/S-1/items?limit=101").await.is(400),
+        ),
+    ];
+
+    for (path, method, real) in real {
+        let response = &document["paths"][path][method]["responses"][real.status.to_string()];
+        let content = response["content"].as_object().unwrap().values().next().unwrap();
+        let (_, error) = real.status_and_code();
+        let example = match content.get("example") {
+            Some(example) => example,
+            // A problem's example is the body itself.
+            None => &resolved(&document, &content["examples"][&error])["value"],
+        };
+        assert_eq!(difference("", example, &real.json()), None, "{method} {path}");
+        if real.status >= 400 {
+            assert_eq!(*example, real.json(), "{method} {path}");
+        }
     }
 }

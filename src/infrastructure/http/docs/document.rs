@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use super::complete::complete;
 use crate::infrastructure::http::error::problem_body::ProblemBody;
 use crate::infrastructure::http::error::v1::ErrorBody;
 use crate::infrastructure::http::model::schema;
@@ -36,23 +37,29 @@ use crate::infrastructure::http::{v1, v2};
         checkout::Checkout,
         purchase::Purchase,
         schema::IdempotencyKey,
+        schema::EntityTags,
         schema::PageNumber,
         schema::Limit,
     )),
 )]
 struct Document;
 
-/// Generates the document.
+/// Generates the document from the code, without examples.
 pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
-    OpenApiRouter::with_openapi(Document::openapi())
+    let mut document = OpenApiRouter::with_openapi(Document::openapi())
         .nest("/v1", v1::router())
         .nest("/v2", v2::router())
-        .into_openapi()
+        .into_openapi();
+    // No operation needs credentials of this service: a gateway in front may.
+    document.security = Some(Vec::new());
+    document
 }
 
 /// Generates the document as JSON.
 pub(crate) fn document() -> String {
-    openapi().to_pretty_json().unwrap_or_default()
+    let mut document = serde_json::to_value(openapi()).unwrap_or_default();
+    complete(&mut document);
+    serde_json::to_string_pretty(&document).unwrap_or_default()
 }
 
 /// `GET /openapi.json`

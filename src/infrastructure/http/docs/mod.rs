@@ -1,6 +1,7 @@
 //! Documentation that the service serves: the OpenAPI [`document`], the page to try it out ([`ui`]), a page for each kind of problem
 //! ([`problem_pages`]), and the [`start`] page. Their texts, styles and scripts are in `pages/`.
 
+mod complete;
 pub(crate) mod document;
 mod files;
 mod html;

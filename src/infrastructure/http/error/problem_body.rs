@@ -23,12 +23,15 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+js
 #[schema(as = Problem)]
 pub(crate) struct ProblemBody<'e> {
     /// Link to a page about this kind of problem. It does not change.
-    #[schema(format = "uri-reference")]
+    #[schema(format = "uri-reference", examples("/problems/sale_ended"))]
     r#type: String,
     /// A short explanation for people.
+    #[schema(examples("the sale has ended"))]
     title: &'static str,
+    #[schema(minimum = 400, maximum = 599, examples(410))]
     status: u16,
     /// The error code: the last segment of `type`.
+    #[schema(examples("sale_ended"))]
     code: &'static str,
     /// All invalid values of the request, for `validation_failed`.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -14,8 +14,10 @@ use crate::infrastructure::http::model::version::Version;
 #[schema(as = Error)]
 pub(crate) struct ErrorBody<'e> {
     /// A short explanation for people.
+    #[schema(examples("the sale has ended"))]
     message: &'static str,
     /// The error code. It does not change.
+    #[schema(examples("sale_ended"))]
     code: &'static str,
     /// The error of each invalid parameter, for `validation_failed`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,7 @@ pub(crate) struct Checkout {
     buyer_id: String,
     state: CheckoutState,
     /// Number of pieces of all items.
+    #[schema(minimum = 0, maximum = 1_000, examples(2))]
     pieces: i32,
     items: Vec<CollectedItem>,
 }
@@ -37,8 +38,11 @@ enum CheckoutState {
 struct CollectedItem {
     #[schema(value_type = schema::ItemId)]
     id: String,
+    #[schema(value_type = schema::ItemName)]
     name: String,
+    #[schema(value_type = schema::ImageUrl)]
     image_url: String,
+    #[schema(value_type = schema::Quantity)]
     quantity: i32,
 }
 

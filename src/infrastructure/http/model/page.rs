@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::application::ports::PageRequest;
+use crate::infrastructure::http::model::schema;
 
 /// A page of a list.
 #[derive(Serialize, ToSchema)]
@@ -14,12 +15,18 @@ pub(crate) struct PageBody<T> {
 
 #[derive(Serialize, ToSchema)]
 struct Pagination {
+    #[schema(value_type = schema::PageNumber)]
     page: u32,
+    #[schema(value_type = schema::Limit)]
     limit: u32,
     /// Number of entries in the whole list.
+    #[schema(minimum = 0, examples(1))]
     total_items: i64,
+    #[schema(minimum = 0, examples(1))]
     total_pages: i64,
+    #[schema(examples(false))]
     has_next: bool,
+    #[schema(examples(false))]
     has_previous: bool,
 }
 

@@ -22,9 +22,10 @@ pub(crate) struct Purchase {
     sale_id: String,
     #[schema(value_type = schema::BuyerId)]
     buyer_id: String,
-    #[schema(format = DateTime, example = "2027-01-31T15:00:01.5Z")]
+    #[schema(value_type = schema::Time)]
     purchased_at: String,
     /// Number of pieces that were bought.
+    #[schema(minimum = 0, maximum = 1_000, examples(2))]
     pieces_bought: i32,
     items: Vec<PurchasedItem>,
 }
@@ -33,8 +34,11 @@ pub(crate) struct Purchase {
 struct PurchasedItem {
     #[schema(value_type = schema::ItemId)]
     id: String,
+    #[schema(value_type = schema::ItemName)]
     name: String,
+    #[schema(value_type = schema::ImageUrl)]
     image_url: String,
+    #[schema(value_type = schema::Quantity)]
     quantity: i32,
     #[schema(value_type = schema::Outcome)]
     outcome: &'static str,

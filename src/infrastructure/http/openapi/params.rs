@@ -20,8 +20,9 @@ pub(crate) struct IdempotencyKeyHeader {
 #[expect(dead_code, reason = "it documents a parameter")]
 pub(crate) struct OptionalIdempotencyKeyHeader {
     /// Identifies the request: a repeat with the same key takes effect once.
-    #[param(rename = "Idempotency-Key")]
-    idempotency_key: Option<schema::IdempotencyKey>,
+    // In a header, utoipa makes an `Option` a value that may be null, which no header is.
+    #[param(rename = "Idempotency-Key", required = false)]
+    idempotency_key: schema::IdempotencyKey,
 }
 
 /// The condition of a read.
@@ -30,8 +31,8 @@ pub(crate) struct OptionalIdempotencyKeyHeader {
 #[expect(dead_code, reason = "it documents a parameter")]
 pub(crate) struct IfNoneMatchHeader {
     /// The `ETag` of an earlier response. If the response is still the same, the service returns 304 without a body.
-    #[param(rename = "If-None-Match")]
-    if_none_match: Option<String>,
+    #[param(rename = "If-None-Match", required = false)]
+    if_none_match: schema::EntityTags,
 }
 
 /// The condition of a write to a checkout.
@@ -50,7 +51,7 @@ pub(crate) struct IfMatchHeader {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it documents parameters")]
 pub(crate) struct PageParams {
-    /// The page number. A page past the end is empty.
+    /// The page number. Default: 1. A page past the end is empty.
     page: Option<schema::PageNumber>,
     /// Maximum number of entries in a page.
     limit: Option<schema::Limit>,
@@ -72,7 +73,8 @@ pub(crate) struct CursorParams {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it documents parameters")]
 pub(crate) struct PageOrCursorParams {
-    /// The page number. It cannot be combined with `cursor`.
+    /// The page number, for lists whose length the client needs. It cannot be combined with `cursor`. Without it, the response has a
+    /// cursor.
     page: Option<schema::PageNumber>,
     /// Continues the list after the response that returned this cursor.
     cursor: Option<schema::Cursor>,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use axum::http::StatusCode;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa::openapi::example::Example;
 use utoipa::openapi::{
     ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type,
 };
@@ -64,29 +66,70 @@ pub(crate) type Responses = BTreeMap<String, RefOr<Response>>;
 
 /// One response for each status, which lists all codes with this status.
 pub(crate) fn responses(version: Version, codes: &[&'static str]) -> Responses {
-    let mut by_status: BTreeMap<StatusCode, String> = BTreeMap::new();
+    let mut by_status: BTreeMap<StatusCode, (String, Vec<&str>)> = BTreeMap::new();
     for code in COMMON_CODES.iter().chain(codes) {
         let Some((entry, page)) = with_page().find(|(entry, _)| entry.code == *code) else {
             continue;
         };
-        let description = by_status.entry(entry.status).or_default();
+        let (description, codes) = by_status.entry(entry.status).or_default();
         let _ = writeln!(description, "- [`{code}`]({PROBLEMS}{code}): {}", page.meaning);
+        codes.push(code);
     }
-    let responses = by_status.into_iter().map(|(status, description)| {
-        (status.as_str().to_owned(), response(version, status, description))
+    let responses = by_status.into_iter().map(|(status, (description, codes))| {
+        (status.as_str().to_owned(), response(version, status, description, &codes))
     });
     responses.collect()
 }
 
-fn response(version: Version, status: StatusCode, description: String) -> RefOr<Response> {
+/// An example of each error in each version, by its name in the document.
+pub(crate) fn examples() -> impl Iterator<Item = (String, Value)> {
+    with_page().flat_map(|(entry, _)| {
+        let (code, status) = (entry.code, entry.status.as_u16());
+        let mut one = json!({ "message": entry.message, "code": code });
+        let mut two = json!({ "type": format!("{PROBLEMS}{code}"), "title": entry.message,
+                              "status": status, "code": code });
+        if code == "validation_failed" {
+            let detail = "must be a whole number from 1 to 100";
+            one["errors"] = json!({ "limit": detail });
+            two["errors"] = json!([{ "parameter": "limit", "detail": detail }]);
+        }
+        [(Version::One, one), (Version::Two, two)].map(|(version, body)| {
+            (example_name(version, code), json!({ "summary": entry.message, "value": body }))
+        })
+    })
+}
+
+/// Refers to an example.
+pub(crate) fn example_reference(name: &str) -> String {
+    format!("#/components/examples/{name}")
+}
+
+fn example_name(version: Version, code: &str) -> String {
+    match version {
+        Version::One => format!("v1_{code}"),
+        Version::Two => code.to_owned(),
+    }
+}
+
+fn response(
+    version: Version,
+    status: StatusCode,
+    description: String,
+    codes: &[&str],
+) -> RefOr<Response> {
     let (media_type, schema) = match version {
         Version::One => ("application/json", ErrorBody::name()),
         Version::Two => ("application/problem+json", ProblemBody::name()),
     };
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+    let examples = codes.iter().map(|code| {
+        let reference = Ref::new(example_reference(&example_name(version, code)));
+        (*code, RefOr::<Example>::Ref(reference))
+    });
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema)));
+    let content = content.examples_from_iter(examples).build();
     let mut response = ResponseBuilder::new().description(description).content(media_type, content);
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        let seconds = ObjectBuilder::new().schema_type(Type::Integer).build();
+        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).build();
         let header = HeaderBuilder::new().schema(Some(seconds));
         let header =
             header.description(Some("Seconds after which the request can be repeated.")).build();

@@ -24,10 +24,11 @@ struct CheckoutBody {
     #[schema(value_type = schema::Code)]
     code: String,
     /// Number of lines in the checkout.
+    #[schema(minimum = 0, maximum = 1_000, examples(1))]
     items_count: usize,
     #[schema(value_type = schema::SaleId)]
     sale_id: String,
-    #[schema(format = DateTime, example = "2027-01-31T16:00:00Z")]
+    #[schema(format = DateTime, examples("2027-01-31T16:00:00Z"))]
     sale_ends_at: String,
 }
 

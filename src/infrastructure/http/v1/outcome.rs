@@ -15,8 +15,11 @@ use crate::infrastructure::http::model::schema;
 pub(crate) struct BoughtLine {
     #[schema(value_type = schema::ItemId)]
     id: String,
+    #[schema(value_type = schema::ItemName)]
     name: String,
+    #[schema(value_type = schema::ImageUrl)]
     image_url: String,
+    #[schema(value_type = schema::Quantity)]
     quantity: i32,
 }
 
@@ -25,6 +28,7 @@ pub(crate) struct BoughtLine {
 pub(crate) struct FailedLine {
     #[schema(value_type = schema::ItemId)]
     id: String,
+    #[schema(value_type = schema::Quantity)]
     quantity: i32,
     #[schema(value_type = schema::FailureReason)]
     reason: &'static str,
@@ -34,11 +38,14 @@ pub(crate) struct FailedLine {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct OutcomeBody {
     /// Whether at least one line was bought.
+    #[schema(examples(true))]
     success: bool,
     purchased_items: Vec<BoughtLine>,
     /// Number of pieces that were bought.
+    #[schema(minimum = 0, maximum = 1_000, examples(2))]
     total_purchased: i32,
     /// Number of lines that were not bought.
+    #[schema(minimum = 0, maximum = 1_000, examples(1))]
     failed_count: usize,
     failed_items: Vec<FailedLine>,
 }

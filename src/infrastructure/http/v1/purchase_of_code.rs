@@ -22,7 +22,7 @@ pub(crate) struct PastPurchaseBody {
     code: String,
     #[schema(value_type = schema::SaleId)]
     sale_id: String,
-    #[schema(format = DateTime)]
+    #[schema(value_type = schema::Time)]
     purchased_at: String,
     #[serde(flatten)]
     outcome: OutcomeBody,
@@ -40,6 +40,8 @@ impl From<PurchaseView> for PastPurchaseBody {
 }
 
 /// Get the purchase of a code
+///
+/// What the purchase sold and what it did not, also after the sale.
 #[utoipa::path(
     get,
     path = "/purchases/{code}",

@@ -12,6 +12,8 @@ use crate::infrastructure::http::request::path;
 use crate::infrastructure::http::state::HttpState;
 
 /// Get a sale
+///
+/// With the database's clock, and the pieces that are sold and that are left.
 #[utoipa::path(
     get,
     path = "/sales/{sale_id}",

@@ -11,24 +11,29 @@ use crate::infrastructure::http::model::time::rfc3339;
 pub(crate) struct SaleBody {
     #[schema(value_type = schema::SaleId)]
     sale_id: String,
+    #[schema(examples("Flash sale of 2027-01-31 15:00:00 UTC"))]
     name: String,
     #[schema(value_type = schema::SaleState)]
     state: &'static str,
-    #[schema(format = DateTime)]
+    #[schema(value_type = schema::Time)]
     starts_at: String,
     /// The sale is open before this time.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, examples("2027-01-31T16:00:00Z"))]
     ends_at: String,
     /// The database's clock, which opens and ends sales.
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, examples("2027-01-31T15:20:00.123456Z"))]
     server_time: String,
     /// Maximum number of pieces that one buyer can buy.
+    #[schema(minimum = 1, maximum = 1_000, examples(10))]
     buyer_limit: i32,
     /// Number of items.
+    #[schema(minimum = 1, maximum = 1_000_000, examples(10_000))]
     items: i32,
     /// Number of pieces that are sold.
+    #[schema(minimum = 0, examples(17))]
     sold: i64,
     /// Number of pieces that are not sold.
+    #[schema(minimum = 0, examples(9_983))]
     remaining: i64,
 }
 

@@ -16,6 +16,8 @@ use crate::infrastructure::http::request::path::code_claim;
 use crate::infrastructure::http::state::HttpState;
 
 /// Get a checkout
+///
+/// Its items and its state, also after its purchase and after its sale.
 #[utoipa::path(
     get,
     path = "/checkouts/{code}",

@@ -27,7 +27,9 @@ use crate::infrastructure::http::state::HttpState;
 struct Item {
     #[schema(value_type = schema::ItemId)]
     id: String,
+    #[schema(value_type = schema::ItemName)]
     name: String,
+    #[schema(value_type = schema::ImageUrl)]
     image_url: String,
     pieces: ItemPieces,
 }
@@ -35,8 +37,10 @@ struct Item {
 #[derive(Serialize, ToSchema)]
 struct ItemPieces {
     /// Number of pieces in the sale.
+    #[schema(minimum = 0, maximum = 100_000_000, examples(5))]
     stock: i32,
     /// Number of pieces that are not sold.
+    #[schema(minimum = 0, maximum = 100_000_000, examples(3))]
     remaining: i32,
 }
 

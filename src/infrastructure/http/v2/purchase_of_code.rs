@@ -14,6 +14,8 @@ use crate::infrastructure::http::request::path::code_claim;
 use crate::infrastructure::http::state::HttpState;
 
 /// Get the purchase of a code
+///
+/// What the purchase sold and what it did not, also after the sale.
 #[utoipa::path(
     get,
     path = "/purchases/{code}",

@@ -33,6 +33,8 @@ struct NewQuantity {
 }
 
 /// Set the quantity of an item
+///
+/// Adds the item to the checkout, or replaces its quantity. A repeat changes nothing.
 #[utoipa::path(
     put,
     path = "/checkouts/{code}/items/{item_id}",

@@ -16,6 +16,7 @@ use crate::infrastructure::http::request::json_body::{Members, parse_quantity};
 pub(crate) struct NewItem {
     #[schema(value_type = schema::ItemId)]
     id: String,
+    /// Default: 1.
     #[schema(value_type = schema::Quantity, required = false)]
     quantity: i32,
 }

@@ -18,6 +18,8 @@ use crate::infrastructure::http::request::path;
 use crate::infrastructure::http::state::HttpState;
 
 /// Get a sale
+///
+/// Its window, its limit, and the pieces that are sold and that are left.
 #[utoipa::path(
     get,
     path = "/sales/{sale_id}",

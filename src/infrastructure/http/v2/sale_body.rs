@@ -23,25 +23,30 @@ pub(crate) struct Sale {
 pub(crate) struct ListedSale {
     #[schema(value_type = schema::SaleId)]
     id: String,
+    #[schema(examples("Flash sale of 2027-01-31 15:00:00 UTC"))]
     name: String,
     #[schema(value_type = schema::SaleState)]
     state: &'static str,
-    #[schema(format = DateTime, example = "2027-01-31T15:00:00Z")]
+    #[schema(value_type = schema::Time)]
     starts_at: String,
     /// The sale is open before this time.
-    #[schema(format = DateTime, example = "2027-01-31T16:00:00Z")]
+    #[schema(format = DateTime, examples("2027-01-31T16:00:00Z"))]
     ends_at: String,
     /// Maximum number of pieces that one buyer can buy.
+    #[schema(minimum = 1, maximum = 1_000, examples(10))]
     buyer_limit: i32,
     /// Number of items.
+    #[schema(minimum = 1, maximum = 1_000_000, examples(10_000))]
     items: i32,
 }
 
 #[derive(Serialize, ToSchema)]
 struct Pieces {
     /// Number of pieces that are sold.
+    #[schema(minimum = 0, examples(17))]
     sold: i64,
     /// Number of pieces that are not sold.
+    #[schema(minimum = 0, examples(9_983))]
     remaining: i64,
 }
 

@@ -30,7 +30,7 @@ use crate::infrastructure::http::state::HttpState;
     tag = "sales",
     params(
         ("state" = Option<schema::SaleState>, Query, description = "Only sales in this state."),
-        ("since" = Option<String>, Query, format = DateTime, description = "Only sales that start at this time or later (RFC 3339)."),
+        ("since" = Option<schema::Time>, Query, description = "Only sales that start at this time or later (RFC 3339)."),
         CursorParams,
         IfNoneMatchHeader,
     ),

@@ -1,7 +1,7 @@
 # The commands for developers and CI. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos schemathesis mutants bench lint fmt clean-local
+.PHONY: help run test chaos schemathesis clients mutants bench lint fmt clean-local
 
 help: ## lists these commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -17,6 +17,9 @@ chaos: ## kills every part during a sale and checks the promises, on servers of 
 
 schemathesis: ## sends valid and invalid requests generated from the OpenAPI document to an instance (SEED=1)
 	@bash scripts/schemathesis.sh
+
+clients: ## lints the OpenAPI document, and generates clients from it that must compile strictly and buy
+	@bash scripts/clients.sh
 
 mutants: ## removes each protection in a copy and checks that its tests fail (ARGS="epoch drain")
 	@bash scripts/mutants.sh $(ARGS)

@@ -1,5 +1,5 @@
-# Sourced by the scripts of `make test`, `bench`, `chaos`, `mutants` and `schemathesis`: starts servers of their own, and ends
-# every child and removes every file when the script ends.
+# Sourced by the scripts of `make test`, `bench`, `chaos`, `mutants`, `schemathesis` and `clients`: starts servers of their own, and
+# ends every child and removes every file when the script ends.
 #
 # The script sets `name`, for its messages and its folder, and `stop_seconds`, the time that its children have to end.
 # DATABASE_URL, REDIS_URL and every FLASH_SALE__… variable are ignored, so that no existing database is touched.
@@ -102,6 +102,43 @@ start_servers_for_tests() {
   start_servers
   export FLASH_SALE_TEST_DATABASE_URL=$DATABASE_URL FLASH_SALE_TEST_REDIS_URL=$REDIS_URL
   export FLASH_SALE_TEST_SERVICES=$PWD/scripts/services.sh
+}
+
+# Sets `program`, the service's binary, built from this checkout.
+build_program() {
+  run cargo build --locked --message-format=json-render-diagnostics >"$folder/cargo" || die "the build failed"
+  program=$(sed -n 's/.*"name":"flash-sale".*"executable":"\([^"]*\)".*/\1/p' "$folder/cargo" | tail -n 1)
+  [ -x "$program" ] || die "cargo did not report the path of the program"
+}
+
+# Starts an instance of `program` as the child that ends with this script, and sets `url`. The instance logs to `$folder/log`.
+start_instance() {
+  local end=$((SECONDS + 60))
+  export DATABASE_URL REDIS_URL
+  export FLASH_SALE_ENV=development FLASH_SALE__SCHEDULE__ENABLED=false FLASH_SALE__LOG__FORMAT=json
+  export FLASH_SALE__HTTP__PORT=0 FLASH_SALE__MONITORING__PORT=0 FLASH_SALE__SHUTDOWN__GRACE=0s
+  set -m
+  "$program" serve >"$folder/log" 2>&1 &
+  child=$!
+  set +m
+  until grep -q '"message":"ready"' "$folder/log"; do
+    obey
+    kill -0 "$child" 2>/dev/null && [ "$SECONDS" -lt "$end" ] || {
+      cat "$folder/log" >&2
+      die "the service did not start"
+    }
+    sleep 0.1
+  done
+  # shellcheck disable=SC2034 # the script uses it
+  url=http://$(sed -n 's/.*"server":"http","address":"\([^"]*\)".*/\1/p' "$folder/log")
+}
+
+# Fails if the instance has logged an error, or a promise is broken.
+check_instance() {
+  if grep -E '"level":"ERROR"|panicked' "$folder/log" >&2; then
+    die "the service reports errors"
+  fi
+  "$program" verify --output json >/dev/null || die "a promise is broken"
 }
 
 # faketime for the instance with a wrong clock, haproxy for the rolling restart behind a load balancer, PgBouncer for the pooler.

@@ -9,7 +9,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly name=schemathesis stop_seconds=30
-readonly version=4.32.5 ready_seconds=60 project=$PWD
+readonly version=4.32.5 project=$PWD
 # shellcheck source=scripts/own-servers.sh
 . scripts/own-servers.sh
 
@@ -31,31 +31,11 @@ install_tool() {
 make_folder
 install_servers
 install_tool
-run cargo build --locked --message-format=json-render-diagnostics >"$folder/cargo" || die "the build failed"
-program=$(sed -n 's/.*"name":"flash-sale".*"executable":"\([^"]*\)".*/\1/p' "$folder/cargo" | tail -n 1)
-[ -x "$program" ] || die "cargo did not report the path of the program"
+build_program
 
+# schemathesis runs in the foreground.
 start_servers
-export DATABASE_URL REDIS_URL
-export FLASH_SALE_ENV=development FLASH_SALE__SCHEDULE__ENABLED=false FLASH_SALE__LOG__FORMAT=json
-export FLASH_SALE__HTTP__PORT=0 FLASH_SALE__MONITORING__PORT=0 FLASH_SALE__SHUTDOWN__GRACE=0s
-
-# The service is the child that ends with this script; schemathesis runs in the foreground.
-set -m
-"$program" serve >"$folder/log" 2>&1 &
-child=$!
-set +m
-address() { sed -n 's/.*"server":"http","address":"\([^"]*\)".*/\1/p' "$folder/log"; }
-end=$((SECONDS + ready_seconds))
-until grep -q '"message":"ready"' "$folder/log"; do
-  obey
-  kill -0 "$child" 2>/dev/null && [ "$SECONDS" -lt "$end" ] || {
-    cat "$folder/log" >&2
-    die "the service did not start"
-  }
-  sleep 0.1
-done
-url=http://$(address)
+start_instance
 
 # The document's examples name the first sale of an empty database, and its items. The stock outlasts the run.
 sale=$("$program" sale create --items 100 --stock 1000000 --buyer-limit 1000 --output json 2>/dev/null |
@@ -74,8 +54,5 @@ code=0
     --seed "${SEED:-1}" --generation-database :memory: "$url/openapi.json"
 ) || code=$?
 obey
-if grep -E '"level":"ERROR"|panicked' "$folder/log" >&2; then
-  die "the service reports errors"
-fi
-"$program" verify --output json >/dev/null || die "a promise is broken"
+check_instance
 [ "$code" = 0 ] || die "the service does not match its OpenAPI document"

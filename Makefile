@@ -1,7 +1,7 @@
 # The commands for developers and CI. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos schemathesis clients mutants bench lint fmt clean-local
+.PHONY: help run test chaos schemathesis clients balancers moving mutants bench lint fmt clean-local
 
 help: ## lists these commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -20,6 +20,12 @@ schemathesis: ## sends valid and invalid requests generated from the OpenAPI doc
 
 clients: ## lints the OpenAPI document, and generates clients from it that must compile strictly and buy
 	@bash scripts/clients.sh
+
+balancers: ## sells through each load balancer of docs/balancers.md while instances are stopped and killed (BINARY=PATH, ARGS="nginx aws")
+	@bash scripts/balancers.sh $(if $(BINARY),$(abspath $(BINARY))) $(ARGS)
+
+moving: ## moves PostgreSQL with the commands of docs/moving-postgresql.md while buyers buy (BINARY=PATH)
+	@bash scripts/moving.sh $(BINARY)
 
 mutants: ## removes each protection in a copy and checks that its tests fail (ARGS="epoch drain")
 	@bash scripts/mutants.sh $(ARGS)

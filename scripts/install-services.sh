@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the missing programs that `make run` and `make test` need, with this machine's package manager.
 #
-#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [pgbouncer] [python]     without arguments: postgres and redis
+#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [nginx] [caddy] [pgbouncer] [python]
+#                                                                                     without arguments: postgres and redis
 #
 # Programs only: no system service is started, now or at the next boot. Installed programs that are new enough stay unchanged.
 
@@ -17,7 +18,7 @@ missing=()
 
 give_up() {
   say "$@"
-  case ${missing[*]} in promtool | faketime | haproxy | pgbouncer | python) exit 1 ;; esac # these are optional
+  case ${missing[*]} in promtool | faketime | haproxy | nginx | caddy | pgbouncer | python) exit 1 ;; esac # these are optional
   cat >&2 <<'EOF_HELP'
 install: What to do: install PostgreSQL 15 or newer (its server programs) and Redis 7.0 or newer by hand;
 install: or let `make run` use existing servers: export DATABASE_URL and REDIS_URL;
@@ -46,11 +47,11 @@ quietly() {
   return "$code"
 }
 
-is_here() { # postgres|redis|promtool|faketime|haproxy|pgbouncer|python
+is_here() { # postgres|redis|promtool|faketime|haproxy|nginx|caddy|pgbouncer|python
   case $1 in
     promtool) command -v promtool >/dev/null ;;
     python) python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ;;
-    haproxy | pgbouncer) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
+    haproxy | nginx | caddy | pgbouncer) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
     faketime) compgen -G '/usr/lib*/*/faketime/libfaketime.so.1' >/dev/null || compgen -G '/usr/lib*/faketime/libfaketime.so.1' >/dev/null ;;
     *) scripts/services.sh check "$1" 2>/dev/null ;;
   esac
@@ -93,6 +94,8 @@ with_apt() {
       promtool) packages+=(prometheus) units+=(prometheus) ;;
       faketime) packages+=(libfaketime) ;;
       haproxy) packages+=(haproxy) units+=(haproxy) ;;
+      nginx) packages+=(nginx) units+=(nginx) ;;
+      caddy) packages+=(caddy) units+=(caddy) ;;
       pgbouncer) packages+=(pgbouncer) units+=(pgbouncer) ;;
       python) packages+=(python3 python3-venv) ;;
     esac
@@ -118,6 +121,8 @@ with_dnf() {
       promtool) quietly as_root dnf install -y golang-github-prometheus ;;
       faketime) quietly as_root dnf install -y libfaketime ;;
       haproxy) quietly as_root dnf install -y haproxy ;;
+      nginx) quietly as_root dnf install -y nginx ;;
+      caddy) quietly as_root dnf install -y caddy ;;
       pgbouncer) quietly as_root dnf install -y pgbouncer ;;
       python) quietly as_root dnf install -y python3 ;;
     esac || return 1
@@ -133,6 +138,8 @@ with_apk() {
       promtool) packages+=(prometheus) ;;
       faketime) packages+=(libfaketime) ;;
       haproxy) packages+=(haproxy) ;;
+      nginx) packages+=(nginx) ;;
+      caddy) packages+=(caddy) ;;
       pgbouncer) packages+=(pgbouncer) ;;
       python) packages+=(python3) ;;
     esac
@@ -149,6 +156,8 @@ with_brew() {
       promtool) packages+=(prometheus) ;;
       faketime) packages+=(libfaketime) ;;
       haproxy) packages+=(haproxy) ;;
+      nginx) packages+=(nginx) ;;
+      caddy) packages+=(caddy) ;;
       pgbouncer) packages+=(pgbouncer) ;;
       python) packages+=(python) ;;
     esac
@@ -161,9 +170,9 @@ with_brew() {
 [ $# -gt 0 ] || set -- postgres redis
 for what in "$@"; do
   case $what in
-    postgres | redis | promtool | faketime | haproxy | pgbouncer | python) is_here "$what" || missing+=("$what") ;;
+    postgres | redis | promtool | faketime | haproxy | nginx | caddy | pgbouncer | python) is_here "$what" || missing+=("$what") ;;
     *)
-      say "supports postgres, redis, promtool, faketime, haproxy, pgbouncer and python, not $what"
+      say "supports postgres, redis, promtool, faketime, haproxy, nginx, caddy, pgbouncer and python, not $what"
       exit 2
       ;;
   esac

@@ -1,5 +1,5 @@
-# Sourced by the scripts of `make test`, `bench`, `chaos`, `mutants`, `schemathesis` and `clients`: starts servers of their own, and
-# ends every child and removes every file when the script ends.
+# Sourced by the scripts of `make test`, `bench`, `chaos`, `mutants`, `schemathesis`, `clients`, `balancers` and `moving`: starts
+# servers of their own, and ends every child and removes every file when the script ends.
 #
 # The script sets `name`, for its messages and its folder, and `stop_seconds`, the time that its children have to end.
 # DATABASE_URL, REDIS_URL and every FLASH_SALE__… variable are ignored, so that no existing database is touched.

@@ -23,7 +23,7 @@ const REQUESTS: usize = 200;
 /// Paths of the load balancer in distributions.
 const HAPROXY: [&str; 3] = ["/usr/sbin/haproxy", "/usr/bin/haproxy", "/opt/homebrew/bin/haproxy"];
 
-/// As docs/operations.md describes: readiness decides where requests go, and no request is sent twice.
+/// As docs/balancers.md describes: readiness decides where requests go, and no request is sent twice.
 fn configuration(arena: &Arena, socket: &str) -> String {
     let servers = arena.stations.iter().enumerate().map(|(number, station)| {
         let instance = &station.instance;

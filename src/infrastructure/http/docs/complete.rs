@@ -14,6 +14,7 @@ pub(super) fn complete(document: &mut Value) {
     };
     refer_to_schemas(&mut schemas);
     for operation in operations(document) {
+        allow_no_body(operation, &schemas);
         add_examples(operation, &schemas);
     }
     document["components"]["schemas"] = Value::Object(schemas);
@@ -47,6 +48,21 @@ fn refer_in(value: &mut Value, named: &Map<String, Value>) {
 fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
     let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
     paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut)
+}
+
+/// A body none of whose members is required may be left out. utoipa would make it one that may be null.
+fn allow_no_body(operation: &mut Value, schemas: &Map<String, Value>) {
+    let Some(body) = operation.get_mut("requestBody") else {
+        return;
+    };
+    let reference = body["content"]["application/json"]["schema"]["$ref"].as_str();
+    let name = reference.and_then(|reference| reference.strip_prefix(SCHEMAS));
+    let Some(schema) = name.and_then(|name| schemas.get(name)) else {
+        return;
+    };
+    if schema.get("required").is_none() {
+        body["required"] = false.into();
+    }
 }
 
 /// Adds an example to each required parameter and each body without one. Optional parameters have examples in their schemas only:

@@ -42,8 +42,8 @@ pub(crate) struct IfNoneMatchHeader {
 pub(crate) struct IfMatchHeader {
     /// The `ETag` of the checkout as the client has seen it. If the checkout has changed since, the service does nothing and returns
     /// 412 `precondition_failed`.
-    #[param(rename = "If-Match")]
-    if_match: Option<String>,
+    #[param(rename = "If-Match", required = false)]
+    if_match: schema::EntityTags,
 }
 
 /// One page of a list.

@@ -26,8 +26,9 @@ async fn page(world: &World, path: &str) -> Answer {
 
 /// The values of an attribute.
 fn attributes<'h>(html: &'h str, name: &str) -> Vec<&'h str> {
-    let parts = html.split(&format!(" {name}=\"")).skip(1).collect::<Vec<_>>();
-    parts.into_iter().map(|rest| rest.split('"').next().unwrap()).collect()
+    let opening = format!(" {name}=\"");
+    let after = html.split(&opening).skip(1);
+    after.map(|rest| rest.split('"').next().unwrap()).collect()
 }
 
 /// The text between the first `from` and the next `to`.

@@ -76,12 +76,10 @@ pub(crate) fn escape(text: &str) -> String {
 pub(crate) fn prose(text: &str) -> String {
     let mut html = String::new();
     for (index, part) in escape(text).split('`').enumerate() {
-        match index % 2 {
-            0 => html.push_str(part),
-            _ => {
-                let _ = write!(html, "<code>{part}</code>");
-            }
-        }
+        let is_code = index % 2 == 1;
+        html.push_str(if is_code { "<code>" } else { "" });
+        html.push_str(part);
+        html.push_str(if is_code { "</code>" } else { "" });
     }
     html
 }

@@ -13,8 +13,8 @@ use super::ports::{Calendar, Clock, LocalTimes, PortError};
 
 /// The time that is compared.
 const AHEAD: Duration = Duration::from_hours(2 * 365 * 24);
-/// Other rules differ for hours at least.
-const STEP: Duration = Duration::from_hours(1);
+/// Other rules differ for weeks at least.
+const STEP: Duration = Duration::from_hours(6);
 
 /// The first moment whose local time differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl CompareTimeZones {
     }
 }
 
-/// Every hour, beginning with the last one before `now`.
+/// Every six hours, beginning with the last one before `now`.
 fn moments_from(now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
     let step = STEP.as_secs().cast_signed();
     let first = now.timestamp().div_euclid(step) * step;
@@ -172,7 +172,7 @@ mod tests {
         let first = comparison.execute().await.unwrap().unwrap();
         let second = comparison.execute().await.unwrap();
 
-        assert_eq!((first.at, second), (at(3_600), None));
+        assert_eq!((first.at, second), (at(6 * 3_600), None));
         assert_eq!(comparison.difference(), Some(first));
     }
 

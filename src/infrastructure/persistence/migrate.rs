@@ -13,9 +13,6 @@ use super::pool::error::DatabaseError;
 /// its crate compiles sqlx and its TLS once more, for the host.
 const MIGRATIONS: &[(i64, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
-/// How often the schema is looked at again after a connection broke.
-const RETRIES: usize = 3;
-
 /// The schema does not match this binary.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SchemaError {
@@ -49,31 +46,23 @@ fn migrations() -> Vec<Migration> {
 /// Instances that migrate at the same time wait for each other.
 pub(crate) async fn migrate(database: &Database) -> Result<(), SchemaError> {
     let mut connection = database.pool().acquire().await?;
-    // Another instance's migrations may take longer than the session's timeouts allow.
-    sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0")
-        .execute(&mut *connection)
-        .await?;
+    // Another instance's migrations may take longer than the session's timeouts allow. And a client that has to wait for the processor
+    // in the middle of a migration must not lose its session.
+    sqlx::raw_sql(
+        "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0",
+    )
+    .execute(&mut *connection)
+    .await?;
     let mut migrator = Migrator::with_migrations(migrations());
     migrator.set_ignore_missing(true);
     let result = migrator.run(&mut *connection).await;
-    // Its timeouts are off: it must not go back to the pool.
-    connection.close().await?;
+    // Its timeouts are off: it must not go back to the pool. If it is broken, the result says why.
+    let _ = connection.close().await;
     Ok(result?)
 }
 
 /// Checks that no migration is missing.
 pub(crate) async fn check_schema(database: &Database) -> Result<(), SchemaError> {
-    // The pool may lend connections that broke while migrations ran.
-    for _ in 0..RETRIES {
-        match look_at_schema(database).await {
-            Err(SchemaError::Unreadable(sqlx::Error::Io(_))) => {}
-            looked => return looked,
-        }
-    }
-    look_at_schema(database).await
-}
-
-async fn look_at_schema(database: &Database) -> Result<(), SchemaError> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
         .fetch_one(database.pool())
         .await?;

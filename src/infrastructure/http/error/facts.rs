@@ -11,15 +11,15 @@ use crate::infrastructure::http::model::time::rfc3339;
 pub(crate) struct Facts {
     /// Maximum number of pieces for one buyer, for `user_limit_exceeded`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = i32, required = false)]
+    #[schema(value_type = i32, minimum = 1, required = false)]
     limit: Option<i32>,
     /// Pieces that the buyer has bought in this sale, for `user_limit_exceeded`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = i32, required = false)]
+    #[schema(value_type = i32, minimum = 0, required = false)]
     bought: Option<i32>,
     /// Pieces in the buyer's open checkout, for `user_limit_exceeded`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = i32, required = false)]
+    #[schema(value_type = i32, minimum = 0, required = false)]
     collected: Option<i32>,
     /// When the sale starts, for `sale_not_started`.
     #[serde(skip_serializing_if = "Option::is_none")]

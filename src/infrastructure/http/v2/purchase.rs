@@ -41,7 +41,7 @@ const MAX_EXPECTED: usize = 1_000;
 
 /// What must hold, or nothing is bought and nothing is stored.
 #[derive(ToSchema)]
-#[schema(example = json!({"expected": [{"id": "17", "quantity": 2}], "all_or_nothing": true}))]
+#[schema(example = json!({"all_or_nothing": true}))]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it documents the body that `post` parses")]
 struct Terms {

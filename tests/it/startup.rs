@@ -1,6 +1,9 @@
 //! The start: what fails it, and with which message.
 
+use std::time::Duration;
+
 use crate::harness::{Program, World};
+use crate::proxy::{Way, Ways};
 
 /// A key for the production profile.
 const KEY: &str = "k1:c29tZSByZWFsIHByb2R1Y3Rpb24ga2V5IQ==";
@@ -157,4 +160,41 @@ async fn a_missing_database_is_named_in_the_last_line() {
     assert!(refused.code.is_some_and(|code| code != 0), "{refused}");
     let last = refused.stderr.lines().last().unwrap_or_default().to_lowercase();
     assert!(last.contains("database") || last.contains("postgresql"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_client_keeps_its_session_between_the_statements_of_a_migration() {
+    let world = World::plan(0)
+        .through_a_proxy()
+        .set("database.idle_in_transaction_session_timeout", "10ms")
+        .start()
+        .await;
+    let late = Way::Delayed(Duration::from_millis(30));
+    world.proxy.as_ref().unwrap().lead(Ways::both(late));
+
+    let migrated = world.program.run(&["migrate"]).await;
+
+    assert_eq!(migrated.code, Some(0), "{migrated}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_named_at_once_and_each_other_try_is_reported() {
+    let world = World::plan(0).private_postgres().start().await;
+    let role = "CREATE ROLE locked_out LOGIN; ALTER ROLE locked_out NOLOGIN";
+    sqlx::raw_sql(role).execute(world.pool()).await.unwrap();
+    let mut url = reqwest::Url::parse(world.program.value("DATABASE_URL")).unwrap();
+    url.set_username("locked_out").unwrap();
+
+    let refused =
+        world.program.clone().variable("DATABASE_URL", url.as_str()).run(&["migrate"]).await;
+    let nothing_there = "postgres://ann@127.0.0.1:1/shop";
+    let program = world.program.clone().variable("DATABASE_URL", nothing_there);
+    let program = program.set("database.retries", "2").set("database.retry_delay", "1ms");
+    let absent = program.run(&["migrate"]).await;
+
+    assert_eq!(refused.code, Some(1), "{refused}");
+    assert!(refused.stderr.contains("trying again would not help"), "{refused}");
+    assert!(!refused.stderr.contains("cannot connect to postgresql"), "{refused}");
+    assert_eq!(absent.code, Some(1), "{absent}");
+    assert_eq!(absent.stderr.matches("cannot connect to postgresql").count(), 2, "{absent}");
 }

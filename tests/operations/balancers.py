@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import secrets
-import signal
 import sys
 
 import page

@@ -5,6 +5,7 @@ import collections
 import json
 import random
 import uuid
+from typing import Any
 
 from http_wire import Broken, Wire
 from service import Failed, rows, until
@@ -115,7 +116,7 @@ class Buyers:
             raise Failed(f"{buyer} wanted item {item} and got {purchase}")
         self.bought[buyer] = (item, checkout["code"])
 
-    async def send(self, wire: Wire, path: str, content: dict[str, object] | None) -> dict[str, object]:
+    async def send(self, wire: Wire, path: str, content: dict[str, Any] | None) -> dict[str, Any]:
         """Sends a write under one key until it is answered for good, and returns the answer."""
         fields = {"Idempotency-Key": str(uuid.uuid4())}
         if content is not None:

@@ -12,6 +12,7 @@ import pathlib
 import secrets
 import sys
 import uuid
+from typing import Any
 
 import page
 import service
@@ -25,6 +26,8 @@ SERVICES = str(pathlib.Path(__file__).resolve().parents[2] / "scripts" / "servic
 NUMBERED = 250
 # Beyond the thousand for which the page makes partitions.
 TOO_MANY = 1_200
+# For how long the new server stays behind, at least, while the page waits for it.
+HELD_SECONDS = 2
 
 
 def as_role(url: str, role: str) -> str:
@@ -120,7 +123,7 @@ class Move:
         """Waits until all buyers have bought more."""
         await asyncio.gather(*(buyers.go_on(60) for buyers in self.buyers))
 
-    async def send(self, path: str, key: str, content: dict[str, object] | None) -> tuple[dict[str, str], dict[str, object]]:
+    async def send(self, path: str, key: str, content: dict[str, Any] | None) -> tuple[dict[str, str], dict[str, Any]]:
         """A write of version 2 that must succeed: the fields of its answer, and the answer."""
         wire = Wire(self.instances[0].host, self.instances[0].port)
         fields = {"Idempotency-Key": key, "Content-Type": "application/json"}
@@ -148,7 +151,7 @@ class Witness:
         self.move, self.sale = move, sale
         self.bought = self.open = ""
         self.key = str(uuid.uuid4())
-        self.purchase: dict[str, object] = {}
+        self.purchase: dict[str, Any] = {}
 
     async def collect(self, item: str) -> str:
         """Collects an item and returns the code."""
@@ -173,7 +176,7 @@ class Witness:
 
 async def replicate(move: Move) -> None:
     """Everything before the switch, while buyers buy."""
-    await move.follow("log")
+    await move.follow("wal")
     await command(["bash", SERVICES, "restart-postgres", move.old_server])
     await move.go_on()
     for name in ("schema", "partitions", "publish", "subscribe"):
@@ -221,11 +224,29 @@ async def errors(move: Move) -> int:
 
 
 async def switch(move: Move) -> float:
-    """The switch. Returns for how many seconds nothing was sold, apart from the start of the instances."""
+    """The switch. Returns for how many seconds nothing was sold."""
+    # A new server that is behind: purchases cannot be written there until it is let go.
+    reins = await asyncio.create_subprocess_exec(
+        *["psql", "--no-psqlrc", "-Atv", "ON_ERROR_STOP=1", move.new],
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert reins.stdin and reins.stdout
+    reins.stdin.write(b"BEGIN; LOCK TABLE purchases IN SHARE MODE; SELECT 'held';\n")
+    while await reins.stdout.readline() != b"held\n":
+        pass
+    await move.go_on()
     began = asyncio.get_running_loop().time()
     await move.stop()
     stopped = asyncio.get_running_loop().time()
-    for name in ("fence", "caught-up", "sequences", "compare", "release"):
+    await move.follow("fence")
+    waiting = asyncio.create_task(move.follow("caught-up"))
+    await asyncio.wait([waiting], timeout=HELD_SECONDS)
+    if waiting.done():
+        raise Failed("the page's wait has ended, and the new server is behind")
+    reins.stdin.close()
+    await waiting
+    for name in ("sequences", "compare", "release"):
         await move.follow(name)
     move.settings["DATABASE_URL"] = move.environment["DATABASE_URL"] = as_role(move.new, "flash_sale")
     switched = asyncio.get_running_loop().time()
@@ -266,7 +287,7 @@ async def main() -> None:
     move = Move(program, folder, old_server)
     os.makedirs(f"{folder}/bin")
     os.symlink(program, f"{folder}/bin/flash-sale")
-    names = "log schema partitions publish subscribe watch fence caught-up sequences compare release audit"
+    names = "wal schema partitions publish subscribe watch fence caught-up sequences compare release audit"
     await move.follow_all_named(names.split())
     try:
         for database in (move.old, move.new):

@@ -189,6 +189,7 @@ def run(rehearsal) -> None:
 
     async def cancellable() -> None:
         task = asyncio.current_task()
+        assert task
         for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(one, task.cancel)
         await rehearsal()

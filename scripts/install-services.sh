@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the missing programs that `make run` and `make test` need, with this machine's package manager.
 #
-#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [nginx] [caddy] [pgbouncer] [python]
-#                                                                                     without arguments: postgres and redis
+#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [nginx] [caddy] [pgbouncer] [python] [containers]
+#                                                                            without arguments: postgres and redis
 #
 # Programs only: no system service is started, now or at the next boot. Installed programs that are new enough stay unchanged.
 
@@ -15,10 +15,12 @@ exec </dev/null
 say() { printf 'install: %s\n' "$*" >&2; }
 
 missing=()
+# A Docker engine, and what makes images where none can be pulled.
+readonly container_programs=(dockerd docker debootstrap skopeo iptables ip nsenter pgrep curl)
 
 give_up() {
   say "$@"
-  case ${missing[*]} in promtool | faketime | haproxy | nginx | caddy | pgbouncer | python) exit 1 ;; esac # these are optional
+  case ${missing[*]} in promtool | faketime | haproxy | nginx | caddy | pgbouncer | python | containers) exit 1 ;; esac # these are optional
   cat >&2 <<'EOF_HELP'
 install: What to do: install PostgreSQL 15 or newer (its server programs) and Redis 7.0 or newer by hand;
 install: or let `make run` use existing servers: export DATABASE_URL and REDIS_URL;
@@ -47,10 +49,15 @@ quietly() {
   return "$code"
 }
 
-is_here() { # postgres|redis|promtool|faketime|haproxy|nginx|caddy|pgbouncer|python
+is_here() { # postgres|redis|promtool|faketime|haproxy|nginx|caddy|pgbouncer|python|containers
   case $1 in
     promtool) command -v promtool >/dev/null ;;
     python) python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ;;
+    containers)
+      for program in "${container_programs[@]}"; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || return 1
+      done
+      ;;
     haproxy | nginx | caddy | pgbouncer) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
     faketime) compgen -G '/usr/lib*/*/faketime/libfaketime.so.1' >/dev/null || compgen -G '/usr/lib*/faketime/libfaketime.so.1' >/dev/null ;;
     *) scripts/services.sh check "$1" 2>/dev/null ;;
@@ -98,17 +105,21 @@ with_apt() {
       caddy) packages+=(caddy) units+=(caddy) ;;
       pgbouncer) packages+=(pgbouncer) units+=(pgbouncer) ;;
       python) packages+=(python3 python3-venv) ;;
+      containers) packages+=(docker.io iptables debootstrap skopeo iproute2 procps curl) units+=(docker.service docker.socket containerd) ;;
     esac
   done
   forbid_starts
-  # A broken third-party list must not stop the installation: a missing package fails below.
+  # Another package manager may be at work. A broken third-party list must not stop the installation: a missing package
+  # fails below.
   quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get update || say "apt-get update failed: trying all the same"
-  quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${packages[@]}" || return 1
+  quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "${packages[@]}" || return 1
   # Debian's packages enable their services for the next boot, which this script must not do.
   if [ -d /run/systemd/system ] && [ ${#units[@]} -gt 0 ]; then
     quietly as_root systemctl disable "${units[@]}" || say "could not disable for the next boot: ${units[*]}"
   fi
 }
+
+no_containers() { give_up "\`make containers\` needs Debian, or a system like it"; }
 
 # --- the other package managers start no service ----------------------------------------------------------------------
 
@@ -125,6 +136,7 @@ with_dnf() {
       caddy) quietly as_root dnf install -y caddy ;;
       pgbouncer) quietly as_root dnf install -y pgbouncer ;;
       python) quietly as_root dnf install -y python3 ;;
+      containers) no_containers ;;
     esac || return 1
   done
 }
@@ -142,6 +154,7 @@ with_apk() {
       caddy) packages+=(caddy) ;;
       pgbouncer) packages+=(pgbouncer) ;;
       python) packages+=(python3) ;;
+      containers) no_containers ;;
     esac
   done
   quietly as_root apk add "${packages[@]}"
@@ -160,6 +173,7 @@ with_brew() {
       caddy) packages+=(caddy) ;;
       pgbouncer) packages+=(pgbouncer) ;;
       python) packages+=(python) ;;
+      containers) no_containers ;;
     esac
   done
   quietly brew install "${packages[@]}"
@@ -170,9 +184,9 @@ with_brew() {
 [ $# -gt 0 ] || set -- postgres redis
 for what in "$@"; do
   case $what in
-    postgres | redis | promtool | faketime | haproxy | nginx | caddy | pgbouncer | python) is_here "$what" || missing+=("$what") ;;
+    postgres | redis | promtool | faketime | haproxy | nginx | caddy | pgbouncer | python | containers) is_here "$what" || missing+=("$what") ;;
     *)
-      say "supports postgres, redis, promtool, faketime, haproxy, nginx, caddy, pgbouncer and python, not $what"
+      say "supports postgres, redis, promtool, faketime, haproxy, nginx, caddy, pgbouncer, python and containers, not $what"
       exit 2
       ;;
   esac

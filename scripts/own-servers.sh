@@ -1,5 +1,5 @@
-# Sourced by the scripts of `make test`, `bench`, `chaos`, `mutants`, `schemathesis`, `clients`, `balancers` and `moving`: starts
-# servers of their own, and ends every child and removes every file when the script ends.
+# Sourced by the scripts of `make test`, `bench`, `chaos`, `mutants`, `schemathesis`, `clients`, `containers`, `balancers` and
+# `moving`: starts servers of their own, and ends every child and removes every file when the script ends.
 #
 # The script sets `name`, for its messages and its folder, and `stop_seconds`, the time that its children have to end.
 # DATABASE_URL, REDIS_URL and every FLASH_SALE__… variable are ignored, so that no existing database is touched.
@@ -49,6 +49,8 @@ clean_up() {
   trap - EXIT
   set +e
   {
+    # What the script itself has to end first.
+    if declare -F end_beforehand; then end_beforehand; fi
     if [ -n "$child" ]; then
       kill -TERM "$child"
       await_end "${stop_seconds:?}" "$child"

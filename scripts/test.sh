@@ -16,7 +16,7 @@ readonly name=test stop_seconds=30
 
 check_scripts() {
   if command -v shellcheck >/dev/null; then
-    shellcheck --severity=warning scripts/*.sh .ci/run deploy/postgres/*.sh || die "shellcheck reports problems"
+    shellcheck --severity=warning scripts/*.sh scripts/containers/*.sh .ci/run deploy/postgres/*.sh || die "shellcheck reports problems"
   fi
   if command -v yamllint >/dev/null; then
     yamllint --strict --config-data '{extends: relaxed, rules: {line-length: disable}}' config deploy docker-compose*.yml ||
@@ -46,11 +46,24 @@ check_examples() {
   done
 }
 
-# A source that .dockerignore leaves out fails the build of the image, which no test runs.
+# What no test builds: every source of a COPY passes .dockerignore, and the labels say what Cargo.toml says.
 check_image() {
-  local source
-  for source in $(sed -n 's/^COPY \([^-].*\) [^ ]*$/\1/p' Dockerfile); do
-    grep -qxF "!$source" .dockerignore || die "the Dockerfile copies $source, which .dockerignore leaves out"
+  local line source sources
+  while read -r line; do
+    # shellcheck disable=SC2206 # one word per file
+    sources=(${line#COPY })
+    case ${sources[0]} in
+      --from=*) continue ;;
+      --* | \[*) die "scripts/test.sh does not know how to read: $line" ;;
+    esac
+    for source in "${sources[@]:0:${#sources[@]}-1}"; do
+      [ -e "$source" ] || die "the Dockerfile copies $source, which does not exist"
+      grep -qxF "!$source" .dockerignore || die "the Dockerfile copies $source, which .dockerignore leaves out"
+    done
+  done < <(grep -E '^(COPY|ADD) ' Dockerfile)
+  for line in version description license; do
+    source=$(sed -n "s/^$line = \"\(.*\)\"/\1/p" Cargo.toml | head -n 1)
+    grep -qF -e "VERSION=$source" -e "=\"$source\"" Dockerfile || die "the Dockerfile does not have the $line of Cargo.toml: $source"
   done
 }
 

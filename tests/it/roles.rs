@@ -1,18 +1,23 @@
-//! The database role of the service under compose may read and write rows, and define nothing.
+//! The database role of the service under compose may read and write rows, and define nothing. What gives it its rights may be
+//! repeated at any time.
 
 use reqwest::Url;
 use sqlx::AssertSqlSafe;
 
 use crate::harness::World;
 
-/// The script that the database's container runs on a new volume.
-const ROLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/postgres/10-roles.sh");
+/// The script that Compose runs at every start.
+const ROLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/postgres/roles.sh");
+
+/// What PostgreSQL has stored of the passwords.
+const PASSWORDS: &str = "SELECT string_agg(rolpassword, ' ' ORDER BY rolname) FROM pg_authid \
+                         WHERE rolname IN ('flash_sale', 'flash_sale_owner')";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_sells_and_opens_sales_without_the_right_to_define_anything() {
     let mut world = World::plan(0).private_postgres().start().await;
     let database: String = scalar(&world, "SELECT current_database()").await;
-    sqlx::raw_sql(AssertSqlSafe(roles(&database))).execute(world.pool()).await.unwrap();
+    set_roles(&world, &database, "first").await;
     let url = world.program.value("DATABASE_URL").to_owned();
 
     let owner = world.program.clone().variable("DATABASE_URL", &as_role(&url, "flash_sale_owner"));
@@ -33,6 +38,12 @@ async fn the_service_sells_and_opens_sales_without_the_right_to_define_anything(
     world.at(0).buys(&created, "ann", "2").await;
     world.verify().await;
 
+    // Again, while the service sells: the password changes, and nothing else does.
+    let before = scalar(&world, PASSWORDS).await;
+    set_roles(&world, &database, "second").await;
+    assert_ne!(scalar(&world, PASSWORDS).await, before);
+    world.at(0).buys(&created, "bob", "3").await;
+
     for forbidden in ["CREATE TABLE public.mine ()", "DROP TABLE sales", "TRUNCATE purchases"] {
         let attempt = format!("SET ROLE flash_sale; {forbidden}");
         let refused = sqlx::raw_sql(AssertSqlSafe(attempt)).execute(world.pool()).await;
@@ -42,8 +53,13 @@ async fn the_service_sells_and_opens_sales_without_the_right_to_define_anything(
     }
 }
 
+async fn set_roles(world: &World, database: &str, password: &str) {
+    let statements = AssertSqlSafe(roles(database, password));
+    sqlx::raw_sql(statements).execute(world.pool()).await.unwrap();
+}
+
 /// The statements of the script, with `psql`'s variables replaced.
-fn roles(database: &str) -> String {
+fn roles(database: &str, password: &str) -> String {
     let script = std::fs::read_to_string(ROLES).unwrap();
     let (_, statements) = script.split_once("<<'SQL'\n").unwrap();
     let (statements, _) = statements.split_once("\nSQL\n").unwrap();
@@ -51,8 +67,9 @@ fn roles(database: &str) -> String {
     let statements: Vec<_> = lines.collect();
     statements
         .join("\n")
-        .replace(":'owner_password'", "'owner'")
-        .replace(":'service_password'", "'service'")
+        .replace(":'postgres_password'", &format!("'{password} superuser'"))
+        .replace(":'owner_password'", &format!("'{password} owner'"))
+        .replace(":'service_password'", &format!("'{password} service'"))
         .replace(":\"DBNAME\"", &format!("\"{database}\""))
 }
 

@@ -84,7 +84,12 @@ on_its_network() { nsenter --net="/proc/$engine/ns/net" -- "$@"; }
 # Called by own-servers.sh before it ends `child` and removes `folder`.
 end_beforehand() {
   local group
-  for group in $task $crowd; do kill -TERM -- "-$group"; done
+  for group in $task $crowd; do
+    kill -TERM -- "-$group"
+    # The first process of a namespace ignores the signal.
+    await_end 5 "-$group"
+    kill -KILL -- "-$group"
+  done
   if [ -n "$engine" ]; then
     # The engine stops its containers; whatever is left then ends with the first process of its namespaces.
     kill -TERM "$engine"
@@ -92,6 +97,7 @@ end_beforehand() {
     kill -KILL "$engine"
     await_end 5 "$engine"
   fi
+  rm -f "$cache"/.*."$$"
   find /sys/fs/cgroup -depth -type d -path "*/${folder##*/}*" -exec rmdir {} +
 }
 

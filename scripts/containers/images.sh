@@ -76,7 +76,8 @@ distroless() { # ROOT
   install -d -o 65532 -g 65532 "$folder/small/home/nonroot"
   printf '%s\n' root:x:0:0:root:/root:/sbin/nologin nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin >"$folder/small/etc/passwd"
   printf '%s\n' root:x:0: nonroot:x:65532: >"$folder/small/etc/group"
-  tar --create --file "$cache/distroless-$recipe.tar" --numeric-owner --directory "$folder/small" .
+  tar --create --file "$cache/.distroless.$$" --numeric-owner --directory "$folder/small" .
+  mv "$cache/.distroless.$$" "$cache/distroless-$recipe.tar"
   rm -rf "$folder/small" "$folder/distroless"
 }
 

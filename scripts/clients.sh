@@ -11,7 +11,6 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly name=clients stop_seconds=30
-readonly project=$PWD
 # shellcheck source=scripts/own-servers.sh
 . scripts/own-servers.sh
 

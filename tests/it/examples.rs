@@ -117,7 +117,7 @@ impl HttpFile {
         let (name, after) = rest.split_once("}}").unwrap();
         let value = match name.split_once(".response.body.$") {
             Some((request, path)) => {
-                let pointer = path.replace('.', "/").replace('[', "/").replace(']', "");
+                let pointer = path.replace(['.', '['], "/").replace(']', "");
                 let value = self.responses[request].pointer(&pointer);
                 value.and_then(Value::as_str).unwrap_or_else(|| panic!("no {name}")).to_owned()
             }
@@ -202,10 +202,10 @@ async fn kill_first(
     hold.rollback().await.unwrap();
     until("a buyer is refused because of the dead instance's lock", async || refusals() > before)
         .await;
-    let held = [locks(world, "gate").await, locks(world, "lock").await].concat();
-    if !held.is_empty() {
+    let left = [locks(world, "gate").await, locks(world, "lock").await].concat();
+    if !left.is_empty() {
         let mut redis = world.redis().await;
-        let _: usize = redis::cmd("DEL").arg(held).query_async(&mut redis).await.unwrap();
+        let _: usize = redis::cmd("DEL").arg(left).query_async(&mut redis).await.unwrap();
     }
 }
 

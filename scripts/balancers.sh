@@ -24,10 +24,7 @@ for balancer in nginx haproxy caddy; do
   scripts/install-services.sh "$balancer" || die "there is no $balancer to try"
 done
 obey
-if [ -z "$program" ]; then
-  run cargo build --locked --release --message-format=json-render-diagnostics >"$folder/cargo" || die "the build failed"
-  program=$(sed -n 's/.*"name":"flash-sale".*"executable":"\([^"]*\)".*/\1/p' "$folder/cargo" | tail -n 1)
-fi
+[ -n "$program" ] || build_program
 [ -x "$program" ] || die "there is no program $program"
 
 start_servers

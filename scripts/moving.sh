@@ -36,10 +36,7 @@ install_servers
 scripts/install-services.sh python || die "there is no Python 3.10 or newer to buy with"
 command -v psql >/dev/null || die "psql, PostgreSQL's client, is not installed"
 obey
-if [ -z "$program" ]; then
-  run cargo build --locked --release --message-format=json-render-diagnostics >"$folder/cargo" || die "the build failed"
-  program=$(sed -n 's/.*"name":"flash-sale".*"executable":"\([^"]*\)".*/\1/p' "$folder/cargo" | tail -n 1)
-fi
+[ -n "$program" ] || build_program
 [ -x "$program" ] || die "there is no program $program"
 
 start_servers

@@ -1,4 +1,4 @@
-"""Buyers as docs/http-errors.md wants them: each repeats the identical request until it has bought what it came for."""
+"""Buyers as docs/http.md wants them ("A good client"): each repeats the identical request until it has what it came for."""
 
 import asyncio
 import collections

@@ -8,6 +8,7 @@ import pathlib
 import secrets
 import signal
 import socket
+from typing import ClassVar
 
 from http_wire import Broken, get
 
@@ -57,6 +58,8 @@ def free_port(*hosts: str) -> int:
 class Child:
     """A process that ends with the rehearsal."""
 
+    all: ClassVar[list["Child"]] = []
+
     def __init__(self, name: str, arguments: list[str], environment: dict[str, str], log: pathlib.Path) -> None:
         self.name, self.arguments, self.log = name, arguments, log
         self.environment = {**os.environ, **environment}
@@ -68,6 +71,7 @@ class Child:
             self.process = await asyncio.create_subprocess_exec(
                 *self.arguments, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment
             )
+        Child.all.append(self)
 
     @property
     def runs(self) -> bool:
@@ -200,3 +204,9 @@ def run(rehearsal) -> None:
         raise SystemExit(130) from None
     except Failed as failed:
         raise SystemExit(f"FAILED: {failed}") from None
+    finally:
+        # Those that a second signal, or a fault of the rehearsal, has kept from being ended in order.
+        for child in Child.all:
+            if child.process and child.runs:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.process.pid, signal.SIGKILL)

@@ -4,6 +4,8 @@
 #
 #   containers.sh [PROGRAM]     PROGRAM is a flash-sale that is built already; without it the image's build compiles one
 #
+# Exit code 3: this machine cannot run it, because it lacks root, packages, images or what an engine needs of the kernel.
+#
 # Needs Linux and root: the engine runs in namespaces of its own (network, mounts, processes), without a way out. Packages of
 # Debian that are missing are installed, without starting a service. Nothing is left but images below the user's cache.
 
@@ -16,9 +18,15 @@ readonly page=docs/operations.md
 . scripts/own-servers.sh
 unset "${!COMPOSE_@}" "${!DOCKER_@}" "${!FLASH_SALE_@}"
 
+# This machine is not fit for it, whatever the code is like.
+cannot() {
+  say "$@"
+  exit 3
+}
+
 program=${1:-}
 [ -z "$program" ] || [ -x "$program" ] || die "$program is no program"
-[ "$(id -u)" = 0 ] || die "needs root, for the namespaces of its engine"
+[ "$(id -u)" = 0 ] || cannot "needs root, for the namespaces of its engine"
 
 # --- processes, and their end ------------------------------------------------------------------------------------------
 
@@ -75,7 +83,8 @@ start_engine() {
   await "an answer or the end of the engine" eval 'docker version || ! kill -0 "$child"'
   docker version >/dev/null 2>&1 || {
     tail -n 20 "$folder/engine.out" "$folder/engine.log" >&2 || true
-    die "the engine ended"
+    engine=
+    cannot "the engine ended"
   }
 }
 
@@ -97,6 +106,7 @@ end_beforehand() {
     kill -KILL "$engine"
     await_end 5 "$engine"
   fi
+  [ -n "$folder" ] || return
   rm -f "$cache"/.*."$$"
   find /sys/fs/cgroup -depth -type d -path "*/${folder##*/}*" -exec rmdir {} +
 }
@@ -155,7 +165,7 @@ every_block_ran() {
 . scripts/containers/selling.sh
 
 make_folder
-scripts/install-services.sh containers || die "there is no engine to run"
+scripts/install-services.sh containers || cannot "there is no engine to run"
 obey
 touch "$folder/terminal" "$folder/blocks"
 export DOCKER_CONFIG=$folder/client COMPOSE_ENV_FILES=/dev/null

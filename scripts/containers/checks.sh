@@ -27,7 +27,7 @@ provide_images() {
     import_program "$program" "$program_image"
     stage=$program_image
   fi
-  for one in "${left_out[@]}"; do [[ $one == grafana/* ]] || die "$one can neither be pulled nor stood in for"; done
+  for one in "${left_out[@]}"; do [[ $one == grafana/* ]] || cannot "$one can neither be pulled nor stood in for"; done
   write_own_file "$stage" "${left_out[@]}"
   export COMPOSE_FILE=docker-compose.yml:$folder/own.yml
   seen "images: stand-ins of Debian for ${stand_ins[*]:-none}; left out: ${left_out[*]:-none}"

@@ -50,7 +50,7 @@ debian() { # NAME SUITE PACKAGES...
       install -d -m 1777 "$root/data" "$root/prometheus"
     ' bash "$suite" "$root" "$(debian_mirror)" "$@" >"$folder/debian-$debian.log" 2>&1 || {
     tail -n 30 "$folder/debian-$debian.log" >&2
-    die "debootstrap cannot make a Debian $suite"
+    cannot "debootstrap cannot make a Debian $suite"
   }
   mkdir -p "$cache"
   [ "$debian" != "$stable" ] || go distroless "$root"

@@ -270,8 +270,8 @@ catalogue! {
     SaleNotStarted(Option<StartFacts>) = Entry::new(StatusCode::CONFLICT, "sale_not_started", "the sale has not started")
         .page(
             "The sale starts at the time in the member `starts_at`.",
-            "Repeat after the number of seconds in Retry-After: that is the start, by the clock of the \
-             service (Server-Time) and not of the client.",
+            "Show the start, and send the request again after the number of seconds in Retry-After: that is \
+             the start, by the clock of the service (Server-Time) and not of the client.",
         ),
     /// The sale has ended.
     SaleEnded = Entry::new(StatusCode::GONE, "sale_ended", "the sale has ended")

@@ -17,8 +17,8 @@ use tower::ServiceExt;
 use tower_http::cors::CorsLayer;
 
 use super::middleware::observe::Observer;
+use super::model::links::{self, LinkBase};
 use super::request::head::RequestLimits;
-use super::request::links::{self, LinkBase};
 use super::request::version::{self, RequestedVersion};
 use super::router::router;
 use super::state::HttpState;

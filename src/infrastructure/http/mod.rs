@@ -31,8 +31,8 @@ pub(crate) use middleware::cors::cors;
 pub(crate) use middleware::metrics::HttpMetrics;
 pub(crate) use middleware::observe::Observer;
 pub(crate) use middleware::sunset::announcement;
+pub(crate) use model::links::LinkBase;
 pub(crate) use request::head::RequestLimits;
-pub(crate) use request::links::LinkBase;
 pub(crate) use router::routes;
 pub(crate) use state::HttpState;
 #[cfg(feature = "bench")]

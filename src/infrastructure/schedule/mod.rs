@@ -59,20 +59,41 @@ impl Calendar for CronCalendar {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use croner::parser::{CronParser, Seconds};
 
     use super::*;
     use crate::config::TimeZoneRules;
+    use crate::testing::servers::PostgresShop;
+
+    /// What PostgreSQL reads on this system.
+    const SYSTEM: &str = "/usr/share/zoneinfo";
+    /// Files in that folder that PostgreSQL lists and that name no zone of the database.
+    const FILES: [&str; 3] = ["Factory", "localtime", "posixrules"];
+    const NAMES: &str = "SELECT name FROM pg_timezone_names WHERE name !~ '^(posix|right)/'";
+    /// Noon of each day of 2026 and 2027 in a time zone.
+    const NOONS: &str = r"
+        WITH zone AS MATERIALIZED (SELECT set_config('TimeZone', $1, true))
+        SELECT d.noon::timestamptz
+        FROM zone CROSS JOIN generate_series(
+            timestamp '2026-01-01 12:00', timestamp '2027-12-31 12:00', interval '1 day'
+        ) AS d(noon)
+        ORDER BY d.noon
+    ";
 
     fn calendar(cron: &str, zone: &str) -> CronCalendar {
+        in_zone(cron, TimeZoneRules::in_use().zone(zone).unwrap())
+    }
+
+    fn in_zone(cron: &str, zone: TimeZone) -> CronCalendar {
         CronCalendar::new(&ScheduleConfig {
             enabled: true,
             cron: Some(
                 CronParser::builder().seconds(Seconds::Required).build().parse(cron).unwrap(),
             ),
-            time_zone: TimeZoneRules::in_use().zone(zone).unwrap(),
+            time_zone: zone,
             duration: Duration::from_hours(1),
             items: 1,
             stock: 1,
@@ -132,5 +153,32 @@ mod tests {
             calendar("0 0 * * * *", "Europe/Berlin").shown(moment),
             "2026-07-01 09:15:30 CEST"
         );
+    }
+
+    #[tokio::test]
+    async fn a_schedule_opens_at_noon_of_every_zone_by_the_rules_that_postgresql_has() {
+        let shop = PostgresShop::open().await;
+        let rules = TimeZoneRules::of_folder(Path::new(SYSTEM)).unwrap();
+        let names: Vec<String> = sqlx::query_scalar(NAMES).fetch_all(&shop.pool).await.unwrap();
+        assert!(names.len() > 400, "{} time zones", names.len());
+
+        let mut unknown = Vec::new();
+        for name in names {
+            let Some(zone) = rules.zone(&name) else {
+                unknown.push(name);
+                continue;
+            };
+            let calendar = in_zone("0 0 12 * * *", zone);
+            let noons = sqlx::query_scalar(NOONS).bind(&name);
+            let noons: Vec<DateTime<Utc>> = noons.fetch_all(&shop.pool).await.unwrap();
+            let mut moment = noons[0] - chrono::Duration::seconds(1);
+            for noon in noons {
+                let start = calendar.next_start(moment).unwrap();
+                assert_eq!(start, noon, "{name}");
+                moment = start;
+            }
+        }
+        unknown.retain(|name| !FILES.contains(&name.as_str()));
+        assert!(unknown.is_empty(), "{unknown:?}");
     }
 }

@@ -11,9 +11,9 @@ use utoipa_axum::router::OpenApiRouter;
 use super::complete::complete;
 use crate::infrastructure::http::error::problem_body::ProblemBody;
 use crate::infrastructure::http::error::v1::ErrorBody;
+use crate::infrastructure::http::model::links::link;
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::model::{checkout, purchase};
-use crate::infrastructure::http::request::links::link;
 use crate::infrastructure::http::{v1, v2};
 
 #[derive(OpenApi)]

@@ -10,10 +10,10 @@ use utoipa::ToSchema;
 
 use super::catalogue::ApiError;
 use super::facts::Facts;
+use crate::infrastructure::http::model::links::link;
 use crate::infrastructure::http::model::paths;
 use crate::infrastructure::http::model::purchase::Purchase;
 use crate::infrastructure::http::model::version::Version;
-use crate::infrastructure::http::request::links::link;
 
 /// `application/problem+json`
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");

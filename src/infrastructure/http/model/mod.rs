@@ -1,7 +1,8 @@
-//! Bodies, header names, paths and formats that several folders share.
+//! Bodies, header names, links, paths and formats that several folders share.
 
 pub(crate) mod checkout;
 pub(crate) mod headers;
+pub(crate) mod links;
 pub(crate) mod page;
 pub(crate) mod paths;
 pub(crate) mod purchase;

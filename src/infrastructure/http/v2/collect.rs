@@ -16,6 +16,7 @@ use crate::application::idempotency::{CheckoutReply, CheckoutView};
 use crate::domain::ids::{BuyerId, SaleId};
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
+use crate::infrastructure::http::model::links::link;
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::openapi::answers::{
     answers, checkout_response, text_header, with_links,
@@ -25,7 +26,6 @@ use crate::infrastructure::http::openapi::problems::problems;
 use crate::infrastructure::http::request::conditions::refuse_conditions;
 use crate::infrastructure::http::request::idempotency_key::{keyed_request, required_key};
 use crate::infrastructure::http::request::json_body::read_object;
-use crate::infrastructure::http::request::links::link;
 use crate::infrastructure::http::request::params::{quantity_out_of_range, sale_id};
 use crate::infrastructure::http::state::HttpState;
 

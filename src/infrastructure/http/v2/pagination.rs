@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 use crate::application::ports::{
     CURSOR_MAC_BYTES, Cursor, CursorMac, CursorPage, CursorSigner, PageRequest,
 };
+use crate::infrastructure::http::model::links;
 use crate::infrastructure::http::model::page::PageBody;
 use crate::infrastructure::http::model::schema;
-use crate::infrastructure::http::request::links;
 use crate::infrastructure::http::request::paging::{limit, page_request};
 use crate::infrastructure::http::request::params::Params;
 

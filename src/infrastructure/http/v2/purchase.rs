@@ -22,6 +22,7 @@ use crate::domain::terms::Declined;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::model::headers::IDEMPOTENT_REPLAYED;
+use crate::infrastructure::http::model::links;
 use crate::infrastructure::http::model::purchase::Purchase;
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::openapi::answers::{
@@ -32,7 +33,6 @@ use crate::infrastructure::http::openapi::problems::problems;
 use crate::infrastructure::http::request::idempotency_key::{keyed_request, required_key};
 use crate::infrastructure::http::request::json::Json as JsonValue;
 use crate::infrastructure::http::request::json_body::read_object;
-use crate::infrastructure::http::request::links;
 use crate::infrastructure::http::request::path::code_claim;
 use crate::infrastructure::http::state::HttpState;
 

@@ -149,7 +149,7 @@ from_page() { # BLOCK
   . "$folder/terminal"
 }
 
-# A block that nobody runs may be wrong.
+# A block that was not run may be wrong.
 every_block_ran() {
   local block
   while read -r block; do

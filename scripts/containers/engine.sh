@@ -18,7 +18,7 @@ ip link set beyond up
 ip neighbour add 192.0.2.2 lladdr 02:00:00:00:00:02 dev nowhere
 ip route add default via 192.0.2.2
 
-# In memory, where there is plenty: that is faster, and nobody has to remove it.
+# In memory, where there is plenty: that is faster, and it goes with the mount.
 mkdir -p "$folder/data"
 available=$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)
 [ "$available" -lt 12000000 ] || mount -t tmpfs -o mode=711,size=8g tmpfs "$folder/data"

@@ -4,8 +4,8 @@
 #
 #   containers.sh [PROGRAM]     PROGRAM is a flash-sale that is built already; without it the image's build compiles one
 #
-# Not part of .ci/run: with a program that is built and images in the cache it took 8.5 minutes (305 seconds of CPU time) on two
-# busy cores, and on a new machine the two Debians that stand in for images take four to six more.
+# A step of .ci/run: with a program that is built and images in the cache it takes five minutes on two cores. On a new machine the
+# two Debians that stand in for images take four to six more.
 #
 # Exit code 3: this machine cannot run it, because it lacks root, packages, images or what an engine needs of the kernel.
 #

@@ -6,10 +6,13 @@
 #   services.sh up-redis DIR
 #   services.sh up-standby DIR OF     starts a streaming standby of the PostgreSQL in the folder OF
 #   services.sh up-pooler DIR OF      starts a PgBouncer, which drops start-up options, before the PostgreSQL in the folder OF
+#   services.sh up-nats DIR           starts a NATS server with JetStream; prints `export NATS_URL=…`
 #   services.sh follow-postgres DIR OF  stops a PostgreSQL in order and starts it as a standby of the one in the folder OF
 #   services.sh promote-postgres DIR  makes a standby a primary, on a timeline of its own
 #   services.sh kill-postgres DIR     SIGKILL to the postmaster and all its children: a crash
 #   services.sh kill-redis DIR        SIGKILL
+#   services.sh kill-nats DIR         SIGKILL
+#   services.sh start-nats DIR        starts it again: same data and port
 #   services.sh start-postgres DIR    starts it again: same data, port and socket
 #   services.sh start-redis DIR       starts it again, empty, on the same port
 #   services.sh restart-postgres DIR  fast shutdown, then start
@@ -484,9 +487,62 @@ stop_pooler() {
   await_end "$stop_seconds" "$pid" || die "PgBouncer ($pid) cannot be killed"
 }
 
+# --- NATS -----------------------------------------------------------------------------------------------------------
+
+nats_pid() {
+  local pid
+  pid=$(cat "$home/nats/pid" 2>/dev/null) || return 1
+  case $pid in '' | *[!0-9]*) return 1 ;; esac
+  alive "$pid" || return 1
+  case $(command_line "$pid") in *"$home/nats/nats.conf"*) echo "$pid" ;; *) return 1 ;; esac
+}
+
+write_nats_conf() { # PORT
+  cat >"$home/nats/nats.conf" <<CONF
+listen: "127.0.0.1:$1"
+pid_file: "$home/nats/pid"
+log_file: "$home/nats/log"
+jetstream { store_dir: "$home/nats/data" }
+CONF
+  chmod 644 "$home/nats/nats.conf"
+}
+
+start_nats() {
+  local program fixed port try end
+  ! nats_pid >/dev/null || return 0
+  program=$(command -v nats-server) || die "NATS is not installed: scripts/install-services.sh nats"
+  owned_folder "$home/nats"
+  fixed=$(cat "$dir/nats-port" 2>/dev/null || true)
+  for ((try = 0; try < port_tries; try++)); do
+    port=${fixed:-$(free_port)}
+    echo "$port" >"$dir/nats-port"
+    write_nats_conf "$port"
+    rm -f "$home/nats/pid" "$home/nats/log"
+    # In a session of its own: Ctrl-C in a terminal does not reach it.
+    (as_owner setsid "$program" --config "$home/nats/nats.conf" >/dev/null 2>&1 &)
+    end=$((SECONDS + start_seconds))
+    while [ "$SECONDS" -lt "$end" ]; do
+      if grep -q 'Server is ready' "$home/nats/log" 2>/dev/null && nats_pid >/dev/null; then return; fi
+      ! grep -q 'address already in use' "$home/nats/log" 2>/dev/null || break
+      sleep 0.02
+    done
+    # Another process took the port in the meantime: try another one.
+    [ -z "$fixed" ] || break
+  done
+  tail -n 20 "$home/nats/log" >&2 || true
+  die "NATS did not start"
+}
+
+kill_nats() {
+  local pid
+  pid=$(nats_pid) || return 0
+  kill -KILL "$pid" 2>/dev/null || true
+  await_end "$stop_seconds" "$pid" || die "NATS ($pid) cannot be killed"
+}
+
 # --- verbs ----------------------------------------------------------------------------------------------------------
 
-exports() { # postgres|redis...
+exports() { # postgres|redis|nats...
   local what
   for what in "$@"; do
     case $what in
@@ -499,6 +555,7 @@ exports() { # postgres|redis...
           "$user" "$(cat "$dir/pooler-port")" "$database"
         ;;
       redis) printf "export REDIS_URL='redis://127.0.0.1:%s/0'\n" "$(cat "$dir/redis-port")" ;;
+      nats) printf "export NATS_URL='nats://127.0.0.1:%s'\n" "$(cat "$dir/nats-port")" ;;
     esac
   done
 }
@@ -511,9 +568,9 @@ undo() {
   exit "$code"
 }
 
-up() { # postgres|redis|standby|pooler...
+up() { # postgres|redis|standby|pooler|nats...
   local what
-  [ "$1" = pooler ] || check "${@/standby/postgres}" || exit 1
+  [ "$1" = pooler ] || [ "$1" = nats ] || check "${@/standby/postgres}" || exit 1
   if [ -d "$dir" ] && [ ! -e "$dir/$mark" ] && [ -n "$(ls -A "$dir")" ]; then
     die "$dir has other things in it: name a folder that does not exist yet"
   fi
@@ -533,6 +590,7 @@ down() {
   fi
   open_dir
   if [ -n "$home" ]; then
+    kill_nats
     stop_pooler
     stop_redis
     stop_postgres
@@ -588,8 +646,9 @@ case $verb in
   up-redis) up redis ;;
   up-standby) up standby ;;
   up-pooler) up pooler ;;
+  up-nats) up nats ;;
   down) down ;;
-  start-postgres | start-redis)
+  start-postgres | start-redis | start-nats)
     open_dir
     "start_${verb#*-}"
     exports "${verb#*-}"
@@ -608,7 +667,7 @@ case $verb in
     open_dir
     promote_postgres
     ;;
-  kill-postgres | kill-redis)
+  kill-postgres | kill-redis | kill-nats)
     open_dir
     "kill_${verb#*-}"
     ;;

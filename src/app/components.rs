@@ -56,7 +56,7 @@ pub(crate) struct Components {
     pub(crate) calendar: Arc<CronCalendar>,
     pub(crate) time_zones: Arc<CompareTimeZones>,
     cache_writer: CacheWriter,
-    codes: Arc<Codes>,
+    pub(crate) codes: Arc<Codes>,
     business_metrics: Arc<dyn BusinessMetrics>,
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use crate::infrastructure::cache::InvalidRedis;
 use crate::infrastructure::http::InvalidTls;
 use crate::infrastructure::monitoring::InvalidLog;
+use crate::infrastructure::nats::InvalidNats;
 use crate::infrastructure::persistence::{ConnectError, RequirementError, SchemaError};
 use crate::infrastructure::signing::TagClash;
 
@@ -21,6 +22,8 @@ pub(crate) enum AppError {
     Schema(#[from] SchemaError),
     #[error(transparent)]
     Redis(#[from] InvalidRedis),
+    #[error(transparent)]
+    Nats(#[from] InvalidNats),
     #[error(transparent)]
     Keys(#[from] TagClash),
     #[error("cannot set up the metrics: {0}")]

@@ -9,6 +9,7 @@ use prometheus::process_collector::ProcessCollector;
 use super::background;
 use super::components::Components;
 use super::context::BuildContext;
+use super::deliveries::Deliveries;
 use super::error::AppError;
 use super::instance::Instance;
 use super::limits::CLOSE_TIMEOUT;
@@ -60,6 +61,7 @@ struct Unfinished;
 struct App {
     database: Database,
     refusals: Arc<Refusals>,
+    deliveries: Deliveries,
     readiness: Arc<Readiness>,
     tasks: TaskGroups,
 }
@@ -97,9 +99,11 @@ impl App {
             make_selling,
         };
         let components = Components::build(&context)?;
+        let deliveries = Deliveries::build(&context, &components)?;
         background::start(&context, &components).await;
+        deliveries.start(&context).await;
         servers::listen(&context, &components, &readiness).await?;
-        Ok(Self { database, refusals: components.refusals, readiness, tasks })
+        Ok(Self { database, refusals: components.refusals, deliveries, readiness, tasks })
     }
 
     /// Waits for a signal, then finishes accepted requests and writes what is still in memory.
@@ -149,6 +153,7 @@ impl App {
         self.tasks.requests.close();
         self.tasks.requests.wait().await;
         self.tasks.background.stop().await;
+        self.deliveries.release().await;
         self.tasks.writers.stop().await;
     }
 

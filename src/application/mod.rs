@@ -12,6 +12,7 @@
 //! - [`rebuild_filter`]: rebuild the shared filter of sold-out items from PostgreSQL.
 //! - [`sold_out_hints`]: confirm what other instances announce.
 //! - [`turns`]: let one of several equal requests run, and the others wait for what it stores.
+//! - [`events`]: tell others of purchases, at least once and in order.
 //! - [`refusals`]: record refused attempts. [`refusal_facts`]: what a client needs to know of one.
 //! - `single_flight`: one query at a time, whose result concurrent callers share.
 //! - [`verify`]: audit the promises.
@@ -22,6 +23,7 @@ pub mod checkout;
 pub mod codes;
 pub mod compare_time_zones;
 pub mod create_sale;
+pub mod events;
 pub mod history;
 pub mod idempotency;
 pub mod open_sales;

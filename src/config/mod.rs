@@ -43,6 +43,8 @@ pub struct Config {
     pub redis: RedisConfig,
     /// The record of refused attempts.
     pub refusals: RefusalsConfig,
+    /// Sinks of events.
+    pub events: EventsConfig,
     /// Retention of idempotency keys.
     pub idempotency: IdempotencyConfig,
     /// Logging.
@@ -82,6 +84,7 @@ impl Config {
             database: DatabaseConfig::read(&mut read),
             redis: RedisConfig::read(&mut read),
             refusals: RefusalsConfig::read(&mut read),
+            events: EventsConfig::read(&mut read),
             idempotency: IdempotencyConfig::read(&mut read),
             log: LogConfig::read(&mut read),
             shutdown: ShutdownConfig::read(&mut read),

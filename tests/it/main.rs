@@ -33,6 +33,7 @@ mod codes;
 mod crash;
 mod disconnects;
 mod documentation;
+mod events;
 mod examples;
 mod failover;
 mod http2;

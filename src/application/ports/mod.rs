@@ -3,6 +3,7 @@
 
 mod audit;
 mod causes;
+mod events;
 mod hints;
 mod idempotency;
 mod lists;
@@ -13,6 +14,7 @@ mod system;
 
 pub use audit::*;
 pub use causes::*;
+pub use events::*;
 pub use hints::*;
 pub use idempotency::*;
 pub use lists::*;

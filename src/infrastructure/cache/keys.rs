@@ -68,6 +68,11 @@ impl Keys {
         pattern(&self.of_sale(sale, "buyer:"))
     }
 
+    /// stream: events, in the field `event`. Expires after a month without an event.
+    pub(crate) fn events(&self) -> String {
+        format!("{}events", self.prefix)
+    }
+
     /// Pattern for all keys, and for the channel, as the rules of an ACL need it.
     pub(crate) fn all(&self) -> String {
         pattern(&self.prefix)

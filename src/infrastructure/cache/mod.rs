@@ -5,13 +5,14 @@
 //! - [`hint_cache`]: answers prechecks from the buyers' totals and the filter of sold-out items. [`filter_builder`]
 //!   rebuilds the filter, [`hint_reader`] reads the totals for `verify`.
 //! - [`code_lock`], [`idempotency_lock`], on [`lock`]. [`leadership`]: one instance for a background task.
-//! - [`sold_out_events`]: pub/sub between instances.
+//! - [`sold_out_events`]: pub/sub between instances. [`event_stream`]: events for others.
 //! - [`writer`]: writes after a commit, in the background; [`buyer_totals`], [`stock`] and [`sold_out_message`] are what
 //!   it writes.
 
 mod buyer_totals;
 mod code_lock;
 mod connection;
+mod event_stream;
 mod filter_builder;
 mod health;
 mod hint_cache;
@@ -31,6 +32,7 @@ mod writer;
 
 pub(crate) use code_lock::RedisCodeLock;
 pub(crate) use connection::{InvalidRedis, Redis};
+pub(crate) use event_stream::RedisEventStream;
 pub(crate) use filter_builder::RedisFilterBuilder;
 pub(crate) use health::RedisHealth;
 pub(crate) use hint_cache::RedisHintCache;

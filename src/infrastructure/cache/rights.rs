@@ -21,7 +21,7 @@ use super::script::script;
 static RIGHTS: LazyLock<Script> = script!("rights");
 
 /// Every command that the service runs, by itself or in a script, as in an ACL rule.
-pub(super) const COMMANDS: [&str; 26] = [
+pub(super) const COMMANDS: [&str; 27] = [
     "bitfield",
     "bitfield_ro",
     "bitop",
@@ -48,6 +48,7 @@ pub(super) const COMMANDS: [&str; 26] = [
     "subscribe",
     "time",
     "unwatch",
+    "xadd",
 ];
 
 /// How Redis 7.0 begins its refusal of a command in a script. It has no code of its own, and does not name the command.
@@ -211,7 +212,7 @@ mod tests {
     const OPERATIONS: &str =
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md"));
     /// What the service and its libraries send outside of scripts.
-    const SENT: [&str; 9] = [
+    const SENT: [&str; 10] = [
         "evalsha",
         "mget",
         "ping",
@@ -221,6 +222,7 @@ mod tests {
         "script|load",
         "subscribe",
         "unwatch",
+        "xadd",
     ];
 
     /// The commands of all scripts: `redis.call('GET', …`.

@@ -5,13 +5,15 @@
 //! - [`request`]: parsing of heads, queries, headers and bodies. [`connection`]: TCP, TLS, HTTP/1 and HTTP/2.
 //! - [`middleware`]: around every handler: request id, metrics, access log, limits, CORS, compression.
 //! - [`detach_on_drop`]: work that continues when its client hangs up. [`state`]: the use cases, for handlers.
-//! - [`v1`] and [`v2`]: one file an endpoint, and the routes of each version. [`docs`]: the OpenAPI document, pages for people.
+//! - [`v1`] and [`v2`]: one file an endpoint, and the routes of each version. [`events`]: events, whose data is what version 2
+//!   answers. [`docs`]: the OpenAPI document, pages for people.
 //! - [`router`]: the routes and the middleware together. [`fast_path`]: `POST /checkout` and `/purchase`, which bypass the router.
 
 mod connection;
 mod detach_on_drop;
 mod docs;
 mod error;
+mod events;
 mod fast_path;
 mod middleware;
 mod model;
@@ -26,6 +28,7 @@ pub(crate) use connection::limits::ServerLimits;
 pub(crate) use connection::server::Server;
 pub(crate) use connection::tls::{InvalidTls, Tls};
 pub(crate) use docs::document::document as openapi_document;
+pub(crate) use events::CloudEvents;
 pub(crate) use fast_path::FastPath;
 pub(crate) use middleware::cors::cors;
 pub(crate) use middleware::metrics::HttpMetrics;

@@ -15,6 +15,7 @@
 //! - [`pool`]: the connection pool, reads and transactions. [`partitions`]: statements that name a sale's partition.
 //! - [`batch`]: group commit, which [`checkout`] and [`purchase`] are built on. [`idempotency`]: keys, which their batches store.
 //!   `direct`: the same without group commit, for comparison.
+//! - [`outbox`]: events that wait for their delivery.
 //! - [`sale`]: sales and items. [`audit`]: the inspection, and the record of refusals.
 //! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
@@ -26,6 +27,7 @@ pub(crate) mod checkout;
 pub(crate) mod direct;
 pub(crate) mod idempotency;
 pub(crate) mod migrate;
+pub(crate) mod outbox;
 pub(crate) mod partitions;
 pub(crate) mod pool;
 pub(crate) mod purchase;
@@ -43,6 +45,8 @@ pub(crate) use batch::splitting::Retries;
 pub(crate) use checkout::store::PostgresCheckoutStore;
 pub(crate) use idempotency::store::PostgresIdempotencyStore;
 pub(crate) use migrate::{SchemaError, check_schema, migrate};
+pub(crate) use outbox::sinks::PostgresSinkStore;
+pub(crate) use outbox::store::PostgresOutbox;
 pub(crate) use pool::connect::ConnectError;
 pub(crate) use pool::database::Database;
 pub(crate) use pool::epochs::PostgresEpochReader;
@@ -51,6 +55,7 @@ pub(crate) use pool::metrics::DatabaseMetrics;
 pub(crate) use pool::setup::Planning;
 pub(crate) use purchase::history::PostgresPurchaseHistory;
 pub(crate) use purchase::ledger::PostgresLedger;
+pub(crate) use purchase::outcome_reader::OutcomeReader;
 pub(crate) use requirements::{RequirementError, check_requirements};
 pub(crate) use sale::clock::DatabaseClock;
 pub(crate) use sale::items::PostgresItemReader;

@@ -51,6 +51,11 @@ impl PrivateServers {
         is_pooler_installed().then(|| Self::up("up-pooler", "DATABASE_URL", Some(&self.folder)))
     }
 
+    /// Starts a NATS server with JetStream, and returns its URL. `None` if none is installed.
+    pub(crate) fn nats() -> Option<(Self, String)> {
+        is_installed("nats-server").then(|| Self::up("up-nats", "NATS_URL", None))
+    }
+
     fn up(verb: &str, prints: &str, of: Option<&Path>) -> (Self, String) {
         // Short, because the path of a Unix socket has at most 107 bytes.
         let name = Uuid::now_v7().simple().to_string();
@@ -113,10 +118,13 @@ impl Drop for PrivateServers {
 
 /// Whether a pooler can be started.
 pub(crate) fn is_pooler_installed() -> bool {
-    const PROGRAM: &str = "pgbouncer";
+    is_installed("pgbouncer")
+}
+
+fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    folders.any(|folder| folder.join(PROGRAM).exists())
+    folders.any(|folder| folder.join(program).exists())
 }
 
 fn setting(name: &str) -> String {

@@ -17,7 +17,7 @@ mod put_item;
 mod remove_item;
 mod requested_lines;
 mod sale;
-mod sale_body;
+pub(crate) mod sale_body;
 mod sales;
 
 use utoipa_axum::router::OpenApiRouter;

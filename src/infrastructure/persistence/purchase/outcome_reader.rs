@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::outcomes::{self, STORED};
-use crate::application::ports::PortError;
+use crate::application::ports::{OutcomeStore, PastPurchase, PortError};
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::infrastructure::batching::{Batch, BatchWork};
@@ -59,6 +59,19 @@ impl OutcomeReader {
         );
         let stored = stored.await?.into_iter();
         Ok(stored.map(|stored| (stored.attempt, stored.outcome)).collect())
+    }
+}
+
+#[async_trait]
+impl OutcomeStore for OutcomeReader {
+    async fn outcomes(
+        &self,
+        sale: SaleId,
+        attempts: &[AttemptId],
+    ) -> Result<Vec<PastPurchase>, PortError> {
+        let attempts: Vec<i64> = attempts.iter().map(|attempt| attempt.get()).collect();
+        let stored = self.all(sale, &attempts).await?.into_iter();
+        Ok(stored.map(|(attempt, outcome)| PastPurchase { sale, attempt, outcome }).collect())
     }
 }
 

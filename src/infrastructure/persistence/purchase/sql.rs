@@ -139,7 +139,8 @@ macro_rules! items {
 }
 
 /// Writes buyers by the bytes of their ids, then items by number: `held` is complete before the first item is written. The clock's
-/// version is a sub-select, which is evaluated once and not for each buyer.
+/// version is a sub-select, which is evaluated once and not for each buyer. One row of the outbox holds the events of the whole batch;
+/// it is written last, while all rows of buyers are locked.
 macro_rules! write {
     (
         buyers by $buyers_by:ident, items by $items_by:ident,
@@ -190,8 +191,12 @@ macro_rules! write {
     ), written AS MATERIALIZED (
         SELECT coalesce(array_agg(item_no), '{}') AS items,
                coalesce(array_agg(stock), '{}') AS stock,
-               coalesce(array_agg(sold), '{}') AS sold
+               coalesce(array_agg(sold), '{}') AS sold,
+               coalesce(array_agg(item_no) FILTER (WHERE sold = stock), '{}') AS sold_out
         FROM item
+    ), event AS (
+        INSERT INTO outbox (sale_id, kind, attempts, items)
+        SELECT $1, 'settled', $11, sold_out FROM written
     )
     SELECT w.items, w.stock, w.sold, ",
             $now,

@@ -1,0 +1,141 @@
+//! Deliveries of events, beside the requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::components::Components;
+use super::context::BuildContext;
+use super::error::AppError;
+use super::pause::TokioPause;
+use crate::application::events::{Delivery, DeliveryPorts, EventReader, EventReaderPorts};
+use crate::application::ports::{
+    Causes, EventLog, EventMetrics, EventSink, Outbox, PortError, SinkStore,
+};
+use crate::config::EventsConfig;
+use crate::infrastructure::cache::RedisEventStream;
+use crate::infrastructure::http::CloudEvents;
+use crate::infrastructure::monitoring::PrometheusEventMetrics;
+use crate::infrastructure::nats::NatsSink;
+use crate::infrastructure::persistence::{OutcomeReader, PostgresOutbox, PostgresSinkStore};
+
+/// The source of all events where `http.public_url` is not set.
+const SOURCE: &str = "/flash-sale";
+/// How often sales that have opened are announced.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(250);
+/// Openings that are looked for each time.
+const ANNOUNCE_WITHIN: Duration = Duration::from_hours(1);
+/// How often openings of a long absence are looked for.
+const CATCH_UP_INTERVAL: Duration = Duration::from_mins(1);
+const CATCH_UP_WITHIN: Duration = Duration::from_hours(30 * 24);
+/// How often waiting events are counted, and put in order even if there is no sink.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
+const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// What delivers events.
+pub(crate) struct Deliveries {
+    metrics: Arc<dyn EventMetrics>,
+    outbox: Arc<dyn Outbox>,
+    sinks: Arc<dyn SinkStore>,
+    to_sinks: Vec<Arc<Delivery>>,
+}
+
+impl Deliveries {
+    /// Creates the configured sinks.
+    pub(crate) fn build(
+        context: &BuildContext<'_>,
+        components: &Components,
+    ) -> Result<Self, AppError> {
+        let database = context.database;
+        let outbox: Arc<dyn Outbox> = Arc::new(PostgresOutbox::new(database.clone()));
+        let sinks: Arc<dyn SinkStore> = Arc::new(PostgresSinkStore::new(database.clone()));
+        let source = context.config.http.links.public_url.as_deref().unwrap_or(SOURCE);
+        let log: Arc<dyn EventLog> = Arc::new(EventReader::new(EventReaderPorts {
+            outbox: Arc::clone(&outbox),
+            outcomes: Arc::new(OutcomeReader::new(database.clone())),
+            sale_cache: Arc::clone(&components.sale_cache),
+            codes: Arc::clone(&components.codes),
+            format: Arc::new(CloudEvents::new(source)),
+        }));
+        let metrics: Arc<dyn EventMetrics> =
+            Arc::new(PrometheusEventMetrics::register(context.registry)?);
+        let delivery = |sink| {
+            let ports = DeliveryPorts {
+                log: Arc::clone(&log),
+                sinks: Arc::clone(&sinks),
+                sink,
+                metrics: Arc::clone(&metrics),
+                clock: Arc::clone(components.sale_cache.clock()),
+                pause: Arc::new(TokioPause),
+            };
+            Arc::new(Delivery::new(ports, context.instance.run))
+        };
+        let to_sinks = configured(&context.config.events, components)?;
+        let to_sinks = to_sinks.into_iter().map(delivery).collect();
+        Ok(Self { metrics, outbox, sinks, to_sinks })
+    }
+
+    /// Starts to deliver, until the background tasks end. New sinks are known when this returns, so that they get everything that
+    /// is sold from then on, unless PostgreSQL is away.
+    pub(crate) async fn start(&self, context: &BuildContext<'_>) {
+        let tasks = &context.tasks.background;
+        for delivery in &self.to_sinks {
+            if let Err(error) = delivery.register().await {
+                tracing::warn!(error = %Causes(&error), "a sink of events is not known yet");
+            }
+            let delivery = Arc::clone(delivery);
+            tasks.run(async move { delivery.run().await });
+        }
+        let outbox = &self.outbox;
+        tasks.every("announce sales", ANNOUNCE_INTERVAL, outbox, |it| async move {
+            it.announce_openings(ANNOUNCE_WITHIN).await
+        });
+        tasks.every("announce earlier sales", CATCH_UP_INTERVAL, outbox, |it| async move {
+            it.announce_openings(CATCH_UP_WITHIN).await
+        });
+        let keep = context.config.events.keep;
+        tasks.every("prune events", PRUNE_INTERVAL, outbox, move |it| async move {
+            it.prune(keep).await.map(drop)
+        });
+        let measured =
+            Arc::new((Arc::clone(outbox), Arc::clone(&self.sinks), Arc::clone(&self.metrics)));
+        tasks.every("count waiting events", MEASURE_INTERVAL, &measured, |it| async move {
+            let (outbox, sinks, metrics) = &*it;
+            count_pending(&**outbox, &**sinks, &**metrics).await
+        });
+    }
+
+    /// Lets another instance deliver at once.
+    pub(crate) async fn release(&self) {
+        for delivery in &self.to_sinks {
+            // After the lease's end another instance delivers anyway.
+            let _ = delivery.release().await;
+        }
+    }
+}
+
+/// The sinks that are on.
+fn configured(
+    config: &EventsConfig,
+    components: &Components,
+) -> Result<Vec<Arc<dyn EventSink>>, AppError> {
+    let mut sinks: Vec<Arc<dyn EventSink>> = Vec::new();
+    if let Some(stream) = &config.stream {
+        sinks.push(Arc::new(RedisEventStream::new(components.redis.clone(), stream.max_length)));
+    }
+    if let Some(nats) = &config.nats {
+        sinks.push(Arc::new(NatsSink::new(&nats.url, &nats.stream)?));
+    }
+    Ok(sinks)
+}
+
+async fn count_pending(
+    outbox: &dyn Outbox,
+    sinks: &dyn SinkStore,
+    metrics: &dyn EventMetrics,
+) -> Result<(), PortError> {
+    outbox.order().await?;
+    for (sink, events) in sinks.pending().await? {
+        metrics.pending(&sink, events);
+    }
+    Ok(())
+}

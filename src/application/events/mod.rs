@@ -1,0 +1,7 @@
+//! Events behind the sale: [`EventReader`] makes them of what transactions wrote to the outbox, [`Delivery`] brings them to a sink.
+
+mod delivery;
+mod reader;
+
+pub use delivery::{Delivery, DeliveryPorts};
+pub use reader::{EventReader, EventReaderPorts};

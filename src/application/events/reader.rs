@@ -1,0 +1,334 @@
+//! Reads events: a row of the outbox names the purchases of a batch, and their events are made when they are delivered.
+//!
+//! Several sinks read the same events at nearly the same time, so the last ones stay in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::application::catalogue::Item;
+use crate::application::codes::Codes;
+use crate::application::ports::{
+    Event, EventBatch, EventData, EventFormat, EventHead, EventLog, Outbox, OutboxContent,
+    OutboxRow, OutcomeStore, PortError,
+};
+use crate::application::sale_cache::SaleCache;
+use crate::domain::ids::{AttemptId, ItemNo, SaleId};
+use crate::domain::purchase::Outcome;
+
+/// Maximum number of rows of one reading.
+const ROWS: usize = 64;
+/// Maximum number of purchases of one look-up.
+const PURCHASES: usize = 500;
+/// Maximum number of events in memory, of which each takes about a kilobyte.
+const REMEMBERED: usize = 4_096;
+
+/// Makes events of the rows of the outbox.
+pub struct EventReader {
+    ports: EventReaderPorts,
+    recent: Mutex<Recent>,
+}
+
+/// The ports of [`EventReader`].
+pub struct EventReaderPorts {
+    /// What transactions wrote.
+    pub outbox: Arc<dyn Outbox>,
+    /// Reads outcomes.
+    pub outcomes: Arc<dyn OutcomeStore>,
+    /// Knows sales and their items.
+    pub sale_cache: Arc<SaleCache>,
+    /// Signs codes.
+    pub codes: Arc<Codes>,
+    /// Writes events as text.
+    pub format: Arc<dyn EventFormat>,
+}
+
+/// The last batches that were made.
+#[derive(Default)]
+struct Recent {
+    batches: BTreeMap<i64, Arc<EventBatch>>,
+    events: usize,
+}
+
+impl Recent {
+    fn insert(&mut self, batch: &Arc<EventBatch>) {
+        self.events += batch.events.len();
+        if let Some(replaced) = self.batches.insert(batch.position, Arc::clone(batch)) {
+            self.events -= replaced.events.len();
+        }
+        while self.events > REMEMBERED
+            && let Some((_, oldest)) = self.batches.pop_first()
+        {
+            self.events -= oldest.events.len();
+        }
+    }
+}
+
+/// What the events of some rows tell of.
+#[derive(Default)]
+struct Facts {
+    outcomes: HashMap<(SaleId, AttemptId), Outcome>,
+    items: HashMap<SaleId, HashMap<ItemNo, Item>>,
+}
+
+impl EventReader {
+    /// Creates the reader on these ports.
+    #[must_use]
+    pub fn new(ports: EventReaderPorts) -> Self {
+        Self { ports, recent: Mutex::default() }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The batches of rows, in order.
+    async fn batches(&self, rows: Vec<OutboxRow>) -> Result<Vec<Arc<EventBatch>>, PortError> {
+        let known: Vec<Option<Arc<EventBatch>>> = {
+            let recent = self.recent();
+            let find = |row: &OutboxRow| recent.batches.get(&row.position).map(Arc::clone);
+            rows.iter().map(find).collect()
+        };
+        let is_missing = |(row, known): (OutboxRow, &Option<_>)| known.is_none().then_some(row);
+        let missing: Vec<OutboxRow> = rows.into_iter().zip(&known).filter_map(is_missing).collect();
+        let facts = self.facts(&missing).await?;
+        let mut missing = missing.into_iter();
+        let mut batches = Vec::with_capacity(known.len());
+        for known in known {
+            if let Some(batch) = known {
+                batches.push(batch);
+            } else if let Some(row) = missing.next() {
+                let batch = Arc::new(self.batch(row, &facts).await?);
+                self.recent().insert(&batch);
+                batches.push(batch);
+            }
+        }
+        Ok(batches)
+    }
+
+    /// Reads what these rows name, in as few look-ups as there are sales.
+    async fn facts(&self, rows: &[OutboxRow]) -> Result<Facts, PortError> {
+        let mut attempts: BTreeMap<SaleId, Vec<AttemptId>> = BTreeMap::new();
+        let mut items: BTreeMap<SaleId, Vec<ItemNo>> = BTreeMap::new();
+        for row in rows {
+            if let OutboxContent::Settled(settled, sold_out) = &row.content {
+                attempts.entry(row.sale).or_default().extend(settled);
+                items.entry(row.sale).or_default().extend(sold_out);
+            }
+        }
+        let mut facts = Facts::default();
+        for (sale, attempts) in attempts {
+            let items = items.entry(sale).or_default();
+            for attempts in attempts.chunks(PURCHASES) {
+                for past in self.ports.outcomes.outcomes(sale, attempts).await? {
+                    items.extend(past.outcome.lines.iter().map(|line| line.line.item));
+                    facts.outcomes.insert((past.sale, past.attempt), past.outcome);
+                }
+            }
+        }
+        for (sale, mut numbers) in items {
+            numbers.sort_unstable();
+            numbers.dedup();
+            let found = self.ports.sale_cache.items_by_number(sale, &numbers).await?;
+            facts.items.insert(sale, found.into_iter().map(|item| (item.no, item)).collect());
+        }
+        Ok(facts)
+    }
+
+    /// The events of a row. What was removed since then has none: purchases whose sale was dropped.
+    async fn batch(&self, row: OutboxRow, facts: &Facts) -> Result<EventBatch, PortError> {
+        let OutboxRow { position, batch, written_at, sale, content } = row;
+        let head = |number: usize, time: DateTime<Utc>| EventHead {
+            id: format!("evt_{}_{number}", batch.simple()),
+            time,
+        };
+        let mut events: Vec<Event> = Vec::new();
+        let mut push = |head, data| events.push(self.ports.format.format(head, data));
+        match content {
+            OutboxContent::Settled(attempts, sold_out) => {
+                let none = HashMap::new();
+                let items = facts.items.get(&sale).unwrap_or(&none);
+                for (number, attempt) in attempts.iter().enumerate() {
+                    let Some(outcome) = facts.outcomes.get(&(sale, *attempt)) else {
+                        continue;
+                    };
+                    let code = self.ports.codes.sign(sale, *attempt).await?;
+                    let lines = outcome.lines.iter();
+                    let named = lines.filter_map(|line| items.get(&line.line.item)).cloned();
+                    let data = EventData::PurchaseSettled(code, outcome.clone(), named.collect());
+                    push(head(number, outcome.purchased_at), data);
+                }
+                for (number, item) in sold_out.iter().enumerate() {
+                    let Some(item) = items.get(item) else { continue };
+                    let data = EventData::ItemSoldOut(sale, item.clone());
+                    push(head(attempts.len() + number, written_at), data);
+                }
+            }
+            OutboxContent::SaleOpened => {
+                if let Some(cached) = self.ports.sale_cache.find(sale).await? {
+                    let starts_at = cached.sale.window.starts_at();
+                    push(head(0, starts_at), EventData::SaleOpened((*cached.sale).clone()));
+                }
+            }
+            OutboxContent::SaleSoldOut => push(head(0, written_at), EventData::SaleSoldOut(sale)),
+            OutboxContent::SaleEnded(report) => {
+                push(head(0, written_at), EventData::SaleEnded(sale, report));
+            }
+        }
+        Ok(EventBatch { position, written_at, events })
+    }
+}
+
+#[async_trait]
+impl EventLog for EventReader {
+    async fn read(&self, after: i64, at_least: usize) -> Result<Vec<Arc<EventBatch>>, PortError> {
+        self.ports.outbox.order().await?;
+        let rows = self.ports.outbox.read(after, ROWS).await?;
+        let (mut position, mut wanted) = (after, Vec::new());
+        for row in rows {
+            let is_enough =
+                usize::try_from(position - after).is_ok_and(|events| events >= at_least);
+            // The position counts events, but begins anywhere: the log is cut off behind what is kept.
+            if is_enough && !wanted.is_empty() {
+                break;
+            }
+            position = row.position;
+            wanted.push(row);
+        }
+        self.batches(wanted).await
+    }
+
+    async fn end(&self) -> Result<i64, PortError> {
+        self.ports.outbox.order().await?;
+        self.ports.outbox.end().await
+    }
+
+    async fn position_at(&self, time: DateTime<Utc>) -> Result<i64, PortError> {
+        self.ports.outbox.position_at(time).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::application::ports::{
+        EventKind, Ledger, MockEventFormat, MockOutbox, MockOutcomeStore, PastPurchase,
+    };
+    use crate::testing::builders::at;
+    use crate::testing::test_shop::TestShop;
+
+    /// Names what it is given.
+    fn format() -> MockEventFormat {
+        let mut format = MockEventFormat::new();
+        format.expect_format().returning(|head, data| {
+            let (kind, body) = match data {
+                EventData::PurchaseSettled(_, outcome, items) => {
+                    let items: Vec<String> = items.into_iter().map(|item| item.name).collect();
+                    let buyer = outcome.buyer.as_str();
+                    (EventKind::PurchaseSettled, format!("{buyer}: {}", items.join(", ")))
+                }
+                EventData::ItemSoldOut(_, item) => (EventKind::ItemSoldOut, item.name),
+                EventData::SaleOpened(sale) => (EventKind::SaleOpened, sale.name),
+                EventData::SaleSoldOut(sale) => (EventKind::SaleSoldOut, sale.to_string()),
+                EventData::SaleEnded(_, report) => (EventKind::SaleEnded, report),
+            };
+            let order_key = String::new();
+            Event { id: head.id, kind, order_key, time: head.time, body: body.into() }
+        });
+        format
+    }
+
+    fn row(position: i64, sale: SaleId, content: OutboxContent) -> OutboxRow {
+        let batch = Uuid::from_u128(position.unsigned_abs().into());
+        OutboxRow { position, batch, written_at: at(9), sale, content }
+    }
+
+    /// A reader of these rows, which may look outcomes up as often.
+    fn reader(shop: &TestShop, rows: Vec<OutboxRow>, look_ups: usize) -> EventReader {
+        let mut outbox = MockOutbox::new();
+        outbox.expect_order().returning(|| Ok(()));
+        outbox.expect_read().returning(move |after, at_most| {
+            let rest = rows.iter().filter(|row| row.position > after).take(at_most);
+            Ok(rest.cloned().collect())
+        });
+        let mut outcomes = MockOutcomeStore::new();
+        let ledger = shop.shop();
+        outcomes.expect_outcomes().times(look_ups).returning(move |sale, attempts| {
+            let found = attempts.iter().filter_map(|attempt| {
+                let outcome =
+                    futures_util::future::FutureExt::now_or_never(ledger.outcome(sale, *attempt));
+                let outcome = outcome.unwrap().unwrap()?;
+                Some(PastPurchase { sale, attempt: *attempt, outcome })
+            });
+            Ok(found.collect())
+        });
+        EventReader::new(EventReaderPorts {
+            outbox: Arc::new(outbox),
+            outcomes: Arc::new(outcomes),
+            sale_cache: shop.sale_cache(),
+            codes: shop.codes(),
+            format: Arc::new(format()),
+        })
+    }
+
+    fn bodies(batches: &[Arc<EventBatch>]) -> Vec<(String, String)> {
+        let events = batches.iter().flat_map(|batch| &batch.events);
+        events.map(|event| (event.id.clone(), event.body.to_string())).collect()
+    }
+
+    async fn purchase(shop: &TestShop, sale: &crate::domain::sale::Sale, who: &str) -> AttemptId {
+        let attempt = shop.attempt(sale, who, &[1]).await;
+        shop.shop().settle(crate::testing::builders::settle_of(sale.id, attempt)).await.unwrap();
+        attempt
+    }
+
+    #[tokio::test]
+    async fn a_batch_has_an_event_for_each_purchase_and_each_item_that_it_sold_out() {
+        let shop = TestShop::open();
+        let sale = shop.sale(2, 2).await;
+        let (ann, bob) = (purchase(&shop, &sale, "ann").await, purchase(&shop, &sale, "bob").await);
+        let unknown = AttemptId::new(999).unwrap();
+        let content = OutboxContent::Settled(vec![ann, unknown, bob], vec![ItemNo(1)]);
+        let reader = reader(&shop, vec![row(4, sale.id, content)], 1);
+
+        let read = reader.read(0, 100).await.unwrap();
+
+        let id = |number| format!("evt_00000000000000000000000000000004_{number}");
+        let item = |who: &str| format!("{who}Item 1");
+        assert_eq!(
+            bodies(&read),
+            [(id(0), item("ann: ")), (id(2), item("bob: ")), (id(3), item(""))]
+        );
+        // The second sink gets the same, from memory.
+        assert_eq!(reader.read(0, 100).await.unwrap(), read);
+    }
+
+    #[tokio::test]
+    async fn no_more_batches_are_read_than_have_as_many_events() {
+        let shop = TestShop::open();
+        let sale = shop.sale(2, 2).await;
+        let rows = (1..=9).map(|number| row(number, sale.id, OutboxContent::SaleSoldOut));
+        let reader = reader(&shop, rows.collect(), 0);
+
+        let read = reader.read(2, 3).await.unwrap();
+
+        let positions: Vec<i64> = read.iter().map(|batch| batch.position).collect();
+        assert_eq!(positions, [3, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn the_opening_of_a_sale_has_its_start_as_time() {
+        let shop = TestShop::open();
+        let sale = shop.sale(2, 2).await;
+        let reader = reader(&shop, vec![row(1, sale.id, OutboxContent::SaleOpened)], 0);
+
+        let read = reader.read(0, 1).await.unwrap();
+
+        assert_eq!(read[0].events[0].time, sale.window.starts_at());
+        assert_eq!(read[0].written_at, at(9));
+    }
+}

@@ -1,0 +1,48 @@
+//! Metrics of events.
+
+use std::time::Duration;
+
+use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry};
+
+use crate::application::ports::EventMetrics;
+
+/// From a busy sale, over a pause of a sink, to a sink that was away for hours.
+const BUCKETS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0, 3_600.0, 21_600.0];
+
+/// Counts for Prometheus.
+pub(crate) struct PrometheusEventMetrics {
+    pending: IntGaugeVec,
+    delivery: HistogramVec,
+}
+
+impl PrometheusEventMetrics {
+    /// Registers the metrics.
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let pending = Opts::new(
+            "flash_sale_events_pending",
+            "Events that a sink has not taken yet; the same on every instance.",
+        );
+        let pending = IntGaugeVec::new(pending, &["sink"])?;
+        registry.register(Box::new(pending.clone()))?;
+        let delivery = HistogramOpts::new(
+            "flash_sale_event_delivery_seconds",
+            "From the commit of an event to its delivery.",
+        );
+        let delivery = HistogramVec::new(delivery.buckets(BUCKETS.to_vec()), &["sink"])?;
+        registry.register(Box::new(delivery.clone()))?;
+        Ok(Self { pending, delivery })
+    }
+}
+
+impl EventMetrics for PrometheusEventMetrics {
+    fn pending(&self, sink: &str, events: i64) {
+        self.pending.with_label_values(&[sink]).set(events);
+    }
+
+    fn delivered(&self, sink: &str, after: Duration, events: usize) {
+        let delivery = self.delivery.with_label_values(&[sink]);
+        let seconds = after.as_secs_f64();
+        (0..events).for_each(|_| delivery.observe(seconds));
+    }
+}

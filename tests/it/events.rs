@@ -1,0 +1,241 @@
+//! Events tell of every purchase, in the stream and in NATS, while instances and sinks die.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_nats::jetstream;
+use futures_util::StreamExt;
+use nix::sys::signal::Signal;
+use redis::AsyncCommands;
+use redis::streams::{StreamReadOptions, StreamReadReply};
+use serde_json::Value;
+
+use crate::harness::servers::PrivateServers;
+use crate::harness::storm::{Receipt, Storm};
+use crate::harness::{World, eventually, until};
+
+/// Items of a rush: as many purchases, at least.
+const ITEMS: usize = 200;
+
+/// All entries of the stream, read by a consumer group and acknowledged.
+async fn streamed(world: &World, group: &str) -> Vec<Value> {
+    let (mut redis, stream) = (world.redis().await, format!("{}events", world.key_prefix));
+    let _: Result<(), _> = redis.xgroup_create_mkstream(&stream, group, "0").await;
+    let options = StreamReadOptions::default().group(group, "one").count(100_000);
+    let read: Option<StreamReadReply> =
+        redis.xread_options(&[&stream], &[">"], &options).await.unwrap();
+    let entries = read.into_iter().flat_map(|read| read.keys).flat_map(|key| key.ids);
+    let mut events = Vec::new();
+    for entry in entries {
+        let event: String = entry.get("event").unwrap();
+        events.push(serde_json::from_str(&event).unwrap());
+        let _: i64 = redis.xack(&stream, group, &[&entry.id]).await.unwrap();
+    }
+    events
+}
+
+/// What is stored in the stream of JetStream.
+async fn stored(client: &async_nats::Client) -> Vec<Value> {
+    let context = jetstream::new(client.clone());
+    let mut stream = context.get_stream("FLASH_SALE").await.unwrap();
+    let messages = stream.info().await.unwrap().state.messages;
+    let consumer = jetstream::consumer::pull::OrderedConfig::default();
+    let consumer = stream.create_consumer(consumer).await.unwrap();
+    let messages = consumer.messages().await.unwrap().take(usize::try_from(messages).unwrap());
+    let events = messages.map(|message| {
+        let message = message.unwrap();
+        let event: Value = serde_json::from_slice(&message.payload).unwrap();
+        let id = message.headers.as_ref().unwrap().get("Nats-Msg-Id").unwrap().as_str();
+        assert_eq!(
+            (event["id"].as_str(), event["type"].as_str()),
+            (Some(id), Some(&*message.subject))
+        );
+        event
+    });
+    events.collect().await
+}
+
+/// The purchases that were told of, by code.
+fn purchases(events: &[Value]) -> BTreeMap<&str, &Value> {
+    let is_purchase = |event: &&Value| event["type"] == "flash_sale.purchase.settled.v1";
+    let purchases = events.iter().filter(is_purchase);
+    purchases.map(|event| (event["subject"].as_str().unwrap(), &event["data"])).collect()
+}
+
+fn of_type<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    let kind = format!("flash_sale.{kind}.v1");
+    events.iter().filter(|event| event["type"] == kind.as_str()).collect()
+}
+
+fn ids(events: &[Value]) -> BTreeSet<&str> {
+    events.iter().map(|event| event["id"].as_str().unwrap()).collect()
+}
+
+/// Fails the test unless there is one event, by its id, for every purchase on record, with what version 2 answers for it.
+async fn assert_complete(world: &World, events: &[Value], receipts: &[Receipt]) {
+    let told = purchases(events);
+    let on_record: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM purchases").fetch_one(world.pool()).await.unwrap();
+    assert_eq!(told.len(), usize::try_from(on_record).unwrap());
+    let distinct: BTreeSet<&str> =
+        of_type(events, "purchase.settled").iter().map(|it| it["id"].as_str().unwrap()).collect();
+    assert_eq!(distinct.len(), told.len(), "one id for each purchase");
+    for receipt in receipts {
+        let path = format!("/v2/purchases/{}", receipt.code);
+        assert_eq!(*told[receipt.code.as_str()], world.at(0).get(&path).await.is(200).json());
+    }
+    // Of each buyer in the order of the purchases.
+    let mut last: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for event in of_type(events, "purchase.settled") {
+        // A repeated delivery is no new event.
+        if seen.insert(event["id"].as_str().unwrap()) {
+            let (buyer, time) = (&event["data"]["buyer_id"], event["time"].as_str().unwrap());
+            let before = last.insert(buyer.as_str().unwrap(), time);
+            assert!(before.is_none_or(|before| instant(before) <= instant(time)), "{event}");
+        }
+    }
+}
+
+fn instant(time: &str) -> chrono::DateTime<chrono::FixedOffset> {
+    chrono::DateTime::parse_from_rfc3339(time).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_tells_of_every_purchase_while_the_delivering_instances_are_killed() {
+    let plan = World::plan(3).set("events.stream.enabled", "true");
+    let mut world = plan.start().await;
+    let sale = world.create_sale(&format!("--items {ITEMS} --stock 1 --buyer-limit 100")).await;
+    let storm = Storm::over(&world.clients(), &sale, ITEMS);
+    for part in [1, 2] {
+        storm.has_sold(part * ITEMS / 4).await;
+        // Those that delivered before are gone.
+        let killed = eventually("an instance delivers", async || {
+            for instance in 0..world.instances.len() {
+                let (count, sink) = ("flash_sale_event_delivery_seconds_count", r#"sink="stream""#);
+                if world.metrics(instance).await.sum(count, &[sink]) > 0.5 {
+                    return Some(instance);
+                }
+            }
+            None
+        })
+        .await;
+        world.instances[killed].process.signal(Signal::SIGKILL);
+        world.instances.remove(killed);
+    }
+    let receipts = storm.receipts().await;
+
+    let mut events = Vec::new();
+    until("the end of the sale is told", async || {
+        events.extend(streamed(&world, "orders").await);
+        !of_type(&events, "sale.sold_out").is_empty()
+    })
+    .await;
+
+    assert_complete(&world, &events, &receipts).await;
+    let sold_out: BTreeSet<&str> = of_type(&events, "item.sold_out")
+        .iter()
+        .map(|event| event["data"]["item"]["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(sold_out.len(), ITEMS);
+    assert_eq!(of_type(&events, "sale.opened")[0]["data"]["id"], sale.as_str());
+    let count: i64 =
+        sqlx::query_scalar("SELECT last FROM outbox_order").fetch_one(world.pool()).await.unwrap();
+    assert_eq!(ids(&events).len(), usize::try_from(count).unwrap());
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jetstream_has_every_event_once_although_the_server_is_killed() {
+    let Some((server, url)) = PrivateServers::nats() else {
+        eprintln!("NATS is not installed: nothing is published to it");
+        return;
+    };
+    let world = World::plan(2).set("events.nats.url", &url).start().await;
+    let sale = world.create_sale(&format!("--items {ITEMS} --stock 1 --buyer-limit 100")).await;
+    let storm = Storm::over(&world.clients(), &sale, ITEMS);
+    storm.has_sold(ITEMS / 4).await;
+    server.run("kill-nats");
+    storm.has_sold(ITEMS / 2).await;
+    server.run("start-nats");
+    let receipts = storm.receipts().await;
+
+    let client = async_nats::connect(&url).await.unwrap();
+    let mut events = Vec::new();
+    until("the end of the sale is told", async || {
+        events = stored(&client).await;
+        !of_type(&events, "sale.sold_out").is_empty()
+    })
+    .await;
+
+    assert_complete(&world, &events, &receipts).await;
+    assert_eq!(ids(&events).len(), events.len(), "the server drops what it has");
+    until("nothing waits", async || {
+        let pending = [r#"sink="nats""#];
+        world.metrics(0).await.sum("flash_sale_events_pending", &pending) < 0.5
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_sink_is_away_sales_go_on_and_the_other_sink_gets_everything() {
+    let Some((server, url)) = PrivateServers::nats() else {
+        eprintln!("NATS is not installed: nothing is published to it");
+        return;
+    };
+    let plan = World::plan(1).private_redis().set("events.stream.enabled", "true");
+    let world = plan.set("events.nats.url", &url).start().await;
+    let sale = world.create_sale("--items 9 --stock 1").await;
+    server.run("kill-nats");
+    let first = world.at(0).buys(&sale, "ann", "1").await;
+    let mut events = Vec::new();
+    until("the stream has the first purchase", async || {
+        events.extend(streamed(&world, "orders").await);
+        purchases(&events).contains_key(first.as_str())
+    })
+    .await;
+    let redis = world.redis_server.as_ref().unwrap();
+    redis.run("kill-redis");
+    let second = world.at(0).buys(&sale, "bob", "2").await;
+    server.run("start-nats");
+
+    let client = async_nats::connect(&url).await.unwrap();
+    until("NATS has both purchases", async || {
+        let events = stored(&client).await;
+        let told = purchases(&events);
+        told.contains_key(first.as_str()) && told.contains_key(second.as_str())
+    })
+    .await;
+    redis.run("start-redis");
+    until("the stream has the second purchase", async || {
+        purchases(&streamed(&world, "orders").await).contains_key(second.as_str())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_stays_short_and_expires() {
+    let plan = World::plan(1).set("events.stream.enabled", "true");
+    let world = plan.set("events.stream.max_length", "1000").start().await;
+    let sale = world.create_sale("--items 9 --stock 1").await;
+    world.at(0).buys(&sale, "ann", "1").await;
+    let write = "INSERT INTO outbox (sale_id, kind)
+                 SELECT max(id), 'sale.sold_out' FROM sales, generate_series(1, 5000) GROUP BY sales.id, generate_series";
+    sqlx::query(write).execute(world.pool()).await.unwrap();
+
+    let (mut redis, stream) = (world.redis().await, format!("{}events", world.key_prefix));
+    until("all are delivered", async || {
+        let waiting = "SELECT last - position FROM outbox_order, event_sinks";
+        let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(world.pool()).await.unwrap();
+        let unordered = "SELECT count(*) FROM outbox WHERE position IS NULL";
+        let unordered: i64 = sqlx::query_scalar(unordered).fetch_one(world.pool()).await.unwrap();
+        (waiting, unordered) == (0, 0)
+    })
+    .await;
+
+    let length: usize = redis.xlen(&stream).await.unwrap();
+    // Redis cuts whole nodes of a hundred entries off.
+    assert!((1_000..1_200).contains(&length), "{length}");
+    let expires_in: i64 = redis.pttl(&stream).await.unwrap();
+    assert!(Duration::from_millis(expires_in.unsigned_abs()) > Duration::from_hours(24));
+}

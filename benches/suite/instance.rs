@@ -69,6 +69,24 @@ impl Instance {
         Ok(samples.sum())
     }
 
+    /// The upper bound of the bucket in which this part of a histogram's observations ends; 0 without any.
+    pub(crate) fn percentile(&self, name: &str, label: &str, part: f64) -> Outcome<f64> {
+        let monitoring = self.monitoring.ok_or("a baseline has no metrics")?;
+        let text = Client::connect(monitoring)?.get("/metrics")?.expect(200)?.body;
+        let prefix = format!("{name}_bucket{{");
+        let buckets = text.lines().filter_map(|line| {
+            let (series, count) = line.rsplit_once(' ')?;
+            let labels = series.strip_prefix(&prefix).filter(|labels| labels.contains(label))?;
+            let (_, bound) = labels.split_once("le=\"")?;
+            let bound = bound.split_once('"')?.0.replace("+Inf", "inf");
+            Some((bound.parse::<f64>().ok()?, count.parse::<f64>().ok()?))
+        });
+        let buckets: Vec<(f64, f64)> = buckets.collect();
+        let all = buckets.last().map_or(0.0, |(_, count)| *count);
+        let reached = buckets.iter().find(|(_, count)| all > 0.0 && *count >= all * part);
+        Ok(reached.map_or(0.0, |(bound, _)| *bound))
+    }
+
     /// Fails if it has ended.
     pub(crate) fn runs(&self) -> Outcome<()> {
         if usage::has_ended(self.process())? {

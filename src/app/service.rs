@@ -23,7 +23,8 @@ use crate::config::{Config, TimeZoneRules};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::monitoring::{Readiness, init_logging};
 use crate::infrastructure::persistence::{
-    Database, DatabaseMetrics, Planning, SchemaError, check_requirements, check_schema, migrate,
+    Database, DatabaseMetrics, Planning, SchemaError, check_requirements, check_schema,
+    check_unsubscribed, migrate,
 };
 
 /// The last refusals have this part of the drain time for themselves, which no other step can use up.
@@ -82,6 +83,7 @@ impl App {
         if config.database.migrate_on_start {
             migrate(&database).await?;
         }
+        check_unsubscribed(&database).await?;
         check_schema(&database).await?;
         database.begin_history().await.map_err(SchemaError::from)?;
 

@@ -40,7 +40,7 @@ fn run() -> Outcome<()> {
             let _ = stream.set_nodelay(true);
         });
         let routes = Router::new()
-            .route("/", get(answer))
+            .route("/", get(answer).post(answer))
             .route("/checkout", post(answer))
             .route("/purchase", post(answer));
         axum::serve(listener, routes).await?;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::application::ports::{
-    Causes, Clock, Event, EventLog, EventMetrics, EventSink, Pause, PortError, SinkStore,
+    Causes, Clock, Event, EventBatch, EventLog, EventMetrics, EventSink, Pause, PortError,
+    SinkStore,
 };
 
 /// How long a lease lasts: an instance that was killed is replaced after this time.
@@ -134,7 +135,8 @@ impl Delivery {
             if clock.monotonic().saturating_sub(leased_at) > TERM / 4 {
                 leased_at = clock.monotonic();
                 let prolonged = sinks.lease(name, self.owner, TERM).await?;
-                prolonged.ok_or(Stopped::LeaseLost)?;
+                // It is an earlier one if a failover has lost the last positions.
+                position = prolonged.ok_or(Stopped::LeaseLost)?;
             }
             let batches = log.read(position, EVENTS).await?;
             let Some(last) = batches.last() else {
@@ -151,14 +153,15 @@ impl Delivery {
             *has_delivered = true;
             self.measure(&batches);
             leased_at = clock.monotonic();
-            if !sinks.advance(name, self.owner, last.position, TERM).await? {
+            let next = (position, last.position);
+            if !sinks.advance(name, self.owner, next, TERM).await? {
                 return Err(Stopped::LeaseLost);
             }
             position = last.position;
         }
     }
 
-    fn measure(&self, batches: &[Arc<crate::application::ports::EventBatch>]) {
+    fn measure(&self, batches: &[EventBatch]) {
         let DeliveryPorts { sink, clock, metrics, .. } = &self.ports;
         let Some(now) = clock.database() else { return };
         for batch in batches {
@@ -177,14 +180,14 @@ mod tests {
 
     use super::*;
     use crate::application::ports::{
-        EventBatch, EventKind, MockEventLog, MockEventMetrics, MockEventSink, MockSinkStore,
+        EventKind, MockEventLog, MockEventMetrics, MockEventSink, MockSinkStore,
     };
     use crate::testing::builders::at;
     use crate::testing::fakes::FakeClock;
 
     const OWNER: Uuid = Uuid::from_u128(1);
 
-    fn batch(position: i64) -> Arc<EventBatch> {
+    fn batch(position: i64) -> EventBatch {
         let event = Event {
             id: format!("evt_{position}"),
             kind: EventKind::PurchaseSettled,
@@ -192,7 +195,7 @@ mod tests {
             time: at(0),
             body: "{}".into(),
         };
-        Arc::new(EventBatch { position, written_at: at(0), events: vec![event] })
+        EventBatch { position, written_at: at(0), events: vec![event] }
     }
 
     /// A log of as many events.
@@ -249,7 +252,7 @@ mod tests {
         let saved = Arc::clone(&position);
         sinks.expect_lease().returning(move |_, _, _| Ok(*position.lock().unwrap()));
         let store_seen = Arc::clone(&seen);
-        sinks.expect_advance().returning(move |_, _, position, _| {
+        sinks.expect_advance().returning(move |_, _, (_, position), _| {
             if lost == Some(position) {
                 *saved.lock().unwrap() = None;
                 return Ok(false);

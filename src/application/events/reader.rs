@@ -2,11 +2,12 @@
 //!
 //! Several sinks read the same events at nearly the same time, so the last ones stay in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use crate::application::catalogue::Item;
 use crate::application::codes::Codes;
@@ -45,25 +46,35 @@ pub struct EventReaderPorts {
     pub format: Arc<dyn EventFormat>,
 }
 
+/// A row, at a position: a failover that loses commits gives positions again, to other rows.
+type Place = (i64, Uuid);
+
 /// The last batches that were made.
 #[derive(Default)]
 struct Recent {
-    batches: BTreeMap<i64, Arc<EventBatch>>,
+    batches: HashMap<Place, Arc<EventBatch>>,
+    oldest_first: VecDeque<Place>,
     events: usize,
 }
 
 impl Recent {
-    fn insert(&mut self, batch: &Arc<EventBatch>) {
-        self.events += batch.events.len();
-        if let Some(replaced) = self.batches.insert(batch.position, Arc::clone(batch)) {
-            self.events -= replaced.events.len();
+    fn insert(&mut self, place: Place, batch: &Arc<EventBatch>) {
+        if self.batches.insert(place, Arc::clone(batch)).is_some() {
+            return;
         }
+        self.oldest_first.push_back(place);
+        self.events += batch.events.len();
         while self.events > REMEMBERED
-            && let Some((_, oldest)) = self.batches.pop_first()
+            && let Some(oldest) = self.oldest_first.pop_front()
+            && let Some(forgotten) = self.batches.remove(&oldest)
         {
-            self.events -= oldest.events.len();
+            self.events -= forgotten.events.len();
         }
     }
+}
+
+fn place(row: &OutboxRow) -> Place {
+    (row.position, row.batch)
 }
 
 /// What the events of some rows tell of.
@@ -88,7 +99,7 @@ impl EventReader {
     async fn batches(&self, rows: Vec<OutboxRow>) -> Result<Vec<Arc<EventBatch>>, PortError> {
         let known: Vec<Option<Arc<EventBatch>>> = {
             let recent = self.recent();
-            let find = |row: &OutboxRow| recent.batches.get(&row.position).map(Arc::clone);
+            let find = |row: &OutboxRow| recent.batches.get(&place(row)).map(Arc::clone);
             rows.iter().map(find).collect()
         };
         let is_missing = |(row, known): (OutboxRow, &Option<_>)| known.is_none().then_some(row);
@@ -100,8 +111,9 @@ impl EventReader {
             if let Some(batch) = known {
                 batches.push(batch);
             } else if let Some(row) = missing.next() {
+                let place = place(&row);
                 let batch = Arc::new(self.batch(row, &facts).await?);
-                self.recent().insert(&batch);
+                self.recent().insert(place, &batch);
                 batches.push(batch);
             }
         }
@@ -183,7 +195,7 @@ impl EventReader {
 
 #[async_trait]
 impl EventLog for EventReader {
-    async fn read(&self, after: i64, at_least: usize) -> Result<Vec<Arc<EventBatch>>, PortError> {
+    async fn read(&self, after: i64, at_least: usize) -> Result<Vec<EventBatch>, PortError> {
         self.ports.outbox.order().await?;
         let rows = self.ports.outbox.read(after, ROWS).await?;
         let (mut position, mut wanted) = (after, Vec::new());
@@ -197,7 +209,8 @@ impl EventLog for EventReader {
             position = row.position;
             wanted.push(row);
         }
-        self.batches(wanted).await
+        let batches = self.batches(wanted).await?;
+        Ok(batches.iter().map(|batch| EventBatch::clone(batch)).collect())
     }
 
     async fn end(&self) -> Result<i64, PortError> {
@@ -212,8 +225,6 @@ impl EventLog for EventReader {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::application::ports::{
         EventKind, Ledger, MockEventFormat, MockOutbox, MockOutcomeStore, PastPurchase,
@@ -275,9 +286,11 @@ mod tests {
         })
     }
 
-    fn bodies(batches: &[Arc<EventBatch>]) -> Vec<(String, String)> {
+    fn bodies(batches: &[EventBatch]) -> Vec<(String, String)> {
         let events = batches.iter().flat_map(|batch| &batch.events);
-        events.map(|event| (event.id.clone(), event.body.to_string())).collect()
+        events
+            .map(|event| (event.id.clone(), String::from_utf8(event.body.to_vec()).unwrap()))
+            .collect()
     }
 
     async fn purchase(shop: &TestShop, sale: &crate::domain::sale::Sale, who: &str) -> AttemptId {
@@ -318,6 +331,21 @@ mod tests {
 
         let positions: Vec<i64> = read.iter().map(|batch| batch.position).collect();
         assert_eq!(positions, [3, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_position_that_a_failover_gave_again_has_the_events_of_its_new_row() {
+        let shop = TestShop::open();
+        let sale = shop.sale(2, 2).await;
+        let reader = reader(&shop, Vec::new(), 0);
+        let lost = row(1, sale.id, OutboxContent::SaleOpened);
+        let new =
+            OutboxRow { batch: Uuid::from_u128(2), ..row(1, sale.id, OutboxContent::SaleSoldOut) };
+        reader.batches(vec![lost]).await.unwrap();
+
+        let read = reader.batches(vec![new]).await.unwrap();
+
+        assert_eq!(read[0].events[0].kind, EventKind::SaleSoldOut);
     }
 
     #[tokio::test]

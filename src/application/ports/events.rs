@@ -1,9 +1,9 @@
-//! Events: what they are read from, and where they are delivered to.
+//! Events: what happened in a sale, for the systems behind the shop. What they are read from, and where they are delivered to.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -16,22 +16,22 @@ use crate::domain::purchase::Outcome;
 use crate::domain::sale::Sale;
 
 /// The kind of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
     /// A sale has opened.
     SaleOpened,
-    /// A sale has ended, and its figures are final.
+    /// A sale has ended.
     SaleEnded,
     /// The last piece of a sale was sold.
     SaleSoldOut,
     /// The last piece of an item was sold.
     ItemSoldOut,
-    /// A checkout was purchased, with any outcome.
+    /// A purchase has its outcome.
     PurchaseSettled,
 }
 
 impl EventKind {
-    /// All kinds.
+    /// All of them.
     pub const ALL: [Self; 5] = [
         Self::SaleOpened,
         Self::SaleEnded,
@@ -40,7 +40,7 @@ impl EventKind {
         Self::PurchaseSettled,
     ];
 
-    /// The name that operators write, like `purchase.settled`.
+    /// `purchase.settled`, as operators write it.
     #[must_use]
     pub fn short_name(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl EventKind {
         }
     }
 
-    /// The CloudEvents type, like `flash_sale.purchase.settled.v1`.
+    /// `flash_sale.purchase.settled.v1`, the type of the CloudEvent.
     #[must_use]
     pub fn type_name(self) -> &'static str {
         match self {
@@ -74,7 +74,7 @@ impl EventKind {
 /// An event as every sink delivers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The same at every try, and in every sink.
+    /// The same at every try.
     pub id: String,
     /// Its kind.
     pub kind: EventKind,
@@ -82,33 +82,33 @@ pub struct Event {
     pub order_key: String,
     /// When it happened.
     pub time: DateTime<Utc>,
-    /// The whole CloudEvent in JSON: what is sent, and signed.
-    pub body: Arc<str>,
+    /// The whole CloudEvent, JSON. What is signed and sent.
+    pub body: Bytes,
 }
 
 /// The events of one committed batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventBatch {
-    /// Counts events: the number of all events up to the last of this batch.
+    /// Its place in the log, which counts events: the number of all events up to the last of this batch.
     pub position: i64,
-    /// When the batch was written, just before its commit.
+    /// When it was written.
     pub written_at: DateTime<Utc>,
-    /// In order.
+    /// Its events, in order.
     pub events: Vec<Event>,
 }
 
-/// The log of all events.
+/// The log of all events, from which every sink reads at its own pace.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait EventLog: Send + Sync {
-    /// Whole batches after a position, in order: as few as have `at_least` events together, or all up to the end of the log.
-    /// MUST NOT return a batch before one that a later call returns, under any order of commits.
-    async fn read(&self, after: i64, at_least: usize) -> Result<Vec<Arc<EventBatch>>, PortError>;
+    /// Whole batches after a position, in order, as few as have `at_least` events together; fewer at the end of the log. MUST NOT
+    /// skip a batch that commits later than one that it has returned.
+    async fn read(&self, after: i64, at_least: usize) -> Result<Vec<EventBatch>, PortError>;
 
-    /// The position of the newest batch, 0 if there is none: where a new consumer begins.
+    /// The position of the newest committed batch (0: none): where a new endpoint begins.
     async fn end(&self) -> Result<i64, PortError>;
 
-    /// The position after which everything was written at or after this time: where a replay begins.
+    /// The first position whose batch was written at or after this time; one after the end if there is none.
     async fn position_at(&self, time: DateTime<Utc>) -> Result<i64, PortError>;
 }
 
@@ -153,7 +153,7 @@ pub trait Outbox: Send + Sync {
     /// The last position.
     async fn end(&self) -> Result<i64, PortError>;
 
-    /// The last position of which the row was written before this time.
+    /// The first position of which the row was written at or after this time; one after the end if there is none.
     async fn position_at(&self, time: DateTime<Utc>) -> Result<i64, PortError>;
 
     /// Writes the events of sales that have opened within this time, each once.
@@ -233,12 +233,13 @@ pub trait SinkStore: Send + Sync {
         term: Duration,
     ) -> Result<Option<i64>, PortError>;
 
-    /// Saves the position, and prolongs the right. `false` if the owner has lost it: then nothing is saved.
+    /// Saves the second position in the place of the first, and prolongs the right. `false` if the owner has lost it, or the
+    /// sink is elsewhere, because a failover has lost its last positions: then nothing is saved.
     async fn advance(
         &self,
         sink: &'static str,
         owner: Uuid,
-        position: i64,
+        positions: (i64, i64),
         term: Duration,
     ) -> Result<bool, PortError>;
 
@@ -257,4 +258,18 @@ pub trait EventMetrics: Send + Sync {
 
     /// Events were delivered this long after they were written.
     fn delivered(&self, sink: &str, after: Duration, events: usize);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_found_by_its_short_name_which_its_type_contains() {
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::parse(kind.short_name()), Some(kind));
+            assert_eq!(kind.type_name(), format!("flash_sale.{}.v1", kind.short_name()));
+        }
+        assert_eq!(EventKind::parse("flash_sale.sale.opened.v1"), None);
+    }
 }

@@ -1,7 +1,6 @@
 //! Events as CloudEvents 1.0 in JSON. Their data is what version 2 answers for the same thing.
 
-use std::sync::Arc;
-
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -79,7 +78,7 @@ impl CloudEvents {
             data,
         });
         // Structs of texts and numbers, which always have a form in JSON.
-        let body: Arc<str> = body.unwrap_or_default().into();
+        let body = Bytes::from(body.unwrap_or_default());
         Event { id: head.id, kind, order_key, time: head.time, body }
     }
 }
@@ -142,7 +141,7 @@ mod tests {
     fn formatted(data: EventData) -> (Event, Value) {
         let head = EventHead { id: "evt_1_0".to_owned(), time: at(0) };
         let event = CloudEvents::new("/shop").format(head, data);
-        let body = serde_json::from_str(&event.body).unwrap();
+        let body = serde_json::from_slice(&event.body).unwrap();
         (event, body)
     }
 

@@ -7,7 +7,6 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions, ServerAddr};
 use async_trait::async_trait;
-use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 
@@ -73,9 +72,8 @@ impl NatsSink {
     async fn publish(context: &Context, events: &[Event]) -> Result<(), PublishError> {
         let mut answers = Vec::with_capacity(events.len());
         for event in events {
-            let payload = Bytes::copy_from_slice(event.body.as_bytes());
             let message = PublishMessage::build()
-                .payload(payload)
+                .payload(event.body.clone())
                 .message_id(&event.id)
                 .header("Content-Type", "application/cloudevents+json");
             answers.push(context.send_publish(event.kind.type_name(), message).await?);

@@ -56,7 +56,7 @@ pub(crate) use pool::setup::Planning;
 pub(crate) use purchase::history::PostgresPurchaseHistory;
 pub(crate) use purchase::ledger::PostgresLedger;
 pub(crate) use purchase::outcome_reader::OutcomeReader;
-pub(crate) use requirements::{RequirementError, check_requirements};
+pub(crate) use requirements::{RequirementError, check_requirements, check_unsubscribed};
 pub(crate) use sale::clock::DatabaseClock;
 pub(crate) use sale::items::PostgresItemReader;
 pub(crate) use sale::local_times::PostgresLocalTimes;

@@ -21,6 +21,15 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { read: "SELECT current_schema()::text", fault: other_schema },
 ];
 
+/// Whether another server still writes to the sales of this one. Only what everybody may read of the subscriptions.
+const SUBSCRIBED: Requirement = Requirement {
+    read: "SELECT min(s.subname)::text
+           FROM pg_subscription AS s
+           JOIN pg_subscription_rel AS r ON r.srsubid = s.oid
+           WHERE s.subenabled AND r.srrelid = to_regclass('sales')",
+    fault: subscribed,
+};
+
 /// The first version with all that the statements use, as PostgreSQL counts: 15.0.
 const OLDEST_VERSION: u32 = 150_000;
 /// Buyers and items are named in any script.
@@ -44,9 +53,21 @@ pub(crate) async fn check_requirements(database: &Database) -> Result<(), Requir
     check(&mut *database.pool().acquire().await?).await
 }
 
+/// Checks that no other server sells the same sales and replicates them to this one: both would sell every piece.
+pub(crate) async fn check_unsubscribed(database: &Database) -> Result<(), RequirementError> {
+    check_all(&mut *database.pool().acquire().await?, &[SUBSCRIBED]).await
+}
+
 async fn check(connection: &mut PgConnection) -> Result<(), RequirementError> {
+    check_all(connection, REQUIREMENTS).await
+}
+
+async fn check_all(
+    connection: &mut PgConnection,
+    requirements: &[Requirement],
+) -> Result<(), RequirementError> {
     let mut faults = Vec::new();
-    for requirement in REQUIREMENTS {
+    for requirement in requirements {
         let text: Option<String> =
             sqlx::query_scalar(requirement.read).fetch_one(&mut *connection).await?;
         faults.extend((requirement.fault)(text.as_deref()));
@@ -83,6 +104,15 @@ fn other_schema(schema: Option<&str>) -> Option<String> {
                 .to_owned(),
         ),
     }
+}
+
+fn subscribed(subscription: Option<&str>) -> Option<String> {
+    subscription.map(|name| {
+        format!(
+            "it gets its sales from another server by the enabled subscription {name}, which sells them too: finish \
+             the move with `DROP SUBSCRIPTION`, or disable it, before instances use this server"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -137,6 +167,30 @@ mod tests {
 
         on_server(&format!("DROP DATABASE {latin} WITH (FORCE)")).await.unwrap();
         assert!(found.contains("LATIN1") && found.contains("ENCODING 'UTF8'"), "{found}");
+    }
+
+    #[tokio::test]
+    async fn the_subscriber_of_a_move_is_refused_until_the_move_is_finished() {
+        let shop = PostgresShop::open().await;
+        let database = shop.database().await;
+        // Without a publisher: it is only known, and replicates nothing.
+        let subscribe = "CREATE SUBSCRIPTION a_move CONNECTION 'host=/nowhere' PUBLICATION p
+                         WITH (connect = false, slot_name = 'a_move');
+                         INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate)
+                         SELECT oid, 'sales'::regclass, 'i' FROM pg_subscription WHERE subname = 'a_move'";
+        shop.execute(&format!("SET allow_system_table_mods = on; {subscribe}")).await;
+        assert!(check_unsubscribed(&database).await.is_ok(), "it is disabled");
+
+        shop.execute("ALTER SUBSCRIPTION a_move ENABLE").await;
+        let refused = check_unsubscribed(&database).await;
+        let drop = "ALTER SUBSCRIPTION a_move DISABLE;
+                    ALTER SUBSCRIPTION a_move SET (slot_name = NONE); DROP SUBSCRIPTION a_move";
+        for statement in drop.split(';') {
+            shop.execute(statement).await;
+        }
+
+        assert!(refused.unwrap_err().to_string().contains("subscription a_move"));
+        assert!(check_unsubscribed(&database).await.is_ok());
     }
 
     #[test]

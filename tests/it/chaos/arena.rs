@@ -9,6 +9,7 @@ use reqwest::Url;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::listener::Listener;
 use crate::harness::client::Client;
 use crate::harness::database::Database;
 use crate::harness::instance::Instance;
@@ -53,12 +54,18 @@ pub(crate) struct Arena {
     pub(crate) postgres: PrivateServers,
     /// The private Redis.
     pub(crate) redis: PrivateServers,
+    /// Who hears of purchases, if anybody can.
+    pub(crate) listener: Option<Listener>,
 }
 
 impl Arena {
-    /// Starts servers and instances, with a short lease.
+    /// Starts servers and instances, with a short lease, and somebody who listens.
     pub(crate) async fn open() -> Self {
-        Self::with(&[SHORT_LEASE]).await
+        let Some(listener) = Listener::start() else {
+            return Self::with(&[SHORT_LEASE]).await;
+        };
+        let arena = Self::with(&[SHORT_LEASE, ("events.nats.url", &listener.url)]).await;
+        Self { listener: Some(listener), ..arena }
     }
 
     /// Starts servers and instances with these settings.
@@ -77,7 +84,17 @@ impl Arena {
         for _ in 0..INSTANCES {
             stations.push(Station::start(&direct, &database, &redis_url).await);
         }
-        Self { stations, database, server, direct, redis_url, first_loss: None, postgres, redis }
+        Self {
+            stations,
+            database,
+            server,
+            direct,
+            redis_url,
+            first_loss: None,
+            postgres,
+            redis,
+            listener: None,
+        }
     }
 
     /// The clients of all instances, which remain valid when an instance restarts.

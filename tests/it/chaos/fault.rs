@@ -14,7 +14,7 @@ use super::arena::{Arena, INSTANCES};
 use super::history::History;
 use super::neighbours::{Bazaar, Installation};
 use crate::harness::database::address_of;
-use crate::harness::servers::{PrivateServers, is_pooler_installed};
+use crate::harness::servers::{PrivateServers, is_nats_installed, is_pooler_installed};
 use crate::harness::standby::Standby;
 use crate::harness::trouble::{
     CUT_SESSIONS, NO_ROOM, NO_STANDBY, OTHER_HISTORY, READ_ONLY, REDIS_REFUSES, ROOM, STANDBY_AWAY,
@@ -103,11 +103,13 @@ pub(crate) enum Fault {
     OtherInstallation,
     /// Buyers come to 400 more sales.
     ManySales,
+    /// NATS is killed, to which events are delivered.
+    NatsKilled,
 }
 
 impl Fault {
     /// All faults.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::RedisKilled,
         Self::RedisFailover,
         Self::RedisFlushed,
@@ -140,6 +142,7 @@ impl Fault {
         Self::WayLossy,
         Self::OtherInstallation,
         Self::ManySales,
+        Self::NatsKilled,
     ];
 }
 
@@ -195,6 +198,9 @@ pub(crate) fn schedule(seed: u64, lengths: Lengths) -> Vec<Strike> {
     if !is_pooler_installed() {
         eprintln!("chaos: PgBouncer is not installed, so no instance is behind a pooler");
         left.retain(|fault| *fault != Fault::PostgresPooled);
+    }
+    if !is_nats_installed() {
+        left.retain(|fault| *fault != Fault::NatsKilled);
     }
     let mut strikes = Vec::new();
     while !left.is_empty() {
@@ -288,7 +294,8 @@ impl Strike {
             Fault::PostgresFailedOver
             | Fault::PostgresPooled
             | Fault::OtherInstallation
-            | Fault::ManySales => return self.begin_beside(arena, history).await,
+            | Fault::ManySales
+            | Fault::NatsKilled => return self.begin_beside(arena, history).await,
             Fault::PostgresUnreachable => arena.stall_postgres(true),
             Fault::InstanceKilled => arena.stations[self.instance].end(Signal::SIGKILL).await,
             Fault::InstanceStopped => {
@@ -338,6 +345,7 @@ impl Strike {
                 injected.installation = Some(Installation::sell_out_beside(arena).await);
             }
             Fault::ManySales => injected.bazaar = Some(Bazaar::open(arena).await),
+            Fault::NatsKilled => run_in_nats(arena, "kill-nats"),
             _ => {}
         }
         injected
@@ -395,6 +403,7 @@ impl Strike {
                 station.to_redis.lead(Ways::both(Way::Clear));
             }
             Fault::WayCut => self.cut(arena),
+            Fault::NatsKilled => run_in_nats(arena, "start-nats"),
             Fault::RedisFlushed
             | Fault::ScriptsFlushed
             | Fault::RedisPaused
@@ -424,6 +433,13 @@ impl Strike {
         let station = &arena.stations[self.instance];
         let way = if self.is_redis { &station.to_redis } else { &station.to_postgres };
         way.cut();
+    }
+}
+
+/// If somebody listens.
+fn run_in_nats(arena: &Arena, verb: &str) {
+    if let Some(listener) = &arena.listener {
+        listener.nats.run(verb);
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! - [`fault`]: the faults. [`arena`]: the instances and servers. [`crowd`]: the buyers, [`manner`]: how they behave.
 //! - [`exchange`]: requests and responses. [`history`]: all of them with their times.
-//! - [`neighbours`]: others who use the same servers.
+//! - [`neighbours`]: others who use the same servers. [`listener`]: hears of every purchase.
 //! - [`checker`]: finds broken promises. [`report`]: the cost of each fault.
 //! - [`rolling`]: a rolling restart. [`figures`]: how long a fault affects buyers. [`soak`]: resources after ten minutes of faults.
 //!
@@ -16,6 +16,7 @@ mod exchange;
 mod fault;
 mod figures;
 mod history;
+mod listener;
 mod manner;
 mod neighbours;
 mod report;
@@ -137,6 +138,9 @@ async fn run(seed: u64, pace: Pace) -> Report {
     assert!(found.are_none(), "seed {seed}, at the end: {found}");
     assert_eq!(books.left(), 0, "seed {seed}: not everything could be sold");
     arena.verify().await;
+    if let Some(listener) = &arena.listener {
+        listener.heard_everything(arena.pool(), !history.losses().is_empty()).await;
+    }
     eprintln!(
         "chaos: seed {seed}, {} requests, the rest sold in {sold_out_in:.1?}\n{report}",
         events.len()

@@ -53,7 +53,7 @@ impl PrivateServers {
 
     /// Starts a NATS server with JetStream, and returns its URL. `None` if none is installed.
     pub(crate) fn nats() -> Option<(Self, String)> {
-        is_installed("nats-server").then(|| Self::up("up-nats", "NATS_URL", None))
+        is_nats_installed().then(|| Self::up("up-nats", "NATS_URL", None))
     }
 
     fn up(verb: &str, prints: &str, of: Option<&Path>) -> (Self, String) {
@@ -119,6 +119,11 @@ impl Drop for PrivateServers {
 /// Whether a pooler can be started.
 pub(crate) fn is_pooler_installed() -> bool {
     is_installed("pgbouncer")
+}
+
+/// Whether a NATS server can be started.
+pub(crate) fn is_nats_installed() -> bool {
+    is_installed("nats-server")
 }
 
 fn is_installed(program: &str) -> bool {

@@ -31,11 +31,11 @@ const LEASE: &str = r"
     RETURNING position
 ";
 
-/// Whoever took the lease since then has another owner's id there.
+/// Whoever took the lease since then has another owner's id there. After a failover that lost commits the position is an earlier one.
 const ADVANCE: &str = r"
     UPDATE event_sinks
-    SET position = $3, leased_until = clock_timestamp() + make_interval(secs => $4)
-    WHERE name = $1 AND owner = $2
+    SET position = $4, leased_until = clock_timestamp() + make_interval(secs => $5)
+    WHERE name = $1 AND owner = $2 AND position = $3
     RETURNING true
 ";
 
@@ -87,10 +87,10 @@ impl SinkStore for PostgresSinkStore {
         &self,
         sink: &'static str,
         owner: Uuid,
-        position: i64,
+        (from, to): (i64, i64),
         term: Duration,
     ) -> Result<bool, PortError> {
-        let query = sqlx::query(ADVANCE).bind(sink).bind(owner).bind(position);
+        let query = sqlx::query(ADVANCE).bind(sink).bind(owner).bind(from).bind(to);
         Ok(self.write(query.bind(term.as_secs_f64())).await?.is_some())
     }
 
@@ -123,7 +123,8 @@ mod tests {
 
         assert_eq!(sinks.lease("stream", owner(1), TERM).await.unwrap(), Some(0));
         assert_eq!(sinks.lease("stream", owner(2), TERM).await.unwrap(), None);
-        assert!(sinks.advance("stream", owner(1), 7, TERM).await.unwrap());
+        assert!(sinks.advance("stream", owner(1), (0, 7), TERM).await.unwrap());
+        assert!(!sinks.advance("stream", owner(1), (0, 8), TERM).await.unwrap(), "it is at 7");
         sinks.release("stream", owner(1)).await.unwrap();
 
         assert_eq!(sinks.lease("stream", owner(2), TERM).await.unwrap(), Some(7));
@@ -139,7 +140,7 @@ mod tests {
 
         assert_eq!(sinks.lease("stream", owner(2), TERM).await.unwrap(), Some(0));
 
-        assert!(!sinks.advance("stream", owner(1), 7, TERM).await.unwrap());
+        assert!(!sinks.advance("stream", owner(1), (0, 7), TERM).await.unwrap());
         assert_eq!(sinks.lease("stream", owner(2), TERM).await.unwrap(), Some(0));
     }
 

@@ -9,6 +9,7 @@ use crate::application::compare_time_zones::CompareTimeZones;
 use crate::application::open_sales::{OpenSales, OpenSalesError, OpenSalesPorts, Schedule};
 use crate::application::ports::{Causes, PortError};
 use crate::application::rebuild_filter::RebuildFilter;
+use crate::application::sale_report::CloseSale;
 use crate::application::sold_out_hints::SoldOutHints;
 use crate::infrastructure::cache::{RedisFilterBuilder, SoldOutListener};
 use crate::infrastructure::schedule::CronCalendar;
@@ -24,6 +25,9 @@ const LOST_WRITES_INTERVAL: Duration = Duration::from_secs(5);
 
 /// PostgreSQL's rules of time zones change when somebody updates its server.
 const COMPARE_TIME_ZONES_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Two look-ups by index, unless a sale has ended.
+const CLOSE_SALES_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Starts all tasks. It returns when the sale of this hour can be sold: after the first reading of sales, after that sale
 /// exists, and after its items are in memory; unless PostgreSQL is away.
@@ -57,6 +61,7 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
         &components.time_zones,
         compare_time_zones,
     );
+    tasks.every("close sales", CLOSE_SALES_INTERVAL, &components.close_sale, close_sales);
     rebuild_filter(context, components);
     record_lost_writes(context, components);
 }
@@ -165,6 +170,13 @@ async fn open_due_sales(open_sales: Arc<OpenSales>) -> Result<(), OpenSalesError
 async fn compare_time_zones(comparison: Arc<CompareTimeZones>) -> Result<(), PortError> {
     if let Some(difference) = comparison.execute().await? {
         tracing::warn!(%difference, "the schedule and postgresql have different rules of time zones");
+    }
+    Ok(())
+}
+
+async fn close_sales(close_sale: Arc<CloseSale>) -> Result<(), PortError> {
+    for sale in close_sale.execute().await? {
+        tracing::info!(%sale, "sale closed: its report is stored");
     }
     Ok(())
 }

@@ -14,6 +14,7 @@
 //! - [`turns`]: let one of several equal requests run, and the others wait for what it stores.
 //! - [`refusals`]: record refused attempts. [`refusal_facts`]: what a client needs to know of one.
 //! - `single_flight`: one query at a time, whose result concurrent callers share.
+//! - [`sale_report`]: report on a sale, and close it after its end.
 //! - [`verify`]: audit the promises.
 
 pub mod browse;
@@ -31,6 +32,7 @@ pub mod rebuild_filter;
 pub mod refusal_facts;
 pub mod refusals;
 pub mod sale_cache;
+pub mod sale_report;
 pub(crate) mod single_flight;
 pub mod sold_out_hints;
 pub mod turns;

@@ -48,6 +48,7 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             "checkout",
             "purchase",
             "sale",
+            "report",
             "audit",
             "migrate",
             "direct",
@@ -58,6 +59,9 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             ("sale", "batch"),
             ("audit", "sale"),
             ("audit", "batch"),
+            ("report", "sale"),
+            ("report", "batch"),
+            ("audit", "report"),
         ],
     },
 ];

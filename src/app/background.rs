@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::closing::{close_ended_sales, close_sale};
 use super::components::Components;
 use super::context::BuildContext;
 use crate::application::compare_time_zones::CompareTimeZones;
 use crate::application::open_sales::{OpenSales, OpenSalesError, OpenSalesPorts, Schedule};
 use crate::application::ports::{Causes, PortError};
 use crate::application::rebuild_filter::RebuildFilter;
-use crate::application::sale_report::CloseSale;
 use crate::application::sold_out_hints::SoldOutHints;
 use crate::infrastructure::cache::{RedisFilterBuilder, SoldOutListener};
 use crate::infrastructure::schedule::CronCalendar;
@@ -61,7 +61,8 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
         &components.time_zones,
         compare_time_zones,
     );
-    tasks.every("close sales", CLOSE_SALES_INTERVAL, &components.close_sale, close_sales);
+    let close_sale = Arc::new(close_sale(config, &components.database));
+    tasks.every("close sales", CLOSE_SALES_INTERVAL, &close_sale, close_ended_sales);
     rebuild_filter(context, components);
     record_lost_writes(context, components);
 }
@@ -170,13 +171,6 @@ async fn open_due_sales(open_sales: Arc<OpenSales>) -> Result<(), OpenSalesError
 async fn compare_time_zones(comparison: Arc<CompareTimeZones>) -> Result<(), PortError> {
     if let Some(difference) = comparison.execute().await? {
         tracing::warn!(%difference, "the schedule and postgresql have different rules of time zones");
-    }
-    Ok(())
-}
-
-async fn close_sales(close_sale: Arc<CloseSale>) -> Result<(), PortError> {
-    for sale in close_sale.execute().await? {
-        tracing::info!(%sale, "sale closed: its report is stored");
     }
     Ok(())
 }

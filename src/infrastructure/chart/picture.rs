@@ -98,17 +98,17 @@ impl<'r> Picture<'r> {
     /// The figures that matter most, in a row.
     fn figures(&self, canvas: &mut Canvas) {
         let report = self.report;
-        let sold_out = report.time_to_sell_out().map(|time| span(time.num_milliseconds()));
+        let sold_out = report
+            .time_to_sell_out()
+            .map(|time| (span(time.num_milliseconds()), "until sold out".to_owned()));
+        let left = || {
+            let left = (report.pieces - report.sold).max(0);
+            (thousands(left), "pieces left".to_owned())
+        };
         let peak = report.peak.map_or(0, |peak| peak.sold);
         let figures = [
             (thousands(report.sold), format!("of {} pieces sold", thousands(report.pieces))),
-            match sold_out {
-                Some(time) => (time, "until sold out".to_owned()),
-                None => {
-                    let left = (report.pieces - report.sold).max(0);
-                    (thousands(left), "pieces left".to_owned())
-                }
-            },
+            sold_out.unwrap_or_else(left),
             (thousands(report.buyers), "buyers".to_owned()),
             (thousands(peak), "most pieces in a second".to_owned()),
             (thousands(report.refused()), "refusals".to_owned()),

@@ -73,12 +73,12 @@ pub(super) async fn ended(
     let new: Vec<i64> =
         rows.iter().filter(|row| row.is_settled.is_none()).map(|row| row.id).collect();
     if new.is_empty() {
-        return Ok(rows.into_iter().filter_map(ended_sale).collect());
+        return Ok(rows.iter().filter_map(ended_sale).collect());
     }
     let note = || sqlx::query(NOTE).bind(&new).execute(database.pool());
     database.read_as(Statement::CloseSale, WHAT, note).await?;
     let rows = read(database, at_least).await?;
-    Ok(rows.into_iter().filter_map(ended_sale).collect())
+    Ok(rows.iter().filter_map(ended_sale).collect())
 }
 
 async fn read(database: &Database, at_least: Duration) -> Result<Vec<EndedRow>, PortError> {
@@ -90,7 +90,7 @@ async fn read(database: &Database, at_least: Duration) -> Result<Vec<EndedRow>, 
 }
 
 /// `None` for a sale that is not noted: it was moved between the statements.
-fn ended_sale(row: EndedRow) -> Option<EndedSale> {
+fn ended_sale(row: &EndedRow) -> Option<EndedSale> {
     // A clock that was put back makes it negative.
     let waits = Duration::try_from_secs_f64(row.waits?).unwrap_or_default();
     Some(EndedSale { sale: SaleId::new(row.id)?, waits, is_settled: row.is_settled? })

@@ -189,7 +189,7 @@ impl Intervals {
             .persistent(false)
             .fetch_all(connection)
             .await?;
-        Ok(rows.into_iter().map(purchase_facts).collect())
+        Ok(rows.iter().map(purchase_facts).collect())
     }
 
     async fn counts(
@@ -218,7 +218,7 @@ impl Intervals {
     }
 }
 
-fn purchase_facts(row: PurchaseRow) -> PurchaseFacts {
+fn purchase_facts(row: &PurchaseRow) -> PurchaseFacts {
     PurchaseFacts {
         second: row.second,
         sold: row.sold,

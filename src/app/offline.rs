@@ -10,6 +10,7 @@ use super::limits::CLOSE_TIMEOUT;
 use super::pause::TokioPause;
 use crate::application::create_sale::CreateSale;
 use crate::application::ports::{Clock, ItemReader, SaleStore};
+use crate::application::sale_report::ReportSale;
 use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
 use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics};
@@ -17,7 +18,8 @@ use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, Planning, PostgresBuyerTotalsReader,
-    PostgresInspector, PostgresItemReader, PostgresSaleStore, check_requirements, check_schema,
+    PostgresInspector, PostgresItemReader, PostgresSaleReports, PostgresSaleStore,
+    check_requirements, check_schema,
 };
 
 /// Maximum number of connection retries.
@@ -31,6 +33,7 @@ pub(crate) struct Offline {
     pub(crate) sales: Arc<dyn SaleStore>,
     pub(crate) items: Arc<dyn ItemReader>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) report_sale: ReportSale,
     pub(crate) verify: Verify,
     database: Database,
 }
@@ -55,6 +58,7 @@ impl Offline {
         Ok(Self {
             create_sale: CreateSale::new(Arc::clone(&sales)),
             items: Arc::new(PostgresItemReader::new(database.clone())),
+            report_sale: ReportSale::new(Arc::new(PostgresSaleReports::new(database.clone()))),
             verify: Verify::new(VerifyPorts {
                 inspector: Arc::new(PostgresInspector::new(database.clone(), INSPECTION_TIMEOUT)),
                 sales: Arc::clone(&sales),

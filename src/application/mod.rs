@@ -15,6 +15,7 @@
 //! - [`events`]: tell others of purchases, at least once and in order.
 //! - [`refusals`]: record refused attempts. [`refusal_facts`]: what a client needs to know of one.
 //! - `single_flight`: one query at a time, whose result concurrent callers share.
+//! - [`sale_report`]: report on a sale, and close it after its end.
 //! - [`verify`]: audit the promises.
 
 pub mod browse;
@@ -33,6 +34,7 @@ pub mod rebuild_filter;
 pub mod refusal_facts;
 pub mod refusals;
 pub mod sale_cache;
+pub mod sale_report;
 pub(crate) mod single_flight;
 pub mod sold_out_hints;
 pub mod turns;

@@ -25,7 +25,8 @@ use crate::app;
 use crate::config::Config;
 
 use failure::{BAD_ARGUMENTS, FAILED, Failure};
-use output::Format;
+use output::Output;
+use sale::SaleCommand;
 
 /// Sells a limited stock at an announced second, without overselling or underselling.
 #[derive(Debug, Parser)]
@@ -44,7 +45,7 @@ struct Common {
     config: Option<PathBuf>,
     /// Format of the output; by default a table on a terminal, else json.
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
-    output: Option<Format>,
+    output: Option<Output>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,9 +54,9 @@ enum Command {
     Serve,
     /// Applies pending database migrations.
     Migrate,
-    /// Creates and lists sales.
+    /// Creates, lists and reports on sales.
     #[command(subcommand)]
-    Sale(sale::SaleCommand),
+    Sale(SaleCommand),
     /// Audits the promises: exit 0 all hold, 1 at least one is broken, 2 the audit could not run.
     Verify(verify::VerifyArgs),
     /// Probes the running service: exit 0 it is alive, 1 it is not.
@@ -83,6 +84,11 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<(), Failure> {
+    let output = Output::or_by_terminal(cli.common.output);
+    if !matches!(cli.command, Command::Sale(SaleCommand::Report(_))) {
+        // Before anything is connected to.
+        output.of_data()?;
+    }
     // The document does not depend on the configuration.
     if matches!(cli.command, Command::Openapi) {
         return output::text(&app::openapi());
@@ -92,7 +98,6 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     let config = Config::load(cli.common.config.as_deref())
         .map_err(|error| Failure::because(BAD_ARGUMENTS, &error))?;
     let runtime = runtime().map_err(|error| Failure::because(code, &error))?;
-    let format = Format::or_by_terminal(cli.common.output);
     if !matches!(cli.command, Command::Serve) {
         for warning in &config.warnings {
             print_error(warning);
@@ -107,8 +112,8 @@ fn execute(cli: Cli) -> Result<(), Failure> {
             Command::Migrate => {
                 app::migrate_schema(&config).await.map_err(|error| Failure::because(code, &error))
             }
-            Command::Sale(command) => sale::run(command, &config, format).await,
-            Command::Verify(args) => verify::run(&args, &config, format).await,
+            Command::Sale(command) => sale::run(command, &config, output).await,
+            Command::Verify(args) => verify::run(&args, &config, output.of_data()?).await,
             Command::Health => health::run(&config).await,
             Command::Openapi => Ok(()),
         }

@@ -6,10 +6,21 @@ use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 
-use super::failure::{FAILED, Failure};
+use super::failure::{BAD_ARGUMENTS, FAILED, Failure};
 
-/// The format of the output.
+/// What `--output` may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// One JSON value per line.
+    Json,
+    /// A table.
+    Table,
+    /// A picture; `sale report` alone.
+    Svg,
+}
+
+/// The format of data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     /// One JSON value per line.
     Json,
@@ -17,11 +28,23 @@ pub(super) enum Format {
     Table,
 }
 
-impl Format {
-    /// The requested format; by default a table on a terminal, else JSON.
+impl Output {
+    /// What is requested; by default a table on a terminal, else JSON.
     pub(super) fn or_by_terminal(requested: Option<Self>) -> Self {
         let default = if std::io::stdout().is_terminal() { Self::Table } else { Self::Json };
         requested.unwrap_or(default)
+    }
+
+    /// The format of a command that draws no picture.
+    pub(super) fn of_data(self) -> Result<Format, Failure> {
+        match self {
+            Self::Json => Ok(Format::Json),
+            Self::Table => Ok(Format::Table),
+            Self::Svg => Err(Failure::new(
+                BAD_ARGUMENTS,
+                "--output svg is for `flash-sale sale report` alone: use json or table",
+            )),
+        }
     }
 }
 

@@ -5,11 +5,12 @@
 //! - [`code`]: the text of a checkout code.
 //! - [`epoch`]: the spans of time in which the database had one history.
 //! - [`sale`]: a sale, its window and the bounds of a new one.
+//! - [`sale_report`]: the figures of a sale, and the intervals that they are counted by.
 //! - [`checkout`]: the lines that a buyer has collected, and the limit check for more.
 //! - [`settlement`]: the decision over a batch of purchases.
 //! - [`purchase`]: the outcome of a purchase, as it is stored and replayed.
 //! - [`terms`]: what a client wants to hold when it changes or buys a checkout.
-//! - [`time_text`]: moments as people write them.
+//! - [`time_text`]: moments as people write them. [`number_text`]: numbers and spans as people read them.
 //! - [`bloom`]: the arithmetic of the sold-out filter.
 
 pub mod alphabet;
@@ -18,8 +19,10 @@ pub mod checkout;
 pub mod code;
 pub mod epoch;
 pub mod ids;
+pub mod number_text;
 pub mod purchase;
 pub mod sale;
+pub mod sale_report;
 pub mod settlement;
 pub mod terms;
 pub mod time_text;

@@ -596,4 +596,17 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
         check: "a sale's creation is on record",
         sql: &["DELETE FROM sale_audit"],
     },
+    Sabotage {
+        name: "a report is made before the last purchase is committed",
+        promise: BOOKKEEPING,
+        check: "a closed sale's report counts the pieces that its purchases sold",
+        sql: &[
+            r"
+               INSERT INTO sale_reports (sale_id, report)
+               SELECT sale_id, jsonb_build_object('sold', sum(total_purchased) - 1)
+               FROM purchases
+               GROUP BY sale_id",
+            "UPDATE sales SET closed_end = ends_at",
+        ],
+    },
 ];

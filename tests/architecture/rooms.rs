@@ -49,6 +49,7 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             "checkout",
             "purchase",
             "sale",
+            "report",
             "audit",
             "outbox",
             "migrate",
@@ -60,6 +61,9 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             ("sale", "batch"),
             ("audit", "sale"),
             ("audit", "batch"),
+            ("report", "sale"),
+            ("report", "batch"),
+            ("audit", "report"),
         ],
     },
 ];

@@ -22,6 +22,10 @@ async fn bad_arguments_exit_with_2_and_one_sentence() {
         "sale create --items 5 --starts-at 10:00",
         "sale create --items 5 --starts-in 1h --starts-at 2099-01-01T00:00:00Z",
         "sale list --output xml",
+        "sale list --output svg",
+        "migrate --output svg",
+        "sale report",
+        "sale report 17",
         "verify --sale nonsense",
     ];
 

@@ -60,6 +60,7 @@ mod repeats;
 mod request_id;
 mod requirements;
 mod roles;
+mod sale_report;
 mod schedule;
 mod secrets;
 mod sell;

@@ -16,7 +16,7 @@
 //! - [`batch`]: group commit, which [`checkout`] and [`purchase`] are built on. [`idempotency`]: keys, which their batches store.
 //!   `direct`: the same without group commit, for comparison.
 //! - [`outbox`]: events that wait for their delivery.
-//! - [`sale`]: sales and items. [`audit`]: the inspection, and the record of refusals.
+//! - [`sale`]: sales and items. [`report`]: reports of sales, and their close. [`audit`]: the inspection, and the record of refusals.
 //! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
 
@@ -31,6 +31,7 @@ pub(crate) mod outbox;
 pub(crate) mod partitions;
 pub(crate) mod pool;
 pub(crate) mod purchase;
+pub(crate) mod report;
 pub(crate) mod requirements;
 pub(crate) mod row;
 pub(crate) mod sale;
@@ -56,6 +57,8 @@ pub(crate) use pool::setup::Planning;
 pub(crate) use purchase::history::PostgresPurchaseHistory;
 pub(crate) use purchase::ledger::PostgresLedger;
 pub(crate) use purchase::outcome_reader::OutcomeReader;
+pub(crate) use report::document as report_document;
+pub(crate) use report::store::PostgresSaleReports;
 pub(crate) use requirements::{RequirementError, check_requirements, check_unsubscribed};
 pub(crate) use sale::clock::DatabaseClock;
 pub(crate) use sale::items::PostgresItemReader;

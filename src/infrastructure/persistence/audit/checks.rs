@@ -348,4 +348,17 @@ pub(crate) const CHECKS: &[Check] = &[
         WHERE action = 'created'
     ) AS created USING (sale_id)",
     },
+    Check {
+        promise: BOOKKEEPING,
+        what: "a closed sale's report counts the pieces that its purchases sold",
+        sql: r"
+    SELECT reported <> coalesce(pieces, 0),
+           format('sale %s: the report says %s, purchases say %s', sale_id, reported, pieces)
+    FROM sale_reports
+    LEFT JOIN (
+        SELECT sale_id, sum(total_purchased) AS pieces
+        FROM purchases
+        GROUP BY sale_id
+    ) AS totals USING (sale_id)",
+    },
 ];

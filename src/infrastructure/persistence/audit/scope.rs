@@ -1,12 +1,18 @@
 //! The scope of an inspection: the rows of one sale, or of all.
 
 /// The tables that the checks read. Each name stands for the table's rows of sale `$1`, or for all rows if that is NULL, so that no check
-/// can forget the condition; only `every_sale` is not limited. Not materialized, so that the condition reaches the partitions and unused
+/// can forget the condition; only `every_sale` is not limited. Reports are those of sales that are closed with them. Not materialized, so that the condition reaches the partitions and unused
 /// columns are not read.
 pub(crate) const SCOPE: &str = r"
 WITH every_sale AS NOT MATERIALIZED (
     SELECT id AS sale_id, schedule, starts_at
     FROM sales
+),
+sale_reports AS NOT MATERIALIZED (
+    SELECT r.sale_id, (r.report ->> 'sold')::bigint AS reported
+    FROM sale_reports AS r
+    JOIN sales AS s ON s.id = r.sale_id AND s.closed_end = s.ends_at
+    WHERE $1::bigint IS NULL OR s.id = $1
 ),
 sales AS NOT MATERIALIZED (
     SELECT id AS sale_id, schedule, starts_at, ends_at, buyer_limit, items AS items_promised

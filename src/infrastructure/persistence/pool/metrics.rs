@@ -32,10 +32,11 @@ pub(crate) enum Statement {
     FlushRefusals,
     PruneKeys,
     Outbox,
+    CloseSale,
 }
 
 impl Statement {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Begin,
         Self::LockBuyers,
         Self::ReadCheckouts,
@@ -56,6 +57,7 @@ impl Statement {
         Self::FlushRefusals,
         Self::PruneKeys,
         Self::Outbox,
+        Self::CloseSale,
     ];
 
     fn as_str(self) -> &'static str {
@@ -80,6 +82,7 @@ impl Statement {
             Self::FlushRefusals => "flush_refusals",
             Self::PruneKeys => "prune_keys",
             Self::Outbox => "outbox",
+            Self::CloseSale => "close_sale",
         }
     }
 }

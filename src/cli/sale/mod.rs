@@ -1,4 +1,6 @@
-//! `flash-sale sale create` and `flash-sale sale list`.
+//! `flash-sale sale create`, `flash-sale sale list` and, in `report.rs`, `flash-sale sale report`.
+
+mod report;
 
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::failure::{BAD_ARGUMENTS, FAILED, Failure};
-use super::output::{self, Format};
+use super::output::{self, Format, Output};
 use crate::app::Offline;
 use crate::application::create_sale::CreateSaleError;
 use crate::application::ports::{Calendar, Cursor, PortError, SaleFilter};
@@ -30,6 +32,8 @@ pub(super) enum SaleCommand {
     Create(CreateArgs),
     /// Lists sales, newest first.
     List(ListArgs),
+    /// Reports what a sale has sold, how fast, and what it refused; with `--output svg` as a picture.
+    Report(report::ReportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -75,13 +79,14 @@ fn parse_length(text: &str) -> Result<Duration, String> {
 pub(super) async fn run(
     command: SaleCommand,
     config: &Config,
-    format: Format,
+    output: Output,
 ) -> Result<(), Failure> {
     let offline =
         Offline::connect(config).await.map_err(|error| Failure::because(FAILED, &error))?;
     let result = match command {
-        SaleCommand::Create(args) => create(args, config, &offline, format).await,
-        SaleCommand::List(args) => list(&args, &offline, format).await,
+        SaleCommand::Create(args) => create(args, config, &offline, output.of_data()?).await,
+        SaleCommand::List(args) => list(&args, &offline, output.of_data()?).await,
+        SaleCommand::Report(args) => report::run(&args, &offline, output).await,
     };
     offline.close().await;
     result

@@ -140,12 +140,13 @@ impl Arena {
 
     /// Kills PostgreSQL, and leads everybody to the standby.
     pub(crate) async fn fail_over_to(&mut self, standby: Standby) {
-        let next = "SELECT max(number) + 1 FROM epochs";
-        let next: i64 = sqlx::query_scalar(next).fetch_one(self.pool()).await.unwrap();
-        self.first_loss.get_or_insert(next);
         self.postgres.run("kill-postgres");
         standby.servers.run("promote-postgres");
         self.database = self.database.taken_over_by(&standby.url);
+        // Of those that it has: another one may have begun since it was cut off.
+        let next = "SELECT max(number) + 1 FROM epochs";
+        let next: i64 = sqlx::query_scalar(next).fetch_one(self.pool()).await.unwrap();
+        self.first_loss.get_or_insert(next);
         for station in &self.stations {
             station.to_postgres.move_to(self.database.address());
         }

@@ -3,7 +3,8 @@
 //! - [`service`]: the service from start to stop. [`error`]: why it cannot start.
 //! - [`context`]: what the parts are built from. [`components`]: adapters and use cases; [`selling`]: the two that sell;
 //!   [`limits`]: the bounds of their queues.
-//! - [`background`]: background tasks; [`closing`]: the close of ended sales. [`servers`]: the two ports. [`task_groups`]: how tasks run and stop.
+//! - [`background`]: background tasks; [`closing`]: the close of ended sales. [`servers`]: the two ports. [`task_groups`]: how tasks
+//!   run and stop.
 //! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`pause`]: waiting. [`offline`]: what commands other than
 //!   `serve` use.
 

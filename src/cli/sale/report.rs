@@ -13,7 +13,7 @@ use crate::infrastructure::chart::sale_picture;
 use crate::infrastructure::persistence::report_document;
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct ReportArgs {
+pub(crate) struct ReportArgs {
     /// The sale.
     #[arg(value_name = "S-…", value_parser = parse_sale)]
     sale: SaleId,

@@ -197,10 +197,7 @@ impl<'r> Picture<'r> {
         let mut remarks = Vec::new();
         if report.refusals_detailed < report.refused() {
             let detailed = thousands(report.refusals_detailed);
-            remarks.push(format!(
-                "{detailed} of {} are recorded with their time",
-                thousands(report.refused())
-            ));
+            remarks.push(format!("{detailed} of {} with a time", thousands(report.refused())));
         }
         if self.refused.behind > 0 {
             remarks.push(format!("{} later than shown", thousands(self.refused.behind)));
@@ -366,7 +363,7 @@ mod tests {
     fn labels_say_what_the_bars_leave_out() {
         let svg = sale_picture(&a_report());
 
-        assert!(svg.contains("40,000 of 1,234,567 are recorded with their time"));
+        assert!(svg.contains("40,000 of 1,234,567 with a time"));
         // The axis ends soon after the last piece was sold, at second 12.
         assert!(svg.contains("17,500 later than shown"), "{svg}");
         assert!(svg.contains("sold out after 10.0 s"));

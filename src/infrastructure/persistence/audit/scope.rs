@@ -1,8 +1,8 @@
 //! The scope of an inspection: the rows of one sale, or of all.
 
 /// The tables that the checks read. Each name stands for the table's rows of sale `$1`, or for all rows if that is NULL, so that no check
-/// can forget the condition; only `every_sale` is not limited. Reports are those of sales that are closed with them. Not materialized, so that the condition reaches the partitions and unused
-/// columns are not read.
+/// can forget the condition; only `every_sale` is not limited. Reports are those of sales that are closed with them. Not materialized,
+/// so that the condition reaches the partitions and unused columns are not read.
 pub(crate) const SCOPE: &str = r"
 WITH every_sale AS NOT MATERIALIZED (
     SELECT id AS sale_id, schedule, starts_at

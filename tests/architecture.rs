@@ -31,8 +31,9 @@ use tree::{Dependencies, module_of, rust_files};
 const MAIN_LINES: usize = 40;
 /// Dependencies that the rules may use: values, and errors made of them.
 const DOMAIN_MAY_USE: &[&str] = &["thiserror", "chrono", "uuid"];
-/// Dependencies that use cases may use.
-const APPLICATION_MAY_USE: &[&str] = &["async_trait", "thiserror", "tracing", "chrono", "uuid"];
+/// Dependencies that use cases may use: values, and combinators of futures, which do no I/O and need no runtime.
+const APPLICATION_MAY_USE: &[&str] =
+    &["async_trait", "bytes", "chrono", "futures_util", "thiserror", "tracing", "uuid"];
 /// The part of a dependency that use cases may use besides: locks that are awaited, which do no I/O and need no runtime.
 const APPLICATION_MAY_USE_PART: (&str, &str) = ("tokio", "::sync::");
 /// What adapters share; it is not an adapter itself.

@@ -3,14 +3,16 @@
 //! - [`service`]: the service from start to stop. [`error`]: why it cannot start.
 //! - [`context`]: what the parts are built from. [`components`]: adapters and use cases; [`selling`]: the two that sell;
 //!   [`limits`]: the bounds of their queues.
-//! - [`background`]: background tasks. [`servers`]: the two ports. [`task_groups`]: how tasks run and stop.
+//! - [`background`]: background tasks. [`deliveries`]: the delivery of events. [`servers`]: the two ports. [`task_groups`]: how tasks run and stop.
 //! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`pause`]: waiting. [`offline`]: what commands other than
-//!   `serve` use.
+//!   `serve` use; [`webhooks`]: those about webhooks. [`event_log`]: the log of events.
 
 mod background;
 mod components;
 mod context;
+mod deliveries;
 mod error;
+mod event_log;
 mod instance;
 mod limits;
 mod offline;
@@ -20,6 +22,7 @@ mod servers;
 mod service;
 mod signals;
 mod task_groups;
+mod webhooks;
 
 pub(crate) use crate::infrastructure::http::openapi_document as openapi;
 pub(crate) use offline::{Offline, migrate_schema};

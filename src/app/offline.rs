@@ -8,6 +8,7 @@ use prometheus::Registry;
 use super::error::AppError;
 use super::limits::CLOSE_TIMEOUT;
 use super::pause::TokioPause;
+use super::webhooks::Webhooks;
 use crate::application::create_sale::CreateSale;
 use crate::application::ports::{Clock, ItemReader, SaleStore};
 use crate::application::verify::{Verify, VerifyPorts};
@@ -32,6 +33,7 @@ pub(crate) struct Offline {
     pub(crate) items: Arc<dyn ItemReader>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) verify: Verify,
+    pub(crate) webhooks: Webhooks,
     database: Database,
 }
 
@@ -63,6 +65,7 @@ impl Offline {
                 clock: Arc::<DatabaseClock>::clone(&clock),
                 pause: Arc::new(TokioPause),
             }),
+            webhooks: Webhooks::build(config, &database, Arc::<DatabaseClock>::clone(&clock))?,
             sales,
             clock,
             database,

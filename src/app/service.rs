@@ -9,6 +9,7 @@ use prometheus::process_collector::ProcessCollector;
 use super::background;
 use super::components::Components;
 use super::context::BuildContext;
+use super::deliveries;
 use super::error::AppError;
 use super::instance::Instance;
 use super::limits::CLOSE_TIMEOUT;
@@ -98,6 +99,7 @@ impl App {
         };
         let components = Components::build(&context)?;
         background::start(&context, &components).await;
+        deliveries::start(&context, &components)?;
         servers::listen(&context, &components, &readiness).await?;
         Ok(Self { database, refusals: components.refusals, readiness, tasks })
     }

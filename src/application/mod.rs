@@ -15,6 +15,7 @@
 //! - [`refusals`]: record refused attempts. [`refusal_facts`]: what a client needs to know of one.
 //! - `single_flight`: one query at a time, whose result concurrent callers share.
 //! - [`verify`]: audit the promises.
+//! - [`webhooks`]: send events to the endpoints of other systems.
 
 pub mod browse;
 pub mod catalogue;
@@ -35,3 +36,4 @@ pub(crate) mod single_flight;
 pub mod sold_out_hints;
 pub mod turns;
 pub mod verify;
+pub mod webhooks;

@@ -7,6 +7,7 @@ mod health;
 mod output;
 mod sale;
 mod verify;
+mod webhook;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -56,6 +57,9 @@ enum Command {
     /// Creates and lists sales.
     #[command(subcommand)]
     Sale(sale::SaleCommand),
+    /// Manages the endpoints of other systems that receive events.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Audits the promises: exit 0 all hold, 1 at least one is broken, 2 the audit could not run.
     Verify(verify::VerifyArgs),
     /// Probes the running service: exit 0 it is alive, 1 it is not.
@@ -108,6 +112,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
                 app::migrate_schema(&config).await.map_err(|error| Failure::because(code, &error))
             }
             Command::Sale(command) => sale::run(command, &config, format).await,
+            Command::Webhook(command) => webhook::run(command, &config, format).await,
             Command::Verify(args) => verify::run(&args, &config, format).await,
             Command::Health => health::run(&config).await,
             Command::Openapi => Ok(()),

@@ -2,13 +2,16 @@
 //! never a sibling, except for the kits [`batching`] and [`circuit`], which all may share.
 //!
 //! - [`http`]: the API. [`persistence`]: PostgreSQL. [`cache`]: Redis. [`monitoring`]: metrics, health checks, logs.
-//!   [`schedule`]: cron. [`signing`]: MACs of codes and cursors.
+//!   [`schedule`]: cron. [`signing`]: MACs of codes and cursors. [`webhooks`]: the client of endpoints.
+//!   [`events`]: what is measured of deliveries.
 
 pub(crate) mod batching;
 pub(crate) mod cache;
 pub(crate) mod circuit;
+pub(crate) mod events;
 pub(crate) mod http;
 pub(crate) mod monitoring;
 pub(crate) mod persistence;
 pub(crate) mod schedule;
 pub(crate) mod signing;
+pub(crate) mod webhooks;

@@ -48,6 +48,7 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             "checkout",
             "purchase",
             "sale",
+            "webhooks",
             "audit",
             "migrate",
             "direct",
@@ -58,6 +59,8 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             ("sale", "batch"),
             ("audit", "sale"),
             ("audit", "batch"),
+            ("webhooks", "batch"),
+            ("webhooks", "sale"),
         ],
     },
 ];

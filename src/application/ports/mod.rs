@@ -3,6 +3,7 @@
 
 mod audit;
 mod causes;
+mod events;
 mod hints;
 mod idempotency;
 mod lists;
@@ -10,9 +11,11 @@ mod records;
 mod sales;
 mod selling;
 mod system;
+mod webhooks;
 
 pub use audit::*;
 pub use causes::*;
+pub use events::*;
 pub use hints::*;
 pub use idempotency::*;
 pub use lists::*;
@@ -20,3 +23,4 @@ pub use records::*;
 pub use sales::*;
 pub use selling::*;
 pub use system::*;
+pub use webhooks::*;

@@ -31,10 +31,11 @@ pub(crate) enum Statement {
     CreateSale,
     FlushRefusals,
     PruneKeys,
+    Webhooks,
 }
 
 impl Statement {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::Begin,
         Self::LockBuyers,
         Self::ReadCheckouts,
@@ -54,6 +55,7 @@ impl Statement {
         Self::CreateSale,
         Self::FlushRefusals,
         Self::PruneKeys,
+        Self::Webhooks,
     ];
 
     fn as_str(self) -> &'static str {
@@ -77,6 +79,7 @@ impl Statement {
             Self::CreateSale => "create_sale",
             Self::FlushRefusals => "flush_refusals",
             Self::PruneKeys => "prune_keys",
+            Self::Webhooks => "webhooks",
         }
     }
 }

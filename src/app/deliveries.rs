@@ -14,8 +14,8 @@ use crate::infrastructure::events::{EventMetrics, PrometheusDeliveryMetrics};
 use crate::infrastructure::persistence::PostgresDeliveryStore;
 use crate::infrastructure::webhooks::HttpWebhookSender;
 
-/// Starts the deliveries. They end with the writers, not with the background tasks: what they have achieved is stored first, and the
-/// leases are given back, so that another process goes on at once.
+/// Starts the deliveries. They end with the writers, not with the background tasks: what they have achieved is stored first, and
+/// the leases are given back, so that another process goes on at once.
 pub(crate) fn start(context: &BuildContext<'_>, components: &Components) -> Result<(), AppError> {
     let config = &context.config.webhooks;
     let events = Arc::new(EventMetrics::register(context.registry)?);

@@ -3,8 +3,10 @@
 //! - [`service`]: the service from start to stop. [`error`]: why it cannot start.
 //! - [`context`]: what the parts are built from. [`components`]: adapters and use cases; [`selling`]: the two that sell;
 //!   [`limits`]: the bounds of their queues.
-//! - [`background`]: background tasks. [`deliveries`]: the delivery of events. [`servers`]: the two ports. [`task_groups`]: how tasks run and stop.
-//! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`pause`]: waiting. [`offline`]: what commands other than
+//! - [`background`]: background tasks. [`deliveries`]: the delivery of events. [`servers`]: the two ports. [`task_groups`]: how
+//!   tasks run and stop.
+//! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`pause`]: waiting. [`offline`]: what commands other
+//!   than
 //!   `serve` use; [`webhooks`]: those about webhooks. [`event_log`]: the log of events.
 
 mod background;

@@ -23,6 +23,11 @@ async fn bad_arguments_exit_with_2_and_one_sentence() {
         "sale create --items 5 --starts-in 1h --starts-at 2099-01-01T00:00:00Z",
         "sale list --output xml",
         "verify --sale nonsense",
+        "webhook",
+        "webhook add",
+        "webhook add https://shop.example/ --events frobnicated",
+        "webhook show nonsense",
+        "webhook replay wh_1",
     ];
 
     for arguments in bad {

@@ -71,3 +71,4 @@ mod tasks;
 mod terms;
 mod tls;
 mod versions;
+mod webhooks;

@@ -13,8 +13,8 @@ use super::system::PortError;
 
 /// Maximum number of endpoints.
 pub const MAX_WEBHOOKS: usize = 100;
-/// Maximum number of events of one endpoint that wait for a retry, or behind one that does. Above it, the endpoint's events stay in
-/// the log.
+/// Maximum number of events of one endpoint that wait for a retry, or behind one that does. Above it, the endpoint's events stay
+/// in the log.
 pub const MAX_HELD: usize = 10_000;
 /// Longest error that is stored, in characters.
 pub const MAX_ERROR_CHARS: usize = 500;
@@ -221,8 +221,8 @@ pub trait WebhookStore: Send + Sync {
     /// Events that were given up, newest first, up to a number.
     async fn dead(&self, id: &WebhookId, limit: u32) -> Result<Vec<DeadDelivery>, PortError>;
 
-    /// Stores a replay, and lets events of its time that were given up be tried again. `None` if the endpoint does not exist, else
-    /// how many were put back.
+    /// Stores a replay, and lets events of its time that were given up be tried again. `None` if the endpoint does not exist,
+    /// else how many were put back.
     async fn replay(&self, id: &WebhookId, replay: &NewReplay) -> Result<Option<u64>, PortError>;
 }
 
@@ -334,15 +334,15 @@ pub struct Progress {
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait DeliveryStore: Send + Sync {
-    /// Takes the leases of active endpoints that nobody else holds, renews this owner's, and returns all that it holds now. MUST go by
-    /// the database's clock, and MUST NOT return an endpoint whose lease another owner holds.
+    /// Takes the leases of active endpoints that nobody else holds, renews this owner's, and returns all that it holds now. MUST
+    /// go by the database's clock, and MUST NOT return an endpoint whose lease another owner holds.
     async fn lease(&self, owner: &str, term: Duration) -> Result<Vec<Leased>, PortError>;
 
     /// Gives a lease back, if it is still this owner's.
     async fn release(&self, id: &WebhookId, owner: &str) -> Result<(), PortError>;
 
-    /// Stores progress, all or nothing. MUST store nothing, and return `false`, if this owner does not hold the lease any more. An
-    /// event that waits already is not stored again; one that was given up waits again.
+    /// Stores progress, all or nothing. MUST store nothing, and return `false`, if this owner does not hold the lease any more.
+    /// An event that waits already is not stored again; one that was given up waits again.
     async fn save(
         &self,
         id: &WebhookId,
@@ -418,8 +418,8 @@ pub trait WebhookSender: Send + Sync {
     /// The normal form of a URL that may be an endpoint.
     fn endpoint(&self, url: &str) -> Result<String, UnfitUrl>;
 
-    /// Signs and sends. MUST end within a bounded time, MUST NOT follow a redirect, and MUST NOT connect to an address that is not
-    /// allowed, however the name resolves at this moment.
+    /// Signs and sends. MUST end within a bounded time, MUST NOT follow a redirect, and MUST NOT connect to an address that is
+    /// not allowed, however the name resolves at this moment.
     async fn send(&self, target: &Target, message: &Message) -> Result<EndpointAnswer, NoAnswer>;
 }
 

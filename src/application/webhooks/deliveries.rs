@@ -63,12 +63,12 @@ impl Deliveries {
         let mut stop = std::pin::pin!(stop.fuse());
         loop {
             let looked = self.look().await;
+            // Without endpoints nothing waits.
             if let Err(error) = &looked
                 && !self.is_failing
+                && !self.running.is_empty()
             {
                 tracing::warn!(error = %Causes(error), "webhooks wait: their endpoints or events cannot be read");
-            } else if looked.is_ok() && self.is_failing {
-                tracing::info!("webhooks go on");
             }
             self.is_failing = looked.is_err();
             let pause = if self.is_failing || self.running.is_empty() {

@@ -190,7 +190,11 @@ impl Runner {
             Job::Disable(reason) => async move {
                 let disabled = ports.store.disable(id, &self.owner, &reason).await;
                 if matches!(disabled, Ok(true)) {
-                    tracing::error!(webhook = %id, reason, "an endpoint of webhooks is disabled: `flash-sale webhook resume` enables it");
+                    tracing::error!(
+                        webhook = %id,
+                        reason,
+                        "an endpoint of webhooks is disabled: `flash-sale webhook resume` enables it"
+                    );
                 }
                 Happened::Done(Done::Disabled(disabled))
             }

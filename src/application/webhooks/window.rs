@@ -1,7 +1,7 @@
 //! The events of the log that are read and not settled yet: which may be sent now, and how far everything is settled.
 //!
-//! Events with the same key of order form a lane, of which one event at a time is on its way. A batch is settled when all its events
-//! are delivered or set aside; the position is that of the last batch before the first that is not.
+//! Events with the same key of order form a lane, of which one event at a time is on its way. A batch is settled when all its
+//! events are delivered or set aside; the position is that of the last batch before the first that is not.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -1,7 +1,7 @@
 //! Connects to endpoints, and only to addresses that may be connected to.
 //!
-//! The check is made here and not when an endpoint is added, on the addresses that are connected to: a name may resolve to another
-//! address each time it is asked for.
+//! The check is made here and not when an endpoint is added, on the addresses that are connected to: a name may resolve to
+//! another address each time it is asked for.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

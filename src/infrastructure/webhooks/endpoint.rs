@@ -10,8 +10,8 @@ use crate::application::ports::UnfitUrl;
 /// Longest URL of an endpoint in bytes.
 const MAX_URL_BYTES: usize = 2048;
 
-/// The normal form of a URL that may be an endpoint. With `allow_private` it may also be without TLS, or name an address that is not
-/// public.
+/// The normal form of a URL that may be an endpoint. With `allow_private` it may also be without TLS, or name an address that is
+/// not public.
 pub(crate) fn endpoint(text: &str, allow_private: bool) -> Result<Url, UnfitUrl> {
     let unfit = |why: &str| Err(UnfitUrl(why.to_owned()));
     if text.len() > MAX_URL_BYTES {
@@ -25,7 +25,7 @@ pub(crate) fn endpoint(text: &str, allow_private: bool) -> Result<Url, UnfitUrl>
         "http" if allow_private => {}
         "http" => {
             return unfit(
-                "the URL must begin with https://: events name buyers. Only with webhooks.allow_private may it begin with http://",
+                "the URL must begin with https://, because events name buyers: only webhooks.allow_private allows http://",
             );
         }
         _ => return unfit("the URL must begin with https://"),

@@ -8,8 +8,10 @@ use crate::application::webhooks::policy::probe_delay;
 
 /// An endpoint fails as a whole after this many tries without an answer, with no success between them,
 const SILENCES: u32 = 3;
-/// or after failures of this many events, with no success between them.
+/// or after failures of this many events,
 const FAILED_EVENTS: usize = 5;
+/// or after this many failures of more than one event: few buyers may have events.
+const FAILED_TRIES: u32 = 10;
 
 /// The health of an endpoint.
 #[derive(Debug)]
@@ -17,6 +19,7 @@ pub(super) struct Health {
     endpoint: String,
     outage: Option<Down>,
     silences: u32,
+    tries: u32,
     failed_events: HashSet<String>,
 }
 
@@ -52,7 +55,7 @@ impl Health {
             probe: Probe::Waiting,
         });
         let endpoint = endpoint.id.as_str().to_owned();
-        Self { endpoint, outage, silences: 0, failed_events: HashSet::new() }
+        Self { endpoint, outage, silences: 0, tries: 0, failed_events: HashSet::new() }
     }
 
     /// Whether it works, as far as is known.
@@ -62,7 +65,7 @@ impl Health {
 
     /// It answered with success. Whether it failed as a whole before.
     pub(super) fn succeeded(&mut self) -> bool {
-        self.silences = 0;
+        (self.silences, self.tries) = (0, 0);
         self.failed_events.clear();
         self.outage.take().is_some()
     }
@@ -70,10 +73,14 @@ impl Health {
     /// An event failed while it worked. Whether it fails as a whole from now on.
     pub(super) fn failed(&mut self, event: &str, is_silence: bool, now: Duration) -> bool {
         self.silences += u32::from(is_silence);
+        self.tries = self.tries.saturating_add(1);
         if self.failed_events.len() < FAILED_EVENTS {
             self.failed_events.insert(event.to_owned());
         }
-        let is_whole = self.silences >= SILENCES || self.failed_events.len() >= FAILED_EVENTS;
+        let events = self.failed_events.len();
+        let is_whole = self.silences >= SILENCES
+            || events >= FAILED_EVENTS
+            || (events > 1 && self.tries >= FAILED_TRIES);
         if is_whole {
             self.rest(now, probe_delay(&self.endpoint, 1));
         }

@@ -1,8 +1,8 @@
-//! What to do next for one endpoint, decided without I/O: [`Delivery::jobs`] says what to start now, [`Delivery::done`] hears how it
-//! ended.
+//! What to do next for one endpoint, decided without I/O: [`Delivery::jobs`] says what to start now, [`Delivery::done`] hears how
+//! it ended.
 //!
-//! An endpoint that **fails as a whole** is probed with single events, ever more seldom, and its events stay in the log. Where only
-//! single events fail, each is set aside for a retry, with those behind it of the same key of order, and the rest goes on.
+//! An endpoint that **fails as a whole** is probed with single events, ever more seldom, and its events stay in the log. Where
+//! only single events fail, each is set aside for a retry, with those behind it of the same key of order, and the rest goes on.
 //!
 //! - [`job`]: what it asks for. [`health`]: whether the endpoint works. [`unsaved`]: what is not stored yet.
 

@@ -293,6 +293,21 @@ fn failures_of_one_event_are_not_failures_of_the_endpoint() {
 }
 
 #[test]
+fn an_endpoint_that_refuses_the_events_of_few_buyers_fails_as_a_whole_too() {
+    let mut scene = Scene::of(leased(), &[("a", "one"), ("b", "two")]);
+    for round in 0..5 {
+        scene.after(Duration::from_hours(1));
+        scene.loaded(&[("a", "one", 0), ("b", "two", 0)]);
+        scene.answered("one", 400);
+        scene.answered("two", 400);
+        scene.jobs.clear();
+        assert_eq!(scene.delivery.health.is_up(), round < 4, "{round}");
+        scene.delivery.busy.saving = false;
+        scene.delivery.unsaved = Unsaved::nothing(&leased(), scene.now);
+    }
+}
+
+#[test]
 fn an_endpoint_that_asks_for_a_pause_gets_it() {
     let mut scene = Scene::with(&[(1, &["a", "b"])]);
     let slow = EndpointAnswer { retry_after: Some(Duration::from_secs(90)), ..answer(429) };

@@ -50,7 +50,7 @@ pub(super) enum WebhookCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct AddArgs {
-    /// Where events are sent, such as https://shop.example/hooks.
+    /// Where events are sent: an HTTPS address.
     url: String,
     /// The kinds of events, comma-separated; by default all.
     #[arg(long, value_delimiter = ',', value_name = "KIND", value_parser = parse_kind)]
@@ -59,14 +59,14 @@ pub(super) struct AddArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct IdArgs {
-    /// The id, such as wh_01J9….
+    /// The id, as `flash-sale webhook list` shows it.
     #[arg(value_parser = parse_id)]
     id: WebhookId,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// The id, such as wh_01J9….
+    /// The id, as `flash-sale webhook list` shows it.
     #[arg(value_parser = parse_id)]
     id: WebhookId,
     /// Events that were written at this time or later, such as 2026-11-20T16:00:00Z.

@@ -184,7 +184,7 @@ async fn a_test_shows_what_is_wrong_with_an_endpoint() {
         server("HTTP/1.1 301 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n").await;
     let (fails, _) = server("HTTP/1.1 500 Oh\r\ncontent-length: 8\r\n\r\nno disk\n").await;
     let (plain, _) = server("HTTP/1.1 400 Bad Request\r\n\r\n").await;
-    let (closed, _) = (TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap(), ());
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
 
     for (url, status, part) in [
         (format!("http://{redirects}/"), Some(301), "answered 301"),
@@ -245,7 +245,7 @@ fn libraries() -> Option<PathBuf> {
 /// Starts a receiver as it stands in `examples/`, with this secret, and returns its address.
 async fn receiver(libraries: &Path, script: &str, secret: &str) -> (Process, String) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(script);
-    let mut command = if script.ends_with(".py") {
+    let mut command = if source.extension().is_some_and(|extension| extension == "py") {
         let mut python = Command::new(libraries.join("bin/python"));
         python.arg("-B").arg(source);
         python

@@ -43,7 +43,7 @@ impl EventKind {
         }
     }
 
-    /// `flash_sale.purchase.settled.v1`, the type of the CloudEvent.
+    /// `flash_sale.purchase.settled.v1`, the type of the `CloudEvent`.
     #[must_use]
     pub fn type_name(self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ pub struct Event {
     pub order_key: String,
     /// When it happened.
     pub time: DateTime<Utc>,
-    /// The whole CloudEvent, JSON. What is signed and sent.
+    /// The whole `CloudEvent`, JSON. What is signed and sent.
     pub body: Bytes,
 }
 

@@ -61,6 +61,11 @@ impl AddWebhook {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::clone_on_ref_ptr,
+        reason = "an Arc of a fake becomes an Arc of its port, for which `Arc::clone` needs the fake's type"
+    )]
+
     use super::*;
     use crate::application::ports::MockEventLog;
     use crate::testing::builders::unavailable;

@@ -121,7 +121,7 @@ impl Deliveries {
     fn lead(&mut self, leased: Vec<Leased>, asked: Duration) {
         let mut leased: BTreeMap<_, _> =
             leased.into_iter().map(|leased| (leased.id.clone(), Arc::new(leased))).collect();
-        let until = asked + (TERM - MARGIN);
+        let until = asked + TERM.saturating_sub(MARGIN);
         for (id, running) in &self.running {
             let endpoint = leased.remove(id);
             running.send_modify(|instruction| match endpoint {

@@ -15,7 +15,6 @@ pub(crate) mod policy;
 pub mod replay;
 pub mod rotate;
 pub(crate) mod runner;
-#[cfg(test)]
 mod tests;
 pub mod try_out;
 pub(crate) mod window;

@@ -96,25 +96,25 @@ fn spread(whom: &str, times: u32) -> f64 {
 mod tests {
     use super::*;
 
-    fn answered(status: u16, retry_after: Option<u64>) -> Result<EndpointAnswer, NoAnswer> {
+    fn judged(status: u16, retry_after: Option<u64>) -> Verdict {
         let retry_after = retry_after.map(Duration::from_secs);
-        Ok(EndpointAnswer { status, retry_after, beginning: String::new() })
+        verdict(&Ok(EndpointAnswer { status, retry_after, beginning: String::new() }))
     }
 
     #[test]
     fn only_2xx_is_success() {
         for status in [200, 201, 202, 204, 299] {
-            assert_eq!(verdict(&answered(status, None)), Verdict::Delivered);
+            assert_eq!(judged(status, None), Verdict::Delivered);
         }
         for status in [100, 199, 300, 301, 302, 307, 308, 400, 404, 409, 429, 500, 503] {
-            assert!(matches!(verdict(&answered(status, None)), Verdict::Failed(_)), "{status}");
+            assert!(matches!(judged(status, None), Verdict::Failed(_)), "{status}");
         }
-        assert_eq!(verdict(&answered(410, Some(5))), Verdict::Gone);
+        assert_eq!(judged(410, Some(5)), Verdict::Gone);
     }
 
     #[test]
     fn only_some_statuses_slow_deliveries_down_and_only_within_bounds() {
-        let pause = |status, after| match verdict(&answered(status, Some(after))) {
+        let pause = |status, after| match judged(status, Some(after)) {
             Verdict::SlowDown(pause, _) => Some(pause.as_secs()),
             _ => None,
         };

@@ -46,6 +46,11 @@ impl RotateSecret {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::clone_on_ref_ptr,
+        reason = "an Arc of a fake becomes an Arc of its port, for which `Arc::clone` needs the fake's type"
+    )]
+
     use super::*;
     use crate::testing::builders::new_webhook;
     use crate::testing::fakes::{FakeSecrets, FakeWebhooks};

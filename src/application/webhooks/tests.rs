@@ -1,13 +1,19 @@
 //! Deliveries as a whole: several processes, endpoints that fail and come back, in the runtime's paused time.
 
+#![cfg(test)]
+#![expect(
+    clippy::clone_on_ref_ptr,
+    reason = "an Arc of a fake becomes an Arc of its port, for which `Arc::clone` needs the fake's type"
+)]
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio_util::task::TaskTracker;
 
 use super::deliveries::Deliveries;
 use super::delivery::DeliveryLimits;
@@ -22,7 +28,7 @@ use crate::testing::fakes::{
 };
 
 const LIMITS: DeliveryLimits =
-    DeliveryLimits { concurrency: 8, max_attempts: 4, disable_after: Duration::from_mins(60) };
+    DeliveryLimits { concurrency: 8, max_attempts: 4, disable_after: Duration::from_hours(1) };
 const DEADLINE: Duration = Duration::from_hours(3);
 const AT_ONCE: Duration = Duration::ZERO;
 
@@ -33,7 +39,6 @@ struct World {
     store: Arc<FakeWebhooks>,
     endpoints: Arc<FakeEndpoints>,
     metrics: Arc<FakeDeliveryMetrics>,
-    tasks: TaskTracker,
 }
 
 /// A process that delivers.
@@ -51,7 +56,6 @@ impl World {
             store: FakeWebhooks::by(clock.clone()),
             endpoints: FakeEndpoints::new(),
             metrics: FakeDeliveryMetrics::new(),
-            tasks: TaskTracker::new(),
             clock,
         }
     }
@@ -78,14 +82,14 @@ impl World {
             pause: self.clock.clone(),
             metrics: self.metrics.clone(),
         };
-        let (tasks, deliveries) = (self.tasks.clone(), Arc::<Mutex<Vec<_>>>::default());
+        let (tasks, deliveries) = (Handle::current(), Arc::<Mutex<Vec<_>>>::default());
         let spawned = deliveries.clone();
         let spawn = Arc::new(move |task| {
             spawned.lock().unwrap().push(tasks.spawn(task).abort_handle());
         });
         let all = Deliveries::new(ports, LIMITS, owner, spawn);
         let (stop, stopped) = oneshot::channel();
-        let ended = self.tasks.spawn(all.run(async {
+        let ended = Handle::current().spawn(all.run(async {
             let _ = stopped.await;
         }));
         Process { stop, ended, deliveries }

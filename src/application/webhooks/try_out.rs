@@ -56,6 +56,11 @@ impl TryOutWebhook {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::clone_on_ref_ptr,
+        reason = "an Arc of a fake becomes an Arc of its port, for which `Arc::clone` needs the fake's type"
+    )]
+
     use super::*;
     use crate::application::ports::WebhookChange;
     use crate::testing::builders::{at, new_webhook};

@@ -41,8 +41,10 @@ const fn v4([a, b, c, d]: [u8; 4], length: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length)
 }
 
-const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], length: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length)
+const fn v6(segments: [u16; 8], length: u8) -> Ipv6Net {
+    let [first, second, third, fourth, fifth, sixth, seventh, eighth] = segments;
+    let address = Ipv6Addr::new(first, second, third, fourth, fifth, sixth, seventh, eighth);
+    Ipv6Net::new_assert(address, length)
 }
 
 /// What an address is that must not be connected to; `None` for a public one.

@@ -224,10 +224,10 @@ mod tests {
         WebhooksConfig {
             allow_private,
             ssl_root_cert: None,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             concurrency: 4,
             max_attempts: 3,
-            disable_after: Duration::from_secs(60),
+            disable_after: Duration::from_mins(1),
         }
     }
 
@@ -278,15 +278,13 @@ mod tests {
     async fn a_private_address_is_not_connected_to_by_address_or_by_name() {
         let (address, connections) =
             server(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", false).await;
-        let public: SocketAddr = "1.1.1.1:443".parse().unwrap();
-        let guarded = sender(false, &[&[address], &[public, address]]);
+        let guarded = sender(false, &[&[address]]);
 
         let literal = sent(&guarded, &format!("https://{address}/")).await.unwrap_err();
         let by_name = sent(&guarded, "https://shop.example/").await.unwrap_err();
-        let by_one_of_several = sent(&guarded, "https://shop.example/").await.unwrap_err();
         let without_tls = sent(&guarded, &format!("http://{address}/")).await.unwrap_err();
 
-        for refused in [literal, by_name, by_one_of_several] {
+        for refused in [literal, by_name] {
             assert!(refused.contains("127.0.0.1 is a loopback address"), "{refused}");
         }
         assert!(without_tls.contains("https"), "{without_tls}");
@@ -300,7 +298,10 @@ mod tests {
         // No connection is made to it: the addresses alone are asked for.
         let public: SocketAddr = "1.1.1.1:443".parse().unwrap();
         let connector = GuardedConnector {
-            resolver: Arc::new(Names(vec![vec![public], vec![address]], AtomicUsize::new(0))),
+            resolver: Arc::new(Names(
+                vec![vec![public], vec![address], vec![public, address]],
+                AtomicUsize::new(0),
+            )),
             tls: tls(None).unwrap(),
             allow_private: false,
             connect_timeout: Duration::from_secs(1),
@@ -308,9 +309,12 @@ mod tests {
 
         let first = connector.addresses("shop.example", 443).await;
         let second = connector.addresses("shop.example", 443).await;
+        let one_of_several = connector.addresses("shop.example", 443).await;
 
         assert_eq!(first.unwrap(), [public]);
-        assert!(second.unwrap_err().to_string().contains("shop.example is not allowed"));
+        for refused in [second, one_of_several] {
+            assert!(refused.unwrap_err().to_string().contains("shop.example is not allowed"));
+        }
         assert_eq!(connections.load(Ordering::Relaxed), 0);
     }
 

@@ -8,7 +8,6 @@
 
 mod health;
 mod job;
-#[cfg(test)]
 mod tests;
 mod unsaved;
 
@@ -78,6 +77,10 @@ pub(crate) struct Delivery {
 
 /// Calls of ports that are under way.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each call is under way or not, whatever the others are"
+)]
 struct Busy {
     reading: bool,
     reading_again: bool,

@@ -1,5 +1,7 @@
 //! What a delivery asks for after each answer, without any I/O.
 
+#![cfg(test)]
+
 use std::sync::Arc;
 
 use super::*;

@@ -106,12 +106,12 @@ impl PostgresWebhookStore {
         Self { database }
     }
 
-    async fn write<R>(&self, mut write: impl FnMut(Tx) -> R) -> Result<u64, PortError>
+    async fn write<R>(&self, write: impl FnMut(Tx) -> R) -> Result<u64, PortError>
     where
         R: Future<Output = Result<(Tx, u64), DatabaseError>>,
     {
         let options = Options { retries: RETRIES, ..Options::WRITE };
-        let written = self.database.transaction(options, |tx| write(tx)).await;
+        let written = self.database.transaction(options, write).await;
         written.map_err(|error| error.into_port_error(WHAT))
     }
 }

@@ -132,3 +132,24 @@ BEGIN
     RETURN ordered;
 END
 $$;
+
+-- A failover that loses commits takes positions back, which others may remember. So each epoch (`0011_epochs.sql`) leaves more of
+-- them out than any lost history can have given, and no position is given twice. Sinks that had everything still have it.
+CREATE FUNCTION leave_positions_out() RETURNS trigger
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    positions_left_out CONSTANT bigint := 1000000000;
+    before bigint;
+BEGIN
+    UPDATE public.outbox_order SET last = last + positions_left_out RETURNING last - positions_left_out INTO before;
+    UPDATE public.event_sinks SET position = position + positions_left_out WHERE position >= before;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER epochs_leave_positions_out
+    AFTER INSERT ON epochs
+    FOR EACH ROW
+    WHEN (NEW.number > 1)
+    EXECUTE FUNCTION leave_positions_out();

@@ -105,6 +105,12 @@ make_folder
 install_servers
 install_for_chaos
 scripts/install-services.sh python || say "WARNING: Python is not available: its examples are not run"
+if WEBHOOK_LIBRARIES=$(scripts/webhook-libraries.sh); then
+  export WEBHOOK_LIBRARIES
+else
+  unset WEBHOOK_LIBRARIES
+  say "WARNING: the receivers of webhooks in examples/ are not run"
+fi
 check_scripts
 check_mutants
 check_examples

@@ -1,4 +1,4 @@
-//! Deliveries of events, beside the requests.
+//! Deliveries of events: to the configured sinks, and to the endpoints of webhooks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +9,19 @@ use super::error::AppError;
 use super::pause::TokioPause;
 use crate::application::events::{Delivery, DeliveryPorts, EventReader, EventReaderPorts};
 use crate::application::ports::{
-    Causes, EventLog, EventMetrics, EventSink, Outbox, PortError, SinkStore,
+    Causes, Clock, EventLog, EventMetrics, EventSink, Outbox, PortError, SinkStore,
 };
-use crate::config::EventsConfig;
+use crate::application::webhooks::deliveries::Deliveries as WebhookDeliveries;
+use crate::application::webhooks::{DeliveryLimits, DeliveryPorts as WebhookPorts};
+use crate::config::{EventsConfig, WebhooksConfig};
 use crate::infrastructure::cache::RedisEventStream;
+use crate::infrastructure::events::{PrometheusDeliveryMetrics, PrometheusEventMetrics};
 use crate::infrastructure::http::CloudEvents;
-use crate::infrastructure::monitoring::PrometheusEventMetrics;
 use crate::infrastructure::nats::NatsSink;
-use crate::infrastructure::persistence::{OutcomeReader, PostgresOutbox, PostgresSinkStore};
+use crate::infrastructure::persistence::{
+    OutcomeReader, PostgresDeliveryStore, PostgresOutbox, PostgresSinkStore,
+};
+use crate::infrastructure::webhooks::HttpWebhookSender;
 
 /// The source of all events where `http.public_url` is not set.
 const SOURCE: &str = "/flash-sale";
@@ -37,6 +42,7 @@ pub(crate) struct Deliveries {
     outbox: Arc<dyn Outbox>,
     sinks: Arc<dyn SinkStore>,
     to_sinks: Vec<Arc<Delivery>>,
+    to_endpoints: WebhookPorts,
 }
 
 impl Deliveries {
@@ -56,27 +62,37 @@ impl Deliveries {
             codes: Arc::clone(&components.codes),
             format: Arc::new(CloudEvents::new(source)),
         }));
-        let metrics: Arc<dyn EventMetrics> =
-            Arc::new(PrometheusEventMetrics::register(context.registry)?);
+        let measured = Arc::new(PrometheusEventMetrics::register(context.registry)?);
+        let metrics: Arc<dyn EventMetrics> = Arc::<PrometheusEventMetrics>::clone(&measured);
+        let clock: &Arc<dyn Clock> = components.sale_cache.clock();
+        let to_endpoints = WebhookPorts {
+            store: Arc::new(PostgresDeliveryStore::new(database.clone())),
+            sender: Arc::new(HttpWebhookSender::new(&context.config.webhooks)?),
+            log: Arc::clone(&log),
+            clock: Arc::clone(clock),
+            pause: Arc::new(TokioPause),
+            metrics: Arc::new(PrometheusDeliveryMetrics::register(context.registry, measured)?),
+        };
         let delivery = |sink| {
             let ports = DeliveryPorts {
                 log: Arc::clone(&log),
                 sinks: Arc::clone(&sinks),
                 sink,
                 metrics: Arc::clone(&metrics),
-                clock: Arc::clone(components.sale_cache.clock()),
+                clock: Arc::clone(clock),
                 pause: Arc::new(TokioPause),
             };
             Arc::new(Delivery::new(ports, context.instance.run))
         };
         let to_sinks = configured(&context.config.events, components)?;
         let to_sinks = to_sinks.into_iter().map(delivery).collect();
-        Ok(Self { metrics, outbox, sinks, to_sinks })
+        Ok(Self { metrics, outbox, sinks, to_sinks, to_endpoints })
     }
 
     /// Starts to deliver, until the background tasks end. New sinks are known when this returns, so that they get everything that
     /// is sold from then on, unless PostgreSQL is away.
     pub(crate) async fn start(&self, context: &BuildContext<'_>) {
+        self.start_webhooks(context);
         let tasks = &context.tasks.background;
         for delivery in &self.to_sinks {
             if let Err(error) = delivery.register().await {
@@ -104,12 +120,31 @@ impl Deliveries {
         });
     }
 
+    /// They end with the writers, not with the background tasks: what they have achieved is stored first, and the leases are given
+    /// back, so that another process goes on at once.
+    fn start_webhooks(&self, context: &BuildContext<'_>) {
+        let (tasks, stop) = context.tasks.writers.scope();
+        let tracker = tasks.clone();
+        let spawn = Arc::new(move |task| drop(tracker.spawn(task)));
+        let (ports, limits) = (self.to_endpoints.clone(), limits(&context.config.webhooks));
+        let deliveries = WebhookDeliveries::new(ports, limits, &context.instance.name, spawn);
+        tasks.spawn(deliveries.run(async move { stop.cancelled().await }));
+    }
+
     /// Lets another instance deliver at once.
     pub(crate) async fn release(&self) {
         for delivery in &self.to_sinks {
             // After the lease's end another instance delivers anyway.
             let _ = delivery.release().await;
         }
+    }
+}
+
+fn limits(config: &WebhooksConfig) -> DeliveryLimits {
+    DeliveryLimits {
+        concurrency: config.concurrency,
+        max_attempts: config.max_attempts,
+        disable_after: config.disable_after,
     }
 }
 

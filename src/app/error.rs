@@ -8,6 +8,7 @@ use crate::infrastructure::monitoring::InvalidLog;
 use crate::infrastructure::nats::InvalidNats;
 use crate::infrastructure::persistence::{ConnectError, RequirementError, SchemaError};
 use crate::infrastructure::signing::TagClash;
+use crate::infrastructure::webhooks::InvalidRoots;
 
 /// The service cannot start, or did not stop in order.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,8 @@ pub(crate) enum AppError {
     Metrics(#[from] prometheus::Error),
     #[error("http.tls: {0}")]
     Tls(#[from] InvalidTls),
+    #[error(transparent)]
+    Webhooks(#[from] InvalidRoots),
     #[error("cannot listen on {0}: {1}")]
     Listen(String, #[source] io::Error),
     #[error("cannot listen for signals: {0}")]

@@ -6,7 +6,7 @@
 //! - [`background`]: background tasks; [`closing`]: the close of ended sales. [`deliveries`]: events on their way to the sinks.
 //! - [`servers`]: the two ports. [`task_groups`]: how tasks run and stop.
 //! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`pause`]: waiting. [`offline`]: what commands other than
-//!   `serve` use.
+//!   `serve` use; [`webhooks`]: those about webhooks.
 
 mod background;
 mod closing;
@@ -23,6 +23,7 @@ mod servers;
 mod service;
 mod signals;
 mod task_groups;
+mod webhooks;
 
 pub(crate) use crate::infrastructure::http::openapi_document as openapi;
 pub(crate) use offline::{Offline, migrate_schema};

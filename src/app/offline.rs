@@ -8,6 +8,7 @@ use prometheus::Registry;
 use super::error::AppError;
 use super::limits::CLOSE_TIMEOUT;
 use super::pause::TokioPause;
+use super::webhooks::Webhooks;
 use crate::application::create_sale::CreateSale;
 use crate::application::ports::{Clock, ItemReader, SaleStore};
 use crate::application::sale_report::ReportSale;
@@ -35,6 +36,7 @@ pub(crate) struct Offline {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) report_sale: ReportSale,
     pub(crate) verify: Verify,
+    pub(crate) webhooks: Webhooks,
     database: Database,
 }
 
@@ -67,6 +69,7 @@ impl Offline {
                 clock: Arc::<DatabaseClock>::clone(&clock),
                 pause: Arc::new(TokioPause),
             }),
+            webhooks: Webhooks::build(config, &database, Arc::<DatabaseClock>::clone(&clock))?,
             sales,
             clock,
             database,

@@ -17,6 +17,7 @@
 //! - `single_flight`: one query at a time, whose result concurrent callers share.
 //! - [`sale_report`]: report on a sale, and close it after its end.
 //! - [`verify`]: audit the promises.
+//! - [`webhooks`]: send events to the endpoints of other systems.
 
 pub mod browse;
 pub mod catalogue;
@@ -39,3 +40,4 @@ pub(crate) mod single_flight;
 pub mod sold_out_hints;
 pub mod turns;
 pub mod verify;
+pub mod webhooks;

@@ -7,6 +7,7 @@ mod health;
 mod output;
 mod sale;
 mod verify;
+mod webhook;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -57,6 +58,9 @@ enum Command {
     /// Creates, lists and reports on sales.
     #[command(subcommand)]
     Sale(SaleCommand),
+    /// Manages the endpoints of other systems that receive events.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Audits the promises: exit 0 all hold, 1 at least one is broken, 2 the audit could not run.
     Verify(verify::VerifyArgs),
     /// Probes the running service: exit 0 it is alive, 1 it is not.
@@ -113,6 +117,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
                 app::migrate_schema(&config).await.map_err(|error| Failure::because(code, &error))
             }
             Command::Sale(command) => sale::run(command, &config, output).await,
+            Command::Webhook(command) => webhook::run(command, &config, output.of_data()?).await,
             Command::Verify(args) => verify::run(&args, &config, output.of_data()?).await,
             Command::Health => health::run(&config).await,
             Command::Openapi => Ok(()),

@@ -47,6 +47,8 @@ pub struct Config {
     pub events: EventsConfig,
     /// Retention of idempotency keys.
     pub idempotency: IdempotencyConfig,
+    /// Endpoints of other systems that receive events.
+    pub webhooks: WebhooksConfig,
     /// Logging.
     pub log: LogConfig,
     /// Time limits of a shutdown.
@@ -86,6 +88,7 @@ impl Config {
             refusals: RefusalsConfig::read(&mut read),
             events: EventsConfig::read(&mut read),
             idempotency: IdempotencyConfig::read(&mut read),
+            webhooks: WebhooksConfig::read(&mut read),
             log: LogConfig::read(&mut read),
             shutdown: ShutdownConfig::read(&mut read),
             profile: layers.profile,

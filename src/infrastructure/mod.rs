@@ -2,15 +2,18 @@
 //! never a sibling, except for the kits [`batching`] and [`circuit`], which all may share.
 //!
 //! - [`http`]: the API. [`persistence`]: PostgreSQL. [`cache`]: Redis. [`monitoring`]: metrics, health checks, logs.
-//!   [`nats`]: events to JetStream. [`schedule`]: cron. [`signing`]: MACs of codes and cursors. [`chart`]: pictures of sales, as SVG.
+//!   [`nats`]: events to JetStream. [`webhooks`]: the client of endpoints. [`events`]: what is measured of deliveries.
+//!   [`schedule`]: cron. [`signing`]: MACs of codes and cursors. [`chart`]: pictures of sales, as SVG.
 
 pub(crate) mod batching;
 pub(crate) mod cache;
 pub(crate) mod chart;
 pub(crate) mod circuit;
+pub(crate) mod events;
 pub(crate) mod http;
 pub(crate) mod monitoring;
 pub(crate) mod nats;
 pub(crate) mod persistence;
 pub(crate) mod schedule;
 pub(crate) mod signing;
+pub(crate) mod webhooks;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use crate::application::ports::{
-    Collect, Collected, Edit, KeyedRequest, PortError, Settle, StockFacts,
+    Collect, Collected, Edit, Event, EventBatch, EventKind, KeyedRequest, NewWebhook, PortError,
+    Settle, StockFacts, WebhookId, WebhookSecret,
 };
 use crate::domain::checkout::{BuyerPieces, Line};
 use crate::domain::ids::{AttemptId, BuyerId, IdempotencyKey, ItemId, ItemNo, Quantity, SaleId};
@@ -103,4 +105,28 @@ pub(crate) fn unavailable() -> PortError {
 /// The answer to a buyer who has these pieces and wants more than the limit.
 pub(crate) fn over_limit(bought: i32, collected: i32) -> Collected {
     Collected::OverLimit(BuyerPieces { bought, collected })
+}
+
+/// A batch at a position: a purchase of each of these buyers, `evt_<position>_<n>`, in the second of its position.
+pub(crate) fn batch_of(position: i64, buyers: &[&str]) -> EventBatch {
+    let event = |(number, buyer): (usize, &&str)| Event {
+        id: format!("evt_{position}_{number}"),
+        kind: EventKind::PurchaseSettled,
+        order_key: (*buyer).to_owned(),
+        time: at(position),
+        body: Bytes::from_static(b"{}"),
+    };
+    let events = buyers.iter().enumerate().map(event).collect();
+    EventBatch { position, written_at: at(position), events }
+}
+
+/// An endpoint for all events from the beginning, `https://<number>.example/`.
+pub(crate) fn new_webhook(number: i64) -> NewWebhook {
+    NewWebhook {
+        id: WebhookId::new(format!("wh_{number}")),
+        url: format!("https://{number}.example/"),
+        events: Vec::new(),
+        secret: WebhookSecret::new(format!("whsec_{number}")),
+        position: 0,
+    }
 }

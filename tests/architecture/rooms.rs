@@ -50,6 +50,7 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             "purchase",
             "sale",
             "report",
+            "webhooks",
             "audit",
             "outbox",
             "migrate",
@@ -64,6 +65,8 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             ("report", "sale"),
             ("report", "batch"),
             ("audit", "report"),
+            ("webhooks", "batch"),
+            ("webhooks", "sale"),
         ],
     },
 ];

@@ -27,6 +27,11 @@ async fn bad_arguments_exit_with_2_and_one_sentence() {
         "sale report",
         "sale report 17",
         "verify --sale nonsense",
+        "webhook",
+        "webhook add",
+        "webhook add https://shop.example/ --events frobnicated",
+        "webhook show nonsense",
+        "webhook replay wh_1",
     ];
 
     for arguments in bad {

@@ -73,3 +73,4 @@ mod tasks;
 mod terms;
 mod tls;
 mod versions;
+mod webhooks;

@@ -217,10 +217,6 @@ impl EventLog for EventReader {
         self.ports.outbox.order().await?;
         self.ports.outbox.end().await
     }
-
-    async fn position_at(&self, time: DateTime<Utc>) -> Result<i64, PortError> {
-        self.ports.outbox.position_at(time).await
-    }
 }
 
 #[cfg(test)]

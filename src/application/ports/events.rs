@@ -105,6 +105,14 @@ pub trait EventLog: Send + Sync {
     /// skip a batch that commits later than one that it has returned.
     async fn read(&self, after: i64, at_least: usize) -> Result<Vec<EventBatch>, PortError>;
 
+    /// The position of the newest committed batch (0: none).
+    async fn end(&self) -> Result<i64, PortError>;
+}
+
+/// Positions in the log, for those who need no events.
+#[cfg_attr(test, mockall::automock)]
+#[async_trait]
+pub trait EventPositions: Send + Sync {
     /// The position of the newest committed batch (0: none): where a new endpoint begins.
     async fn end(&self) -> Result<i64, PortError>;
 
@@ -152,9 +160,6 @@ pub trait Outbox: Send + Sync {
 
     /// The last position.
     async fn end(&self) -> Result<i64, PortError>;
-
-    /// The first position of which the row was written at or after this time; one after the end if there is none.
-    async fn position_at(&self, time: DateTime<Utc>) -> Result<i64, PortError>;
 
     /// Writes the events of sales that have opened within this time, each once.
     async fn announce_openings(&self, within: Duration) -> Result<(), PortError>;

@@ -12,6 +12,7 @@ mod reports;
 mod sales;
 mod selling;
 mod system;
+mod webhooks;
 
 pub use audit::*;
 pub use causes::*;
@@ -24,3 +25,4 @@ pub use reports::*;
 pub use sales::*;
 pub use selling::*;
 pub use system::*;
+pub use webhooks::*;

@@ -16,6 +16,7 @@ mod refusals;
 mod sale_cache;
 mod schedule;
 mod shutdown;
+mod webhooks;
 
 pub use batch::BatchConfig;
 pub use catalogue::CatalogueConfig;
@@ -32,3 +33,4 @@ pub use refusals::RefusalsConfig;
 pub use sale_cache::SaleCacheConfig;
 pub use schedule::ScheduleConfig;
 pub use shutdown::ShutdownConfig;
+pub use webhooks::WebhooksConfig;

@@ -1,10 +1,9 @@
 //! Metrics, health and logs for operators, on a separate port that buyers cannot reach.
 //!
 //! - [`server`]: the endpoints. [`health`]: all checks and their overall result. [`telemetry`]: logs.
-//! - [`business_metrics`], [`events`], [`sale_cache`], [`tasks`]: metrics; each adapter has a file of its own for its metrics.
+//! - [`business_metrics`], [`sale_cache`], [`tasks`]: metrics; each adapter has a file of its own for its metrics.
 
 mod business_metrics;
-mod events;
 mod health;
 mod sale_cache;
 mod server;
@@ -12,7 +11,6 @@ mod tasks;
 mod telemetry;
 
 pub(crate) use business_metrics::PrometheusBusinessMetrics;
-pub(crate) use events::PrometheusEventMetrics;
 pub(crate) use health::{HealthReport, Readiness};
 pub(crate) use sale_cache::SaleCacheMetrics;
 pub(crate) use server::{Monitoring, exposition, health_endpoint};

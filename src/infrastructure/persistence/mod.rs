@@ -15,7 +15,7 @@
 //! - [`pool`]: the connection pool, reads and transactions. [`partitions`]: statements that name a sale's partition.
 //! - [`batch`]: group commit, which [`checkout`] and [`purchase`] are built on. [`idempotency`]: keys, which their batches store.
 //!   `direct`: the same without group commit, for comparison.
-//! - [`outbox`]: events that wait for their delivery.
+//! - [`outbox`]: events that wait for their delivery. [`webhooks`]: endpoints that receive them, and what waits for these.
 //! - [`sale`]: sales and items. [`report`]: reports of sales, and their close. [`audit`]: the inspection, and the record of refusals.
 //! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
@@ -36,6 +36,7 @@ pub(crate) mod requirements;
 pub(crate) mod row;
 pub(crate) mod sale;
 pub(crate) mod tests;
+pub(crate) mod webhooks;
 
 pub(crate) use audit::buyer_totals::PostgresBuyerTotalsReader;
 pub(crate) use audit::inspector::PostgresInspector;
@@ -64,6 +65,8 @@ pub(crate) use sale::clock::DatabaseClock;
 pub(crate) use sale::items::PostgresItemReader;
 pub(crate) use sale::local_times::PostgresLocalTimes;
 pub(crate) use sale::store::PostgresSaleStore;
+pub(crate) use webhooks::deliveries::PostgresDeliveryStore;
+pub(crate) use webhooks::store::PostgresWebhookStore;
 
 #[cfg(feature = "bench")]
 pub(crate) use checkout::sql::{READ as READ_CHECKOUTS, WRITE as WRITE_CHECKOUTS};

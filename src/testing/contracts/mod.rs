@@ -30,6 +30,7 @@ pub(crate) mod sale_store;
 mod scene;
 mod shop_world;
 pub(crate) mod sold_out_events;
+pub(crate) mod webhook_store;
 
 pub(crate) use eventually::eventually;
 pub(crate) use hint_cache_fixture::{HintCacheFixture, HintCacheInstance, HintCacheWorld};

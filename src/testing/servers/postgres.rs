@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::environment::setting;
 use crate::application::ports::{
-    CheckoutStore, Ledger, Operation, Refusal, RefusalReason, RefusalStore, RefusalTotal,
+    CheckoutStore, DeliveryStore, Ledger, Operation, Refusal, RefusalReason, RefusalStore,
+    RefusalTotal, WebhookStore,
 };
 use crate::config::{CatalogueConfig, CircuitConfig, CircuitMode, DatabaseConfig, DatabaseParts};
 use crate::domain::checkout::Line;
@@ -26,11 +27,13 @@ use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
     BatchContext, Database, DatabaseClock, DatabaseMetrics, Planning, PostgresCheckoutStore,
-    PostgresDirect, PostgresIdempotencyStore, PostgresItemReader, PostgresLedger,
-    PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleStore, Retries,
+    PostgresDeliveryStore, PostgresDirect, PostgresIdempotencyStore, PostgresItemReader,
+    PostgresLedger, PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleStore,
+    PostgresWebhookStore, Retries,
 };
 use crate::testing::builders::{attempt_id, buyer, item_id};
 use crate::testing::contracts::refusal_store::RefusalWorld;
+use crate::testing::contracts::webhook_store::WebhookWorld;
 use crate::testing::contracts::{Instance, Scene, ShopWorld, Terms};
 
 /// Retention time of idempotency keys.
@@ -257,6 +260,17 @@ impl ShopWorld for PostgresShop {
     async fn created_by(&self, sale: SaleId) -> Vec<String> {
         let sql = "SELECT actor FROM sale_audit WHERE sale_id = $1 AND action = 'created'";
         sqlx::query_scalar(sql).bind(sale.get()).fetch_all(&self.pool).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl WebhookWorld for PostgresShop {
+    async fn webhooks(&self) -> Arc<dyn WebhookStore> {
+        Arc::new(PostgresWebhookStore::new(self.database().await))
+    }
+
+    async fn deliveries(&self) -> Arc<dyn DeliveryStore> {
+        Arc::new(PostgresDeliveryStore::new(self.database().await))
     }
 }
 

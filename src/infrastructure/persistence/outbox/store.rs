@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::application::ports::{Outbox, OutboxContent, OutboxRow, PortError};
+use crate::application::ports::{EventPositions, Outbox, OutboxContent, OutboxRow, PortError};
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
@@ -166,11 +166,6 @@ impl Outbox for PostgresOutbox {
         self.database.read(WHAT, query).await
     }
 
-    async fn position_at(&self, time: DateTime<Utc>) -> Result<i64, PortError> {
-        let query = || sqlx::query_scalar(POSITION_AT).bind(time).fetch_one(self.database.pool());
-        self.database.read(WHAT, query).await
-    }
-
     async fn announce_openings(&self, within: Duration) -> Result<(), PortError> {
         let announce = async {
             let mut connection = self.database.acquire().await?;
@@ -195,6 +190,20 @@ impl Outbox for PostgresOutbox {
             }
         }
         Ok(pruned)
+    }
+}
+
+#[async_trait]
+impl EventPositions for PostgresOutbox {
+    async fn end(&self) -> Result<i64, PortError> {
+        self.order().await?;
+        Outbox::end(self).await
+    }
+
+    async fn position_at(&self, time: DateTime<Utc>) -> Result<i64, PortError> {
+        self.order().await?;
+        let query = || sqlx::query_scalar(POSITION_AT).bind(time).fetch_one(self.database.pool());
+        self.database.read(WHAT, query).await
     }
 }
 
@@ -246,7 +255,7 @@ mod tests {
         assert_eq!(contents(&log), [settled(&[ann], &[]), settled(&[bob], &[1])]);
         let positions: Vec<i64> = log.iter().map(|row| row.position).collect();
         assert_eq!(positions, [1, 3], "they count events");
-        assert_eq!(outbox.end().await.unwrap(), 3);
+        assert_eq!(Outbox::end(&outbox).await.unwrap(), 3);
     }
 
     #[tokio::test]
@@ -346,7 +355,7 @@ mod tests {
 
         let replayed = outbox.read(begin - 1, 10).await.unwrap();
         assert_eq!(contents(&replayed), [settled(&[bob], &[])]);
-        assert_eq!(after_all, outbox.end().await.unwrap() + 1);
+        assert_eq!(after_all, Outbox::end(&outbox).await.unwrap() + 1);
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Metrics of events.
+//! Metrics of all sinks of events.
 
 use std::time::Duration;
 
@@ -6,11 +6,14 @@ use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry};
 
 use crate::application::ports::EventMetrics;
 
-/// From a busy sale, over a pause of a sink, to a sink that was away for hours.
-const BUCKETS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0, 3_600.0, 21_600.0];
+/// From a busy sale, over a pause of a sink, to a sink that was away for a day.
+const BUCKETS: [f64; 19] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0,
+    3_600.0, 21_600.0, 86_400.0,
+];
 
-/// Counts for Prometheus.
+/// The registered metrics.
+#[derive(Debug)]
 pub(crate) struct PrometheusEventMetrics {
     pending: IntGaugeVec,
     delivery: HistogramVec,
@@ -21,13 +24,13 @@ impl PrometheusEventMetrics {
     pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
         let pending = Opts::new(
             "flash_sale_events_pending",
-            "Events that a sink has not taken yet; the same on every instance.",
+            "Events that a sink has not taken yet, by sink.",
         );
         let pending = IntGaugeVec::new(pending, &["sink"])?;
         registry.register(Box::new(pending.clone()))?;
         let delivery = HistogramOpts::new(
             "flash_sale_event_delivery_seconds",
-            "From the commit of an event to its delivery.",
+            "Time from the writing of an event to its delivery, by sink.",
         );
         let delivery = HistogramVec::new(delivery.buckets(BUCKETS.to_vec()), &["sink"])?;
         registry.register(Box::new(delivery.clone()))?;

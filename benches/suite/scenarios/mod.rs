@@ -3,6 +3,7 @@
 mod board;
 mod checkout;
 mod compared;
+mod events;
 mod floor;
 mod flow;
 mod growth;
@@ -37,6 +38,7 @@ pub(crate) const ALL: &[Scenario] = &[
     board::BOARD,
     memory::MEMORY,
     overload::OVERLOAD,
+    events::EVENTS,
     many_sales::MANY_SALES,
     growth::GROWTH,
     lists::LISTS,

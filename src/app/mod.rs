@@ -4,6 +4,7 @@
 //! - [`context`]: what the parts are built from. [`components`]: adapters and use cases; [`selling`]: the two that sell;
 //!   [`limits`]: the bounds of their queues.
 //! - [`background`]: background tasks. [`servers`]: the two ports. [`task_groups`]: how tasks run and stop.
+//! - [`workers`]: job workers and schedules. [`offline_jobs`]: what the commands `job` and `schedule` use.
 //! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`pause`]: waiting. [`offline`]: what commands other than
 //!   `serve` use.
 
@@ -14,17 +15,20 @@ mod error;
 mod instance;
 mod limits;
 mod offline;
+mod offline_jobs;
 mod pause;
 mod selling;
 mod servers;
 mod service;
 mod signals;
 mod task_groups;
+mod workers;
 
 pub(crate) use crate::infrastructure::http::openapi_document as openapi;
 pub(crate) use offline::{Offline, migrate_schema};
+pub(crate) use offline_jobs::OfflineJobs;
 #[cfg(feature = "bench")]
 pub(crate) use selling::{MakeSelling, one_by_one};
-pub(crate) use service::serve;
 #[cfg(feature = "bench")]
 pub(crate) use service::serve_with;
+pub(crate) use service::{serve, work};

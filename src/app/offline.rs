@@ -7,6 +7,7 @@ use prometheus::Registry;
 
 use super::error::AppError;
 use super::limits::CLOSE_TIMEOUT;
+use super::offline_jobs::OfflineJobs;
 use super::pause::TokioPause;
 use crate::application::create_sale::CreateSale;
 use crate::application::ports::{Clock, ItemReader, SaleStore};
@@ -32,6 +33,7 @@ pub(crate) struct Offline {
     pub(crate) items: Arc<dyn ItemReader>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) verify: Verify,
+    pub(crate) jobs: OfflineJobs,
     database: Database,
 }
 
@@ -63,6 +65,7 @@ impl Offline {
                 clock: Arc::<DatabaseClock>::clone(&clock),
                 pause: Arc::new(TokioPause),
             }),
+            jobs: OfflineJobs::new(config, &database),
             sales,
             clock,
             database,

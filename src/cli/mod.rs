@@ -4,8 +4,10 @@
 
 mod failure;
 mod health;
+mod job;
 mod output;
 mod sale;
+mod schedule;
 mod verify;
 
 use std::io::Write;
@@ -51,11 +53,19 @@ struct Common {
 enum Command {
     /// Runs the service until SIGTERM or SIGINT.
     Serve,
+    /// Runs jobs and schedules without serving buyers, until SIGTERM or SIGINT.
+    Worker,
     /// Applies pending database migrations.
     Migrate,
     /// Creates and lists sales.
     #[command(subcommand)]
     Sale(sale::SaleCommand),
+    /// Lists, shows, enqueues, retries and discards jobs.
+    #[command(subcommand)]
+    Job(job::JobCommand),
+    /// Lists, adds, pauses, resumes, runs and removes schedules of jobs.
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     /// Audits the promises: exit 0 all hold, 1 at least one is broken, 2 the audit could not run.
     Verify(verify::VerifyArgs),
     /// Probes the running service: exit 0 it is alive, 1 it is not.
@@ -93,7 +103,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         .map_err(|error| Failure::because(BAD_ARGUMENTS, &error))?;
     let runtime = runtime().map_err(|error| Failure::because(code, &error))?;
     let format = Format::or_by_terminal(cli.common.output);
-    if !matches!(cli.command, Command::Serve) {
+    if !matches!(cli.command, Command::Serve | Command::Worker) {
         for warning in &config.warnings {
             print_error(warning);
         }
@@ -104,10 +114,15 @@ fn execute(cli: Cli) -> Result<(), Failure> {
             Command::Serve => {
                 app::serve(config).await.map_err(|error| Failure::because(code, &error))
             }
+            Command::Worker => {
+                app::work(config).await.map_err(|error| Failure::because(code, &error))
+            }
             Command::Migrate => {
                 app::migrate_schema(&config).await.map_err(|error| Failure::because(code, &error))
             }
             Command::Sale(command) => sale::run(command, &config, format).await,
+            Command::Job(command) => job::run(command, &config, format).await,
+            Command::Schedule(command) => schedule::run(command, &config, format).await,
             Command::Verify(args) => verify::run(&args, &config, format).await,
             Command::Health => health::run(&config).await,
             Command::Openapi => Ok(()),

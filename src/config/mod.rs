@@ -45,6 +45,8 @@ pub struct Config {
     pub refusals: RefusalsConfig,
     /// Retention of idempotency keys.
     pub idempotency: IdempotencyConfig,
+    /// Work outside of requests.
+    pub jobs: JobsConfig,
     /// Logging.
     pub log: LogConfig,
     /// Time limits of a shutdown.
@@ -83,6 +85,7 @@ impl Config {
             redis: RedisConfig::read(&mut read),
             refusals: RefusalsConfig::read(&mut read),
             idempotency: IdempotencyConfig::read(&mut read),
+            jobs: JobsConfig::read(&mut read),
             log: LogConfig::read(&mut read),
             shutdown: ShutdownConfig::read(&mut read),
             profile: layers.profile,

@@ -7,6 +7,7 @@
 //! - [`sale`]: a sale, its window and the bounds of a new one.
 //! - [`checkout`]: the lines that a buyer has collected, and the limit check for more.
 //! - [`settlement`]: the decision over a batch of purchases.
+//! - [`job`]: work outside of requests: states, priorities, keys, and the delay between attempts.
 //! - [`purchase`]: the outcome of a purchase, as it is stored and replayed.
 //! - [`terms`]: what a client wants to hold when it changes or buys a checkout.
 //! - [`time_text`]: moments as people write them.
@@ -18,6 +19,7 @@ pub mod checkout;
 pub mod code;
 pub mod epoch;
 pub mod ids;
+pub mod job;
 pub mod purchase;
 pub mod sale;
 pub mod settlement;

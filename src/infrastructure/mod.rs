@@ -2,12 +2,13 @@
 //! never a sibling, except for the kits [`batching`] and [`circuit`], which all may share.
 //!
 //! - [`http`]: the API. [`persistence`]: PostgreSQL. [`cache`]: Redis. [`monitoring`]: metrics, health checks, logs.
-//!   [`schedule`]: cron. [`signing`]: MACs of codes and cursors.
+//!   [`jobs`]: River's workers. [`schedule`]: cron. [`signing`]: MACs of codes and cursors.
 
 pub(crate) mod batching;
 pub(crate) mod cache;
 pub(crate) mod circuit;
 pub(crate) mod http;
+pub(crate) mod jobs;
 pub(crate) mod monitoring;
 pub(crate) mod persistence;
 pub(crate) mod schedule;

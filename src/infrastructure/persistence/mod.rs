@@ -15,6 +15,7 @@
 //! - [`pool`]: the connection pool, reads and transactions. [`partitions`]: statements that name a sale's partition.
 //! - [`batch`]: group commit, which [`checkout`] and [`purchase`] are built on. [`idempotency`]: keys, which their batches store.
 //!   `direct`: the same without group commit, for comparison.
+//! - [`jobs`]: jobs, and [`schedules`] that enqueue them.
 //! - [`sale`]: sales and items. [`audit`]: the inspection, and the record of refusals.
 //! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
@@ -25,6 +26,7 @@ pub(crate) mod checkout;
 #[cfg(any(test, feature = "bench"))]
 pub(crate) mod direct;
 pub(crate) mod idempotency;
+pub(crate) mod jobs;
 pub(crate) mod migrate;
 pub(crate) mod partitions;
 pub(crate) mod pool;
@@ -32,6 +34,7 @@ pub(crate) mod purchase;
 pub(crate) mod requirements;
 pub(crate) mod row;
 pub(crate) mod sale;
+pub(crate) mod schedules;
 pub(crate) mod tests;
 
 pub(crate) use audit::buyer_totals::PostgresBuyerTotalsReader;
@@ -42,6 +45,10 @@ pub(crate) use batch::lost_writes::LostWrites;
 pub(crate) use batch::splitting::Retries;
 pub(crate) use checkout::store::PostgresCheckoutStore;
 pub(crate) use idempotency::store::PostgresIdempotencyStore;
+pub(crate) use jobs::enqueue::PostgresJobQueue;
+pub(crate) use jobs::reader::PostgresJobReader;
+pub(crate) use jobs::repair::PostgresJobRepair;
+pub(crate) use jobs::workers::PostgresWorkerJobs;
 pub(crate) use migrate::{SchemaError, check_schema, migrate};
 pub(crate) use pool::connect::ConnectError;
 pub(crate) use pool::database::Database;
@@ -56,6 +63,8 @@ pub(crate) use sale::clock::DatabaseClock;
 pub(crate) use sale::items::PostgresItemReader;
 pub(crate) use sale::local_times::PostgresLocalTimes;
 pub(crate) use sale::store::PostgresSaleStore;
+pub(crate) use schedules::runs::PostgresScheduleRuns;
+pub(crate) use schedules::store::PostgresScheduleStore;
 
 #[cfg(feature = "bench")]
 pub(crate) use checkout::sql::{READ as READ_CHECKOUTS, WRITE as WRITE_CHECKOUTS};

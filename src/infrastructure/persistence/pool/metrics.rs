@@ -31,10 +31,14 @@ pub(crate) enum Statement {
     CreateSale,
     FlushRefusals,
     PruneKeys,
+    Jobs,
+    CountJobs,
+    PruneJobs,
+    Schedules,
 }
 
 impl Statement {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 23] = [
         Self::Begin,
         Self::LockBuyers,
         Self::ReadCheckouts,
@@ -54,6 +58,10 @@ impl Statement {
         Self::CreateSale,
         Self::FlushRefusals,
         Self::PruneKeys,
+        Self::Jobs,
+        Self::CountJobs,
+        Self::PruneJobs,
+        Self::Schedules,
     ];
 
     fn as_str(self) -> &'static str {
@@ -77,6 +85,10 @@ impl Statement {
             Self::CreateSale => "create_sale",
             Self::FlushRefusals => "flush_refusals",
             Self::PruneKeys => "prune_keys",
+            Self::Jobs => "jobs",
+            Self::CountJobs => "count_jobs",
+            Self::PruneJobs => "prune_jobs",
+            Self::Schedules => "schedules",
         }
     }
 }

@@ -91,13 +91,6 @@ impl Components {
             &batches,
             tasks.writers.scope(),
         );
-        let keys = PostgresIdempotencyStore::new(
-            (*database).clone(),
-            config.idempotency.keep,
-            limits(batch, batch.checkout_size, 1),
-            &batches,
-            tasks.writers.scope(),
-        );
         let idempotency_lock = RedisIdempotencyLock::new(redis.clone(), config.redis.lock_ttl);
         let hints = RedisHintCache::new(
             redis.clone(),
@@ -123,7 +116,7 @@ impl Components {
             time_zones: Arc::new(time_zones),
             sales,
             items,
-            keys: Arc::new(keys),
+            keys: Arc::new(keys(context, &batches)),
             refusals: refusals(context),
             leadership,
             rebuild_filter: Arc::new(rebuild_filter),
@@ -225,6 +218,18 @@ fn sale_cache(
     let forgetful = Arc::clone(&sale_cache);
     history.when_changed(move || forgetful.forget());
     sale_cache
+}
+
+/// The idempotency keys.
+fn keys(context: &BuildContext<'_>, batches: &BatchMetrics) -> PostgresIdempotencyStore {
+    let batch = &context.config.batch;
+    PostgresIdempotencyStore::new(
+        context.database.clone(),
+        context.config.idempotency.keep,
+        limits(batch, batch.checkout_size, 1),
+        batches,
+        context.tasks.writers.scope(),
+    )
 }
 
 /// The rebuild of the filter, for the background task and for jobs.

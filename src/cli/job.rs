@@ -156,7 +156,8 @@ async fn list(args: ListArgs, jobs: &OfflineJobs, format: Format) -> Result<(), 
     let page = Cursor { entry: args.cursor, limit: args.limit };
     let page = jobs.reader.list(&filter, page).await.map_err(could_not)?;
     let next = page.next.map(|id| id.to_string());
-    output::page(format, &COLUMNS, page.entries.iter().map(row).collect(), next)
+    let rows: Vec<Value> = page.entries.iter().map(row).collect();
+    output::page(format, &COLUMNS, &rows, next)
 }
 
 async fn show(id: JobId, jobs: &OfflineJobs, format: Format) -> Result<(), Failure> {

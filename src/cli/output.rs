@@ -42,14 +42,14 @@ pub(super) fn one(format: Format, columns: &[&str], row: &Value) -> Result<(), F
 pub(super) fn page(
     format: Format,
     columns: &[&str],
-    rows: Vec<Value>,
+    rows: &[Value],
     next: Option<String>,
 ) -> Result<(), Failure> {
     match (format, next) {
         (Format::Json, next) => json(&json!({ "data": rows, "next_cursor": next })),
-        (Format::Table, None) => table(columns, &rows),
+        (Format::Table, None) => table(columns, rows),
         (Format::Table, Some(next)) => {
-            table(columns, &rows)?;
+            table(columns, rows)?;
             line(&format!("more with --cursor {next}"))
         }
     }

@@ -84,7 +84,7 @@ async fn execute(
     format: Format,
 ) -> Result<(), Failure> {
     let changes = &jobs.change_schedules;
-    let changed = match command {
+    let schedule = match command {
         ScheduleCommand::List => return list(jobs, format).await,
         ScheduleCommand::Run(NameArgs { name }) => {
             let enqueued = changes.run(&name).await.map_err(|error| failure(&error))?;
@@ -99,14 +99,15 @@ async fn execute(
         ScheduleCommand::Resume(NameArgs { name }) => changes.resume(&name).await,
         ScheduleCommand::Remove(NameArgs { name }) => changes.remove(&name).await,
     };
-    let schedule = changed.map_err(|error| failure(&error))?;
+    let schedule = schedule.map_err(|error| failure(&error))?;
     output::one(format, &COLUMNS, &row(&schedule))
 }
 
 async fn list(jobs: &OfflineJobs, format: Format) -> Result<(), Failure> {
     let schedules = jobs.schedules.list().await;
     let schedules = schedules.map_err(|error| Failure::because(COULD_NOT, &error))?;
-    output::page(format, &COLUMNS, schedules.iter().map(row).collect(), None)
+    let rows: Vec<Value> = schedules.iter().map(row).collect();
+    output::page(format, &COLUMNS, &rows, None)
 }
 
 fn failure(error: &ChangeScheduleError) -> Failure {

@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn a_lease_holds_from_its_renewal_until_before_others_take_the_jobs() {
         let clock = FakeClock::at(at(0));
-        let lease = Lease::new(clock.clone());
+        let lease = Lease::new(Arc::<FakeClock>::clone(&clock));
         assert_eq!(lease.remaining(), Duration::ZERO);
 
         clock.advance(Duration::from_secs(10));

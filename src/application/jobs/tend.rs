@@ -65,8 +65,9 @@ mod tests {
     use crate::testing::fakes::FakeClock;
 
     fn tend(jobs: MockWorkerJobs, clock: &Arc<FakeClock>) -> (TendJobs, Arc<Lease>) {
-        let lease = Arc::new(Lease::new(clock.clone()));
-        (TendJobs::new(Arc::new(jobs), clock.clone(), Arc::clone(&lease), "w".to_owned()), lease)
+        let clock: Arc<dyn Clock> = Arc::<FakeClock>::clone(clock);
+        let lease = Arc::new(Lease::new(Arc::clone(&clock)));
+        (TendJobs::new(Arc::new(jobs), clock, Arc::clone(&lease), "w".to_owned()), lease)
     }
 
     #[tokio::test]

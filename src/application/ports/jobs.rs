@@ -226,19 +226,31 @@ pub struct TakenOver {
     pub state: JobState,
 }
 
-/// An attempt that failed.
+/// An attempt that has ended without success.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedAttempt {
+pub struct EndedAttempt {
     /// The job.
     pub id: JobId,
     /// Number of the attempt, from 1.
     pub attempt: u16,
     /// The worker that ran it.
     pub worker: String,
-    /// Why it failed.
-    pub error: String,
-    /// The delay before the next attempt; `None`: the job is dead.
-    pub retry_in: Option<Duration>,
+    /// How it ended.
+    pub end: AttemptEnd,
+}
+
+/// How an attempt ended without success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// It failed.
+    Failed {
+        /// Why.
+        error: String,
+        /// The delay before the next attempt; `None`: the job is dead.
+        retry_in: Option<Duration>,
+    },
+    /// The worker stops. The job waits for another one, and the attempt does not count.
+    GivenBack,
 }
 
 /// What workers do with jobs besides running them. All times are by the database's clock.
@@ -258,6 +270,6 @@ pub trait WorkerJobs: Send + Sync {
     /// Lets jobs wait for a worker whose time has come, and returns how many. Bounded.
     async fn promote(&self) -> Result<u64, PortError>;
 
-    /// Records a failed attempt. MUST change nothing and return false if the job is not this worker's any more.
-    async fn fail(&self, failed: &FailedAttempt) -> Result<bool, PortError>;
+    /// Ends an attempt. MUST change nothing and return false if the job is not this worker's any more, or runs another attempt.
+    async fn end(&self, ended: &EndedAttempt) -> Result<bool, PortError>;
 }

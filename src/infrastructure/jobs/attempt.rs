@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::{JobMetrics, Outcome};
 use super::types::{Handler, InvalidPayload, JobError, Payload, decode};
 use crate::application::jobs::lease::Lease;
-use crate::application::ports::{Causes, FailedAttempt, ScheduleRuns, WorkerJobs};
+use crate::application::ports::{AttemptEnd, Causes, EndedAttempt, ScheduleRuns, WorkerJobs};
 use crate::domain::job::{JobId, ScheduleName, backoff};
 
 /// River ends an attempt this long after its timeout. Only one that blocks its thread is still there: all others are dropped.
@@ -106,8 +106,11 @@ impl<P: Payload> Worker<Envelope<P>> for TypeWorker<P> {
                 self.desk.report(&row, "succeeded").await;
                 Ok(WorkOutcome::Complete)
             }
-            // River makes it available again, and takes the attempt back.
-            Err(End { outcome: Outcome::GivenBack, .. }) => Err(WorkCancelled.into()),
+            Err(End { outcome: Outcome::GivenBack, .. }) => {
+                self.desk.end(P::NAME, &row, AttemptEnd::GivenBack).await;
+                // If that could not be recorded, River gives it back by its own clock.
+                Err(WorkCancelled.into())
+            }
             Err(end) => {
                 self.desk.record(P::NAME, &row, &end).await;
                 Err(end.error.into())
@@ -162,8 +165,7 @@ impl<P: Payload> TypeWorker<P> {
 }
 
 impl Desk {
-    /// Records a failed attempt by PostgreSQL's clock, if the job is still this worker's. River finds it ended then, and changes nothing.
-    /// If it cannot be recorded, River does it by its own clock, as soon as PostgreSQL is back.
+    /// Records a failed attempt.
     async fn record(&self, job_type: &'static str, row: &JobRow, end: &End) {
         let Some(id) = JobId::new(row.id) else { return };
         let attempt = attempt_of(row);
@@ -178,21 +180,26 @@ impl Desk {
                 tracing::warn!(job = row.id, job_type, error, "a job failed and is retried");
             }
             Some(_) => {
-                tracing::debug!(job = row.id, job_type, attempt, error, "a job failed again")
+                tracing::debug!(job = row.id, job_type, attempt, error, "a job failed again");
             }
         }
-        let worker = self.worker.clone();
-        let failed = FailedAttempt { id, attempt, worker, error, retry_in };
-        match self.jobs.fail(&failed).await {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!(job = row.id, job_type, "a failed job is another worker's now")
-            }
-            Err(error) => {
-                tracing::debug!(job = row.id, error = %Causes(&error), "a failure is not recorded yet");
-            }
-        }
+        self.end(job_type, row, AttemptEnd::Failed { error, retry_in }).await;
         self.report(row, if retry_in.is_some() { "failed" } else { "dead" }).await;
+    }
+
+    /// Ends an attempt by PostgreSQL's clock, if the job is still this worker's. River finds it ended then, and changes nothing. If that
+    /// cannot be recorded, River does it by its own clock, as soon as PostgreSQL is back.
+    async fn end(&self, job_type: &'static str, row: &JobRow, end: AttemptEnd) {
+        let Some(id) = JobId::new(row.id) else { return };
+        let ended = EndedAttempt { id, attempt: attempt_of(row), worker: self.worker.clone(), end };
+        match self.jobs.end(&ended).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(job = row.id, job_type, "a job is another worker's now"),
+            Err(error) => {
+                let error = Causes(&error);
+                tracing::debug!(job = row.id, %error, "the end of an attempt is not recorded yet");
+            }
+        }
     }
 
     /// Tells the job's schedule, if it has one, what became of it.
@@ -262,7 +269,7 @@ mod tests {
     use crate::testing::fakes::FakeClock;
 
     /// More than a lease.
-    const LIMIT: Duration = Duration::from_secs(60);
+    const LIMIT: Duration = Duration::from_mins(1);
 
     /// What a handler does.
     #[derive(Clone, Copy)]
@@ -290,7 +297,7 @@ mod tests {
     /// A worker whose lease was renewed now, unless it has none.
     fn worker(does: Does, has_lease: bool) -> (TypeWorker<Noop>, Arc<FakeClock>) {
         let clock = FakeClock::at(at(0));
-        let lease = Arc::new(Lease::new(clock.clone()));
+        let lease = Arc::new(Lease::new(Arc::<FakeClock>::clone(&clock)));
         if has_lease {
             lease.renewed(clock.monotonic());
         }

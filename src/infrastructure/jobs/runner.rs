@@ -95,8 +95,8 @@ impl Runner {
         let Handlers { workers, desk } = handlers;
         let queue = |slots| {
             // River refuses to read a queue less often than it may fetch from it.
-            let poll = settings.poll_interval.max(FETCH_COOLDOWN);
-            QueueConfig::new(slots).with_fetch_poll_interval(poll)
+            let interval = settings.poll_interval.max(FETCH_COOLDOWN);
+            QueueConfig::new(slots).with_fetch_poll_interval(interval)
         };
         let mut builder = Client::builder(pool)
             .id(desk.worker.clone())

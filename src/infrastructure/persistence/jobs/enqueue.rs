@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use super::notify;
 use super::row::{JobRow, job_columns, number_of};
 use crate::application::ports::{Enqueued, JobQueue, NewJob, PortError};
+use crate::domain::job::ScheduleName;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
@@ -64,7 +65,7 @@ pub(crate) async fn enqueue(
             .bind(job.work.queue)
             .bind(i16::try_from(job.work.max_attempts).unwrap_or(i16::MAX))
             .bind(job.delay.as_secs_f64())
-            .bind(job.schedule.as_ref().map(|name| name.as_str()))
+            .bind(job.schedule.as_ref().map(ScheduleName::as_str))
             .bind(key.as_deref())
             .fetch_optional(&mut *connection)
             .await?;

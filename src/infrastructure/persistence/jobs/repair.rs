@@ -270,7 +270,7 @@ mod tests {
         )
         .await;
 
-        let keep = (Duration::from_secs(90), Duration::from_secs(3 * 3_600 + 60));
+        let keep = (Duration::from_secs(90), Duration::from_mins(181));
         let pruned = repair.prune(keep.0, keep.1).await.unwrap();
 
         let left = "SELECT array_agg(id ORDER BY id) FROM river_job";

@@ -9,7 +9,7 @@ use sqlx::query::Query;
 
 use super::notify;
 use super::row::state_of;
-use crate::application::ports::{FailedAttempt, PortError, TakenOver, WorkerJobs};
+use crate::application::ports::{AttemptEnd, EndedAttempt, PortError, TakenOver, WorkerJobs};
 use crate::domain::job::JobId;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
@@ -96,6 +96,13 @@ const FAIL: &str = r"
     WHERE id = $1 AND state = 'running' AND attempt = $2 AND attempted_by[array_upper(attempted_by, 1)] = $3
 ";
 
+/// River would do this by the clock of its machine: where that is ahead, the job would wait until then.
+const GIVE_BACK: &str = r"
+    UPDATE river_job
+    SET state = 'available', attempt = attempt - 1, scheduled_at = clock_timestamp()
+    WHERE id = $1 AND state = 'running' AND attempt = $2 AND attempted_by[array_upper(attempted_by, 1)] = $3
+";
+
 from_row! {
     #[derive(Debug)]
     struct TakenRow {
@@ -174,13 +181,18 @@ impl WorkerJobs for PostgresWorkerJobs {
         self.in_time(promote).await
     }
 
-    async fn fail(&self, failed: &FailedAttempt) -> Result<bool, PortError> {
-        let query = sqlx::query(FAIL)
-            .bind(failed.id.get())
-            .bind(i16::try_from(failed.attempt).unwrap_or(i16::MAX))
-            .bind(&failed.worker)
-            .bind(&failed.error)
-            .bind(failed.retry_in.map(|delay| delay.as_secs_f64()));
+    async fn end(&self, ended: &EndedAttempt) -> Result<bool, PortError> {
+        let statement = match ended.end {
+            AttemptEnd::Failed { .. } => FAIL,
+            AttemptEnd::GivenBack => GIVE_BACK,
+        };
+        let mut query = sqlx::query(statement)
+            .bind(ended.id.get())
+            .bind(i16::try_from(ended.attempt).unwrap_or(i16::MAX))
+            .bind(&ended.worker);
+        if let AttemptEnd::Failed { error, retry_in } = &ended.end {
+            query = query.bind(error).bind(retry_in.map(|delay| delay.as_secs_f64()));
+        }
         Ok(self.write(query).await? > 0)
     }
 }
@@ -279,30 +291,50 @@ mod tests {
     async fn a_failure_is_recorded_only_by_the_worker_and_attempt_that_run_the_job() {
         let world = World::open().await;
         let id = world.claimed_by("mine", 2).await;
-        let failed = |worker: &str, attempt| FailedAttempt {
+        let failed = |worker: &str, attempt| EndedAttempt {
             id,
             attempt,
             worker: worker.to_owned(),
-            error: "no luck".to_owned(),
-            retry_in: Some(Duration::from_secs(60)),
+            end: AttemptEnd::Failed {
+                error: "no luck".to_owned(),
+                retry_in: Some(Duration::from_mins(1)),
+            },
         };
 
-        assert!(!world.jobs.fail(&failed("other", 2)).await.unwrap());
-        assert!(!world.jobs.fail(&failed("mine", 1)).await.unwrap());
+        assert!(!world.jobs.end(&failed("other", 2)).await.unwrap());
+        assert!(!world.jobs.end(&failed("mine", 1)).await.unwrap());
         assert_eq!(world.job(id).await.state, JobState::Running);
-        assert!(world.jobs.fail(&failed("mine", 2)).await.unwrap());
+        assert!(world.jobs.end(&failed("mine", 2)).await.unwrap());
 
         let job = world.job(id).await;
         assert_eq!((job.state, job.last_error.as_deref()), (JobState::Retrying, Some("no luck")));
         assert!((job.run_at - job.created_at).num_seconds() >= 59);
-        assert!(!world.jobs.fail(&failed("mine", 2)).await.unwrap());
+        assert!(!world.jobs.end(&failed("mine", 2)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_given_back_waits_and_its_attempt_does_not_count() {
+        let world = World::open().await;
+        let id = world.claimed_by("mine", 2).await;
+        let ended = |worker: &str| EndedAttempt {
+            id,
+            attempt: 2,
+            worker: worker.to_owned(),
+            end: AttemptEnd::GivenBack,
+        };
+
+        assert!(!world.jobs.end(&ended("other")).await.unwrap());
+        assert!(world.jobs.end(&ended("mine")).await.unwrap());
+
+        let job = world.job(id).await;
+        assert_eq!((job.state, job.attempts, job.last_error), (JobState::Waiting, 1, None));
     }
 
     #[tokio::test]
     async fn what_is_due_waits_for_a_worker_and_nothing_else() {
         let world = World::open().await;
         let queue = PostgresJobQueue::new(world.database.clone());
-        let delayed = NewJob { delay: Duration::from_secs(3_600), ..a_new_job() };
+        let delayed = NewJob { delay: Duration::from_hours(1), ..a_new_job() };
         let due = queue.enqueue(&delayed).await.unwrap().job.id;
         let ahead = queue.enqueue(&delayed).await.unwrap().job.id;
         let past = "UPDATE river_job SET scheduled_at = now() - interval '1 second' WHERE id = $1";

@@ -56,16 +56,12 @@ impl PostgresScheduleRuns {
         mut tx: Tx,
         run: &ScheduleRun,
     ) -> Result<(Tx, Option<Enqueued>), DatabaseError> {
-        let moved = match run.moves {
-            Some((due, next)) => {
-                let query = sqlx::query(MOVE).bind(run.name.as_str()).bind(due).bind(next);
-                self.database.time(Statement::Schedules, query.execute(&mut *tx)).await?
-            }
-            None => {
-                let query = sqlx::query(RUN_BY_HAND).bind(run.name.as_str());
-                self.database.time(Statement::Schedules, query.execute(&mut *tx)).await?
-            }
+        let query = if let Some((due, next)) = run.moves {
+            sqlx::query(MOVE).bind(run.name.as_str()).bind(due).bind(next)
+        } else {
+            sqlx::query(RUN_BY_HAND).bind(run.name.as_str())
         };
+        let moved = self.database.time(Statement::Schedules, query.execute(&mut *tx)).await?;
         if moved.rows_affected() == 0 {
             return Ok((tx, None));
         }

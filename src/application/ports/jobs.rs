@@ -5,7 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{Cursor, CursorPage, PortError};
+use super::lists::{Cursor, CursorPage};
+use super::system::PortError;
 use crate::domain::job::{JobId, JobKey, JobPriority, JobState, ScheduleName};
 
 /// Work of a known type, with a payload that the type understands. Only [`JobTypes`] makes it.

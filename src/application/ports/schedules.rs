@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{Enqueued, NewJob, PortError};
+use super::jobs::{Enqueued, NewJob};
+use super::system::PortError;
 use crate::domain::job::{JobId, ScheduleName};
 
 /// A schedule.

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::{JobMetrics, Outcome};
-use super::types::{Handler, InvalidPayload, JobError, Payload, decode};
+use super::types::payload::{Handler, InvalidPayload, JobError, Payload, decode};
 use crate::application::jobs::lease::Lease;
 use crate::application::ports::{AttemptEnd, Causes, EndedAttempt, ScheduleRuns, WorkerJobs};
 use crate::domain::job::{JobId, ScheduleName, backoff};

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::types::{InvalidPayload, TYPES};
+use super::types::TYPES;
+use super::types::payload::InvalidPayload;
 use crate::application::ports::{InvalidWork, JobTypes, JobWork};
 
 /// The types of this release.

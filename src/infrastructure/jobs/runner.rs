@@ -9,7 +9,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Desk, TypeWorker};
-use super::types::{Handler, Payload, SHARED_QUEUE, TYPES};
+use super::types::TYPES;
+use super::types::payload::{Handler, Payload, SHARED_QUEUE};
 use crate::application::jobs::tend::TendJobs;
 use crate::application::ports::{Causes, TakenOver};
 

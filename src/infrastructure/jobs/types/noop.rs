@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Handler, JobError, Payload};
+use super::payload::{Handler, JobError, Payload};
 
 /// Longest time that it takes.
 const MAX_SECONDS: u32 = 3_600;

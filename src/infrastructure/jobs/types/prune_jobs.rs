@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Handler, JobError, Limits, Payload};
+use super::payload::{Handler, JobError, Limits, Payload};
 use crate::application::ports::JobRepair;
 
 /// The payload.

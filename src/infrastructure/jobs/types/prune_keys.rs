@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Handler, JobError, Limits, Payload};
+use super::payload::{Handler, JobError, Limits, Payload};
 use crate::application::ports::IdempotencyStore;
 
 /// The payload.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Handler, JobError, Limits, Payload, SaleText};
+use super::payload::{Handler, JobError, Limits, Payload, SaleText};
 use crate::application::rebuild_filter::{RebuildFilter, Rebuilt};
 
 /// The payload.

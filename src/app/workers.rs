@@ -25,7 +25,7 @@ use crate::infrastructure::schedule::CronerTimes;
 const CONNECTIONS: u32 = 5;
 /// How late a schedule may run.
 const SCHEDULE_INTERVAL: Duration = Duration::from_millis(250);
-/// Counting a million dead jobs takes a tenth of a second.
+/// Counting a million dead jobs takes a third of a second of the server.
 const COUNT_INTERVAL: Duration = Duration::from_secs(15);
 /// One half of the drain time is kept for what comes after the jobs.
 const DRAIN_SHARE: u32 = 2;

@@ -9,9 +9,8 @@ use super::context::BuildContext;
 use crate::application::compare_time_zones::CompareTimeZones;
 use crate::application::open_sales::{OpenSales, OpenSalesError, OpenSalesPorts, Schedule};
 use crate::application::ports::{Causes, PortError};
-use crate::application::rebuild_filter::RebuildFilter;
 use crate::application::sold_out_hints::SoldOutHints;
-use crate::infrastructure::cache::{RedisFilterBuilder, SoldOutListener};
+use crate::infrastructure::cache::SoldOutListener;
 use crate::infrastructure::schedule::CronCalendar;
 
 /// The start waits this long for the sale of this hour.
@@ -33,7 +32,7 @@ const CLOSE_SALES_INTERVAL: Duration = Duration::from_secs(2);
 /// exists, and after its items are in memory; unless PostgreSQL is away.
 pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
     let (config, tasks) = (context.config, &context.tasks.background);
-    let Components { sale_cache, refusals, keys, .. } = components;
+    let Components { sale_cache, refusals, .. } = components;
 
     listen_to_redis(context, components);
     if let Err(error) = sale_cache.refresh().await {
@@ -53,8 +52,6 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
     tasks.every("warm sale cache", poll_interval, sale_cache, |it| async move { it.warm().await });
     let flush_interval = config.refusals.flush_interval;
     tasks.every("write refusals", flush_interval, refusals, |it| async move { it.flush().await });
-    let prune_interval = config.idempotency.prune_interval;
-    tasks.every("prune keys", prune_interval, keys, |it| async move { it.prune().await.map(drop) });
     tasks.every(
         "compare time zones",
         COMPARE_TIME_ZONES_INTERVAL,
@@ -65,6 +62,17 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
     tasks.every("close sales", CLOSE_SALES_INTERVAL, &close_sale, close_ended_sales);
     rebuild_filter(context, components);
     record_lost_writes(context, components);
+}
+
+/// Starts what jobs need of these tasks, in a process that serves no buyers.
+pub(crate) async fn start_for_worker(context: &BuildContext<'_>, components: &Components) {
+    let (tasks, sale_cache) = (&context.tasks.background, &components.sale_cache);
+    tasks.run(components.redis.clone().probe(tasks.stopping()));
+    if let Err(error) = sale_cache.refresh().await {
+        tracing::warn!(error = %Causes(&error), "cannot read the sales yet");
+    }
+    let poll_interval = context.config.sale_cache.poll_interval;
+    tasks.every("read sales", poll_interval, sale_cache, |it| async move { it.refresh().await });
 }
 
 fn listen_to_redis(context: &BuildContext<'_>, components: &Components) {
@@ -113,13 +121,7 @@ fn record_lost_writes(context: &BuildContext<'_>, components: &Components) {
 fn rebuild_filter(context: &BuildContext<'_>, components: &Components) {
     let interval = context.config.redis.filter_interval;
     let redis = components.redis.clone();
-    let rebuild = Arc::new(RebuildFilter::new(
-        Arc::clone(&components.sale_cache),
-        Arc::clone(&components.items),
-        Arc::new(RedisFilterBuilder::new(redis.clone(), context.instance.name.clone())),
-        Arc::clone(&components.leadership),
-        interval,
-    ));
+    let rebuild = Arc::clone(&components.rebuild_filter);
     let reporter = redis.clone();
     let cold_reported = move || {
         let reporter = reporter.clone();

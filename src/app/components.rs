@@ -18,6 +18,7 @@ use crate::application::ports::{
     Leadership, SaleStore,
 };
 use crate::application::purchase::{Purchase, PurchasePorts};
+use crate::application::rebuild_filter::RebuildFilter;
 use crate::application::refusals::{DetailBudget, Refusals};
 use crate::application::sale_cache::{SaleCache, SaleCacheLimits};
 use crate::application::sold_out_hints::SoldOutHints;
@@ -25,8 +26,8 @@ use crate::application::turns::Turns;
 use crate::config::{Config, RefusalsConfig};
 use crate::infrastructure::batching::BatchMetrics;
 use crate::infrastructure::cache::{
-    CacheWriter, Redis, RedisCodeLock, RedisHintCache, RedisIdempotencyLock, RedisLeadership,
-    RedisMetrics, RedisSoldOutEvents,
+    CacheWriter, Redis, RedisCodeLock, RedisFilterBuilder, RedisHintCache, RedisIdempotencyLock,
+    RedisLeadership, RedisMetrics, RedisSoldOutEvents,
 };
 use crate::infrastructure::http::HttpState;
 use crate::infrastructure::monitoring::PrometheusBusinessMetrics;
@@ -45,6 +46,7 @@ pub(crate) struct Components {
     pub(crate) keys: Arc<dyn IdempotencyStore>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) leadership: Arc<dyn Leadership>,
+    pub(crate) rebuild_filter: Arc<RebuildFilter>,
     pub(crate) redis: Redis,
     pub(crate) database: Database,
     pub(crate) selling: Selling,
@@ -89,13 +91,6 @@ impl Components {
             &batches,
             tasks.writers.scope(),
         );
-        let keys = PostgresIdempotencyStore::new(
-            (*database).clone(),
-            config.idempotency.keep,
-            limits(batch, batch.checkout_size, 1),
-            &batches,
-            tasks.writers.scope(),
-        );
         let idempotency_lock = RedisIdempotencyLock::new(redis.clone(), config.redis.lock_ttl);
         let hints = RedisHintCache::new(
             redis.clone(),
@@ -104,7 +99,9 @@ impl Components {
             &batches,
             tasks.writers.scope(),
         );
-        let leadership = RedisLeadership::new(redis.clone(), instance.name.clone());
+        let leadership: Arc<dyn Leadership> =
+            Arc::new(RedisLeadership::new(redis.clone(), instance.name.clone()));
+        let rebuild_filter = rebuild_filter(context, &redis, (&sale_cache, &items, &leadership));
         let business_metrics: Arc<dyn BusinessMetrics> =
             Arc::new(PrometheusBusinessMetrics::register(registry)?);
         let sold_out_hints = SoldOutHints::new(
@@ -119,9 +116,10 @@ impl Components {
             time_zones: Arc::new(time_zones),
             sales,
             items,
-            keys: Arc::new(keys),
+            keys: Arc::new(keys(context, &batches)),
             refusals: refusals(context),
-            leadership: Arc::new(leadership),
+            leadership,
+            rebuild_filter: Arc::new(rebuild_filter),
             redis,
             database: (*database).clone(),
             selling,
@@ -220,6 +218,33 @@ fn sale_cache(
     let forgetful = Arc::clone(&sale_cache);
     history.when_changed(move || forgetful.forget());
     sale_cache
+}
+
+/// The idempotency keys.
+fn keys(context: &BuildContext<'_>, batches: &BatchMetrics) -> PostgresIdempotencyStore {
+    let batch = &context.config.batch;
+    PostgresIdempotencyStore::new(
+        context.database.clone(),
+        context.config.idempotency.keep,
+        limits(batch, batch.checkout_size, 1),
+        batches,
+        context.tasks.writers.scope(),
+    )
+}
+
+/// The rebuild of the filter, for the background task and for jobs.
+fn rebuild_filter(
+    context: &BuildContext<'_>,
+    redis: &Redis,
+    (sale_cache, items, leadership): (&Arc<SaleCache>, &Arc<dyn ItemReader>, &Arc<dyn Leadership>),
+) -> RebuildFilter {
+    RebuildFilter::new(
+        Arc::clone(sale_cache),
+        Arc::clone(items),
+        Arc::new(RedisFilterBuilder::new(redis.clone(), context.instance.name.clone())),
+        Arc::clone(leadership),
+        context.config.redis.filter_interval,
+    )
 }
 
 /// Codes, in the epochs of the database.

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::infrastructure::cache::InvalidRedis;
 use crate::infrastructure::http::InvalidTls;
+use crate::infrastructure::jobs::InvalidWorkers;
 use crate::infrastructure::monitoring::InvalidLog;
 use crate::infrastructure::nats::InvalidNats;
 use crate::infrastructure::persistence::{ConnectError, RequirementError, SchemaError};
@@ -27,6 +28,8 @@ pub(crate) enum AppError {
     Nats(#[from] InvalidNats),
     #[error(transparent)]
     Keys(#[from] TagClash),
+    #[error(transparent)]
+    Workers(#[from] InvalidWorkers),
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("http.tls: {0}")]

@@ -5,6 +5,7 @@
 //!   [`limits`]: the bounds of their queues.
 //! - [`background`]: background tasks; [`closing`]: the close of ended sales. [`deliveries`]: events on their way to the sinks.
 //! - [`servers`]: the two ports. [`task_groups`]: how tasks run and stop.
+//! - [`workers`]: job workers and schedules. [`offline_jobs`]: what the commands `job` and `schedule` use.
 //! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`pause`]: waiting. [`offline`]: what commands other than
 //!   `serve` use; [`webhooks`]: those about webhooks.
 
@@ -17,6 +18,7 @@ mod error;
 mod instance;
 mod limits;
 mod offline;
+mod offline_jobs;
 mod pause;
 mod selling;
 mod servers;
@@ -24,11 +26,13 @@ mod service;
 mod signals;
 mod task_groups;
 mod webhooks;
+mod workers;
 
 pub(crate) use crate::infrastructure::http::openapi_document as openapi;
 pub(crate) use offline::{Offline, migrate_schema};
+pub(crate) use offline_jobs::OfflineJobs;
 #[cfg(feature = "bench")]
 pub(crate) use selling::{MakeSelling, one_by_one};
-pub(crate) use service::serve;
 #[cfg(feature = "bench")]
 pub(crate) use service::serve_with;
+pub(crate) use service::{serve, work};

@@ -7,6 +7,7 @@ use prometheus::Registry;
 
 use super::error::AppError;
 use super::limits::CLOSE_TIMEOUT;
+use super::offline_jobs::OfflineJobs;
 use super::pause::TokioPause;
 use super::webhooks::Webhooks;
 use crate::application::create_sale::CreateSale;
@@ -37,6 +38,7 @@ pub(crate) struct Offline {
     pub(crate) report_sale: ReportSale,
     pub(crate) verify: Verify,
     pub(crate) webhooks: Webhooks,
+    pub(crate) jobs: OfflineJobs,
     database: Database,
 }
 
@@ -70,6 +72,7 @@ impl Offline {
                 pause: Arc::new(TokioPause),
             }),
             webhooks: Webhooks::build(config, &database, Arc::<DatabaseClock>::clone(&clock))?,
+            jobs: OfflineJobs::new(config, &database),
             sales,
             clock,
             database,

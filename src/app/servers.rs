@@ -43,9 +43,25 @@ pub(crate) async fn listen(
     let (_, stop) = tasks.servers.scope();
     let answer = move |request, peer| fast_path.clone().answer(request, peer);
     tasks.servers.run(server.serve(answer, stop));
+    serve_monitoring(context, monitoring).await
+}
 
+/// Binds only the port for operators, and serves.
+pub(crate) async fn listen_for_operators(
+    context: &BuildContext<'_>,
+    components: &Components,
+    readiness: &Arc<Readiness>,
+) -> Result<(), AppError> {
+    serve_monitoring(context, monitoring(context, components, readiness)?).await
+}
+
+async fn serve_monitoring(
+    context: &BuildContext<'_>,
+    monitoring: Monitoring,
+) -> Result<(), AppError> {
+    let (config, tasks) = (context.config, context.tasks);
     let address = (config.monitoring.host.as_str(), config.monitoring.port);
-    let server = bind("monitoring", address, limits, None).await?;
+    let server = bind("monitoring", address, limits(&config.http), None).await?;
     let router = monitoring.router();
     let (_, stop) = tasks.monitoring.scope();
     let answer =

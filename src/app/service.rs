@@ -17,6 +17,7 @@ use super::selling::{MakeSelling, in_groups};
 use super::servers;
 use super::signals::Signals;
 use super::task_groups::TaskGroups;
+use super::workers;
 use crate::application::ports::Causes;
 use crate::application::refusals::Refusals;
 use crate::config::{Config, TimeZoneRules};
@@ -32,6 +33,15 @@ const LAST_FLUSH_PART: u32 = 4;
 /// Delay between two attempts to write the last refusals.
 const FLUSH_RETRY_DELAY: Duration = Duration::from_millis(200);
 
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// It serves buyers, and runs jobs unless the configuration says otherwise.
+    Service,
+    /// It runs jobs.
+    Worker,
+}
+
 /// Serves until a signal, then stops in order.
 pub(crate) async fn serve(config: Config) -> Result<(), AppError> {
     serve_with(config, in_groups).await
@@ -39,6 +49,15 @@ pub(crate) async fn serve(config: Config) -> Result<(), AppError> {
 
 /// [`serve`] with other adapters for checkouts and purchases.
 pub(crate) async fn serve_with(config: Config, selling: MakeSelling) -> Result<(), AppError> {
+    run(config, Role::Service, selling).await
+}
+
+/// Runs jobs and schedules, without serving buyers, until a signal; then stops in order.
+pub(crate) async fn work(config: Config) -> Result<(), AppError> {
+    run(config, Role::Worker, in_groups).await
+}
+
+async fn run(config: Config, role: Role, selling: MakeSelling) -> Result<(), AppError> {
     let instance = Instance::new();
     let _log = init_logging(&config.log, &instance.name)?;
     for warning in &config.warnings {
@@ -48,7 +67,7 @@ pub(crate) async fn serve_with(config: Config, selling: MakeSelling) -> Result<(
     tracing::info!(release = rules.release_name(), source = rules.source(), "rules of time zones");
     let mut signals = Signals::listen()?;
     let app = tokio::select! {
-        app = App::build(&config, &instance, selling) => app?,
+        app = App::build(&config, &instance, (role, selling)) => app?,
         () = signals.next() => return Ok(()),
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), profile = config.profile, "ready");
@@ -71,7 +90,7 @@ impl App {
     async fn build(
         config: &Config,
         instance: &Instance,
-        make_selling: MakeSelling,
+        (role, make_selling): (Role, MakeSelling),
     ) -> Result<Self, AppError> {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
@@ -102,9 +121,20 @@ impl App {
         };
         let components = Components::build(&context)?;
         let deliveries = Deliveries::build(&context, &components)?;
-        background::start(&context, &components).await;
-        deliveries.start(&context).await;
-        servers::listen(&context, &components, &readiness).await?;
+        match role {
+            Role::Service => background::start(&context, &components).await,
+            Role::Worker => background::start_for_worker(&context, &components).await,
+        }
+        if role == Role::Worker || config.jobs.enabled {
+            workers::start(&context, &components)?;
+            deliveries.start(&context).await;
+        }
+        match role {
+            Role::Service => servers::listen(&context, &components, &readiness).await?,
+            Role::Worker => {
+                servers::listen_for_operators(&context, &components, &readiness).await?;
+            }
+        }
         Ok(Self { database, refusals: components.refusals, deliveries, readiness, tasks })
     }
 
@@ -117,6 +147,8 @@ impl App {
         signals.next().await;
         tracing::info!("stopping: not ready any more");
         self.readiness.drain();
+        // They have the grace time as well, in which nothing is asked of them.
+        self.tasks.jobs.begin_stop();
         let ended = async {
             // Load balancers see the failing readiness before connections are refused.
             tokio::time::sleep(config.shutdown.grace).await;
@@ -154,6 +186,7 @@ impl App {
         self.tasks.servers.stop().await;
         self.tasks.requests.close();
         self.tasks.requests.wait().await;
+        self.tasks.jobs.stop().await;
         self.tasks.background.stop().await;
         self.deliveries.release().await;
         self.tasks.writers.stop().await;

@@ -23,6 +23,8 @@ pub(crate) struct TaskGroups {
     pub(crate) servers: TaskGroup,
     /// Requests with effects, which outlive their connections.
     pub(crate) requests: TaskTracker,
+    /// Job workers, which stop while requests are still served.
+    pub(crate) jobs: TaskGroup,
     /// Background tasks, which end before the writers that they use.
     pub(crate) background: BackgroundTasks,
     /// Batch writers and the cache writer.
@@ -49,9 +51,14 @@ impl TaskGroup {
         self.tasks.spawn(task);
     }
 
+    /// Tells all tasks to stop.
+    pub(crate) fn begin_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Stops all tasks and waits until they have ended.
     pub(crate) async fn stop(&self) {
-        self.stop.cancel();
+        self.begin_stop();
         self.tasks.close();
         self.tasks.wait().await;
     }

@@ -7,6 +7,7 @@
 //! - [`browse`]: read sales, items and purchases.
 //! - [`create_sale`]: create a sale for an operator. [`open_sales`]: create the scheduled sales.
 //! - [`compare_time_zones`]: whether PostgreSQL has the same rules as the schedule.
+//! - [`jobs`]: jobs and the schedules that enqueue them.
 //! - [`sale_cache`]: what the instance knows of sales, in memory. [`catalogue`]: the items of a sale, in memory.
 //! - [`history`]: the epoch of the database in which this instance works. [`codes`]: signed and verified for their epoch.
 //! - [`rebuild_filter`]: rebuild the shared filter of sold-out items from PostgreSQL.
@@ -28,6 +29,7 @@ pub mod create_sale;
 pub mod events;
 pub mod history;
 pub mod idempotency;
+pub mod jobs;
 pub mod open_sales;
 pub mod ports;
 pub mod purchase;

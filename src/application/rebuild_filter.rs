@@ -12,6 +12,16 @@ use std::time::Duration;
 
 use super::ports::{FilterBuilder, ItemReader, Leadership, PortError};
 use super::sale_cache::{CachedSale, SaleCache};
+use crate::domain::ids::SaleId;
+
+/// The result of a rebuild that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rebuilt {
+    /// So many filters are new.
+    Sales(usize),
+    /// This sale is not open, so it has no filter.
+    NotOpen(SaleId),
+}
 
 /// Rebuilds the filters of open sales.
 pub struct RebuildFilter {
@@ -45,12 +55,32 @@ impl RebuildFilter {
             if !self.has_changed(&cached).await? {
                 continue;
             }
-            let totals = self.filter.begin(&cached.sale).await?;
-            let stock = self.items.stock(cached.sale.id).await?;
-            cached.apply_stock(&stock.facts);
-            self.filter.publish(&cached.sale, &stock, totals).await?;
+            self.rebuild(&cached).await?;
         }
         Ok(())
+    }
+
+    /// Rebuilds the filter of an open sale, or of all, whether anything has changed or not, and whoever leads: an operator wants it.
+    pub async fn now(&self, sale: Option<SaleId>) -> Result<Rebuilt, PortError> {
+        self.sale_cache.refresh().await?;
+        let mut rebuilt = 0;
+        for cached in self.sale_cache.open() {
+            if sale.is_none_or(|sale| sale == cached.sale.id) {
+                self.rebuild(&cached).await?;
+                rebuilt += 1;
+            }
+        }
+        Ok(match sale {
+            Some(sale) if rebuilt == 0 => Rebuilt::NotOpen(sale),
+            _ => Rebuilt::Sales(rebuilt),
+        })
+    }
+
+    async fn rebuild(&self, cached: &CachedSale) -> Result<(), PortError> {
+        let totals = self.filter.begin(&cached.sale).await?;
+        let stock = self.items.stock(cached.sale.id).await?;
+        cached.apply_stock(&stock.facts);
+        self.filter.publish(&cached.sale, &stock, totals).await
     }
 
     /// Whether the sale's filter is missing, or was built from another stock than this instance knows.
@@ -134,6 +164,27 @@ mod tests {
         rebuild.execute().await.unwrap();
 
         assert_eq!(hint(&test_shop, &sale, 2).await, Hint::Clear);
+    }
+
+    #[tokio::test]
+    async fn an_operator_gets_a_new_filter_of_an_open_sale_whoever_leads() {
+        let test_shop = TestShop::open();
+        let (sale, other) = (test_shop.sale(2, 1).await, test_shop.sale(2, 1).await);
+        for sale in [&sale, &other] {
+            test_shop.bought(sale, "bob", &[1, 2]).await;
+        }
+        let leadership = MockLeadership::new();
+        let rebuild = rebuild(&test_shop, Arc::new(leadership));
+
+        let one = rebuild.now(Some(sale.id)).await.unwrap();
+        let hints = (hint(&test_shop, &sale, 1).await, hint(&test_shop, &other, 1).await);
+        let all = rebuild.now(None).await.unwrap();
+        let nowhere = SaleId::new(99).unwrap();
+
+        assert_eq!((one, all), (Rebuilt::Sales(1), Rebuilt::Sales(2)));
+        assert_eq!(hints.0, Hint::SaleSoldOut);
+        assert_ne!(hints.1, Hint::SaleSoldOut);
+        assert_eq!(rebuild.now(Some(nowhere)).await.unwrap(), Rebuilt::NotOpen(nowhere));
     }
 
     #[tokio::test]

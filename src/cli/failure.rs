@@ -4,10 +4,12 @@ use std::error::Error;
 
 use crate::application::ports::Causes;
 
-/// The command failed; `verify`: a promise is broken.
+/// The command failed, or was refused; `verify`: a promise is broken.
 pub(super) const FAILED: u8 = 1;
 /// Invalid arguments or configuration; `verify`: the audit could not run.
 pub(super) const BAD_ARGUMENTS: u8 = 2;
+/// `job` and `schedule` could not do anything, for example because PostgreSQL is away.
+pub(super) const COULD_NOT: u8 = 2;
 
 /// Why a command fails.
 pub(super) struct Failure {

@@ -4,8 +4,10 @@
 
 mod failure;
 mod health;
+mod job;
 mod output;
 mod sale;
+mod schedule;
 mod verify;
 mod webhook;
 
@@ -53,6 +55,8 @@ struct Common {
 enum Command {
     /// Runs the service until SIGTERM or SIGINT.
     Serve,
+    /// Runs jobs and schedules without serving buyers, until SIGTERM or SIGINT.
+    Worker,
     /// Applies pending database migrations.
     Migrate,
     /// Creates, lists and reports on sales.
@@ -61,6 +65,12 @@ enum Command {
     /// Manages the endpoints of other systems that receive events.
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
+    /// Lists, shows, enqueues, retries and discards jobs.
+    #[command(subcommand)]
+    Job(job::JobCommand),
+    /// Lists, adds, pauses, resumes, runs and removes schedules of jobs.
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     /// Audits the promises: exit 0 all hold, 1 at least one is broken, 2 the audit could not run.
     Verify(verify::VerifyArgs),
     /// Probes the running service: exit 0 it is alive, 1 it is not.
@@ -102,7 +112,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     let config = Config::load(cli.common.config.as_deref())
         .map_err(|error| Failure::because(BAD_ARGUMENTS, &error))?;
     let runtime = runtime().map_err(|error| Failure::because(code, &error))?;
-    if !matches!(cli.command, Command::Serve) {
+    if !matches!(cli.command, Command::Serve | Command::Worker) {
         for warning in &config.warnings {
             print_error(warning);
         }
@@ -113,12 +123,17 @@ fn execute(cli: Cli) -> Result<(), Failure> {
             Command::Serve => {
                 app::serve(config).await.map_err(|error| Failure::because(code, &error))
             }
+            Command::Worker => {
+                app::work(config).await.map_err(|error| Failure::because(code, &error))
+            }
             Command::Migrate => {
                 app::migrate_schema(&config).await.map_err(|error| Failure::because(code, &error))
             }
             Command::Sale(command) => sale::run(command, &config, output).await,
             Command::Webhook(command) => webhook::run(command, &config, output.of_data()?).await,
             Command::Verify(args) => verify::run(&args, &config, output.of_data()?).await,
+            Command::Job(command) => job::run(command, &config, output.of_data()?).await,
+            Command::Schedule(command) => schedule::run(command, &config, output.of_data()?).await,
             Command::Health => health::run(&config).await,
             Command::Openapi => Ok(()),
         }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::failure::{BAD_ARGUMENTS, FAILED, Failure};
 
@@ -51,6 +51,31 @@ impl Output {
 /// Writes a JSON value on one line.
 pub(super) fn json(value: &Value) -> Result<(), Failure> {
     line(&value.to_string())
+}
+
+/// Writes one JSON object, or a table of one row.
+pub(super) fn one(format: Format, columns: &[&str], row: &Value) -> Result<(), Failure> {
+    match format {
+        Format::Json => json(row),
+        Format::Table => table(columns, std::slice::from_ref(row)),
+    }
+}
+
+/// Writes a page of a list: one JSON object, or a table and where the next page begins.
+pub(super) fn page(
+    format: Format,
+    columns: &[&str],
+    rows: &[Value],
+    next: Option<String>,
+) -> Result<(), Failure> {
+    match (format, next) {
+        (Format::Json, next) => json(&json!({ "data": rows, "next_cursor": next })),
+        (Format::Table, None) => table(columns, rows),
+        (Format::Table, Some(next)) => {
+            table(columns, rows)?;
+            line(&format!("more with --cursor {next}"))
+        }
+    }
 }
 
 /// Writes a text and a newline.

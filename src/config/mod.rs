@@ -49,6 +49,8 @@ pub struct Config {
     pub idempotency: IdempotencyConfig,
     /// Endpoints of other systems that receive events.
     pub webhooks: WebhooksConfig,
+    /// Work outside of requests.
+    pub jobs: JobsConfig,
     /// Logging.
     pub log: LogConfig,
     /// Time limits of a shutdown.
@@ -89,6 +91,7 @@ impl Config {
             events: EventsConfig::read(&mut read),
             idempotency: IdempotencyConfig::read(&mut read),
             webhooks: WebhooksConfig::read(&mut read),
+            jobs: JobsConfig::read(&mut read),
             log: LogConfig::read(&mut read),
             shutdown: ShutdownConfig::read(&mut read),
             profile: layers.profile,

@@ -8,6 +8,7 @@
 //! - [`sale_report`]: the figures of a sale, and the intervals that they are counted by.
 //! - [`checkout`]: the lines that a buyer has collected, and the limit check for more.
 //! - [`settlement`]: the decision over a batch of purchases.
+//! - [`job`]: work outside of requests: states, priorities, keys, and the delay between attempts.
 //! - [`purchase`]: the outcome of a purchase, as it is stored and replayed.
 //! - [`terms`]: what a client wants to hold when it changes or buys a checkout.
 //! - [`time_text`]: moments as people write them. [`number_text`]: numbers and spans as people read them.
@@ -19,6 +20,7 @@ pub mod checkout;
 pub mod code;
 pub mod epoch;
 pub mod ids;
+pub mod job;
 pub mod number_text;
 pub mod purchase;
 pub mod sale;

@@ -3,7 +3,7 @@
 //!
 //! - [`http`]: the API. [`persistence`]: PostgreSQL. [`cache`]: Redis. [`monitoring`]: metrics, health checks, logs.
 //!   [`nats`]: events to JetStream. [`webhooks`]: the client of endpoints. [`events`]: what is measured of deliveries.
-//!   [`schedule`]: cron. [`signing`]: MACs of codes and cursors. [`chart`]: pictures of sales, as SVG.
+//!   [`jobs`]: River's workers. [`schedule`]: cron. [`signing`]: MACs of codes and cursors. [`chart`]: pictures of sales, as SVG.
 
 pub(crate) mod batching;
 pub(crate) mod cache;
@@ -11,6 +11,7 @@ pub(crate) mod chart;
 pub(crate) mod circuit;
 pub(crate) mod events;
 pub(crate) mod http;
+pub(crate) mod jobs;
 pub(crate) mod monitoring;
 pub(crate) mod nats;
 pub(crate) mod persistence;

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use crate::application::ports::{
-    Collect, Collected, Edit, Event, EventBatch, EventKind, KeyedRequest, NewWebhook, PortError,
-    Settle, StockFacts, WebhookId, WebhookSecret,
+    Collect, Collected, Edit, Event, EventBatch, EventKind, Job, JobSchedule, JobWork,
+    KeyedRequest, NewJob, NewWebhook, PortError, Settle, StockFacts, WebhookId, WebhookSecret,
 };
 use crate::domain::checkout::{BuyerPieces, Line};
 use crate::domain::ids::{AttemptId, BuyerId, IdempotencyKey, ItemId, ItemNo, Quantity, SaleId};
+use crate::domain::job::{JobId, JobPriority, JobState, ScheduleName};
 use crate::domain::sale::{NewSale, Sale, SaleWindow};
 
 /// When [`a_sale`] starts, in seconds after 1970.
@@ -28,6 +29,59 @@ pub(crate) fn a_sale(number: i64) -> Sale {
         buyer_limit: 10,
         items: 10,
         generation: 1,
+    }
+}
+
+/// A job of type `noop` that waits.
+pub(crate) fn a_job(number: i64) -> Job {
+    Job {
+        id: JobId::new(number).unwrap(),
+        job_type: "noop".to_owned(),
+        version: 1,
+        payload: "{}".to_owned(),
+        priority: JobPriority::Normal,
+        state: JobState::Waiting,
+        attempts: 0,
+        max_attempts: 3,
+        run_at: at(START),
+        created_at: at(START),
+        ended_at: None,
+        last_error: None,
+        worker: None,
+        schedule: None,
+    }
+}
+
+/// A job of type `noop` to be enqueued.
+pub(crate) fn a_new_job() -> NewJob {
+    NewJob {
+        work: JobWork {
+            job_type: "noop",
+            version: 1,
+            payload: "{}".to_owned(),
+            queue: "default",
+            max_attempts: 3,
+        },
+        priority: JobPriority::Normal,
+        delay: Duration::ZERO,
+        key: None,
+        schedule: None,
+    }
+}
+
+/// A schedule of jobs of type `noop`, every ten seconds, that is not due.
+pub(crate) fn a_schedule(name: &str) -> JobSchedule {
+    JobSchedule {
+        name: ScheduleName::parse(name).unwrap(),
+        cron: "*/10 * * * * *".to_owned(),
+        time_zone: "UTC".to_owned(),
+        job_type: "noop".to_owned(),
+        payload_version: 1,
+        payload: "{}".to_owned(),
+        paused: false,
+        next_run_at: None,
+        last_run_at: None,
+        last_outcome: None,
     }
 }
 

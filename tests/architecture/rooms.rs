@@ -44,6 +44,8 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             "pool",
             "requirements",
             "partitions",
+            "jobs",
+            "schedules",
             "batch",
             "idempotency",
             "checkout",

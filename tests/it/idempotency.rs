@@ -295,7 +295,7 @@ async fn a_key_and_its_effect_are_both_there_or_neither() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_kept_for_a_day_and_then_go() {
-    let world = World::plan(1).set("idempotency.prune_interval", "50ms").start().await;
+    let world = World::plan(1).set("jobs.enabled", "true").start().await;
     let sale = world.create_sale("--items 9 --stock 9").await;
     for key in ["old", "young"] {
         world.at(0).collect(&sale, "ann", &["1"], key).await;
@@ -303,6 +303,7 @@ async fn keys_are_kept_for_a_day_and_then_go() {
     let age = "UPDATE idempotency_keys SET created_at = created_at - CASE key
                    WHEN 'old' THEN interval '24 hours 1 minute' ELSE interval '23 hours 30 minutes' END";
     sqlx::query(age).execute(world.pool()).await.unwrap();
+    world.prints("schedule run prune-keys").await;
 
     let left = "SELECT array_agg(key) FROM idempotency_keys";
     until("the old key is gone", async || {

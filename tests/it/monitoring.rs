@@ -29,6 +29,10 @@ const METRICS: &[(&str, &[&str])] = &[
     ("flash_sale_redis_missing_rights", &[]),
     ("flash_sale_circuit_state", &["dependency", "state"]),
     ("flash_sale_build_info", &[]),
+    ("flash_sale_jobs", &["state", "priority"]),
+    ("flash_sale_job_runs_total", &["type", "outcome"]),
+    ("flash_sale_job_duration_seconds_bucket", &["type"]),
+    ("flash_sale_schedule_runs_total", &["name", "outcome"]),
     ("flash_sale_tasks", &[]),
 ];
 /// Prefixes of our own metrics; dashboards also show those of other programs.
@@ -36,7 +40,9 @@ const OURS: [&str; 2] = ["flash_sale_", "http_request"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_of_the_contract_is_there_after_some_trade() {
-    let world = World::of(1).await;
+    let world = World::plan(1).set("jobs.enabled", "true").start().await;
+    let job = world.prints("schedule run prune-jobs").await["id"].as_i64().unwrap();
+    world.job_is(job, "done").await;
     let sale = trade(&world).await;
 
     let metrics = world.metrics(0).await;
@@ -89,7 +95,9 @@ async fn the_health_check_names_the_rules_of_the_time_zone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_that_dashboards_and_alerts_name_exists() {
-    let world = World::of(1).await;
+    let world = World::plan(1).set("jobs.enabled", "true").start().await;
+    let job = world.prints("schedule run prune-jobs").await["id"].as_i64().unwrap();
+    world.job_is(job, "done").await;
     trade(&world).await;
     let metrics = world.metrics(0).await;
     let names = metrics.names();

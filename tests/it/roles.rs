@@ -27,6 +27,7 @@ async fn the_service_sells_and_opens_sales_without_the_right_to_define_anything(
         .clone()
         .variable("DATABASE_URL", &as_role(&url, "flash_sale"))
         .set("database.migrate_on_start", "false")
+        .set("jobs.enabled", "true")
         .set("schedule.enabled", "true")
         .set("schedule.items", "50");
     world.start(1).await;
@@ -36,6 +37,8 @@ async fn the_service_sells_and_opens_sales_without_the_right_to_define_anything(
     world.at(0).buys(&scheduled, "ann", "1").await;
     let created = world.create_sale("--items 3").await;
     world.at(0).buys(&created, "ann", "2").await;
+    let job = world.prints("schedule run prune-jobs").await["id"].as_i64().unwrap();
+    world.job_is(job, "done").await;
     world.verify().await;
 
     // Again, while the service sells: the password changes, and nothing else does.

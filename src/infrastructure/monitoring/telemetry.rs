@@ -28,8 +28,8 @@ pub(crate) struct LogGuard {
 
 /// Starts logging for this process.
 pub(crate) fn init_logging(config: &LogConfig, instance: &str) -> Result<LogGuard, InvalidLog> {
-    let filter =
-        EnvFilter::try_new(&config.level).map_err(|error| InvalidLog(error.to_string()))?;
+    let level = with_quiet_libraries(&config.level);
+    let filter = EnvFilter::try_new(level).map_err(|error| InvalidLog(error.to_string()))?;
     let (writer, worker) = NonBlockingBuilder::default()
         .buffered_lines_limit(BUFFERED_LINES)
         .lossy(true)
@@ -47,6 +47,12 @@ pub(crate) fn init_logging(config: &LogConfig, instance: &str) -> Result<LogGuar
     };
     result.map_err(|error| InvalidLog(error.to_string()))?;
     Ok(LogGuard { _worker: worker })
+}
+
+/// River logs every fetch that fails while PostgreSQL is away, once a second and queue. What matters of that is logged here, once; an
+/// operator who wants the rest says so: `info,riverqueue=warn`.
+fn with_quiet_libraries(level: &str) -> String {
+    if level.contains("riverqueue") { level.to_owned() } else { format!("{level},riverqueue=off") }
 }
 
 /// One flat JSON object for each line: the fixed fields first, then those of the event.

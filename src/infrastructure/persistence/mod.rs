@@ -17,6 +17,7 @@
 //!   `direct`: the same without group commit, for comparison.
 //! - [`outbox`]: events that wait for their delivery. [`webhooks`]: endpoints that receive them, and what waits for these.
 //! - [`sale`]: sales and items. [`report`]: reports of sales, and their close. [`audit`]: the inspection, and the record of refusals.
+//! - [`jobs`]: jobs, and [`schedules`] that enqueue them.
 //! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
 
@@ -26,6 +27,7 @@ pub(crate) mod checkout;
 #[cfg(any(test, feature = "bench"))]
 pub(crate) mod direct;
 pub(crate) mod idempotency;
+pub(crate) mod jobs;
 pub(crate) mod migrate;
 pub(crate) mod outbox;
 pub(crate) mod partitions;
@@ -35,6 +37,7 @@ pub(crate) mod report;
 pub(crate) mod requirements;
 pub(crate) mod row;
 pub(crate) mod sale;
+pub(crate) mod schedules;
 pub(crate) mod tests;
 pub(crate) mod webhooks;
 
@@ -46,6 +49,10 @@ pub(crate) use batch::lost_writes::LostWrites;
 pub(crate) use batch::splitting::Retries;
 pub(crate) use checkout::store::PostgresCheckoutStore;
 pub(crate) use idempotency::store::PostgresIdempotencyStore;
+pub(crate) use jobs::enqueue::PostgresJobQueue;
+pub(crate) use jobs::reader::PostgresJobReader;
+pub(crate) use jobs::repair::PostgresJobRepair;
+pub(crate) use jobs::workers::PostgresWorkerJobs;
 pub(crate) use migrate::{SchemaError, check_schema, migrate};
 pub(crate) use outbox::sinks::PostgresSinkStore;
 pub(crate) use outbox::store::PostgresOutbox;
@@ -65,6 +72,8 @@ pub(crate) use sale::clock::DatabaseClock;
 pub(crate) use sale::items::PostgresItemReader;
 pub(crate) use sale::local_times::PostgresLocalTimes;
 pub(crate) use sale::store::PostgresSaleStore;
+pub(crate) use schedules::runs::PostgresScheduleRuns;
+pub(crate) use schedules::store::PostgresScheduleStore;
 pub(crate) use webhooks::deliveries::PostgresDeliveryStore;
 pub(crate) use webhooks::store::PostgresWebhookStore;
 

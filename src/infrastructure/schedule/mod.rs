@@ -1,5 +1,6 @@
-//! When scheduled sales start: a cron expression with seconds, in a time zone.
+//! When scheduled sales start: a cron expression with seconds, in a time zone. [`cron_times`]: the same for schedules of jobs.
 
+mod cron_times;
 mod health;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -7,6 +8,7 @@ use croner::Cron;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
+pub(crate) use cron_times::CronerTimes;
 pub(crate) use health::TimeZoneHealth;
 
 use crate::application::ports::Calendar;

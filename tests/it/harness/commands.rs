@@ -22,12 +22,14 @@ pub(crate) struct Ran {
 }
 
 impl Program {
-    /// The development profile on free ports, without the schedule, and without a database.
+    /// The development profile on free ports, without the schedule, without jobs in `serve`, and without a database.
     pub(crate) fn new() -> Self {
         Self::of(BINARY).variable("FLASH_SALE_ENV", "development").set_all(&[
             ("http.port", "0"),
             ("monitoring.port", "0"),
             ("schedule.enabled", "false"),
+            // Tests of other things count sessions, tasks and statements.
+            ("jobs.enabled", "false"),
             ("database.min_connections", "1"),
             ("database.max_connections", "10"),
             ("shutdown.grace", "100ms"),

@@ -45,7 +45,7 @@ impl Instance {
 }
 
 /// The address that an instance has logged for one of its servers.
-fn announced(process: &Process, server: &str) -> Option<SocketAddr> {
+pub(crate) fn announced(process: &Process, server: &str) -> Option<SocketAddr> {
     let lines = process.stderr.lines();
     let records = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut listening =

@@ -5,6 +5,7 @@
 //!   runs it, one that serves.
 //! - [`servers`], [`database`], [`redis_server`]: PostgreSQL and Redis, shared by the tests or private to one that breaks them.
 //!   [`standby`]: a standby of such a PostgreSQL. [`sales`]: many sales at once.
+//! - [`worker`]: processes that only run jobs, and commands about jobs.
 //! - [`client`], [`wire`]: well-behaved HTTP, and bytes on a socket for everything else.
 //! - [`storm`]: buyers who repeat every request until it is answered. [`trouble`]: commands that make servers fail.
 //! - [`locks`], [`metrics`], [`eventually`]: small tools.
@@ -24,6 +25,7 @@ pub(crate) mod standby;
 pub(crate) mod storm;
 pub(crate) mod trouble;
 pub(crate) mod wire;
+pub(crate) mod worker;
 pub(crate) mod world;
 
 pub(crate) use client::{Answer, Client};

@@ -73,6 +73,19 @@ impl Connections {
         Self { shared: Arc::new(Shared { pool, turns, warm, stale_connections, history }) }
     }
 
+    /// Other connections to the same server, as many as given, with the same preparation.
+    pub(super) fn separate(&self, connections: u32) -> Self {
+        let Shared { pool, stale_connections, history, .. } = &*self.shared;
+        let options = pool.options().clone().min_connections(0).max_connections(connections);
+        let pool = options.connect_lazy_with((*pool.connect_options()).clone());
+        Self::new(pool, Arc::clone(stale_connections), Arc::clone(history))
+    }
+
+    /// The pool itself, for a library that acquires from it. Its users have no turns.
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.shared.pool
+    }
+
     /// Waits for a connection.
     pub(crate) async fn acquire(&self) -> Result<Lent, sqlx::Error> {
         let Shared { pool, turns, history, .. } = &*self.shared;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +34,22 @@ impl Database {
     /// The pool, for statements outside a transaction.
     pub(crate) fn pool(&self) -> &Connections {
         &self.connections
+    }
+
+    /// The same database through other connections, as many as given: who uses them waits for nobody here. Only the first pool shows in
+    /// the gauges.
+    pub(crate) fn separate(&self, connections: u32) -> Self {
+        let readers = usize::try_from(connections).unwrap_or(1).max(1);
+        Self {
+            connections: self.connections.separate(connections),
+            readers: Arc::new(Semaphore::new(readers)),
+            ..self.clone()
+        }
+    }
+
+    /// The driver's own pool, for a library that acquires from it.
+    pub(crate) fn driver_pool(&self) -> &PgPool {
+        self.connections.pool()
     }
 
     /// The probe that knows whether PostgreSQL is available.

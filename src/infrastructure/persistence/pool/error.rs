@@ -66,13 +66,15 @@ const READ_ONLY: &str = "25006";
 const STATEMENT_TIMEOUT: &str = "57014";
 
 const ATTEMPTS_KEY: &str = "checkout_attempts_pkey";
+const JOB_KEY: &str = "river_job_unique_idx";
 
 /// Constraints whose violation means a lost race: another transaction wrote first, and the next decision sees what it wrote.
-const RACES: [&str; 6] = [
+const RACES: [&str; 7] = [
     "purchases_pkey",
     "buyers_pkey",
     ATTEMPTS_KEY,
     "idempotency_keys_pkey",
+    JOB_KEY,
     "items_sold_within_stock",
     "buyers_bought_within_limit",
 ];
@@ -148,6 +150,12 @@ impl DatabaseError {
             name == ATTEMPTS_KEY || is_partition_key_of("checkout_attempts_from_", name)
         };
         error.constraint().is_some_and(is_key)
+    }
+
+    /// Whether another job has the key.
+    pub(crate) fn is_job_key_in_use(&self) -> bool {
+        let Self::Sqlx(sqlx::Error::Database(error)) = self else { return false };
+        error.constraint() == Some(JOB_KEY)
     }
 
     /// Whether a table does not exist (any more).

@@ -34,10 +34,14 @@ pub(crate) enum Statement {
     Outbox,
     CloseSale,
     Webhooks,
+    Jobs,
+    CountJobs,
+    PruneJobs,
+    Schedules,
 }
 
 impl Statement {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 26] = [
         Self::Begin,
         Self::LockBuyers,
         Self::ReadCheckouts,
@@ -60,6 +64,10 @@ impl Statement {
         Self::Outbox,
         Self::CloseSale,
         Self::Webhooks,
+        Self::Jobs,
+        Self::CountJobs,
+        Self::PruneJobs,
+        Self::Schedules,
     ];
 
     fn as_str(self) -> &'static str {
@@ -86,6 +94,10 @@ impl Statement {
             Self::Outbox => "outbox",
             Self::CloseSale => "close_sale",
             Self::Webhooks => "webhooks",
+            Self::Jobs => "jobs",
+            Self::CountJobs => "count_jobs",
+            Self::PruneJobs => "prune_jobs",
+            Self::Schedules => "schedules",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Measures what the pool does: times statements, counts errors, shows the connections in use.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::database::Database;
 use super::error::{DatabaseError, ErrorClass};
@@ -17,6 +17,11 @@ impl Database {
         let result = run.await;
         self.metrics.queried(statement, since.elapsed());
         result.map_err(|error| self.record(error.into()))
+    }
+
+    /// Records how long statements took that were timed together.
+    pub(crate) fn timed(&self, statement: Statement, took: Duration) {
+        self.metrics.queried(statement, took);
     }
 
     /// Counts an error and returns it. An error of the connection marks the pool's other connections as stale and starts a probe.

@@ -1,0 +1,390 @@
+//! One attempt of a job, however it ends: it succeeds, fails, panics, takes too long, loses its lease or is given back.
+
+use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use riverqueue::jiff::Timestamp;
+use riverqueue::{
+    BoxError, Job, JobArgs, JobRow, WorkCancelled, WorkContext, WorkError, WorkOutcome, Worker,
+    WorkerTimeout,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::{JobMetrics, Outcome};
+use super::types::payload::{Handler, InvalidPayload, JobError, Payload, decode};
+use crate::application::jobs::lease::Lease;
+use crate::application::ports::{AttemptEnd, Causes, EndedAttempt, ScheduleRuns, WorkerJobs};
+use crate::domain::job::{JobId, ScheduleName, backoff};
+
+/// River ends an attempt this long after its timeout. Only one that blocks its thread is still there: all others are dropped.
+const TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
+/// How often a job that has just been claimed looks whether the lease has begun, and how long it waits in between: together less than
+/// the time after which others take jobs over.
+const LEASE_LOOKS: u32 = 40;
+const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// Longest error on record, in bytes.
+const MAX_ERROR_BYTES: usize = 2_000;
+
+/// What all attempts of a worker share.
+pub(crate) struct Desk {
+    pub(crate) worker: String,
+    pub(crate) jobs: Arc<dyn WorkerJobs>,
+    pub(crate) schedules: Arc<dyn ScheduleRuns>,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) metrics: Arc<JobMetrics>,
+    pub(crate) timeout: Duration,
+}
+
+/// A job's arguments: its payload, and the version of that.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(super) struct Envelope<P> {
+    #[serde(default)]
+    version: Option<u32>,
+    #[serde(default)]
+    payload: Value,
+    #[serde(skip)]
+    of: PhantomData<fn() -> P>,
+}
+
+impl<P: Payload> JobArgs for Envelope<P> {
+    const KIND: &'static str = P::NAME;
+}
+
+/// Runs the jobs of a type, under River.
+pub(super) struct TypeWorker<P: Payload> {
+    pub(super) handler: Arc<dyn Handler<P>>,
+    pub(super) desk: Arc<Desk>,
+}
+
+/// How an attempt ended, and whether another one may help.
+struct End {
+    outcome: Outcome,
+    error: String,
+    may_retry: bool,
+}
+
+impl End {
+    fn new(outcome: Outcome, error: impl Into<String>) -> Self {
+        Self { outcome, error: error.into(), may_retry: true }
+    }
+
+    fn for_good(error: impl Into<String>) -> Self {
+        Self { may_retry: false, ..Self::new(Outcome::Failed, error) }
+    }
+}
+
+impl<P: Payload> Worker<Envelope<P>> for TypeWorker<P> {
+    type Error = BoxError;
+
+    /// Used only where the failure could not be recorded.
+    fn next_retry(&self, job: &Job<Envelope<P>>, _: &WorkError, _: Timestamp) -> Option<Duration> {
+        Some(backoff(JobId::new(job.row.id)?, attempt_of(&job.row)))
+    }
+
+    fn timeout(&self, _: &Job<Envelope<P>>) -> WorkerTimeout {
+        WorkerTimeout::After(self.limit() + TIMEOUT_MARGIN)
+    }
+
+    async fn work(
+        &self,
+        context: WorkContext,
+        job: Job<Envelope<P>>,
+    ) -> Result<WorkOutcome, BoxError> {
+        let since = Instant::now();
+        let Job { args, row, .. } = job;
+        let end = self.attempt(context.cancellation_token(), args).await;
+        let outcome = end.as_ref().map_or_else(|end| end.outcome, |()| Outcome::Succeeded);
+        self.desk.metrics.ran(P::NAME, outcome, since.elapsed());
+        match end {
+            Ok(()) => {
+                self.desk.report(&row, "succeeded").await;
+                Ok(WorkOutcome::Complete)
+            }
+            Err(End { outcome: Outcome::GivenBack, .. }) => {
+                self.desk.end(P::NAME, &row, AttemptEnd::GivenBack).await;
+                // If that could not be recorded, River gives it back by its own clock.
+                Err(WorkCancelled.into())
+            }
+            Err(end) => {
+                self.desk.record(P::NAME, &row, &end).await;
+                Err(end.error.into())
+            }
+        }
+    }
+}
+
+impl<P: Payload> TypeWorker<P> {
+    fn limit(&self) -> Duration {
+        P::LIMITS.timeout.unwrap_or(self.desk.timeout)
+    }
+
+    async fn attempt(&self, stop: &CancellationToken, args: Envelope<P>) -> Result<(), End> {
+        let payload = match decode::<P>(args.version.unwrap_or(1), args.payload) {
+            Ok(payload) => payload,
+            // A worker of the newer release may run it.
+            Err(InvalidPayload::Newer(version)) => {
+                let error =
+                    format!("its payload is of version {version}, which is newer than this");
+                return Err(End::new(Outcome::Failed, error));
+            }
+            Err(InvalidPayload::Wrong(why)) => {
+                return Err(End::for_good(format!("its payload is of no use: {why}")));
+            }
+        };
+        if !begins(&self.desk.lease).await {
+            return Err(End::new(Outcome::LeaseLost, "its worker has no touch with PostgreSQL"));
+        }
+        let limit = self.limit();
+        tokio::select! {
+            biased;
+            ran = AssertUnwindSafe(self.handler.run(payload)).catch_unwind() => match ran {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(JobError::Permanent(why))) => Err(End::for_good(why)),
+                Ok(Err(error @ JobError::Temporary(_))) => {
+                    Err(End::new(Outcome::Failed, Causes(&error).to_string()))
+                }
+                Err(panic) => Err(End::new(Outcome::Panicked, message_of(&*panic))),
+            },
+            () = stop.cancelled() => {
+                Err(End::new(Outcome::GivenBack, "the worker stops"))
+            }
+            () = lost(&self.desk.lease) => {
+                Err(End::new(Outcome::LeaseLost, "its worker lost touch with PostgreSQL"))
+            }
+            () = tokio::time::sleep(limit) => {
+                Err(End::new(Outcome::TimedOut, format!("it took longer than {limit:?}")))
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// Records a failed attempt.
+    async fn record(&self, job_type: &'static str, row: &JobRow, end: &End) {
+        let Some(id) = JobId::new(row.id) else { return };
+        let attempt = attempt_of(row);
+        let has_more = i32::from(attempt) < row.max_attempts;
+        let retry_in = (end.may_retry && has_more).then(|| backoff(id, attempt));
+        let error = bounded(&end.error);
+        match retry_in {
+            None => {
+                tracing::error!(job = row.id, job_type, attempt, error, "a job is dead");
+            }
+            Some(_) if attempt == 1 => {
+                tracing::warn!(job = row.id, job_type, error, "a job failed and is retried");
+            }
+            Some(_) => {
+                tracing::debug!(job = row.id, job_type, attempt, error, "a job failed again");
+            }
+        }
+        self.end(job_type, row, AttemptEnd::Failed { error, retry_in }).await;
+        self.report(row, if retry_in.is_some() { "failed" } else { "dead" }).await;
+    }
+
+    /// Ends an attempt by PostgreSQL's clock, if the job is still this worker's. River finds it ended then, and changes nothing. If that
+    /// cannot be recorded, River does it by its own clock, as soon as PostgreSQL is back.
+    async fn end(&self, job_type: &'static str, row: &JobRow, end: AttemptEnd) {
+        let Some(id) = JobId::new(row.id) else { return };
+        let ended = EndedAttempt { id, attempt: attempt_of(row), worker: self.worker.clone(), end };
+        match self.jobs.end(&ended).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(job = row.id, job_type, "a job is another worker's now"),
+            Err(error) => {
+                let error = Causes(&error);
+                tracing::debug!(job = row.id, %error, "the end of an attempt is not recorded yet");
+            }
+        }
+    }
+
+    /// Tells the job's schedule, if it has one, what became of it.
+    async fn report(&self, row: &JobRow, outcome: &'static str) {
+        let name = row.metadata.get::<String>("schedule").ok().flatten();
+        let name = name.as_deref().and_then(ScheduleName::parse);
+        let (Some(name), Some(id)) = (name, JobId::new(row.id)) else { return };
+        self.metrics.schedule_ran(&name, outcome, 1);
+        if let Err(error) = self.schedules.finished(&name, id, outcome).await {
+            tracing::debug!(job = row.id, error = %Causes(&error), "an outcome is not recorded");
+        }
+    }
+}
+
+/// Whether the lease holds, or begins soon: right after an outage a job may be claimed before the lease is renewed. A job that was
+/// claimed a moment ago is taken from nobody.
+async fn begins(lease: &Lease) -> bool {
+    for _ in 0..LEASE_LOOKS {
+        if !lease.remaining().is_zero() {
+            return true;
+        }
+        tokio::time::sleep(LEASE_LOOK_INTERVAL).await;
+    }
+    false
+}
+
+/// Returns when the lease does not hold any more.
+async fn lost(lease: &Lease) {
+    loop {
+        let remaining = lease.remaining();
+        if remaining.is_zero() {
+            return;
+        }
+        tokio::time::sleep(remaining).await;
+    }
+}
+
+fn attempt_of(row: &JobRow) -> u16 {
+    u16::try_from(row.attempt).unwrap_or(u16::MAX)
+}
+
+/// What PostgreSQL stores: not too long, and without NUL.
+fn bounded(error: &str) -> String {
+    let mut end = MAX_ERROR_BYTES.min(error.len());
+    while !error.is_char_boundary(end) {
+        end -= 1;
+    }
+    error[..end].replace('\0', "\u{fffd}")
+}
+
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("it panicked: {}", text.unwrap_or("without a message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use prometheus::Registry;
+    use serde_json::json;
+
+    use super::*;
+    use crate::application::ports::{Clock, MockScheduleRuns, MockWorkerJobs};
+    use crate::infrastructure::jobs::types::noop::Noop;
+    use crate::testing::builders::at;
+    use crate::testing::fakes::FakeClock;
+
+    /// More than a lease.
+    const LIMIT: Duration = Duration::from_mins(1);
+
+    /// What a handler does.
+    #[derive(Clone, Copy)]
+    enum Does {
+        Nothing,
+        Panics,
+        Hangs,
+        Fails,
+        FailsForGood,
+    }
+
+    #[async_trait]
+    impl Handler<Noop> for Does {
+        async fn run(&self, _: Noop) -> Result<(), JobError> {
+            match self {
+                Self::Nothing => Ok(()),
+                Self::Panics => panic!("ouch"),
+                Self::Hangs => std::future::pending().await,
+                Self::Fails => Err(JobError::Temporary("no luck".into())),
+                Self::FailsForGood => Err(JobError::Permanent("no use".to_owned())),
+            }
+        }
+    }
+
+    /// A worker whose lease was renewed now, unless it has none.
+    fn worker(does: Does, has_lease: bool) -> (TypeWorker<Noop>, Arc<FakeClock>) {
+        let clock = FakeClock::at(at(0));
+        let lease = Arc::new(Lease::new(Arc::<FakeClock>::clone(&clock)));
+        if has_lease {
+            lease.renewed(clock.monotonic());
+        }
+        let desk = Desk {
+            worker: "w".to_owned(),
+            jobs: Arc::new(MockWorkerJobs::new()),
+            schedules: Arc::new(MockScheduleRuns::new()),
+            lease,
+            metrics: Arc::new(JobMetrics::register(&Registry::new()).unwrap()),
+            timeout: LIMIT,
+        };
+        (TypeWorker { handler: Arc::new(does), desk: Arc::new(desk) }, clock)
+    }
+
+    fn args(version: u32, payload: Value) -> Envelope<Noop> {
+        Envelope { version: Some(version), payload, of: PhantomData }
+    }
+
+    async fn ends(does: Does) -> (Outcome, String, bool) {
+        let (worker, _) = worker(does, true);
+        let end = worker.attempt(&CancellationToken::new(), args(1, json!({}))).await;
+        let end = end.unwrap_err();
+        (end.outcome, end.error, end.may_retry)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_fails_panics_or_hangs_is_ended_and_the_reason_kept() {
+        let (succeeds, _) = worker(Does::Nothing, true);
+        assert!(succeeds.attempt(&CancellationToken::new(), args(1, json!({}))).await.is_ok());
+
+        let ended = [
+            ends(Does::Fails).await,
+            ends(Does::FailsForGood).await,
+            ends(Does::Panics).await,
+            ends(Does::Hangs).await,
+        ];
+
+        let expected = [
+            (Outcome::Failed, "no luck", true),
+            (Outcome::Failed, "no use", false),
+            (Outcome::Panicked, "it panicked: ouch", true),
+            (Outcome::TimedOut, "it took longer than 60s", true),
+        ];
+        assert_eq!(
+            ended,
+            expected.map(|(outcome, error, retry)| (outcome, error.to_owned(), retry))
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_payload_of_no_use_is_not_retried_and_one_of_a_newer_release_is() {
+        let (worker, _) = worker(Does::Nothing, true);
+        let stop = CancellationToken::new();
+
+        let wrong = worker.attempt(&stop, args(1, json!({ "colour": "red" }))).await.unwrap_err();
+        let newer = worker.attempt(&stop, args(2, json!({}))).await.unwrap_err();
+
+        assert_eq!((wrong.outcome, wrong.may_retry), (Outcome::Failed, false));
+        assert_eq!((newer.outcome, newer.may_retry), (Outcome::Failed, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_without_a_lease_gives_its_job_up_and_one_that_stops_gives_it_back() {
+        let (without, _) = worker(Does::Nothing, false);
+        let (losing, clock) = worker(Does::Hangs, true);
+        let (stopping, _) = worker(Does::Hangs, true);
+        let (never, stopped) = (CancellationToken::new(), CancellationToken::new());
+        stopped.cancel();
+
+        let without = without.attempt(&never, args(1, json!({}))).await.unwrap_err();
+        let (lost, ()) = tokio::join!(losing.attempt(&never, args(1, json!({}))), async {
+            tokio::task::yield_now().await;
+            clock.advance(Duration::from_mins(1));
+        });
+        let back = stopping.attempt(&stopped, args(1, json!({}))).await.unwrap_err();
+
+        assert_eq!(without.outcome, Outcome::LeaseLost);
+        assert_eq!(lost.unwrap_err().outcome, Outcome::LeaseLost);
+        assert_eq!(back.outcome, Outcome::GivenBack);
+    }
+
+    #[test]
+    fn an_error_on_record_is_short_and_without_what_postgresql_does_not_store() {
+        let long = format!("a\0{}", "é".repeat(2_000));
+
+        let short = bounded(&long);
+
+        assert!(short.len() <= MAX_ERROR_BYTES + 2 && short.starts_with("a\u{fffd}é"), "{short}");
+    }
+}

@@ -1,0 +1,47 @@
+//! The types of jobs, a file each.
+//!
+//! [`payload`]: what all of them have.
+//!
+//! A new type is a file here with its payload and its handler, a line in [`TYPES`], and a line where `app/workers.rs` makes the
+//! handlers. When a payload changes, its version grows and `upgrade` learns the older one: jobs and schedules that were written before
+//! are still there. A payload of a version that `upgrade` does not know is refused with a sentence.
+
+pub(crate) mod noop;
+pub(crate) mod payload;
+pub(crate) mod prune_jobs;
+pub(crate) mod prune_keys;
+pub(crate) mod rebuild_filter;
+
+use payload::TypeSpec;
+
+/// All types, by name.
+pub(crate) const TYPES: &[TypeSpec] = &[
+    TypeSpec::of::<noop::Noop>(),
+    TypeSpec::of::<prune_jobs::PruneJobs>(),
+    TypeSpec::of::<prune_keys::PruneKeys>(),
+    TypeSpec::of::<rebuild_filter::RebuildFilterPayload>(),
+];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn types_have_names_of_their_own_in_order() {
+        assert!(TYPES.is_sorted_by(|one, other| one.name < other.name));
+    }
+
+    #[test]
+    fn a_wrong_payload_is_refused() {
+        let rebuild = TYPES.iter().find(|spec| spec.name == "rebuild_filter").unwrap();
+
+        for wrong in [json!([]), json!({ "sale": 1 }), json!({ "sale_id": "X" }), json!("x")] {
+            assert!((rebuild.check)(1, wrong.clone()).is_err(), "{wrong}");
+        }
+        for right in [json!({}), json!({ "sale_id": "S-1" })] {
+            assert_eq!((rebuild.check)(1, right.clone()), Ok(right));
+        }
+    }
+}

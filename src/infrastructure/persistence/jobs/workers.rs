@@ -1,0 +1,348 @@
+//! What workers do with jobs besides running them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+
+use super::notify;
+use super::row::state_of;
+use crate::application::ports::{AttemptEnd, EndedAttempt, PortError, TakenOver, WorkerJobs};
+use crate::domain::job::JobId;
+use crate::infrastructure::persistence::pool::database::Database;
+use crate::infrastructure::persistence::pool::error::DatabaseError;
+use crate::infrastructure::persistence::pool::metrics::Statement;
+use crate::infrastructure::persistence::row::from_row;
+
+const WHAT: &str = "the job queue";
+/// No statement here may take longer: a lease ends after two and a half seconds.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+const RENEW: &str = r"
+    INSERT INTO job_workers (name, seen_at)
+    VALUES ($1, clock_timestamp())
+    ON CONFLICT ON CONSTRAINT job_workers_pkey DO UPDATE SET seen_at = excluded.seen_at
+";
+
+const RELEASE: &str = "DELETE FROM job_workers WHERE name = $1";
+
+/// A job whose worker died once runs again at once. If that happens again, the job may be what kills its workers: then it waits as
+/// after any other failure.
+const TAKE_OVER: &str = concat!(
+    r"
+    WITH lost AS MATERIALIZED (
+        SELECT j.id, j.attempted_by[array_upper(j.attempted_by, 1)] AS worker, j.metadata ? 'taken_over' AS again,
+               j.attempt >= j.max_attempts AS is_last
+        FROM river_job AS j
+        WHERE j.state = 'running'
+          AND j.attempted_at < statement_timestamp() - make_interval(secs => $1)
+          AND NOT EXISTS (
+              SELECT
+              FROM job_workers AS w
+              WHERE w.name = j.attempted_by[array_upper(j.attempted_by, 1)]
+                AND w.seen_at >= statement_timestamp() - make_interval(secs => $1)
+          )
+        LIMIT 1000
+        FOR UPDATE OF j SKIP LOCKED
+    ), taken AS (
+        UPDATE river_job AS j
+        SET state = CASE WHEN is_last THEN 'discarded' WHEN again THEN 'retryable' ELSE 'available' END::river_job_state,
+            finalized_at = CASE WHEN is_last THEN clock_timestamp() END,
+            scheduled_at = CASE WHEN again AND NOT is_last THEN clock_timestamp()
+                + make_interval(secs => least(2.0 ^ (attempt - 1), 3600) * (0.75 + random() / 2))
+                ELSE j.scheduled_at END,
+            errors = array_append(j.errors, jsonb_build_object(
+                'at', clock_timestamp(), 'attempt', attempt, 'trace', '',
+                'error', 'its worker ' || coalesce(lost.worker, '') || ' died')),
+            metadata = j.metadata || jsonb_build_object('taken_over', clock_timestamp())
+        FROM lost
+        WHERE j.id = lost.id AND j.state = 'running'
+        RETURNING j.id, j.kind, j.state, j.queue, coalesce(lost.worker, '') AS worker
+    )
+    SELECT id, kind, state::text AS state, worker, CASE WHEN state = 'available' THEN ",
+    notify!("queue"),
+    " END AS notified
+    FROM taken"
+);
+
+const PROMOTE: &str = concat!(
+    r"
+    WITH due AS MATERIALIZED (
+        SELECT id
+        FROM river_job
+        WHERE state IN ('retryable', 'scheduled') AND scheduled_at <= statement_timestamp()
+        ORDER BY scheduled_at
+        LIMIT 1000
+        FOR UPDATE SKIP LOCKED
+    ), promoted AS (
+        UPDATE river_job AS j SET state = 'available' FROM due WHERE j.id = due.id RETURNING j.queue
+    ), told AS (
+        SELECT ",
+    notify!("queue"),
+    r" AS notified FROM (SELECT DISTINCT queue FROM promoted) AS q
+    )
+    SELECT (SELECT count(*) FROM promoted), (SELECT count(notified) FROM told)"
+);
+
+const FAIL: &str = r"
+    UPDATE river_job
+    SET state = CASE WHEN $5::float8 IS NULL THEN 'discarded' ELSE 'retryable' END::river_job_state,
+        finalized_at = CASE WHEN $5 IS NULL THEN clock_timestamp() END,
+        scheduled_at = coalesce(clock_timestamp() + make_interval(secs => $5), scheduled_at),
+        errors = array_append(errors, jsonb_build_object(
+            'at', clock_timestamp(), 'attempt', attempt, 'error', $4::text, 'trace', ''))
+    WHERE id = $1 AND state = 'running' AND attempt = $2 AND attempted_by[array_upper(attempted_by, 1)] = $3
+";
+
+/// River would do this by the clock of its machine: where that is ahead, the job would wait until then.
+const GIVE_BACK: &str = r"
+    UPDATE river_job
+    SET state = 'available', attempt = attempt - 1, scheduled_at = clock_timestamp()
+    WHERE id = $1 AND state = 'running' AND attempt = $2 AND attempted_by[array_upper(attempted_by, 1)] = $3
+";
+
+from_row! {
+    #[derive(Debug)]
+    struct TakenRow {
+        id: i64,
+        kind: String,
+        state: String,
+        worker: String,
+    }
+}
+
+/// Leases, failures, and jobs that become due. On a pool of its own, so that no rush of buyers makes a worker look dead.
+pub(crate) struct PostgresWorkerJobs {
+    database: Database,
+}
+
+impl PostgresWorkerJobs {
+    pub(crate) fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    async fn write(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, PortError> {
+        let write = async {
+            let mut connection = self.database.acquire().await?;
+            let done = self.database.time(Statement::Jobs, query.execute(&mut *connection)).await?;
+            Ok(done.rows_affected())
+        };
+        self.in_time(write).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        run: impl Future<Output = Result<T, DatabaseError>>,
+    ) -> Result<T, PortError> {
+        let done = self.database.within(TIMEOUT, run).await;
+        done.map_err(|error| error.into_port_error(WHAT))
+    }
+}
+
+#[async_trait]
+impl WorkerJobs for PostgresWorkerJobs {
+    async fn renew(&self, worker: &str) -> Result<(), PortError> {
+        self.write(sqlx::query(RENEW).bind(worker)).await.map(drop)
+    }
+
+    async fn release(&self, worker: &str) -> Result<(), PortError> {
+        self.write(sqlx::query(RELEASE).bind(worker)).await.map(drop)
+    }
+
+    async fn take_over(&self, lease: Duration) -> Result<Vec<TakenOver>, PortError> {
+        let take = async {
+            let mut connection = self.database.acquire().await?;
+            let query = sqlx::query_as(TAKE_OVER).bind(lease.as_secs_f64());
+            let query = query.fetch_all(&mut *connection);
+            let rows: Vec<TakenRow> = self.database.time(Statement::Jobs, query).await?;
+            let jobs = rows.into_iter().map(|row| {
+                let unreadable = || DatabaseError::Unreadable("river_job");
+                Ok(TakenOver {
+                    id: JobId::new(row.id).ok_or_else(unreadable)?,
+                    state: state_of(&row.state).ok_or_else(unreadable)?,
+                    job_type: row.kind,
+                    worker: row.worker,
+                })
+            });
+            jobs.collect()
+        };
+        self.in_time(take).await
+    }
+
+    async fn promote(&self) -> Result<u64, PortError> {
+        let promote = async {
+            let mut connection = self.database.acquire().await?;
+            let query = sqlx::query_as(PROMOTE).fetch_one(&mut *connection);
+            let (promoted, _): (i64, i64) = self.database.time(Statement::Jobs, query).await?;
+            Ok(promoted.unsigned_abs())
+        };
+        self.in_time(promote).await
+    }
+
+    async fn end(&self, ended: &EndedAttempt) -> Result<bool, PortError> {
+        let statement = match ended.end {
+            AttemptEnd::Failed { .. } => FAIL,
+            AttemptEnd::GivenBack => GIVE_BACK,
+        };
+        let mut query = sqlx::query(statement)
+            .bind(ended.id.get())
+            .bind(i16::try_from(ended.attempt).unwrap_or(i16::MAX))
+            .bind(&ended.worker);
+        if let AttemptEnd::Failed { error, retry_in } = &ended.end {
+            query = query.bind(error).bind(retry_in.map(|delay| delay.as_secs_f64()));
+        }
+        Ok(self.write(query).await? > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::application::ports::{Job, JobQueue, JobReader, NewJob};
+    use crate::domain::job::JobState;
+    use crate::infrastructure::persistence::jobs::enqueue::PostgresJobQueue;
+    use crate::infrastructure::persistence::jobs::reader::PostgresJobReader;
+    use crate::testing::builders::a_new_job;
+    use crate::testing::servers::PostgresShop;
+
+    const LEASE: Duration = Duration::from_secs(3);
+
+    struct World {
+        shop: PostgresShop,
+        database: Database,
+        jobs: PostgresWorkerJobs,
+    }
+
+    impl World {
+        async fn open() -> Self {
+            let shop = PostgresShop::open().await;
+            let database = shop.database().await;
+            let jobs = PostgresWorkerJobs::new(database.clone());
+            Self { shop, database, jobs }
+        }
+
+        /// A job that a worker claimed ten seconds ago, its `attempt`th of three.
+        async fn claimed_by(&self, worker: &str, attempt: u16) -> JobId {
+            let queue = PostgresJobQueue::new(self.database.clone());
+            let id = queue.enqueue(&a_new_job()).await.unwrap().job.id;
+            let claim = "UPDATE river_job SET state = 'running', attempt = $2, max_attempts = 3,
+                             attempted_at = now() - interval '10 seconds', attempted_by = ARRAY['x', $3]
+                         WHERE id = $1";
+            let claim = sqlx::query(claim).bind(id.get()).bind(i16::try_from(attempt).unwrap());
+            claim.bind(worker).execute(&self.shop.pool).await.unwrap();
+            id
+        }
+
+        async fn job(&self, id: JobId) -> Job {
+            let reader = PostgresJobReader::new(self.database.clone());
+            reader.find(id).await.unwrap().unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_jobs_of_workers_that_were_not_seen_are_taken() {
+        let world = World::open().await;
+        let (dead, alive) = (world.claimed_by("dead", 1).await, world.claimed_by("alive", 1).await);
+        world.jobs.renew("dead").await.unwrap();
+        world.shop.execute("UPDATE job_workers SET seen_at = now() - interval '4 seconds'").await;
+        world.jobs.renew("alive").await.unwrap();
+
+        let taken = world.jobs.take_over(LEASE).await.unwrap();
+
+        let expected = TakenOver {
+            id: dead,
+            job_type: "noop".to_owned(),
+            worker: "dead".to_owned(),
+            state: JobState::Waiting,
+        };
+        assert_eq!(taken, [expected]);
+        let job = world.job(dead).await;
+        assert_eq!((job.state, job.attempts), (JobState::Waiting, 1));
+        assert_eq!(job.last_error.as_deref(), Some("its worker dead died"));
+        assert_eq!(world.job(alive).await.state, JobState::Running);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_was_claimed_a_moment_ago_is_not_taken() {
+        let world = World::open().await;
+        let id = world.claimed_by("unseen", 1).await;
+        world.shop.execute("UPDATE river_job SET attempted_at = now()").await;
+
+        assert_eq!(world.jobs.take_over(LEASE).await.unwrap(), []);
+        assert_eq!(world.job(id).await.state, JobState::Running);
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_workers_die_again_waits_and_is_dead_after_its_last_attempt() {
+        let world = World::open().await;
+        let (again, last) = (world.claimed_by("dead", 2).await, world.claimed_by("dead", 3).await);
+        world.shop.execute(r#"UPDATE river_job SET metadata = '{"taken_over": "before"}'"#).await;
+
+        world.jobs.take_over(LEASE).await.unwrap();
+
+        let (again, last) = (world.job(again).await, world.job(last).await);
+        assert_eq!((again.state, last.state), (JobState::Retrying, JobState::Dead));
+        assert!(again.run_at > again.created_at && last.ended_at.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_recorded_only_by_the_worker_and_attempt_that_run_the_job() {
+        let world = World::open().await;
+        let id = world.claimed_by("mine", 2).await;
+        let failed = |worker: &str, attempt| EndedAttempt {
+            id,
+            attempt,
+            worker: worker.to_owned(),
+            end: AttemptEnd::Failed {
+                error: "no luck".to_owned(),
+                retry_in: Some(Duration::from_mins(1)),
+            },
+        };
+
+        assert!(!world.jobs.end(&failed("other", 2)).await.unwrap());
+        assert!(!world.jobs.end(&failed("mine", 1)).await.unwrap());
+        assert_eq!(world.job(id).await.state, JobState::Running);
+        assert!(world.jobs.end(&failed("mine", 2)).await.unwrap());
+
+        let job = world.job(id).await;
+        assert_eq!((job.state, job.last_error.as_deref()), (JobState::Retrying, Some("no luck")));
+        assert!((job.run_at - job.created_at).num_seconds() >= 59);
+        assert!(!world.jobs.end(&failed("mine", 2)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_given_back_waits_and_its_attempt_does_not_count() {
+        let world = World::open().await;
+        let id = world.claimed_by("mine", 2).await;
+        let ended = |worker: &str| EndedAttempt {
+            id,
+            attempt: 2,
+            worker: worker.to_owned(),
+            end: AttemptEnd::GivenBack,
+        };
+
+        assert!(!world.jobs.end(&ended("other")).await.unwrap());
+        assert!(world.jobs.end(&ended("mine")).await.unwrap());
+
+        let job = world.job(id).await;
+        assert_eq!((job.state, job.attempts, job.last_error), (JobState::Waiting, 1, None));
+    }
+
+    #[tokio::test]
+    async fn what_is_due_waits_for_a_worker_and_nothing_else() {
+        let world = World::open().await;
+        let queue = PostgresJobQueue::new(world.database.clone());
+        let delayed = NewJob { delay: Duration::from_hours(1), ..a_new_job() };
+        let due = queue.enqueue(&delayed).await.unwrap().job.id;
+        let ahead = queue.enqueue(&delayed).await.unwrap().job.id;
+        let past = "UPDATE river_job SET scheduled_at = now() - interval '1 second' WHERE id = $1";
+        sqlx::query(past).bind(due.get()).execute(&world.shop.pool).await.unwrap();
+
+        assert_eq!(world.jobs.promote().await.unwrap(), 1);
+
+        let states = (world.job(due).await.state, world.job(ahead).await.state);
+        assert_eq!(states, (JobState::Waiting, JobState::Scheduled));
+    }
+}

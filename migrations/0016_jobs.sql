@@ -147,6 +147,7 @@ CREATE INDEX schedules_next_run_at ON schedules (next_run_at) WHERE next_run_at 
 INSERT INTO schedules (name, cron, time_zone, job_type, payload_version, payload, next_run_at)
 SELECT name, cron, 'UTC', job_type, 1, '{}', date_trunc('minute', clock_timestamp()) + after
 FROM (VALUES
+    ('close-sales', '*/5 * * * * *', 'close_sales', interval '60 seconds'),
     ('prune-keys', '0 * * * * *', 'prune_keys', interval '60 seconds'),
     ('prune-jobs', '30 * * * * *', 'prune_jobs', interval '90 seconds')
 ) AS built_in(name, cron, job_type, after);

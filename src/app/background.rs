@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::closing::{close_ended_sales, close_sale};
 use super::components::Components;
 use super::context::BuildContext;
 use crate::application::compare_time_zones::CompareTimeZones;
@@ -24,9 +23,6 @@ const LOST_WRITES_INTERVAL: Duration = Duration::from_secs(5);
 
 /// PostgreSQL's rules of time zones change when somebody updates its server.
 const COMPARE_TIME_ZONES_INTERVAL: Duration = Duration::from_hours(1);
-
-/// Two look-ups by index, unless a sale has ended.
-const CLOSE_SALES_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Starts all tasks. It returns when the sale of this hour can be sold: after the first reading of sales, after that sale
 /// exists, and after its items are in memory; unless PostgreSQL is away.
@@ -58,8 +54,6 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
         &components.time_zones,
         compare_time_zones,
     );
-    let close_sale = Arc::new(close_sale(config, &components.database));
-    tasks.every("close sales", CLOSE_SALES_INTERVAL, &close_sale, close_ended_sales);
     rebuild_filter(context, components);
     record_lost_writes(context, components);
 }

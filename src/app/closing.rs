@@ -1,9 +1,8 @@
-//! The close of ended sales, for whatever runs it.
+//! The close of ended sales, for the job that runs it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::application::ports::PortError;
 use crate::application::sale_report::CloseSale;
 use crate::config::Config;
 use crate::infrastructure::persistence::{Database, PostgresSaleReports};
@@ -15,12 +14,4 @@ const REFUSALS_MARGIN: Duration = Duration::from_secs(2);
 pub(crate) fn close_sale(config: &Config, database: &Database) -> CloseSale {
     let record_delay = config.refusals.flush_interval * 2 + REFUSALS_MARGIN;
     CloseSale::new(Arc::new(PostgresSaleReports::new(database.clone())), record_delay)
-}
-
-/// Closes all sales that can be closed now.
-pub(crate) async fn close_ended_sales(close_sale: Arc<CloseSale>) -> Result<(), PortError> {
-    for sale in close_sale.execute().await? {
-        tracing::info!(%sale, "sale closed: its report is stored");
-    }
-    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::closing::close_sale;
 use super::components::Components;
 use super::context::BuildContext;
 use super::error::AppError;
@@ -12,8 +13,8 @@ use crate::application::jobs::tend::TendJobs;
 use crate::application::ports::{Clock, JobReader, PortError, ScheduleRuns, WorkerJobs};
 use crate::config::Config;
 use crate::infrastructure::jobs::{
-    Desk, Handlers, InvalidWorkers, JobMetrics, KnownTypes, RunNoop, RunPruneJobs, RunPruneKeys,
-    RunRebuildFilter, Runner, RunnerSettings,
+    Desk, Handlers, InvalidWorkers, JobMetrics, KnownTypes, RunCloseSales, RunNoop, RunPruneJobs,
+    RunPruneKeys, RunRebuildFilter, Runner, RunnerSettings,
 };
 use crate::infrastructure::persistence::{
     Database, PostgresJobReader, PostgresJobRepair, PostgresScheduleRuns, PostgresWorkerJobs,
@@ -82,6 +83,7 @@ fn handlers(
     let repair = Arc::new(PostgresJobRepair::new(database.clone()));
     let (keep_done, keep_dead) = (config.jobs.keep_done, config.jobs.keep_dead);
     let mut handlers = Handlers::new(desk);
+    handlers.add(RunCloseSales::new(Arc::new(close_sale(config, database))))?;
     handlers.add(RunNoop)?;
     handlers.add(RunPruneJobs::new(repair, keep_done, keep_dead))?;
     handlers.add(RunPruneKeys::new(Arc::clone(&components.keys)))?;
@@ -103,7 +105,8 @@ async fn run_due(both: Arc<(RunSchedules, Arc<JobMetrics>)>) -> Result<(), PortE
         match event {
             ScheduleEvent::Enqueued { missed: 0, .. } => {}
             ScheduleEvent::Enqueued { name, missed } => {
-                tracing::warn!(schedule = %name, missed, "a schedule missed runs: it runs once");
+                // Each restart misses some of what runs every few seconds.
+                tracing::info!(schedule = %name, missed, "a schedule missed runs: it runs once");
                 metrics.schedule_ran(&name, "missed", missed);
             }
             ScheduleEvent::Refused { name, why } => {

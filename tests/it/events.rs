@@ -10,12 +10,19 @@ use redis::AsyncCommands;
 use redis::streams::{StreamReadOptions, StreamReadReply};
 use serde_json::Value;
 
+use crate::harness::endpoint::Endpoint;
 use crate::harness::servers::PrivateServers;
 use crate::harness::storm::{Receipt, Storm};
+use crate::harness::world::Plan;
 use crate::harness::{World, eventually, until};
 
 /// Items of a rush: as many purchases, at least.
 const ITEMS: usize = 200;
+
+/// Instances that also deliver.
+fn plan(instances: usize) -> Plan {
+    World::plan(instances).set("jobs.enabled", "true")
+}
 
 /// All entries of the stream, read by a consumer group and acknowledged.
 async fn streamed(world: &World, group: &str) -> Vec<Value> {
@@ -103,7 +110,7 @@ fn instant(time: &str) -> chrono::DateTime<chrono::FixedOffset> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stream_tells_of_every_purchase_while_the_delivering_instances_are_killed() {
-    let plan = World::plan(3).set("events.stream.enabled", "true");
+    let plan = plan(3).set("events.stream.enabled", "true");
     let mut world = plan.start().await;
     let sale = world.create_sale(&format!("--items {ITEMS} --stock 1 --buyer-limit 100")).await;
     let storm = Storm::over(&world.clients(), &sale, ITEMS);
@@ -151,7 +158,7 @@ async fn jetstream_has_every_event_once_although_the_server_is_killed() {
         eprintln!("NATS is not installed: nothing is published to it");
         return;
     };
-    let world = World::plan(2).set("events.nats.url", &url).start().await;
+    let world = plan(2).set("events.nats.url", &url).start().await;
     let sale = world.create_sale(&format!("--items {ITEMS} --stock 1 --buyer-limit 100")).await;
     let storm = Storm::over(&world.clients(), &sale, ITEMS);
     storm.has_sold(ITEMS / 4).await;
@@ -183,7 +190,7 @@ async fn while_a_sink_is_away_sales_go_on_and_the_other_sink_gets_everything() {
         eprintln!("NATS is not installed: nothing is published to it");
         return;
     };
-    let plan = World::plan(1).private_redis().set("events.stream.enabled", "true");
+    let plan = plan(1).private_redis().set("events.stream.enabled", "true");
     let world = plan.set("events.nats.url", &url).start().await;
     let sale = world.create_sale("--items 9 --stock 1").await;
     server.run("kill-nats");
@@ -215,7 +222,7 @@ async fn while_a_sink_is_away_sales_go_on_and_the_other_sink_gets_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stream_stays_short_and_expires() {
-    let plan = World::plan(1).set("events.stream.enabled", "true");
+    let plan = plan(1).set("events.stream.enabled", "true");
     let world = plan.set("events.stream.max_length", "1000").start().await;
     let sale = world.create_sale("--items 9 --stock 1").await;
     world.at(0).buys(&sale, "ann", "1").await;
@@ -238,4 +245,86 @@ async fn the_stream_stays_short_and_expires() {
     assert!((1_000..1_200).contains(&length), "{length}");
     let expires_in: i64 = redis.pttl(&stream).await.unwrap();
     assert!(Duration::from_millis(expires_in.unsigned_abs()) > Duration::from_hours(24));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_gets_every_purchase_signed_although_it_and_instances_die() {
+    let mut world = plan(2).set("webhooks.allow_private", "true").start().await;
+    let worker = world.worker().await;
+    let endpoint = Endpoint::start().await;
+    endpoint.is_added_by(&world.program).await;
+    let sale = world.create_sale(&format!("--items {ITEMS} --stock 1 --buyer-limit 100")).await;
+    let storm = Storm::over(&world.clients(), &sale, ITEMS);
+    storm.has_sold(ITEMS / 4).await;
+    endpoint.answer_with(503);
+    worker.process.signal(Signal::SIGKILL);
+    storm.has_sold(ITEMS / 2).await;
+    world.instances.remove(1).process.signal(Signal::SIGKILL);
+    storm.has_sold(ITEMS * 3 / 4).await;
+    endpoint.answer_with(204);
+    let receipts = storm.receipts().await;
+
+    let mut events = Vec::new();
+    until("the end of the sale is told", async || {
+        events = endpoint.received();
+        !of_type(&events, "sale.sold_out").is_empty()
+    })
+    .await;
+    // Events of different buyers come in any order.
+    until("all purchases are told", async || {
+        events = endpoint.received();
+        let on_record = "SELECT count(*) FROM purchases";
+        let on_record: i64 = sqlx::query_scalar(on_record).fetch_one(world.pool()).await.unwrap();
+        purchases(&events).len() >= usize::try_from(on_record).unwrap()
+    })
+    .await;
+
+    assert_complete(&world, &events, &receipts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_endpoint_missed_is_replayed_with_the_same_ids() {
+    let world = plan(1).set("webhooks.allow_private", "true").start().await;
+    let sale = world.create_sale("--items 9 --stock 1").await;
+    let before = world.at(0).buys(&sale, "ann", "1").await;
+    let endpoint = Endpoint::start().await;
+    let webhook = endpoint.is_added_by(&world.program).await;
+    let after = world.at(0).buys(&sale, "bob", "2").await;
+    until("the new purchase is told", async || {
+        purchases(&endpoint.received()).contains_key(after.as_str())
+    })
+    .await;
+    assert!(!purchases(&endpoint.received()).contains_key(before.as_str()));
+    let first = endpoint.received();
+
+    let since = "2020-01-01T00:00:00Z";
+    world.program.run(&["webhook", "replay", &webhook, "--since", since]).await.succeeded();
+
+    until("both are told", async || {
+        let events = endpoint.received();
+        purchases(&events).contains_key(before.as_str())
+            && of_type(&events, "purchase.settled").len() > 2
+    })
+    .await;
+    let all = endpoint.received();
+    assert!(ids(&first).is_subset(&ids(&all[first.len()..])), "the same ids again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_sale_is_told_with_its_report() {
+    let world = plan(1).set("webhooks.allow_private", "true").start().await;
+    let endpoint = Endpoint::start().await;
+    endpoint.is_added_by(&world.program).await;
+    let seconds = world.seconds(3).await;
+    let sale = world.create_sale(&format!("--items 3 --stock 1 --duration {seconds}")).await;
+    world.at(0).buys(&sale, "ann", "1").await;
+
+    let ended = eventually("the end is told", async || {
+        of_type(&endpoint.received(), "sale.ended").first().map(|event| (*event).clone())
+    })
+    .await;
+
+    let printed = world.printed(&["sale", "report", &sale]).await;
+    assert_eq!(ended["data"], printed);
+    assert_eq!((&printed["sold"], &printed["final"]), (&1.into(), &true.into()));
 }

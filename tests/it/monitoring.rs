@@ -33,6 +33,9 @@ const METRICS: &[(&str, &[&str])] = &[
     ("flash_sale_job_runs_total", &["type", "outcome"]),
     ("flash_sale_job_duration_seconds_bucket", &["type"]),
     ("flash_sale_schedule_runs_total", &["name", "outcome"]),
+    ("flash_sale_events_pending", &["sink"]),
+    ("flash_sale_event_delivery_seconds_bucket", &["sink"]),
+    ("flash_sale_webhook_deliveries_total", &["outcome"]),
     ("flash_sale_tasks", &[]),
 ];
 /// Prefixes of our own metrics; dashboards also show those of other programs.

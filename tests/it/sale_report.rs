@@ -57,7 +57,7 @@ async fn sell_out(world: &World, sale: &str) -> BTreeMap<String, i64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_has_the_figures_that_clients_were_told_and_is_stored_with_the_event_of_the_end() {
-    let world = World::of(2).await;
+    let world = World::plan(2).set("jobs.enabled", "true").start().await;
     let sale = world.create_sale("--items 3 --buyer-limit 5").await;
     let refused = sell_out(&world, &sale).await;
     until("all refusals are on record", async || {
@@ -94,7 +94,7 @@ async fn a_report_has_the_figures_that_clients_were_told_and_is_stored_with_the_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_is_a_picture_and_a_table_too() {
-    let world = World::of(1).await;
+    let world = World::plan(1).set("jobs.enabled", "true").start().await;
     let sale = world.create_sale("--items 3 --name Socks&Shoes").await;
     world.at(0).buys(&sale, "ann", "1").await;
 
@@ -115,7 +115,7 @@ async fn a_report_is_a_picture_and_a_table_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sale_that_has_not_begun_has_an_empty_report_and_an_unknown_one_none() {
-    let world = World::of(1).await;
+    let world = World::plan(1).set("jobs.enabled", "true").start().await;
     let sale = world.create_sale("--items 3 --starts-in 1h").await;
 
     let empty = report(&world, &sale).await;
@@ -135,7 +135,7 @@ async fn a_sale_that_has_not_begun_has_an_empty_report_and_an_unknown_one_none()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sale_that_is_extended_after_its_close_is_reported_again() {
-    let world = World::of(1).await;
+    let world = World::plan(1).set("jobs.enabled", "true").start().await;
     let sale = world.create_sale("--items 3").await;
     world.at(0).buys(&sale, "ann", "1").await;
     end(&world, &sale).await;

@@ -12,6 +12,9 @@ const BUCKETS: [f64; 19] = [
     3_600.0, 21_600.0, 86_400.0,
 ];
 
+/// The names of all sinks.
+const SINKS: [&str; 3] = ["stream", "nats", "webhook"];
+
 /// The registered metrics.
 #[derive(Debug)]
 pub(crate) struct PrometheusEventMetrics {
@@ -34,6 +37,11 @@ impl PrometheusEventMetrics {
         );
         let delivery = HistogramVec::new(delivery.buckets(BUCKETS.to_vec()), &["sink"])?;
         registry.register(Box::new(delivery.clone()))?;
+        // They exist before the first event.
+        for sink in SINKS {
+            pending.with_label_values(&[sink]);
+            delivery.with_label_values(&[sink]);
+        }
         Ok(Self { pending, delivery })
     }
 }

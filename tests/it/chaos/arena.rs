@@ -61,10 +61,17 @@ pub(crate) struct Arena {
 impl Arena {
     /// Starts servers and instances, with a short lease, and somebody who listens.
     pub(crate) async fn open() -> Self {
-        let Some(listener) = Listener::start() else {
+        let Some(listener) = Listener::start().await else {
             return Self::with(&[SHORT_LEASE]).await;
         };
-        let arena = Self::with(&[SHORT_LEASE, ("events.nats.url", &listener.url)]).await;
+        let settings = [
+            SHORT_LEASE,
+            ("jobs.enabled", "true"),
+            ("events.nats.url", &listener.url),
+            ("webhooks.allow_private", "true"),
+        ];
+        let arena = Self::with(&settings).await;
+        let listener = listener.listens_to(&arena.direct).await;
         Self { listener: Some(listener), ..arena }
     }
 

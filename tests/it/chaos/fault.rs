@@ -105,11 +105,15 @@ pub(crate) enum Fault {
     ManySales,
     /// NATS is killed, to which events are delivered.
     NatsKilled,
+    /// The endpoint of webhooks refuses everything.
+    EndpointDead,
+    /// `SIGKILL` to the worker that delivers events beside the instances, which restarts.
+    WorkerKilled,
 }
 
 impl Fault {
     /// All faults.
-    pub(crate) const ALL: [Self; 33] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::RedisKilled,
         Self::RedisFailover,
         Self::RedisFlushed,
@@ -143,6 +147,8 @@ impl Fault {
         Self::OtherInstallation,
         Self::ManySales,
         Self::NatsKilled,
+        Self::EndpointDead,
+        Self::WorkerKilled,
     ];
 }
 
@@ -200,7 +206,8 @@ pub(crate) fn schedule(seed: u64, lengths: Lengths) -> Vec<Strike> {
         left.retain(|fault| *fault != Fault::PostgresPooled);
     }
     if !is_nats_installed() {
-        left.retain(|fault| *fault != Fault::NatsKilled);
+        let heard = [Fault::NatsKilled, Fault::EndpointDead, Fault::WorkerKilled];
+        left.retain(|fault| !heard.contains(fault));
     }
     let mut strikes = Vec::new();
     while !left.is_empty() {
@@ -295,7 +302,9 @@ impl Strike {
             | Fault::PostgresPooled
             | Fault::OtherInstallation
             | Fault::ManySales
-            | Fault::NatsKilled => return self.begin_beside(arena, history).await,
+            | Fault::NatsKilled
+            | Fault::EndpointDead
+            | Fault::WorkerKilled => return self.begin_beside(arena, history).await,
             Fault::PostgresUnreachable => arena.stall_postgres(true),
             Fault::InstanceKilled => arena.stations[self.instance].end(Signal::SIGKILL).await,
             Fault::InstanceStopped => {
@@ -329,7 +338,7 @@ impl Strike {
     }
 
     /// Begins it, if it is something that runs beside the instances.
-    async fn begin_beside(self, arena: &Arena, history: &History) -> Injected {
+    async fn begin_beside(self, arena: &mut Arena, history: &History) -> Injected {
         let mut injected = Injected::default();
         match self.fault {
             Fault::PostgresFailedOver => {
@@ -346,6 +355,14 @@ impl Strike {
             }
             Fault::ManySales => injected.bazaar = Some(Bazaar::open(arena).await),
             Fault::NatsKilled => run_in_nats(arena, "kill-nats"),
+            Fault::WorkerKilled => {
+                if let Some(listener) = &mut arena.listener {
+                    listener.kill_worker().await;
+                }
+            }
+            Fault::EndpointDead => {
+                arena.listener.iter().for_each(|listener| listener.endpoint.answer_with(503));
+            }
             _ => {}
         }
         injected
@@ -404,6 +421,13 @@ impl Strike {
             }
             Fault::WayCut => self.cut(arena),
             Fault::NatsKilled => run_in_nats(arena, "start-nats"),
+            Fault::EndpointDead => {
+                arena.listener.iter().for_each(|listener| listener.endpoint.answer_with(204));
+            }
+            Fault::WorkerKilled => {
+                let direct = arena.direct.clone();
+                arena.listener.iter_mut().for_each(|listener| listener.start_worker(&direct));
+            }
             Fault::RedisFlushed
             | Fault::ScriptsFlushed
             | Fault::RedisPaused

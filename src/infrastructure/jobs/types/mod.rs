@@ -6,6 +6,7 @@
 //! handlers. When a payload changes, its version grows and `upgrade` learns the older one: jobs and schedules that were written before
 //! are still there. A payload of a version that `upgrade` does not know is refused with a sentence.
 
+pub(crate) mod close_sales;
 pub(crate) mod noop;
 pub(crate) mod payload;
 pub(crate) mod prune_jobs;
@@ -16,6 +17,7 @@ use payload::TypeSpec;
 
 /// All types, by name.
 pub(crate) const TYPES: &[TypeSpec] = &[
+    TypeSpec::of::<close_sales::CloseSales>(),
     TypeSpec::of::<noop::Noop>(),
     TypeSpec::of::<prune_jobs::PruneJobs>(),
     TypeSpec::of::<prune_keys::PruneKeys>(),

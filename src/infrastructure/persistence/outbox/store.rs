@@ -11,6 +11,7 @@ use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
+use crate::infrastructure::persistence::pool::tx::Options;
 use crate::infrastructure::persistence::row::from_row;
 
 const WHAT: &str = "the outbox";
@@ -31,6 +32,8 @@ const READ: &str = r"
     ORDER BY position
     LIMIT $2
 ";
+
+const LOCK_ORDER: &str = "SELECT FROM outbox_order FOR UPDATE";
 
 const END: &str = "SELECT last FROM outbox_order";
 
@@ -196,8 +199,16 @@ impl Outbox for PostgresOutbox {
 #[async_trait]
 impl EventPositions for PostgresOutbox {
     async fn end(&self) -> Result<i64, PortError> {
-        self.order().await?;
-        Outbox::end(self).await
+        // Waits for whoever gives positions now, so that everything committed before has one.
+        let end = self.database.transaction(Options::WRITE, |mut tx| async move {
+            sqlx::query(LOCK_ORDER).execute(&mut *tx).await?;
+            while sqlx::query_scalar::<_, i32>(ORDER).bind(ORDERED).fetch_one(&mut *tx).await?
+                == ORDERED
+            {}
+            let end: i64 = sqlx::query_scalar(END).fetch_one(&mut *tx).await?;
+            Ok((tx, end))
+        });
+        end.await.map_err(|error| error.into_port_error(WHAT))
     }
 
     async fn position_at(&self, time: DateTime<Utc>) -> Result<i64, PortError> {
@@ -303,6 +314,24 @@ mod tests {
         drop(other);
 
         assert_eq!(log(&outbox).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_end_contains_what_was_committed_before_also_while_another_instance_gives_positions()
+     {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(3, 9)).await;
+        let outbox = outbox(&shop).await;
+        buys(&scene, "ann", 1).await;
+        let mut other = shop.pool.begin().await.unwrap();
+        sqlx::query("SELECT FROM outbox_order FOR UPDATE").execute(&mut *other).await.unwrap();
+
+        let (end, ()) = tokio::join!(EventPositions::end(&outbox), async {
+            shop.wait_until_blocked().await;
+            other.rollback().await.unwrap();
+        });
+
+        assert_eq!(end.unwrap(), 1);
     }
 
     #[tokio::test]

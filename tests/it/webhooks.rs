@@ -203,7 +203,7 @@ async fn a_test_shows_what_is_wrong_with_an_endpoint() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn running_instances_lease_an_endpoint_to_one_of_them_and_count_it() {
-    let mut world = World::of(2).await;
+    let mut world = World::plan(2).set("jobs.enabled", "true").start().await;
     let added = done(&world, &["add", "https://shop.example/"]).await;
     let owner = async || {
         let owner = "SELECT lease_owner FROM webhooks WHERE lease_until > clock_timestamp()";

@@ -9,7 +9,9 @@ use super::error::AppError;
 use super::limits::CLOSE_TIMEOUT;
 use super::pause::TokioPause;
 use crate::application::create_sale::CreateSale;
-use crate::application::ports::{Clock, ItemReader, SaleStore};
+use crate::application::operators::edit_sale::EditSale;
+use crate::application::operators::restock::Restock;
+use crate::application::ports::{AuditTrail, Clock, ItemReader, SaleEditor, SaleStore};
 use crate::application::sale_report::ReportSale;
 use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
@@ -17,9 +19,9 @@ use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, DatabaseMetrics, Planning, PostgresBuyerTotalsReader,
-    PostgresInspector, PostgresItemReader, PostgresSaleReports, PostgresSaleStore,
-    check_requirements, check_schema,
+    Database, DatabaseClock, DatabaseMetrics, Planning, PostgresAuditTrail,
+    PostgresBuyerTotalsReader, PostgresInspector, PostgresItemReader, PostgresSaleEditor,
+    PostgresSaleReports, PostgresSaleStore, check_requirements, check_schema,
 };
 
 /// Maximum number of connection retries.
@@ -34,6 +36,9 @@ pub(crate) struct Offline {
     pub(crate) items: Arc<dyn ItemReader>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) report_sale: ReportSale,
+    pub(crate) edit_sale: EditSale,
+    pub(crate) restock: Restock,
+    pub(crate) audit: Arc<dyn AuditTrail>,
     pub(crate) verify: Verify,
     database: Database,
 }
@@ -55,7 +60,11 @@ impl Offline {
             Arc::clone(&clock),
             config.catalogue.clone(),
         ));
+        let editor: Arc<dyn SaleEditor> = Arc::new(PostgresSaleEditor::new(database.clone()));
         Ok(Self {
+            edit_sale: EditSale::new(Arc::clone(&editor)),
+            restock: Restock::new(editor),
+            audit: Arc::new(PostgresAuditTrail::new(database.clone())),
             create_sale: CreateSale::new(Arc::clone(&sales)),
             items: Arc::new(PostgresItemReader::new(database.clone())),
             report_sale: ReportSale::new(Arc::new(PostgresSaleReports::new(database.clone()))),

@@ -2,8 +2,11 @@
 //!
 //! Exit codes: 0 success, otherwise those in `failure.rs`.
 
+mod actor;
+mod audit;
 mod failure;
 mod health;
+mod ids;
 mod output;
 mod sale;
 mod verify;
@@ -57,6 +60,9 @@ enum Command {
     /// Creates, lists and reports on sales.
     #[command(subcommand)]
     Sale(SaleCommand),
+    /// Shows what operators have changed.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Audits the promises: exit 0 all hold, 1 at least one is broken, 2 the audit could not run.
     Verify(verify::VerifyArgs),
     /// Probes the running service: exit 0 it is alive, 1 it is not.
@@ -113,6 +119,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
                 app::migrate_schema(&config).await.map_err(|error| Failure::because(code, &error))
             }
             Command::Sale(command) => sale::run(command, &config, output).await,
+            Command::Audit(command) => audit::run(&command, &config, output.of_data()?).await,
             Command::Verify(args) => verify::run(&args, &config, output.of_data()?).await,
             Command::Health => health::run(&config).await,
             Command::Openapi => Ok(()),

@@ -27,6 +27,15 @@ async fn bad_arguments_exit_with_2_and_one_sentence() {
         "sale report",
         "sale report 17",
         "verify --sale nonsense",
+        "sale restock S-1",
+        "sale restock S-1 1 --pieces many",
+        "sale restock 1 1 --pieces 1",
+        "sale change S-1 --starts-at soon",
+        "sale change S-1 --buyer-limit 0",
+        "sale end",
+        "audit list --since yesterday",
+        "audit list --cursor x",
+        "audit list --limit 0",
     ];
 
     for arguments in bad {

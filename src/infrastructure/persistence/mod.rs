@@ -16,7 +16,8 @@
 //! - [`batch`]: group commit, which [`checkout`] and [`purchase`] are built on. [`idempotency`]: keys, which their batches store.
 //!   `direct`: the same without group commit, for comparison.
 //! - [`outbox`]: events that wait for their delivery.
-//! - [`sale`]: sales and items. [`report`]: reports of sales, and their close. [`audit`]: the inspection, and the record of refusals.
+//! - [`sale`]: sales and items. [`operators`]: what operators change, and the audit of it.
+//!   [`report`]: reports of sales, and their close. [`audit`]: the inspection, and the record of refusals.
 //! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
 
@@ -27,6 +28,7 @@ pub(crate) mod checkout;
 pub(crate) mod direct;
 pub(crate) mod idempotency;
 pub(crate) mod migrate;
+pub(crate) mod operators;
 pub(crate) mod outbox;
 pub(crate) mod partitions;
 pub(crate) mod pool;
@@ -46,6 +48,8 @@ pub(crate) use batch::splitting::Retries;
 pub(crate) use checkout::store::PostgresCheckoutStore;
 pub(crate) use idempotency::store::PostgresIdempotencyStore;
 pub(crate) use migrate::{SchemaError, check_schema, migrate};
+pub(crate) use operators::editor::PostgresSaleEditor;
+pub(crate) use operators::trail::PostgresAuditTrail;
 pub(crate) use outbox::sinks::PostgresSinkStore;
 pub(crate) use outbox::store::PostgresOutbox;
 pub(crate) use pool::connect::ConnectError;

@@ -150,6 +150,12 @@ impl DatabaseError {
         error.constraint().is_some_and(is_key)
     }
 
+    /// Whether it is the violation of this constraint.
+    pub(crate) fn violates(&self, constraint: &str) -> bool {
+        let Self::Sqlx(sqlx::Error::Database(error)) = self else { return false };
+        error.constraint() == Some(constraint)
+    }
+
     /// Whether a table does not exist (any more).
     pub(crate) fn is_missing_table(&self) -> bool {
         matches!(self, Self::Sqlx(error) if code(error).as_deref() == Some("42P01"))

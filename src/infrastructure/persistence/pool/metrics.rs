@@ -33,10 +33,11 @@ pub(crate) enum Statement {
     PruneKeys,
     Outbox,
     CloseSale,
+    EditSale,
 }
 
 impl Statement {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Begin,
         Self::LockBuyers,
         Self::ReadCheckouts,
@@ -58,6 +59,7 @@ impl Statement {
         Self::PruneKeys,
         Self::Outbox,
         Self::CloseSale,
+        Self::EditSale,
     ];
 
     fn as_str(self) -> &'static str {
@@ -83,6 +85,7 @@ impl Statement {
             Self::PruneKeys => "prune_keys",
             Self::Outbox => "outbox",
             Self::CloseSale => "close_sale",
+            Self::EditSale => "edit_sale",
         }
     }
 }

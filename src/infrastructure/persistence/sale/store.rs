@@ -105,8 +105,9 @@ pub(crate) struct PostgresSaleStore {
 }
 
 from_row! {
+    /// A sale's row.
     #[derive(Debug)]
-    struct SaleRow {
+    pub(crate) struct SaleRow {
         id: i64,
         name: String,
         schedule: Option<String>,
@@ -300,7 +301,8 @@ fn sales_of(rows: Vec<SaleRow>, what: &'static str) -> Result<Vec<Sale>, PortErr
         .map_err(|error| error.into_port_error(what))
 }
 
-fn sale_of(row: SaleRow) -> Result<Sale, DatabaseError> {
+/// The sale of a row.
+pub(crate) fn sale_of(row: SaleRow) -> Result<Sale, DatabaseError> {
     let unreadable = DatabaseError::Unreadable("sales");
     let (Some(id), Some(window)) =
         (SaleId::new(row.id), SaleWindow::new(row.starts_at, row.ends_at))

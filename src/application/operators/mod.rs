@@ -1,0 +1,6 @@
+//! What operators do in a shop, from the command line or over HTTP. Each change leaves a row in the audit.
+//!
+//! - [`edit_sale`]: change, end or cancel a sale. [`restock`]: add pieces to an item.
+
+pub mod edit_sale;
+pub mod restock;

@@ -10,6 +10,7 @@ use super::limits::CLOSE_TIMEOUT;
 use super::pause::TokioPause;
 use crate::application::create_sale::CreateSale;
 use crate::application::operators::edit_sale::EditSale;
+use crate::application::operators::import_items::ImportItems;
 use crate::application::operators::restock::Restock;
 use crate::application::ports::{AuditTrail, Clock, ItemReader, SaleEditor, SaleStore};
 use crate::application::sale_report::ReportSale;
@@ -20,8 +21,8 @@ use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, Planning, PostgresAuditTrail,
-    PostgresBuyerTotalsReader, PostgresInspector, PostgresItemReader, PostgresSaleEditor,
-    PostgresSaleReports, PostgresSaleStore, check_requirements, check_schema,
+    PostgresBuyerTotalsReader, PostgresInspector, PostgresItemImporter, PostgresItemReader,
+    PostgresSaleEditor, PostgresSaleReports, PostgresSaleStore, check_requirements, check_schema,
 };
 
 /// Maximum number of connection retries.
@@ -38,6 +39,7 @@ pub(crate) struct Offline {
     pub(crate) report_sale: ReportSale,
     pub(crate) edit_sale: EditSale,
     pub(crate) restock: Restock,
+    pub(crate) import_items: ImportItems,
     pub(crate) audit: Arc<dyn AuditTrail>,
     pub(crate) verify: Verify,
     database: Database,
@@ -64,6 +66,7 @@ impl Offline {
         Ok(Self {
             edit_sale: EditSale::new(Arc::clone(&editor)),
             restock: Restock::new(editor),
+            import_items: ImportItems::new(Arc::new(PostgresItemImporter::new(database.clone()))),
             audit: Arc::new(PostgresAuditTrail::new(database.clone())),
             create_sale: CreateSale::new(Arc::clone(&sales)),
             items: Arc::new(PostgresItemReader::new(database.clone())),

@@ -200,7 +200,8 @@ pub(super) fn is_buyer_limit(limit: i32) -> bool {
 }
 
 /// Whether a sale may have this name.
-pub(super) fn is_sale_name(name: &str) -> bool {
+#[must_use]
+pub fn is_sale_name(name: &str) -> bool {
     let has_length = (1..=MAX_NAME_CHARS).contains(&name.chars().count());
     has_length && !name.chars().any(char::is_control)
 }

@@ -3,12 +3,14 @@
 //!
 //! - [`http`]: the API. [`persistence`]: PostgreSQL. [`cache`]: Redis. [`monitoring`]: metrics, health checks, logs.
 //!   [`nats`]: events to JetStream. [`schedule`]: cron. [`signing`]: MACs of codes and cursors. [`chart`]: pictures of sales, as SVG.
+//!   [`imports`]: items in files.
 
 pub(crate) mod batching;
 pub(crate) mod cache;
 pub(crate) mod chart;
 pub(crate) mod circuit;
 pub(crate) mod http;
+pub(crate) mod imports;
 pub(crate) mod monitoring;
 pub(crate) mod nats;
 pub(crate) mod persistence;

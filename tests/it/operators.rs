@@ -228,3 +228,127 @@ async fn the_audit_is_read_page_by_page_and_from_a_time_on() {
     let table = run(&world, "audit list --output table").await.succeeded();
     assert!(table.stdout.contains("restocked") && !table.stdout.starts_with('{'), "{table}");
 }
+
+/// Writes a file for an import, and runs it. The file is removed with the folder.
+async fn import(world: &World, (name, content): (&str, &str), options: &str) -> Ran {
+    let folder = std::env::temp_dir().join(format!("import-{}", uuid::Uuid::now_v7().simple()));
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join(name);
+    std::fs::write(&file, content).unwrap();
+    let ran = run(world, &format!("sale import {} {options}", file.display())).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    ran
+}
+
+fn report(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran}"))
+}
+
+/// An argument for a moment that has just passed.
+fn just_now() -> String {
+    let moment = chrono::Utc::now() - chrono::Duration::seconds(1);
+    moment.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imported_items_sell_under_their_own_ids_on_all_instances() {
+    let world = World::of(2).await;
+    let csv = "stock,id,name,image_url\r\n3,a/b,\"Socks, \"\"red\"\"\",https://x/1\r\n1,50 % \u{fc},Shoes,https://x/2\\n\r\n";
+    let options = format!("--starts-at {} --name Import --buyer-limit 5", just_now());
+
+    let imported = report(&import(&world, ("items.csv", csv), &options).await.succeeded());
+
+    let sale = imported["sale_id"].as_str().unwrap().to_owned();
+    assert_eq!(imported, json!({ "sale_id": sale, "imported": 2, "rejected": [] }));
+    for (instance, item) in [(0, "a/b"), (1, "50 % \u{fc}"), (1, "a/b")] {
+        world.at(instance).buys(&sale, "ann", item).await;
+    }
+    world.at(0).checkout(&sale, "bob", "50 % \u{fc}").await.refuses(409, "item_sold_out");
+    let items = world.at(0).get(&format!("/sales/{sale}/items")).await.is(200);
+    assert_eq!(items.at("/data/0/name"), "Socks, \"red\"");
+    assert_eq!(items.at("/data/1/image_url"), "https://x/2\\n");
+    let entry = done(&world, &format!("audit list --sale {sale}")).await["data"][0].take();
+    assert_eq!((&entry["action"], &entry["after"]), (&json!("created"), &json!({ "items": 2 })));
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_row_means_that_nothing_is_imported_and_partial_takes_the_rest() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 2 --starts-in 1h").await;
+    let csv = "id,name,image_url,stock\na,n,u,1\nb,n,u,0\nc,n,u\na,n,u,1\n1,n,u,1\n,n,u,2\nd,n,u,2";
+    let rejected = json!([
+        { "line": 3, "field": "stock", "why": "must be a whole number from 1 to 100000000" },
+        { "line": 4, "field": null, "why": "must have four columns" },
+        { "line": 5, "field": "id", "why": "is the id of another item" },
+        { "line": 6, "field": "id", "why": "is the id of another item" },
+        { "line": 7, "field": "id", "why": "must be 1 to 64 characters without control characters" },
+    ]);
+
+    let whole = import(&world, ("items.csv", csv), &format!("--sale {sale}")).await;
+    let before = world.sale(&sale).await;
+    let partial = import(&world, ("items.csv", csv), &format!("--sale {sale} --partial")).await;
+
+    assert_eq!(whole.code, Some(1), "{whole}");
+    assert_eq!(report(&whole), json!({ "sale_id": null, "imported": 0, "rejected": rejected }));
+    assert_eq!((&before["items"], &before["remaining"]), (&json!(2), &json!(2)));
+    let partial = report(&partial.succeeded());
+    assert_eq!(partial, json!({ "sale_id": sale, "imported": 2, "rejected": rejected }));
+    let after = world.sale(&sale).await;
+    assert_eq!((&after["items"], &after["remaining"]), (&json!(4), &json!(5)));
+    assert_eq!(actions(&world).await, ["imported"]);
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_cannot_be_is_refused_whole() {
+    let world = World::of(1).await;
+    let open = world.create_sale("--items 2").await;
+    let sale = world.create_sale("--items 2 --starts-in 1h").await;
+    let good = "id,name,image_url,stock\na,n,u,1\n";
+    for ((name, content), sale, code, reason) in [
+        (("items.csv", good), open.as_str(), 1, "its items are fixed"),
+        (("items.csv", good), "S-ZZ", 1, "there is no sale S-ZZ"),
+        (("items.csv", "id,name,image_url,stock\n"), &sale, 1, "there are no items"),
+        (("items.csv", "id,name,stock\na,n,1\n"), &sale, 1, "must have the columns"),
+        (
+            ("items.csv", "id,name,image_url,stock\na,n,u,1\nb,\"n,u,1\n"),
+            &sale,
+            1,
+            "inside of quotes",
+        ),
+        (("items.txt", good), &sale, 2, "give --format"),
+    ] {
+        let ran = import(&world, (name, content), &format!("--sale {sale}")).await;
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{ran}");
+        assert!(ran.stderr.contains(reason), "{reason}: {ran}");
+    }
+    assert_eq!(actions(&world).await, Vec::<String>::new());
+    assert_eq!(world.sale(&sale).await["items"], 2);
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_lines_are_imported_from_standard_input() {
+    let world = World::of(1).await;
+    let lines: String = (0..12_000)
+        .map(|no| format!("{{\"id\":\"i{no}\",\"name\":\"n\",\"image_url\":\"u\",\"stock\":2}}\n"))
+        .collect();
+    let start = just_now();
+    let arguments = ["sale", "import", "-", "--format", "jsonl", "--starts-at", &start];
+    let mut command = world.program.command(&arguments);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+
+    let output = tokio::task::spawn_blocking(move || {
+        std::io::Write::write_all(&mut input, lines.as_bytes()).unwrap();
+        drop(input);
+        child.wait_with_output().unwrap()
+    });
+
+    let report: Value = serde_json::from_slice(&output.await.unwrap().stdout).unwrap();
+    assert_eq!(report["imported"], 12_000);
+    world.at(0).buys(report["sale_id"].as_str().unwrap(), "ann", "i11999").await;
+    world.verify().await;
+}

@@ -1,6 +1,8 @@
-//! `flash-sale sale create`, `flash-sale sale list`; in `report.rs` `flash-sale sale report`, and in `edit.rs` what changes a sale.
+//! `flash-sale sale create`, `flash-sale sale list`; in `report.rs` `flash-sale sale report`, and in `edit.rs` and `import.rs` what changes
+//! a sale.
 
 mod edit;
+mod import;
 mod report;
 mod time;
 
@@ -39,6 +41,8 @@ pub(super) enum SaleCommand {
     Cancel(edit::SaleArgs),
     /// Adds pieces to an item, or takes some of those that are left; returns when all instances sell them.
     Restock(edit::RestockArgs),
+    /// Imports items with their own ids from CSV or JSON lines, into a new sale or one that has not started.
+    Import(import::ImportArgs),
     /// Reports what a sale has sold, how fast, and what it refused; with `--output svg` as a picture.
     Report(report::ReportArgs),
 }
@@ -94,6 +98,9 @@ pub(super) async fn run(
         SaleCommand::Cancel(args) => edit::cancel(&args, config, &offline, output.of_data()?).await,
         SaleCommand::Restock(args) => {
             edit::restock(args, config, &offline, output.of_data()?).await
+        }
+        SaleCommand::Import(args) => {
+            import::import(args, config, &offline, output.of_data()?).await
         }
         SaleCommand::Report(args) => report::run(&args, &offline, output).await,
     };

@@ -49,6 +49,7 @@ pub(crate) use checkout::store::PostgresCheckoutStore;
 pub(crate) use idempotency::store::PostgresIdempotencyStore;
 pub(crate) use migrate::{SchemaError, check_schema, migrate};
 pub(crate) use operators::editor::PostgresSaleEditor;
+pub(crate) use operators::importer::PostgresItemImporter;
 pub(crate) use operators::trail::PostgresAuditTrail;
 pub(crate) use outbox::sinks::PostgresSinkStore;
 pub(crate) use outbox::store::PostgresOutbox;

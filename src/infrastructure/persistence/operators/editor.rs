@@ -5,33 +5,22 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
+use super::locked_sale::{locked_sale, readable};
 use super::record::Record;
 use crate::application::ports::{EditedSale, PortError, SaleEditor};
 use crate::domain::ids::{ItemId, SaleId};
 use crate::domain::restock::{RestockRefusal, Stock};
-use crate::domain::sale::{Sale, SaleState};
+use crate::domain::sale::SaleState;
 use crate::domain::sale_edit::{SaleEdit, SaleEditRefusal, SaleTerms};
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::metrics::Statement;
 use crate::infrastructure::persistence::pool::tx::{Options, Tx};
-use crate::infrastructure::persistence::sale::store::{SaleRow, sale_of};
+use crate::infrastructure::persistence::sale::store::SaleRow;
 
 /// How often a change is repeated after a lost race for a row. A purchase holds an item's row for milliseconds.
 const RETRIES: u32 = 5;
 /// The constraint that keeps a window round what happened in it.
 const WINDOW_KEEPS_RECORD: &str = "sales_window_keeps_record";
-
-const LOCK_SALE: &str = r"
-    SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
-    FROM sales
-    WHERE id = $1
-    FOR UPDATE
-";
-
-/// By a statement of its own: the lock may have been waited for.
-const NOW: &str = r"
-    SELECT cancelled_at IS NOT NULL, clock_timestamp() FROM sales WHERE id = $1
-";
 
 const UPDATE_SALE: &str = r"
     UPDATE sales
@@ -192,22 +181,6 @@ async fn restock(
     };
     record.write(connection).await?;
     Ok(Ok(after))
-}
-
-/// Locks a sale's row, and reads the clock once it is locked.
-async fn locked_sale(
-    connection: &mut PgConnection,
-    id: SaleId,
-) -> Result<Option<(Sale, bool, DateTime<Utc>)>, sqlx::Error> {
-    let row: Option<SaleRow> =
-        sqlx::query_as(LOCK_SALE).bind(id.get()).fetch_optional(&mut *connection).await?;
-    let Some(row) = row else { return Ok(None) };
-    let (is_cancelled, now) = sqlx::query_as(NOW).bind(id.get()).fetch_one(connection).await?;
-    Ok(Some((readable(row)?, is_cancelled, now)))
-}
-
-fn readable(row: SaleRow) -> Result<Sale, sqlx::Error> {
-    sale_of(row).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
 /// Terms in the audit.

@@ -34,10 +34,11 @@ pub(crate) enum Statement {
     Outbox,
     CloseSale,
     EditSale,
+    Import,
 }
 
 impl Statement {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Begin,
         Self::LockBuyers,
         Self::ReadCheckouts,
@@ -60,6 +61,7 @@ impl Statement {
         Self::Outbox,
         Self::CloseSale,
         Self::EditSale,
+        Self::Import,
     ];
 
     fn as_str(self) -> &'static str {
@@ -86,6 +88,7 @@ impl Statement {
             Self::Outbox => "outbox",
             Self::CloseSale => "close_sale",
             Self::EditSale => "edit_sale",
+            Self::Import => "import",
         }
     }
 }

@@ -262,7 +262,10 @@ impl SaleStore for PostgresSaleStore {
     }
 }
 
-async fn number_with_partitions(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+/// Takes a number for a new sale, and makes its partitions.
+pub(crate) async fn number_with_partitions(
+    connection: &mut PgConnection,
+) -> Result<i64, sqlx::Error> {
     let next = "SELECT nextval('sale_ids')";
     let number: i64 = sqlx::query_scalar(next).fetch_one(&mut *connection).await?;
     sqlx::query("SELECT ensure_partitions($1)").bind(number).execute(connection).await?;

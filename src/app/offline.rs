@@ -11,7 +11,10 @@ use super::offline_jobs::OfflineJobs;
 use super::pause::TokioPause;
 use super::webhooks::Webhooks;
 use crate::application::create_sale::CreateSale;
-use crate::application::ports::{Clock, ItemReader, SaleStore};
+use crate::application::operators::edit_sale::EditSale;
+use crate::application::operators::import_items::ImportItems;
+use crate::application::operators::restock::Restock;
+use crate::application::ports::{AuditTrail, Clock, ItemReader, SaleEditor, SaleStore};
 use crate::application::sale_report::ReportSale;
 use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
@@ -19,9 +22,9 @@ use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, DatabaseMetrics, Planning, PostgresBuyerTotalsReader,
-    PostgresInspector, PostgresItemReader, PostgresSaleReports, PostgresSaleStore,
-    check_requirements, check_schema,
+    Database, DatabaseClock, DatabaseMetrics, Planning, PostgresAuditTrail,
+    PostgresBuyerTotalsReader, PostgresInspector, PostgresItemImporter, PostgresItemReader,
+    PostgresSaleEditor, PostgresSaleReports, PostgresSaleStore, check_requirements, check_schema,
 };
 
 /// Maximum number of connection retries.
@@ -36,6 +39,10 @@ pub(crate) struct Offline {
     pub(crate) items: Arc<dyn ItemReader>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) report_sale: ReportSale,
+    pub(crate) edit_sale: EditSale,
+    pub(crate) restock: Restock,
+    pub(crate) import_items: ImportItems,
+    pub(crate) audit: Arc<dyn AuditTrail>,
     pub(crate) verify: Verify,
     pub(crate) webhooks: Webhooks,
     pub(crate) jobs: OfflineJobs,
@@ -59,7 +66,12 @@ impl Offline {
             Arc::clone(&clock),
             config.catalogue.clone(),
         ));
+        let editor: Arc<dyn SaleEditor> = Arc::new(PostgresSaleEditor::new(database.clone()));
         Ok(Self {
+            edit_sale: EditSale::new(Arc::clone(&editor)),
+            restock: Restock::new(editor),
+            import_items: ImportItems::new(Arc::new(PostgresItemImporter::new(database.clone()))),
+            audit: Arc::new(PostgresAuditTrail::new(database.clone())),
             create_sale: CreateSale::new(Arc::clone(&sales)),
             items: Arc::new(PostgresItemReader::new(database.clone())),
             report_sale: ReportSale::new(Arc::new(PostgresSaleReports::new(database.clone()))),

@@ -6,6 +6,7 @@
 //! - [`idempotency`]: both with idempotency keys, and changes of a checkout by its code.
 //! - [`browse`]: read sales, items and purchases.
 //! - [`create_sale`]: create a sale for an operator. [`open_sales`]: create the scheduled sales.
+//! - [`operators`]: what operators change, and why buyers were refused.
 //! - [`compare_time_zones`]: whether PostgreSQL has the same rules as the schedule.
 //! - [`jobs`]: jobs and the schedules that enqueue them.
 //! - [`sale_cache`]: what the instance knows of sales, in memory. [`catalogue`]: the items of a sale, in memory.
@@ -31,6 +32,7 @@ pub mod history;
 pub mod idempotency;
 pub mod jobs;
 pub mod open_sales;
+pub mod operators;
 pub mod ports;
 pub mod purchase;
 pub mod rebuild_filter;

@@ -2,8 +2,11 @@
 //!
 //! Exit codes: 0 success, otherwise those in `failure.rs`.
 
+mod actor;
+mod audit;
 mod failure;
 mod health;
+mod ids;
 mod job;
 mod output;
 mod sale;
@@ -71,6 +74,9 @@ enum Command {
     /// Lists, adds, pauses, resumes, runs and removes schedules of jobs.
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
+    /// Shows what operators have changed.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Audits the promises: exit 0 all hold, 1 at least one is broken, 2 the audit could not run.
     Verify(verify::VerifyArgs),
     /// Probes the running service: exit 0 it is alive, 1 it is not.
@@ -131,6 +137,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
             }
             Command::Sale(command) => sale::run(command, &config, output).await,
             Command::Webhook(command) => webhook::run(command, &config, output.of_data()?).await,
+            Command::Audit(command) => audit::run(&command, &config, output.of_data()?).await,
             Command::Verify(args) => verify::run(&args, &config, output.of_data()?).await,
             Command::Job(command) => job::run(command, &config, output.of_data()?).await,
             Command::Schedule(command) => schedule::run(command, &config, output.of_data()?).await,

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::{BAD_ARGUMENTS, FAILED, Failure};
+use super::ids::parse_sale;
 use super::output::{self, Format};
 use crate::app::Offline;
 use crate::application::ports::{Causes, Finding};
@@ -17,10 +18,6 @@ pub(super) struct VerifyArgs {
     /// Audits only this sale instead of the whole history.
     #[arg(long, value_name = "S-…", value_parser = parse_sale)]
     sale: Option<SaleId>,
-}
-
-fn parse_sale(text: &str) -> Result<SaleId, String> {
-    SaleId::parse(text).ok_or_else(|| "a sale id looks like S-1".to_owned())
 }
 
 pub(super) async fn run(args: &VerifyArgs, config: &Config, format: Format) -> Result<(), Failure> {

@@ -4,7 +4,8 @@
 //! - [`alphabet`]: the alphabet of numbers in public ids.
 //! - [`code`]: the text of a checkout code.
 //! - [`epoch`]: the spans of time in which the database had one history.
-//! - [`sale`]: a sale, its window and the bounds of a new one.
+//! - [`sale`]: a sale, its window and the bounds of a new one. [`sale_edit`]: what an operator may change of it, and when.
+//! - [`restock`]: pieces that an operator adds to an item. [`import`]: items of an operator's own.
 //! - [`sale_report`]: the figures of a sale, and the intervals that they are counted by.
 //! - [`checkout`]: the lines that a buyer has collected, and the limit check for more.
 //! - [`settlement`]: the decision over a batch of purchases.
@@ -20,10 +21,13 @@ pub mod checkout;
 pub mod code;
 pub mod epoch;
 pub mod ids;
+pub mod import;
 pub mod job;
 pub mod number_text;
 pub mod purchase;
+pub mod restock;
 pub mod sale;
+pub mod sale_edit;
 pub mod sale_report;
 pub mod settlement;
 pub mod terms;

@@ -180,22 +180,30 @@ pub enum InvalidSale {
 impl NewSale {
     /// Checks the bounds.
     pub fn validated(self) -> Result<Self, InvalidSale> {
-        let name_chars = self.name.chars().count();
         if !(1..=MAX_ITEMS).contains(&self.items) {
             Err(InvalidSale::Items)
         } else if !(1..=MAX_STOCK).contains(&self.stock) {
             Err(InvalidSale::Stock)
-        } else if !(1..=MAX_BUYER_LIMIT).contains(&self.buyer_limit) {
+        } else if !is_buyer_limit(self.buyer_limit) {
             Err(InvalidSale::BuyerLimit)
-        } else if name_chars == 0
-            || name_chars > MAX_NAME_CHARS
-            || self.name.chars().any(char::is_control)
-        {
+        } else if !is_sale_name(&self.name) {
             Err(InvalidSale::Name)
         } else {
             Ok(self)
         }
     }
+}
+
+/// Whether a sale may have this limit of pieces per buyer.
+pub(super) fn is_buyer_limit(limit: i32) -> bool {
+    (1..=MAX_BUYER_LIMIT).contains(&limit)
+}
+
+/// Whether a sale may have this name.
+#[must_use]
+pub fn is_sale_name(name: &str) -> bool {
+    let has_length = (1..=MAX_NAME_CHARS).contains(&name.chars().count());
+    has_length && !name.chars().any(char::is_control)
 }
 
 /// The progress of a sale.

@@ -4,6 +4,7 @@
 //! - [`http`]: the API. [`persistence`]: PostgreSQL. [`cache`]: Redis. [`monitoring`]: metrics, health checks, logs.
 //!   [`nats`]: events to JetStream. [`webhooks`]: the client of endpoints. [`events`]: what is measured of deliveries.
 //!   [`jobs`]: River's workers. [`schedule`]: cron. [`signing`]: MACs of codes and cursors. [`chart`]: pictures of sales, as SVG.
+//!   [`imports`]: items in files.
 
 pub(crate) mod batching;
 pub(crate) mod cache;
@@ -11,6 +12,7 @@ pub(crate) mod chart;
 pub(crate) mod circuit;
 pub(crate) mod events;
 pub(crate) mod http;
+pub(crate) mod imports;
 pub(crate) mod jobs;
 pub(crate) mod monitoring;
 pub(crate) mod nats;

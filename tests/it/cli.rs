@@ -32,6 +32,19 @@ async fn bad_arguments_exit_with_2_and_one_sentence() {
         "webhook add https://shop.example/ --events frobnicated",
         "webhook show nonsense",
         "webhook replay wh_1",
+        "sale restock S-1",
+        "sale restock S-1 1 --pieces many",
+        "sale restock 1 1 --pieces 1",
+        "sale change S-1 --starts-at soon",
+        "sale change S-1 --buyer-limit 0",
+        "sale end",
+        "sale import",
+        "sale import items.csv",
+        "sale import nowhere.csv --sale S-1 --name x",
+        "sale import items.txt --sale nonsense",
+        "audit list --since yesterday",
+        "audit list --cursor x",
+        "audit list --limit 0",
     ];
 
     for arguments in bad {

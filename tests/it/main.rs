@@ -45,6 +45,7 @@ mod links;
 mod lists;
 mod many_sales;
 mod monitoring;
+mod operators;
 mod overload;
 mod pages;
 mod pooler;

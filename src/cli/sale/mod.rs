@@ -1,13 +1,18 @@
-//! `flash-sale sale create`, `flash-sale sale list` and, in `report.rs`, `flash-sale sale report`.
+//! `flash-sale sale create`, `flash-sale sale list`; in `report.rs` `flash-sale sale report`, and in `edit.rs` and `import.rs` what changes
+//! a sale.
 
+mod edit;
+mod import;
 mod report;
+mod time;
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::actor::actor;
 use super::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use super::output::{self, Format, Output};
 use crate::app::Offline;
@@ -20,11 +25,7 @@ use crate::domain::sale::{
 use crate::domain::time_text::parse_moment;
 use crate::infrastructure::schedule::CronCalendar;
 
-/// The creator on record.
-const ACTOR: &str = "command line";
-
-/// Maximum delay of a poll of sales beyond its interval.
-const POLL_MARGIN: Duration = Duration::from_millis(250);
+use time::{database_now, parse_length, text, until_instances_know};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SaleCommand {
@@ -32,6 +33,16 @@ pub(super) enum SaleCommand {
     Create(CreateArgs),
     /// Lists sales, newest first.
     List(ListArgs),
+    /// Changes the name, the window or the buyer limit of a sale.
+    Change(edit::ChangeArgs),
+    /// Ends an open sale a second from now; returns when no instance sells any more.
+    End(edit::SaleArgs),
+    /// Takes back a sale that has not started: it never opens. Nothing is deleted.
+    Cancel(edit::SaleArgs),
+    /// Adds pieces to an item, or takes some of those that are left; returns when all instances sell them.
+    Restock(edit::RestockArgs),
+    /// Imports items with their own ids from CSV or JSON lines, into a new sale or one that has not started.
+    Import(import::ImportArgs),
     /// Reports what a sale has sold, how fast, and what it refused; with `--output svg` as a picture.
     Report(report::ReportArgs),
 }
@@ -68,24 +79,29 @@ pub(super) struct ListArgs {
     limit: u32,
 }
 
-fn parse_length(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("must be more than 0s".to_owned()),
-        Ok(length) => Ok(length),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 pub(super) async fn run(
     command: SaleCommand,
     config: &Config,
     output: Output,
 ) -> Result<(), Failure> {
-    let offline =
-        Offline::connect(config).await.map_err(|error| Failure::because(FAILED, &error))?;
+    // The older commands keep the code that scripts know.
+    let code = match command {
+        SaleCommand::Create(_) | SaleCommand::List(_) | SaleCommand::Report(_) => FAILED,
+        _ => BAD_ARGUMENTS,
+    };
+    let offline = Offline::connect(config).await.map_err(|error| Failure::because(code, &error))?;
     let result = match command {
         SaleCommand::Create(args) => create(args, config, &offline, output.of_data()?).await,
         SaleCommand::List(args) => list(&args, &offline, output.of_data()?).await,
+        SaleCommand::Change(args) => edit::change(args, config, &offline, output.of_data()?).await,
+        SaleCommand::End(args) => edit::end(&args, config, &offline, output.of_data()?).await,
+        SaleCommand::Cancel(args) => edit::cancel(&args, config, &offline, output.of_data()?).await,
+        SaleCommand::Restock(args) => {
+            edit::restock(args, config, &offline, output.of_data()?).await
+        }
+        SaleCommand::Import(args) => {
+            import::import(args, config, &offline, output.of_data()?).await
+        }
         SaleCommand::Report(args) => report::run(&args, &offline, output).await,
     };
     offline.close().await;
@@ -126,7 +142,7 @@ async fn create(
         items: args.items,
         stock: args.stock,
     };
-    let created = match offline.create_sale.execute(sale, ACTOR).await {
+    let created = match offline.create_sale.execute(sale, &actor()).await {
         Ok(Some(created)) => created,
         Ok(None) => {
             return Err(Failure::new(FAILED, "a sale with this start exists already"));
@@ -136,8 +152,7 @@ async fn create(
         }
         Err(CreateSaleError::Port(error)) => return Err(Failure::because(FAILED, &error)),
     };
-    // Every running instance reads the new sale before the command returns.
-    tokio::time::sleep(config.sale_cache.poll_interval + POLL_MARGIN).await;
+    until_instances_know(config).await;
     let row = json!({
         "sale_id": created.id.to_string(),
         "name": created.name,
@@ -188,15 +203,4 @@ fn row(sale: &Sale, now: DateTime<Utc>, sold: i64, remaining: i64) -> Value {
         "sold": sold,
         "remaining": remaining,
     })
-}
-
-/// Measures the database's clock.
-async fn database_now(offline: &Offline) -> Result<DateTime<Utc>, Failure> {
-    offline.sales.live().await.map_err(|error| Failure::because(FAILED, &error))?;
-    let reading = offline.clock.database();
-    Ok(reading.ok_or_else(|| Failure::new(FAILED, "the database returned no time"))?.at)
-}
-
-fn text(moment: DateTime<Utc>) -> String {
-    moment.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

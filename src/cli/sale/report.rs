@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::app::Offline;
 use crate::cli::failure::{FAILED, Failure};
+use crate::cli::ids::parse_sale;
 use crate::cli::output::{self, Output};
 use crate::domain::ids::SaleId;
 use crate::domain::number_text::{span, thousands};
@@ -17,10 +18,6 @@ pub(crate) struct ReportArgs {
     /// The sale.
     #[arg(value_name = "S-…", value_parser = parse_sale)]
     sale: SaleId,
-}
-
-fn parse_sale(text: &str) -> Result<SaleId, String> {
-    SaleId::parse(text).ok_or_else(|| "a sale id looks like S-1".to_owned())
 }
 
 pub(super) async fn run(

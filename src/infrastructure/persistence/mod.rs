@@ -16,8 +16,9 @@
 //! - [`batch`]: group commit, which [`checkout`] and [`purchase`] are built on. [`idempotency`]: keys, which their batches store.
 //!   `direct`: the same without group commit, for comparison.
 //! - [`outbox`]: events that wait for their delivery. [`webhooks`]: endpoints that receive them, and what waits for these.
-//! - [`sale`]: sales and items. [`report`]: reports of sales, and their close. [`audit`]: the inspection, and the record of refusals.
 //! - [`jobs`]: jobs, and [`schedules`] that enqueue them.
+//! - [`sale`]: sales and items. [`operators`]: what operators change, and the audit of it.
+//!   [`report`]: reports of sales, and their close. [`audit`]: the inspection, and the record of refusals.
 //! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
 
@@ -29,6 +30,7 @@ pub(crate) mod direct;
 pub(crate) mod idempotency;
 pub(crate) mod jobs;
 pub(crate) mod migrate;
+pub(crate) mod operators;
 pub(crate) mod outbox;
 pub(crate) mod partitions;
 pub(crate) mod pool;
@@ -54,6 +56,9 @@ pub(crate) use jobs::reader::PostgresJobReader;
 pub(crate) use jobs::repair::PostgresJobRepair;
 pub(crate) use jobs::workers::PostgresWorkerJobs;
 pub(crate) use migrate::{SchemaError, check_schema, migrate};
+pub(crate) use operators::editor::PostgresSaleEditor;
+pub(crate) use operators::importer::PostgresItemImporter;
+pub(crate) use operators::trail::PostgresAuditTrail;
 pub(crate) use outbox::sinks::PostgresSinkStore;
 pub(crate) use outbox::store::PostgresOutbox;
 pub(crate) use pool::connect::ConnectError;

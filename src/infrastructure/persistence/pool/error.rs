@@ -94,6 +94,9 @@ pub(crate) enum DatabaseError {
     /// The connection writes to another history of the database than the one that this instance works in.
     #[error("the connection writes to an outdated history of the database")]
     Outdated,
+    /// Its caller does not want the transaction any more: it is rolled back.
+    #[error("the transaction was abandoned")]
+    Abandoned,
     /// A row holds values that no version of this service writes.
     #[error("{0}: the row is not readable")]
     Unreadable(&'static str),
@@ -103,7 +106,7 @@ impl DatabaseError {
     /// What to do about it.
     pub(crate) fn class(&self) -> ErrorClass {
         match self {
-            Self::Unreadable(_) => ErrorClass::Permanent,
+            Self::Unreadable(_) | Self::Abandoned => ErrorClass::Permanent,
             Self::Silent | Self::Outdated => ErrorClass::Connection,
             Self::Away => ErrorClass::Away,
             Self::Sqlx(error) => classify(error),
@@ -120,7 +123,7 @@ impl DatabaseError {
         match self {
             Self::Silent => true,
             Self::Sqlx(error) => code(error).as_deref() == Some(STATEMENT_TIMEOUT),
-            Self::Away | Self::Outdated | Self::Unreadable(_) => false,
+            Self::Away | Self::Outdated | Self::Abandoned | Self::Unreadable(_) => false,
         }
     }
 
@@ -156,6 +159,12 @@ impl DatabaseError {
     pub(crate) fn is_job_key_in_use(&self) -> bool {
         let Self::Sqlx(sqlx::Error::Database(error)) = self else { return false };
         error.constraint() == Some(JOB_KEY)
+    }
+
+    /// Whether it is the violation of this constraint.
+    pub(crate) fn violates(&self, constraint: &str) -> bool {
+        let Self::Sqlx(sqlx::Error::Database(error)) = self else { return false };
+        error.constraint() == Some(constraint)
     }
 
     /// Whether a table does not exist (any more).

@@ -38,10 +38,12 @@ pub(crate) enum Statement {
     CountJobs,
     PruneJobs,
     Schedules,
+    EditSale,
+    Import,
 }
 
 impl Statement {
-    const ALL: [Self; 26] = [
+    const ALL: [Self; 28] = [
         Self::Begin,
         Self::LockBuyers,
         Self::ReadCheckouts,
@@ -68,6 +70,8 @@ impl Statement {
         Self::CountJobs,
         Self::PruneJobs,
         Self::Schedules,
+        Self::EditSale,
+        Self::Import,
     ];
 
     fn as_str(self) -> &'static str {
@@ -98,6 +102,8 @@ impl Statement {
             Self::CountJobs => "count_jobs",
             Self::PruneJobs => "prune_jobs",
             Self::Schedules => "schedules",
+            Self::EditSale => "edit_sale",
+            Self::Import => "import",
         }
     }
 }

@@ -105,8 +105,9 @@ pub(crate) struct PostgresSaleStore {
 }
 
 from_row! {
+    /// A sale's row.
     #[derive(Debug)]
-    struct SaleRow {
+    pub(crate) struct SaleRow {
         id: i64,
         name: String,
         schedule: Option<String>,
@@ -261,7 +262,10 @@ impl SaleStore for PostgresSaleStore {
     }
 }
 
-async fn number_with_partitions(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+/// Takes a number for a new sale, and makes its partitions.
+pub(crate) async fn number_with_partitions(
+    connection: &mut PgConnection,
+) -> Result<i64, sqlx::Error> {
     let next = "SELECT nextval('sale_ids')";
     let number: i64 = sqlx::query_scalar(next).fetch_one(&mut *connection).await?;
     sqlx::query("SELECT ensure_partitions($1)").bind(number).execute(connection).await?;
@@ -300,7 +304,8 @@ fn sales_of(rows: Vec<SaleRow>, what: &'static str) -> Result<Vec<Sale>, PortErr
         .map_err(|error| error.into_port_error(what))
 }
 
-fn sale_of(row: SaleRow) -> Result<Sale, DatabaseError> {
+/// The sale of a row.
+pub(crate) fn sale_of(row: SaleRow) -> Result<Sale, DatabaseError> {
     let unreadable = DatabaseError::Unreadable("sales");
     let (Some(id), Some(window)) =
         (SaleId::new(row.id), SaleWindow::new(row.starts_at, row.ends_at))

@@ -36,9 +36,15 @@ fn time(value: &Value) -> chrono::DateTime<chrono::Utc> {
     value.as_str().unwrap().parse().unwrap()
 }
 
+/// The servers of the tests have the clock of this machine.
+fn this_moment() -> chrono::DateTime<chrono::Utc> {
+    #[expect(clippy::disallowed_methods, reason = "an operator looks at a clock too")]
+    chrono::Utc::now()
+}
+
 /// An argument for a moment so many minutes from now.
 fn in_minutes(minutes: i64) -> String {
-    let moment = chrono::Utc::now() + chrono::Duration::minutes(minutes);
+    let moment = this_moment() + chrono::Duration::minutes(minutes);
     moment.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
@@ -246,7 +252,7 @@ fn report(ran: &Ran) -> Value {
 
 /// An argument for a moment that has just passed.
 fn just_now() -> String {
-    let moment = chrono::Utc::now() - chrono::Duration::seconds(1);
+    let moment = this_moment() - chrono::Duration::seconds(1);
     moment.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
@@ -331,9 +337,9 @@ async fn an_import_that_cannot_be_is_refused_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn json_lines_are_imported_from_standard_input() {
     let world = World::of(1).await;
-    let lines: String = (0..12_000)
-        .map(|no| format!("{{\"id\":\"i{no}\",\"name\":\"n\",\"image_url\":\"u\",\"stock\":2}}\n"))
-        .collect();
+    let line = |no| format!(r#"{{"id":"i{no}","name":"n","image_url":"u","stock":2}}"#);
+    let lines: Vec<String> = (0..12_000).map(line).collect();
+    let lines = lines.join("\n");
     let start = just_now();
     let arguments = ["sale", "import", "-", "--format", "jsonl", "--starts-at", &start];
     let mut command = world.program.command(&arguments);

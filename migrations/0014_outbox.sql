@@ -1,10 +1,10 @@
--- Events, written in the transaction of what they tell of: nobody hears of a purchase that was not committed, and none is
--- left out.
+-- Events, written in the transaction of their purchases: no event is sent of a purchase that was not committed, and every
+-- committed purchase has its event.
 --
--- A row is a batch of purchases, so that an event costs a sale next to nothing; whoever delivers makes the events of its
--- purchases and sold-out items. Neither a sequence nor a clock is an order of commits: a row may be committed after rows
--- with larger numbers were read. So rows have no place in the order of delivery until they are committed and somebody has
--- seen them: then they get the next `position`, one transaction at a time. A row that commits late gets a late one, and is
+-- A row is a batch of purchases, so that an event costs a sale next to nothing; the instance that delivers makes the
+-- events of its purchases and sold-out items. Neither a sequence nor a clock is an order of commits: a row may be committed after rows
+-- with larger numbers were read. So rows have no place in the order of delivery until they are committed and a reader
+-- has seen them: then they get the next `position`, one transaction at a time. A row that commits late gets a late one, and is
 -- never passed over. Of one buyer the order is that of the commits, because a batch takes its `id` while it holds the
 -- buyer's row.
 --
@@ -30,7 +30,7 @@ CREATE TABLE outbox (
 
 CREATE INDEX outbox_unordered ON outbox (id) WHERE position IS NULL;
 
--- The last position that was given. Its only row is locked by whoever gives positions.
+-- The last position that was given. Its only row is locked by the transaction that gives positions.
 CREATE TABLE outbox_order (
     is_only boolean NOT NULL DEFAULT true,
     last    bigint  NOT NULL DEFAULT 0,

@@ -3,7 +3,7 @@
 -- What is delivered costs no row: an endpoint remembers its position in the log of events. Only events that failed have
 -- rows, and those behind them of the same key of order, so that a buyer's events stay in order.
 --
--- Secrets are stored as they are, because whoever signs must read them. One process at a time delivers to an endpoint: the
+-- Secrets are stored as they are, because signing needs them. One process at a time delivers to an endpoint: the
 -- owner of its lease, by PostgreSQL's clock.
 
 CREATE TABLE webhooks (

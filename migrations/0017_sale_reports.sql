@@ -6,7 +6,7 @@
 --
 -- A purchase may commit after the end of its sale, because it was decided before. So a sale is noted first, with the number behind
 -- those of all transactions that had begun to write, and closed when none of them runs any more. Sales that ended before this
--- migration are not closed: nobody waits for their report, and it can still be computed.
+-- migration are not closed: their reports can still be computed.
 
 ALTER TABLE sales ADD COLUMN closed_end timestamptz;
 

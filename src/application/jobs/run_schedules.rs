@@ -1,6 +1,6 @@
 //! Run schedules: enqueues the jobs of schedules that are due, each run once, whichever instance is first.
 //!
-//! **Missed runs.** A schedule that was due several times while nobody ran schedules runs once, at once; the others are counted and
+//! **Missed runs.** A schedule that was due several times while no process ran schedules runs once, at once; the others are counted and
 //! left out. What a schedule does is about the state of now (prune, rebuild, report), so one run makes up for all.
 //!
 //! **Types of a newer release.** An instance leaves a schedule alone whose type or payload it does not know: another one may.

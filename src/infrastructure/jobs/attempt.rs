@@ -215,7 +215,7 @@ impl Desk {
 }
 
 /// Whether the lease holds, or begins soon: right after an outage a job may be claimed before the lease is renewed. A job that was
-/// claimed a moment ago is taken from nobody.
+/// claimed a moment ago is not taken from its worker.
 async fn begins(lease: &Lease) -> bool {
     for _ in 0..LEASE_LOOKS {
         if !lease.remaining().is_zero() {

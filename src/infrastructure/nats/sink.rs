@@ -107,7 +107,7 @@ impl EventSink for NatsSink {
         let context = self.context().await?;
         for events in events.chunks(IN_FLIGHT) {
             if let Err(error) = Self::publish(context, events).await {
-                // Somebody has removed it.
+                // An operator has removed the stream.
                 if error.kind() == PublishErrorKind::StreamNotFound {
                     self.make_stream(context).await?;
                 }

@@ -31,7 +31,7 @@ const LEASE: &str = r"
     RETURNING position
 ";
 
-/// Whoever took the lease since then has another owner's id there. After a failover that lost commits the position is an earlier one.
+/// An instance that took the lease since then has written its own id as the owner. After a failover that lost commits the position is an earlier one.
 const ADVANCE: &str = r"
     UPDATE event_sinks
     SET position = $4, leased_until = clock_timestamp() + make_interval(secs => $5)

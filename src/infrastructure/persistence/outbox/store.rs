@@ -199,7 +199,7 @@ impl Outbox for PostgresOutbox {
 #[async_trait]
 impl EventPositions for PostgresOutbox {
     async fn end(&self) -> Result<i64, PortError> {
-        // Waits for whoever gives positions now, so that everything committed before has one.
+        // Waits for the transaction that gives positions now, so that everything committed before has one.
         let end = self.database.transaction(Options::WRITE, |mut tx| async move {
             sqlx::query(LOCK_ORDER).execute(&mut *tx).await?;
             while sqlx::query_scalar::<_, i32>(ORDER).bind(ORDERED).fetch_one(&mut *tx).await?

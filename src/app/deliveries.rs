@@ -112,11 +112,15 @@ impl Deliveries {
         tasks.every("prune events", PRUNE_INTERVAL, outbox, move |it| async move {
             it.prune(keep).await.map(drop)
         });
-        let measured =
-            Arc::new((Arc::clone(outbox), Arc::clone(&self.sinks), Arc::clone(&self.metrics)));
+        let names = self.to_sinks.iter().map(|delivery| delivery.sink()).collect();
+        let measured = Arc::new(Pending {
+            outbox: Arc::clone(outbox),
+            sinks: Arc::clone(&self.sinks),
+            metrics: Arc::clone(&self.metrics),
+            names,
+        });
         tasks.every("count waiting events", MEASURE_INTERVAL, &measured, |it| async move {
-            let (outbox, sinks, metrics) = &*it;
-            count_pending(&**outbox, &**sinks, &**metrics).await
+            it.count().await
         });
     }
 
@@ -163,14 +167,24 @@ fn configured(
     Ok(sinks)
 }
 
-async fn count_pending(
-    outbox: &dyn Outbox,
-    sinks: &dyn SinkStore,
-    metrics: &dyn EventMetrics,
-) -> Result<(), PortError> {
-    outbox.order().await?;
-    for (sink, events) in sinks.pending().await? {
-        metrics.pending(&sink, events);
+/// What counts waiting events.
+struct Pending {
+    outbox: Arc<dyn Outbox>,
+    sinks: Arc<dyn SinkStore>,
+    metrics: Arc<dyn EventMetrics>,
+    /// The sinks that are on. One that was switched off keeps its position, and does not count.
+    names: Vec<&'static str>,
+}
+
+impl Pending {
+    /// Counts them, and puts events in order even if there is no sink.
+    async fn count(&self) -> Result<(), PortError> {
+        self.outbox.order().await?;
+        for (sink, events) in self.sinks.pending().await? {
+            if self.names.contains(&sink.as_str()) {
+                self.metrics.pending(&sink, events);
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -74,6 +74,12 @@ impl Delivery {
         Self { ports, owner }
     }
 
+    /// The name of the sink.
+    #[must_use]
+    pub fn sink(&self) -> &'static str {
+        self.ports.sink.name()
+    }
+
     /// Makes the sink known, so that every event from now on is delivered to it.
     pub async fn register(&self) -> Result<(), PortError> {
         self.ports.sinks.register(self.ports.sink.name()).await

@@ -29,6 +29,8 @@ PATIENCE_SECONDS = 120
 REPEATED_STATUSES = {429, 500, 502, 503, 504}
 # An equal request is running, for instance the first one, whose connection broke: a repeat gets its response.
 REPEATED_CODES = {"purchase_in_progress", "idempotency_key_in_use"}
+# A checkout that was lost is collected so many times in all.
+COLLECT_TRIES = 3
 
 
 class Problem(Exception):
@@ -139,6 +141,17 @@ class Shop:
             raise
 
 
+    def collect_and_buy(self, buyer, sale, items):
+        """Collects and buys. A checkout that a failover of the database has lost is an unknown code: it is collected again."""
+        for tries_left in reversed(range(COLLECT_TRIES)):
+            code = self.collect(buyer, sale, items)["code"]
+            try:
+                return self.buy(code)
+            except Problem as problem:
+                if problem.code != "code_not_found" or tries_left == 0:
+                    raise
+
+
 def quoted(text):
     return urllib.parse.quote(text, safe="")
 
@@ -164,8 +177,7 @@ def main():
         items = arguments.items or [{"id": item["id"]} for item in itertools.islice(shop.items(sale), 2)]
         if not items:
             raise Problem(409, {"code": "sale_sold_out", "title": "the sale is sold out"})
-        checkout = shop.collect(arguments.buyer, sale, items)
-        purchase = shop.buy(checkout["code"])
+        purchase = shop.collect_and_buy(arguments.buyer, sale, items)
     except (Problem, OSError, http.client.HTTPException, ValueError) as failure:
         print(f"not bought: {failure}", file=sys.stderr)
         for fault in getattr(failure, "details", {}).get("errors", []):

@@ -21,6 +21,8 @@ const PATIENCE_MS = 120_000;
 const REPEATED_STATUSES = [429, 500, 502, 503, 504];
 /** An equal request is running, for instance the first one, whose connection broke: a repeat gets its response. */
 const REPEATED_CODES = ["purchase_in_progress", "idempotency_key_in_use"];
+/** A checkout that was lost is collected so many times in all. */
+const COLLECT_TRIES = 3;
 
 /** A refusal, with its problem details (RFC 9457). */
 class Refusal extends Error {
@@ -126,6 +128,19 @@ class Shop {
     }
   }
 
+  /** Collects and buys. A checkout that a failover of the database has lost is an unknown code: it is collected again. */
+  async collectAndBuy(buyer: string, sale: string, items: Schemas["NewItem"][]): Promise<Schemas["Purchase"]> {
+    for (let tries = 1; ; tries += 1) {
+      const { code } = await this.collect(buyer, sale, items);
+      try {
+        return await this.buy(code);
+      } catch (failure) {
+        const isLost = failure instanceof Refusal && failure.details.code === "code_not_found";
+        if (!isLost || tries === COLLECT_TRIES) throw failure;
+      }
+    }
+  }
+
   private get address(): string {
     return this.addresses[this.turn % this.addresses.length] ?? "";
   }
@@ -160,8 +175,7 @@ async function main(addresses: string, buyer: string, texts: string[]): Promise<
   const sale = process.env["SALE"] ?? (await shop.activeSale());
   const items = texts.length > 0 ? texts.map(wanted) : await shop.anyItems(sale, 2);
   if (items.length === 0) throw new Refusal(409, { code: "sale_sold_out", title: "the sale is sold out" });
-  const checkout = await shop.collect(buyer, sale, items);
-  const purchase = await shop.buy(checkout.code);
+  const purchase = await shop.collectAndBuy(buyer, sale, items);
   console.log(JSON.stringify(purchase));
   return purchase.pieces_bought > 0 ? 0 : 1;
 }

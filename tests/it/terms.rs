@@ -146,7 +146,7 @@ async fn a_refusal_says_when_the_sale_starts_and_how_much_is_left_of_the_limit()
     let sale = world.create_sale("--items 9 --buyer-limit 3").await;
     let first = shop.collect(&sale, "ann", &["1", "2"], "a").await.is(201);
     shop.buy(first.at("/code").as_str().unwrap(), "b").await.is(200);
-    shop.collect(&sale, "ann", &["3"], "c").await.is(201);
+    let third = shop.collect(&sale, "ann", &["3"], "c").await.is(201);
 
     let over = shop.collect(&sale, "ann", &["4"], "d").await.problem(400, "user_limit_exceeded");
     let over_v1 = shop.checkout(&sale, "ann", "4").await.refuses(400, "user_limit_exceeded");
@@ -154,6 +154,16 @@ async fn a_refusal_says_when_the_sale_starts_and_how_much_is_left_of_the_limit()
     let soon_v1 = shop.checkout(&early, "ann", "1").await.refuses(409, "sale_not_started");
     let none =
         shop.post(&format!("/checkout?user_id=ann&item_id=1&quantity=0&sale_id={sale}")).await;
+    let body =
+        json!({ "buyer_id": "ann", "sale_id": sale, "items": [{ "id": "1", "quantity": 0 }] });
+    let none_v2 = shop.write(Method::POST, "/v2/checkouts", "z", &body).await;
+    let set = shop.write(
+        Method::PUT,
+        &format!("/v2/checkouts/{}/items/3", third.at("/code").as_str().unwrap()),
+        "y",
+        &json!({ "quantity": 0 }),
+    );
+    let set = set.await;
 
     let starts_at = world.sale(&early).await["starts_at"].clone();
     for over in [over, over_v1] {
@@ -170,4 +180,9 @@ async fn a_refusal_says_when_the_sale_starts_and_how_much_is_left_of_the_limit()
     }
     let none = none.refuses(400, "validation_failed");
     assert_eq!(none.at("/errors/quantity"), "must be a whole number from 1 to 3");
+    for (none, pointer) in [(none_v2, "#/items/0/quantity"), (set, "#/quantity")] {
+        let none = none.problem(400, "validation_failed");
+        assert_eq!(none.at("/errors/0/pointer"), pointer);
+        assert_eq!(none.at("/errors/0/detail"), "must be a whole number from 1 to 3");
+    }
 }

@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// The error of anything but a whole number from 1.
-pub(crate) const NOT_POSITIVE: &str = "must be a whole number from 1";
+const NOT_POSITIVE: &str = "must be a whole number from 1";
 
 /// Any JSON without repeated members. The parser bounds its depth, `http.max_body_bytes` its size.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,8 @@ use std::fmt::Display;
 
 use axum::http::{HeaderMap, header};
 
-use super::json::{Json, NOT_POSITIVE};
+use super::json::Json;
+use super::params::quantity_out_of_range;
 use crate::domain::ids::Quantity;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 
@@ -46,9 +47,10 @@ pub(crate) fn read_object<T>(
     Ok(value)
 }
 
-/// Parses a quantity.
-pub(crate) fn parse_quantity(json: &Json) -> Result<Quantity, &'static str> {
-    Quantity::new(json.positive_integer()?).ok_or(NOT_POSITIVE)
+/// Parses a quantity of any size; sales have limits, and `limit` is only for the error.
+pub(crate) fn parse_quantity(json: &Json, limit: impl FnOnce() -> i32) -> Result<Quantity, String> {
+    let quantity = json.positive_integer().ok().and_then(Quantity::new);
+    quantity.ok_or_else(|| quantity_out_of_range(limit()))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -72,7 +72,9 @@ pub(crate) async fn post(
     let (buyer, sale, lines) = read_object(&headers, &body, &mut errors, |members| {
         let buyer = members.required("buyer_id", |id| id.text(BuyerId::parse_new));
         let sale = members.optional("sale_id", |id| id.text(sale_id));
-        let lines = requested_lines("items", MAX_ITEMS, members);
+        let named = sale.as_ref().and_then(|sale| sale.as_ref().ok().copied());
+        let limit = || http.checkout.buyer_limit(named);
+        let lines = requested_lines("items", MAX_ITEMS, members, limit);
         (buyer, sale, lines)
     })?;
     let (Some(buyer), Some(key), true) = (buyer, key, errors.is_empty()) else {

@@ -80,11 +80,13 @@ pub(crate) async fn post(
     let tags = required_tags(&headers)?;
     let mut errors = ValidationErrors::new();
     let key = required_key(&headers, &mut errors)?;
-    let terms = read_terms(&headers, &body, &mut errors)?;
+    let claim = code_claim(code);
+    let limit = || http.checkout.buyer_limit(claim.as_ref().ok().map(|claim| claim.sale));
+    let terms = read_terms(&headers, &body, &mut errors, limit)?;
     let (Some(key), true) = (key, errors.is_empty()) else {
         return Err(ApiError::Validation(errors).into());
     };
-    let claim = code_claim(code)?;
+    let claim = claim?;
     let key = keyed_request(key, &content(claim, &terms));
     let terms = RequestedTerms { tags, ..terms };
     let idempotency = Arc::clone(&http.idempotency);
@@ -98,13 +100,14 @@ fn read_terms(
     headers: &HeaderMap,
     body: &[u8],
     errors: &mut ValidationErrors,
+    limit: impl Fn() -> i32,
 ) -> Result<RequestedTerms, ApiError> {
     if body.is_empty() {
         return Ok(RequestedTerms::default());
     }
     read_object(headers, body, errors, |members| {
-        let lines =
-            members.has("expected").then(|| requested_lines("expected", MAX_EXPECTED, members));
+        let expected = members.has("expected");
+        let lines = expected.then(|| requested_lines("expected", MAX_EXPECTED, members, limit));
         let all_or_nothing = members.optional("all_or_nothing", JsonValue::flag).unwrap_or(false);
         RequestedTerms { tags: None, lines, all_or_nothing }
     })

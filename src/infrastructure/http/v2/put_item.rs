@@ -59,14 +59,16 @@ pub(crate) async fn put(
     let tags = required_tags(&headers)?;
     let mut errors = ValidationErrors::new();
     let key = optional_key(&headers, &mut errors);
-    let quantity = read_object(&headers, &body, &mut errors, |members| {
-        members.required("quantity", parse_quantity)
-    })?;
     let (code, item) = code_and_item(&uri, path, &mut errors);
+    let claim = code_claim(code);
+    let limit = || http.checkout.buyer_limit(claim.as_ref().ok().map(|claim| claim.sale));
+    let quantity = read_object(&headers, &body, &mut errors, |members| {
+        members.required("quantity", |quantity| parse_quantity(quantity, limit))
+    })?;
     let (Some(quantity), Some(item), true) = (quantity, item, errors.is_empty()) else {
         return Err(ApiError::Validation(errors).into());
     };
-    let claim = code_claim(code)?;
+    let claim = claim?;
     let key = key.map(|key| {
         let content = ["put", &claim.to_string(), item.as_str(), &quantity.get().to_string()];
         keyed_request(key, &content)

@@ -21,13 +21,14 @@ pub(crate) struct NewItem {
     quantity: i32,
 }
 
-/// Parses a member that must be a list of 1 to `max` items, each named once.
+/// Parses a member that must be a list of 1 to `max` items, each named once. `limit` is the sale's, for errors.
 pub(crate) fn requested_lines(
     name: &'static str,
     max: usize,
     members: &mut Members<'_>,
+    limit: impl Fn() -> i32,
 ) -> Vec<RequestedLine> {
-    let lines = members.objects(name, max, parse_line);
+    let lines = members.objects(name, max, |line| parse_line(line, &limit));
     // An item that is named twice has two quantities, and neither takes precedence.
     let mut seen = HashSet::new();
     if !lines.iter().all(|line| seen.insert(&line.item)) {
@@ -43,8 +44,8 @@ pub(crate) fn content_of(lines: &[RequestedLine]) -> impl Iterator<Item = String
     lines.iter().flat_map(parts)
 }
 
-fn parse_line(members: &mut Members<'_>) -> Option<RequestedLine> {
+fn parse_line(members: &mut Members<'_>, limit: impl Fn() -> i32) -> Option<RequestedLine> {
     let item = members.required("id", |id| id.text(ItemId::parse));
-    let quantity = members.optional("quantity", parse_quantity);
+    let quantity = members.optional("quantity", |quantity| parse_quantity(quantity, limit));
     Some(RequestedLine { item: item?, quantity: quantity.unwrap_or(Quantity::ONE) })
 }

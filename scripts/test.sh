@@ -105,7 +105,7 @@ make_folder
 install_servers
 install_for_chaos
 scripts/install-services.sh python || say "WARNING: Python is not available: its examples are not run"
-if WEBHOOK_LIBRARIES=$(scripts/webhook-libraries.sh); then
+if WEBHOOK_LIBRARIES=$(scripts/libraries.sh tests/webhooks); then
   export WEBHOOK_LIBRARIES
 else
   unset WEBHOOK_LIBRARIES

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(crate) struct Instance {
     child: Child,
     log: PathBuf,
-    /// Address of the buyers' port.
+    /// Address of the buyers' port; a worker has none.
     pub(crate) http: SocketAddr,
     /// Address of the monitoring port; a baseline has none.
     pub(crate) monitoring: Option<SocketAddr>,
@@ -39,7 +39,9 @@ impl Instance {
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut starting = Self { child, log: log.to_owned(), http: unknown, monitoring: None };
         let has_monitoring = role != "bare";
-        starting.http = starting.address_of("http")?;
+        if role != "worker" {
+            starting.http = starting.address_of("http")?;
+        }
         if has_monitoring {
             let monitoring = starting.address_of("monitoring")?;
             starting.monitoring = Some(monitoring);

@@ -231,7 +231,7 @@ async fn running_instances_lease_an_endpoint_to_one_of_them_and_count_it() {
     assert_eq!(leased, 0);
 }
 
-/// What `scripts/webhook-libraries.sh` has installed.
+/// What `scripts/libraries.sh tests/webhooks` has installed.
 fn libraries() -> Option<PathBuf> {
     let folder = std::env::var_os("WEBHOOK_LIBRARIES").map(PathBuf::from);
     if folder.is_none() {

@@ -8,6 +8,7 @@ mod floor;
 mod flow;
 mod growth;
 mod instances;
+mod jobs;
 mod lists;
 mod made_sales;
 mod many_sales;
@@ -39,6 +40,7 @@ pub(crate) const ALL: &[Scenario] = &[
     memory::MEMORY,
     overload::OVERLOAD,
     events::EVENTS,
+    jobs::JOBS,
     many_sales::MANY_SALES,
     growth::GROWTH,
     lists::LISTS,

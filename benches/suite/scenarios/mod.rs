@@ -1,5 +1,6 @@
 //! The scenarios: one file for each figure, or for a few that share their set-up.
 
+mod backlog;
 mod board;
 mod checkout;
 mod compared;
@@ -40,6 +41,7 @@ pub(crate) const ALL: &[Scenario] = &[
     memory::MEMORY,
     overload::OVERLOAD,
     events::EVENTS,
+    backlog::BACKLOG,
     jobs::JOBS,
     many_sales::MANY_SALES,
     growth::GROWTH,

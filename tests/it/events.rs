@@ -1,16 +1,20 @@
 //! Events tell of every purchase, in the stream and in NATS, while instances and sinks die.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use async_nats::jetstream;
 use futures_util::StreamExt;
 use nix::sys::signal::Signal;
 use redis::AsyncCommands;
-use redis::streams::{StreamReadOptions, StreamReadReply};
+use redis::streams::{StreamMaxlen, StreamReadOptions, StreamReadReply};
 use serde_json::Value;
 
+use crate::harness::commands::libraries;
 use crate::harness::endpoint::Endpoint;
+use crate::harness::process::Process;
 use crate::harness::servers::PrivateServers;
 use crate::harness::storm::{Receipt, Storm};
 use crate::harness::world::Plan;
@@ -245,6 +249,62 @@ async fn the_stream_stays_short_and_expires() {
     assert!((1_000..1_200).contains(&length), "{length}");
     let expires_in: i64 = redis.pttl(&stream).await.unwrap();
     assert!(Duration::from_millis(expires_in.unsigned_abs()) > Duration::from_hours(24));
+}
+
+/// Starts a consumer as it stands in `examples/`, which takes over at once what another one has not acknowledged.
+fn consumer(libraries: &Path, world: &World, name: &str) -> Process {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/stream_consumer.py");
+    let (url, stream) = (world.redis_url_for_clients(), format!("{}events", world.key_prefix));
+    let mut python = Command::new(libraries.join("bin/python"));
+    python.arg("-B").arg(source).args([&url, &stream, "orders", name, "--idle-ms", "1"]);
+    Process::start(python.env_clear())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_of_redis_py_lose_no_event_of_a_dead_one_and_tell_what_was_cut_off() {
+    let Some(libraries) = libraries() else { return };
+    let world = plan(1).set("events.stream.enabled", "true").start().await;
+    let sale = world.create_sale("--items 9 --stock 1").await;
+    for item in 1..=5 {
+        world.at(0).buys(&sale, "ann", &item.to_string()).await;
+    }
+    let (mut redis, stream) = (world.redis().await, format!("{}events", world.key_prefix));
+    let _: () = redis.xgroup_create_mkstream(&stream, "orders", "0").await.unwrap();
+    // It dies with what it has read.
+    let options = StreamReadOptions::default().group("orders", "dead").count(3);
+    until("a consumer reads some", async || {
+        let read: Option<StreamReadReply> =
+            redis.clone().xread_options(&[&stream], &[">"], &options).await.unwrap();
+        read.is_some_and(|read| read.keys.iter().any(|key| !key.ids.is_empty()))
+    })
+    .await;
+
+    let first = consumer(&libraries, &world, "first");
+    let told = |process: &Process| {
+        let events = process.stdout.records();
+        of_type(&events, "purchase.settled").iter().map(|it| it["data"]["code"].clone()).collect()
+    };
+    until("all purchases are told", async || {
+        let told: Vec<Value> = told(&first);
+        told.len() >= 5
+    })
+    .await;
+    first.signal(Signal::SIGKILL);
+    for item in 6..=8 {
+        world.at(0).buys(&sale, "ann", &item.to_string()).await;
+    }
+    until("they are in the stream", async || {
+        let length: usize = redis.clone().xlen(&stream).await.unwrap();
+        length >= 17
+    })
+    .await;
+    let cut = StreamMaxlen::Equals(1);
+    let _: i64 = redis.xtrim(&stream, cut).await.unwrap();
+    let second = consumer(&libraries, &world, "first");
+
+    until("the loss is told", async || second.stderr.text().contains("cut off")).await;
+    until("the rest is read", async || !second.stdout.lines().is_empty()).await;
+    second.signal(Signal::SIGTERM);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -157,13 +157,9 @@ async fn a_refusal_says_when_the_sale_starts_and_how_much_is_left_of_the_limit()
     let body =
         json!({ "buyer_id": "ann", "sale_id": sale, "items": [{ "id": "1", "quantity": 0 }] });
     let none_v2 = shop.write(Method::POST, "/v2/checkouts", "z", &body).await;
-    let set = shop.write(
-        Method::PUT,
-        &format!("/v2/checkouts/{}/items/3", third.at("/code").as_str().unwrap()),
-        "y",
-        &json!({ "quantity": 0 }),
-    );
-    let set = set.await;
+    let third = third.at("/code");
+    let path = format!("/v2/checkouts/{}/items/3", third.as_str().unwrap());
+    let set = shop.write(Method::PUT, &path, "y", &json!({ "quantity": 0 })).await;
 
     let starts_at = world.sale(&early).await["starts_at"].clone();
     for over in [over, over_v1] {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use crate::harness::commands::Ran;
+use crate::harness::commands::{Ran, libraries};
 use crate::harness::process::Process;
 use crate::harness::{World, eventually, until};
 
@@ -229,17 +229,6 @@ async fn running_instances_lease_an_endpoint_to_one_of_them_and_count_it() {
     let leased = "SELECT count(*) FROM webhooks WHERE lease_until > clock_timestamp()";
     let leased: i64 = sqlx::query_scalar(leased).fetch_one(world.pool()).await.unwrap();
     assert_eq!(leased, 0);
-}
-
-/// What `scripts/libraries.sh tests/webhooks` has installed.
-fn libraries() -> Option<PathBuf> {
-    let folder = std::env::var_os("WEBHOOK_LIBRARIES").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!(
-            "webhooks: WEBHOOK_LIBRARIES is not set, so the receivers in examples/ are not run"
-        );
-    }
-    folder
 }
 
 /// Starts a receiver as it stands in `examples/`, with this secret, and returns its address.

@@ -1,6 +1,7 @@
 //! Starts the service's binary, and runs its commands.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -88,4 +89,15 @@ impl fmt::Display for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "exit code {:?}\n{}\n---\n{}", self.code, self.stdout, self.stderr)
     }
+}
+
+/// What `scripts/libraries.sh tests/webhooks` has installed.
+pub(crate) fn libraries() -> Option<PathBuf> {
+    let folder = std::env::var_os("WEBHOOK_LIBRARIES").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!(
+            "WEBHOOK_LIBRARIES is not set, so receivers and consumers in examples/ are not run"
+        );
+    }
+    folder
 }

@@ -221,6 +221,11 @@ impl World {
         redis_server::connect(&client).await.unwrap()
     }
 
+    /// The URL of Redis as clients of other languages write it.
+    pub(crate) fn redis_url_for_clients(&self) -> String {
+        self.redis_url.replace("redis+unix://", "unix://")
+    }
+
     /// Creates a sale with `sale create` and these options, such as `--items 100 --stock 1`. Returns its id.
     pub(crate) async fn create_sale(&self, options: &str) -> String {
         let arguments: Vec<&str> =

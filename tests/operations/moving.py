@@ -179,7 +179,7 @@ async def replicate(move: Move) -> None:
     await move.follow("wal")
     await command(["bash", SERVICES, "restart-postgres", move.old_server])
     await move.go_on()
-    for name in ("schema", "partitions", "publish", "subscribe"):
+    for name in ("schema", "empty", "partitions", "publish", "subscribe"):
         await move.follow(name)
     await move.go_on()
     during = await sell_later(move, "during", NUMBERED)
@@ -287,7 +287,7 @@ async def main() -> None:
     move = Move(program, folder, old_server)
     os.makedirs(f"{folder}/bin")
     os.symlink(program, f"{folder}/bin/flash-sale")
-    names = "wal schema partitions publish subscribe watch fence caught-up sequences compare release audit"
+    names = "wal schema empty partitions publish subscribe watch fence caught-up sequences compare release audit"
     await move.follow_all_named(names.split())
     try:
         for database in (move.old, move.new):

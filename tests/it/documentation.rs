@@ -355,3 +355,25 @@ async fn the_examples_have_the_members_of_the_real_responses() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_about_moving_empties_every_table_that_migrations_fill() {
+    let world = World::plan(0).start().await;
+    world.program.run(&["migrate"]).await.succeeded();
+    let tables = "SELECT relname::text FROM pg_class
+                  WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+                    AND NOT relispartition AND relpersistence = 'p' AND relname <> '_sqlx_migrations'";
+    let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(world.pool()).await.unwrap();
+    let mut filled = BTreeSet::new();
+    for table in tables {
+        let rows = sqlx::AssertSqlSafe(format!("SELECT EXISTS (SELECT FROM {table})"));
+        if sqlx::query_scalar(rows).fetch_one(world.pool()).await.unwrap() {
+            filled.insert(table);
+        }
+    }
+
+    let page = include_str!("../../docs/moving-postgresql.md");
+    let (_, emptied) = page.split_once("\"TRUNCATE ").unwrap();
+    let (emptied, _) = emptied.split_once('"').unwrap();
+    assert_eq!(emptied.split(", ").map(str::to_owned).collect::<BTreeSet<_>>(), filled);
+}

@@ -478,3 +478,30 @@ async fn a_change_that_runs_is_finished_before_the_stop() {
     assert_eq!(world.instances[0].process.exit().await, Some(0));
     world.instances.clear();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_for_operators_says_nothing_without_a_key_and_loads_its_own_files_alone() {
+    let (world, ports) = World::with_admin(1).await;
+    world.create_sale("--items 1 --name Socks").await;
+
+    let page = ports[0].get("/admin/").await.is(200);
+
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert!(!page.body.contains("Socks") && !page.body.contains("<script>"), "{}", page.body);
+    assert!(!page.body.contains(" style=") && !page.body.contains(" onclick="), "{}", page.body);
+    let links = page
+        .body
+        .split(['"'])
+        .filter(|text| [".css", ".js", ".svg"].iter().any(|ending| text.ends_with(ending)));
+    let links: Vec<_> = links.collect();
+    assert!(links.len() >= 4, "{links:?}");
+    for link in links {
+        let path = link.strip_prefix("..").map_or_else(|| format!("/admin/{link}"), str::to_owned);
+        ports[0].get(&path).await.is(200);
+    }
+    let script = ports[0].get("/admin/page.js").await.is(200);
+    assert_eq!(script.header("content-type"), Some("text/javascript; charset=utf-8"));
+    assert!(!script.body.contains("innerHTML") && !script.body.contains("localStorage"));
+}

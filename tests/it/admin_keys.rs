@@ -34,7 +34,9 @@ async fn without_a_key_nothing_below_admin_is_answered() {
     }
 
     assert!(checked >= 30, "{checked}");
-    for path in ["/admin", "/admin/", "/admin/nothing", "/admin/openapi.json", "/v2/sales", "/"] {
+    for path in
+        ["/admin", "/admin/nothing", "/admin/page.js/x", "/admin/openapi.json", "/v2/sales", "/"]
+    {
         ports[0].get(path).await.problem(401, "unauthorized");
     }
     world.at(0).get("/admin/keys").await.refuses(404, "route_not_found");

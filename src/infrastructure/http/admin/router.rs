@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use super::state::AdminState;
-use super::{document, gate, routes};
+use super::{document, gate, page, routes};
 use crate::infrastructure::http::docs;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
@@ -51,6 +51,7 @@ impl AdminPort {
             .fallback(async || Problem::from(ApiError::RouteNotFound))
             .layer(from_fn_with_state(state.clone(), gate::admit))
             .with_state(state)
+            .merge(page::router())
             // What the types of problems link to.
             .merge(docs::problems())
             .layer(DefaultBodyLimit::disable())
@@ -78,5 +79,6 @@ impl AdminPort {
 pub(crate) fn admin_routes() -> Vec<String> {
     let document = document::openapi();
     let documented = document.paths.paths.keys().cloned();
-    documented.chain([format!("{ADMIN}{OPENAPI}")]).collect()
+    let others = page::PATHS.map(str::to_owned);
+    documented.chain(others).chain([format!("{ADMIN}{OPENAPI}")]).collect()
 }

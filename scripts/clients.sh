@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make clients`: lints the service's OpenAPI document with redocly and spectral, generates clients from it with openapi-typescript,
+# `make clients`: lints the service's OpenAPI documents with redocly and spectral, generates clients from it with openapi-typescript,
 # hey-api, orval and openapi-python-client, compiles them strictly, and lets each of them buy. Then the buyer in
 # examples/typescript is compiled and buys.
 #
@@ -51,10 +51,13 @@ sale=$("$program" sale create --items 5 --stock 1000 --output json 2>/dev/null |
 export SHOP=$url SALE=$sale
 curl --silent --fail --output "$folder/clients/openapi.json" "$url/openapi.json" || die "the service does not serve its document"
 
-say "linting the document"
+say "linting the documents"
 export REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true
-quietly in_folder clients redocly lint --config redocly.yaml openapi.json
-quietly in_folder clients spectral lint --ruleset spectral.yaml --fail-severity warn openapi.json
+"$program" openapi --admin >"$folder/clients/admin.json" || die "the program does not print the document of operators"
+for document in openapi.json admin.json; do
+  quietly in_folder clients redocly lint --config redocly.yaml "$document"
+  quietly in_folder clients spectral lint --ruleset spectral.yaml --fail-severity warn "$document"
+done
 
 say "generating clients"
 quietly in_folder clients openapi-typescript openapi.json --output openapi-typescript/client.ts

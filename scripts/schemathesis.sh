@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `make schemathesis`: sends thousands of valid and invalid requests generated from the service's OpenAPI document, and
-# checks every response against it. SEED is the seed (1). tests/schemathesis.toml configures the checks.
+# `make schemathesis`: sends thousands of valid and invalid requests generated from the service's OpenAPI documents, that of
+# buyers and that of operators, and checks every response against them. SEED is the seed (1). tests/schemathesis.toml configures the checks.
 #
 # It uses servers and an instance of its own, below one temporary folder, which is removed at the end. schemathesis itself is
 # installed from the Python package index into a folder below the user's cache; the system's Python is not changed.
@@ -35,6 +35,9 @@ build_program
 
 # schemathesis runs in the foreground.
 start_servers
+# Below the ports that the system gives to clients.
+FLASH_SALE__ADMIN__PORT=$((20000 + RANDOM % 10000))
+export FLASH_SALE__ADMIN__PORT
 start_instance
 
 # The document's examples name the first sale of an empty database, and its items. The stock outlasts the run.
@@ -46,13 +49,22 @@ checkout=$(curl --silent --fail --request POST "$url/v1/checkout?user_id=diction
 FLASH_SALE_CODE=$(sed -n 's/.*"code":"\([^"]*\)".*/\1/p' <<<"$checkout")
 export FLASH_SALE_CODE
 
-code=0
-(
-  # It writes files into the current folder, which must be the temporary one.
-  cd "$folder"
-  exec "$tool/bin/schemathesis" --config-file "$project/tests/schemathesis.toml" run --no-color --checks all \
-    --seed "${SEED:-1}" --generation-database :memory: "$url/openapi.json"
-) || code=$?
-obey
-check_instance
-[ "$code" = 0 ] || die "the service does not match its OpenAPI document"
+key=$("$program" key create schemathesis --scopes read,operate --output json 2>/dev/null |
+  sed -n 's/.*"key":"\([^"]*\)".*/\1/p')
+[ -n "$key" ] || die "the key for operators was not created"
+
+fuzz() { # CONFIGURATION DOCUMENT OPTION...
+  local code=0
+  (
+    # It writes files into the current folder, which must be the temporary one.
+    cd "$folder"
+    exec "$tool/bin/schemathesis" --config-file "$project/tests/$1" run --no-color --checks all \
+      --seed "${SEED:-1}" --generation-database :memory: "${@:3}" "$2"
+  ) || code=$?
+  obey
+  check_instance
+  [ "$code" = 0 ] || die "the service does not match $2"
+}
+
+fuzz schemathesis.toml "$url/openapi.json"
+fuzz schemathesis-admin.toml "http://127.0.0.1:$FLASH_SALE__ADMIN__PORT/admin/openapi.json" --header "X-Api-Key: $key"

@@ -8,6 +8,7 @@ use super::error::AppError;
 use super::limits::limits;
 use super::pause::TokioPause;
 use super::selling::Selling;
+use crate::application::api_keys::ApiKeys;
 use crate::application::browse::{Browse, BrowsePorts};
 use crate::application::checkout::{Checkout, CheckoutPorts};
 use crate::application::codes::{Codes, CodesPorts};
@@ -29,14 +30,15 @@ use crate::infrastructure::cache::{
     CacheWriter, Redis, RedisCodeLock, RedisFilterBuilder, RedisHintCache, RedisIdempotencyLock,
     RedisLeadership, RedisMetrics, RedisSoldOutEvents,
 };
-use crate::infrastructure::http::HttpState;
+use crate::infrastructure::http::{AuthMetrics, HttpState};
 use crate::infrastructure::monitoring::PrometheusBusinessMetrics;
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, PostgresEpochReader, PostgresIdempotencyStore, PostgresItemReader,
-    PostgresLocalTimes, PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleStore,
+    Database, DatabaseClock, PostgresApiKeyStore, PostgresEpochReader, PostgresIdempotencyStore,
+    PostgresItemReader, PostgresLocalTimes, PostgresPurchaseHistory, PostgresRefusalStore,
+    PostgresSaleStore,
 };
 use crate::infrastructure::schedule::CronCalendar;
-use crate::infrastructure::signing::{HmacCursorSigner, HmacSigner};
+use crate::infrastructure::signing::{HmacCursorSigner, HmacKeySecrets, HmacSigner};
 
 /// The adapters and what use cases share, made once and used by requests and background tasks.
 pub(crate) struct Components {
@@ -59,6 +61,9 @@ pub(crate) struct Components {
     pub(crate) time_zones: Arc<CompareTimeZones>,
     cache_writer: CacheWriter,
     pub(crate) codes: Arc<Codes>,
+    /// Keys of operators and services. They cost nothing until somebody sends one.
+    pub(crate) api_keys: Arc<ApiKeys>,
+    pub(crate) auth_metrics: Arc<AuthMetrics>,
     business_metrics: Arc<dyn BusinessMetrics>,
 }
 
@@ -83,6 +88,7 @@ impl Components {
         let calendar = Arc::new(CronCalendar::new(&config.schedule));
         let time_zones = time_zones(context, &calendar, &clock);
         let sale_cache = sale_cache(context, (&sales, &items, clock));
+        let api_keys = api_keys(context, &sale_cache);
         let selling = (context.make_selling)((*database).clone(), config, &batches, &tasks.writers);
         let lock = RedisCodeLock::new(
             (redis.clone(), cache_writer.clone()),
@@ -129,6 +135,8 @@ impl Components {
             hints: Arc::new(hints),
             cache_writer,
             codes: Arc::new(codes),
+            api_keys,
+            auth_metrics: Arc::new(AuthMetrics::register(registry)?),
             business_metrics,
         })
     }
@@ -218,6 +226,15 @@ fn sale_cache(
     let forgetful = Arc::clone(&sale_cache);
     history.when_changed(move || forgetful.forget());
     sale_cache
+}
+
+/// Keys of operators and services.
+fn api_keys(context: &BuildContext<'_>, sale_cache: &SaleCache) -> Arc<ApiKeys> {
+    Arc::new(ApiKeys::new(
+        Arc::new(PostgresApiKeyStore::new(context.database.clone())),
+        Arc::new(HmacKeySecrets::new(&context.config.api_keys)),
+        Arc::clone(sale_cache.clock()),
+    ))
 }
 
 /// The idempotency keys.

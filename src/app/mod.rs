@@ -4,11 +4,12 @@
 //! - [`context`]: what the parts are built from. [`components`]: adapters and use cases; [`selling`]: the two that sell;
 //!   [`limits`]: the bounds of their queues.
 //! - [`background`]: background tasks; [`closing`]: the close of ended sales. [`deliveries`]: events on their way to the sinks.
-//! - [`servers`]: the two ports. [`task_groups`]: how tasks run and stop.
+//! - [`servers`]: the ports. [`admin`]: what operators use over HTTP. [`task_groups`]: how tasks run and stop.
 //! - [`workers`]: job workers and schedules. [`offline_jobs`]: what the commands `job` and `schedule` use.
 //! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`pause`]: waiting. [`offline`]: what commands other than
 //!   `serve` use; [`webhooks`]: those about webhooks.
 
+mod admin;
 mod background;
 mod closing;
 mod components;
@@ -28,6 +29,7 @@ mod task_groups;
 mod webhooks;
 mod workers;
 
+pub(crate) use crate::infrastructure::http::admin_document as admin_openapi;
 pub(crate) use crate::infrastructure::http::openapi_document as openapi;
 pub(crate) use offline::{Offline, migrate_schema};
 pub(crate) use offline_jobs::OfflineJobs;

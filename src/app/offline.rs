@@ -10,11 +10,14 @@ use super::limits::CLOSE_TIMEOUT;
 use super::offline_jobs::OfflineJobs;
 use super::pause::TokioPause;
 use super::webhooks::Webhooks;
+use crate::application::api_keys::issue::IssueKey;
 use crate::application::create_sale::CreateSale;
 use crate::application::operators::edit_sale::EditSale;
 use crate::application::operators::import_items::ImportItems;
 use crate::application::operators::restock::Restock;
-use crate::application::ports::{AuditTrail, Clock, ItemReader, SaleEditor, SaleStore};
+use crate::application::ports::{
+    ApiKeyStore, AuditTrail, Clock, ItemReader, KeySecrets, SaleEditor, SaleStore,
+};
 use crate::application::sale_report::ReportSale;
 use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
@@ -22,10 +25,11 @@ use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, DatabaseMetrics, Planning, PostgresAuditTrail,
+    Database, DatabaseClock, DatabaseMetrics, Planning, PostgresApiKeyStore, PostgresAuditTrail,
     PostgresBuyerTotalsReader, PostgresInspector, PostgresItemImporter, PostgresItemReader,
     PostgresSaleEditor, PostgresSaleReports, PostgresSaleStore, check_requirements, check_schema,
 };
+use crate::infrastructure::signing::HmacKeySecrets;
 
 /// Maximum number of connection retries.
 const MAX_RETRIES: usize = 2;
@@ -44,6 +48,8 @@ pub(crate) struct Offline {
     pub(crate) import_items: ImportItems,
     pub(crate) audit: Arc<dyn AuditTrail>,
     pub(crate) verify: Verify,
+    pub(crate) keys: Arc<dyn ApiKeyStore>,
+    pub(crate) issue_key: IssueKey,
     pub(crate) webhooks: Webhooks,
     pub(crate) jobs: OfflineJobs,
     database: Database,
@@ -67,7 +73,11 @@ impl Offline {
             config.catalogue.clone(),
         ));
         let editor: Arc<dyn SaleEditor> = Arc::new(PostgresSaleEditor::new(database.clone()));
+        let keys: Arc<dyn ApiKeyStore> = Arc::new(PostgresApiKeyStore::new(database.clone()));
+        let secrets: Arc<dyn KeySecrets> = Arc::new(HmacKeySecrets::new(&config.api_keys));
         Ok(Self {
+            issue_key: IssueKey::new(Arc::clone(&keys), secrets),
+            keys,
             edit_sale: EditSale::new(Arc::clone(&editor)),
             restock: Restock::new(editor),
             import_items: ImportItems::new(Arc::new(PostgresItemImporter::new(database.clone()))),

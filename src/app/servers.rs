@@ -1,4 +1,4 @@
-//! The two ports: one for front ends, one for operators.
+//! The ports: one for front ends, one for operators if it is on, one for monitoring.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,15 @@ use axum::routing::get;
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
+use super::admin;
 use super::components::Components;
 use super::context::BuildContext;
 use super::error::AppError;
 use crate::config::HttpConfig;
 use crate::infrastructure::cache::RedisHealth;
 use crate::infrastructure::http::{
-    FastPath, HttpMetrics, LinkBase, Observer, RequestLimits, Server, ServerLimits, Tls,
-    announcement, cors, routes,
+    AdminPort, FastPath, HttpMetrics, LinkBase, Observer, RequestLimits, Server, ServerLimits, Tls,
+    admin_routes, announcement, cors, routes,
 };
 use crate::infrastructure::monitoring::{
     HealthReport, Monitoring, Readiness, SaleCacheMetrics, TaskCount, exposition, health_endpoint,
@@ -36,13 +37,25 @@ pub(crate) async fn listen(
 ) -> Result<(), AppError> {
     let (config, tasks) = (context.config, context.tasks);
     let monitoring = monitoring(context, components, readiness)?;
-    let fast_path = fast_path(context, components, readiness, &monitoring)?;
-    let limits = limits(&config.http);
+    let (observer, tls) = (observer(context, readiness)?, tls(context)?);
+    let fast_path = fast_path(context, components, observer.clone(), &monitoring);
     let address = (config.http.host.as_str(), config.http.port);
-    let server = bind("http", address, limits, tls(context)?).await?;
+    let server = bind("http", address, limits(&config.http), tls.clone()).await?;
     let (_, stop) = tasks.servers.scope();
     let answer = move |request, peer| fast_path.clone().answer(request, peer);
     tasks.servers.run(server.serve(answer, stop));
+    if let Some(port) = config.admin.port {
+        let admin = AdminPort::new(
+            admin::build(context, components)?,
+            observer,
+            request_limits(&config.http),
+        );
+        let address = (config.admin.host.as_str(), port);
+        let server = bind("admin", address, limits(&config.http), tls).await?;
+        let (_, stop) = tasks.servers.scope();
+        let answer = move |request, peer| admin.clone().answer(request, peer);
+        tasks.servers.run(server.serve(answer, stop));
+    }
     serve_monitoring(context, monitoring).await
 }
 
@@ -73,27 +86,39 @@ async fn serve_monitoring(
 fn fast_path(
     context: &BuildContext<'_>,
     components: &Components,
-    readiness: &Arc<Readiness>,
+    observer: Observer,
     monitoring: &Monitoring,
-) -> Result<FastPath, AppError> {
+) -> FastPath {
+    let config = context.config;
+    let extra = on_http_port(config.monitoring.on_http_port, monitoring);
+    let layers = (cors(&config.http.cors), extra);
+    let limits = (request_limits(&config.http), LinkBase::new(&config.http.links));
+    FastPath::new(components.http_state(context), observer, limits, layers)
+}
+
+/// Observes the requests of buyers and operators.
+fn observer(context: &BuildContext<'_>, readiness: &Arc<Readiness>) -> Result<Observer, AppError> {
     let config = context.config;
     let readiness = Arc::clone(readiness);
-    let observer = Observer::new(
-        HttpMetrics::register(context.registry, routes())?,
+    let mut labels = routes();
+    if config.admin.port.is_some() {
+        labels.extend(admin_routes());
+    }
+    Ok(Observer::new(
+        HttpMetrics::register(context.registry, labels)?,
         config.log.all_requests,
         context.instance.name.clone(),
         move || readiness.is_draining(),
         (announcement(&config.http.v1), config.http.tls.is_some()),
-    );
-    let requests = RequestLimits {
-        max_head_bytes: config.http.max_head_bytes,
-        max_body_bytes: config.http.max_body_bytes,
-        body_timeout: config.http.body_read_timeout,
-    };
-    let extra = on_http_port(config.monitoring.on_http_port, monitoring);
-    let layers = (cors(&config.http.cors), extra);
-    let limits = (requests, LinkBase::new(&config.http.links));
-    Ok(FastPath::new(components.http_state(context), observer, limits, layers))
+    ))
+}
+
+fn request_limits(config: &HttpConfig) -> RequestLimits {
+    RequestLimits {
+        max_head_bytes: config.max_head_bytes,
+        max_body_bytes: config.max_body_bytes,
+        body_timeout: config.body_read_timeout,
+    }
 }
 
 fn limits(config: &HttpConfig) -> ServerLimits {

@@ -7,6 +7,7 @@
 //! - [`browse`]: read sales, items and purchases.
 //! - [`create_sale`]: create a sale for an operator. [`open_sales`]: create the scheduled sales.
 //! - [`operators`]: what operators change, and why buyers were refused.
+//! - [`api_keys`]: issue and verify the keys of operators and services.
 //! - [`compare_time_zones`]: whether PostgreSQL has the same rules as the schedule.
 //! - [`jobs`]: jobs and the schedules that enqueue them.
 //! - [`sale_cache`]: what the instance knows of sales, in memory. [`catalogue`]: the items of a sale, in memory.
@@ -21,6 +22,7 @@
 //! - [`verify`]: audit the promises.
 //! - [`webhooks`]: send events to the endpoints of other systems.
 
+pub mod api_keys;
 pub mod browse;
 pub mod catalogue;
 pub mod checkout;

@@ -67,7 +67,7 @@ fn row(entry: &AuditEntry) -> Value {
         "at": entry.at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
         "actor": entry.actor,
         "action": entry.action,
-        "sale_id": entry.sale.to_string(),
+        "sale_id": entry.sale.map(|sale| sale.to_string()),
         "subject": entry.subject,
         "before": state(&entry.before),
         "after": state(&entry.after),

@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::actor::actor;
 use super::failure::{COULD_NOT, FAILED, Failure};
 use super::output::{self, Format};
 use crate::app::{Offline, OfflineJobs};
@@ -132,12 +133,12 @@ pub(super) async fn run(
         JobCommand::List(args) => list(args, jobs, format).await,
         JobCommand::Show { id } => show(id, jobs, format).await,
         JobCommand::Retry(RetryArgs { id: Some(id), .. }) => {
-            let retried = jobs.repair.retry(id).await;
+            let retried = jobs.repair.retry(id, &actor()).await;
             changed(id, retried, "retried", format)
         }
         JobCommand::Retry(args) => retry_dead(args.job_type.as_deref(), jobs, format).await,
         JobCommand::Discard { id } => {
-            let discarded = jobs.repair.discard(id).await;
+            let discarded = jobs.repair.discard(id, &actor()).await;
             changed(id, discarded, "discarded", format)
         }
         JobCommand::Enqueue(args) => enqueue(args, jobs, format).await,
@@ -198,7 +199,7 @@ async fn retry_dead(
     jobs: &OfflineJobs,
     format: Format,
 ) -> Result<(), Failure> {
-    let retried = jobs.retry_dead.execute(job_type).await.map_err(could_not)?;
+    let retried = jobs.retry_dead.execute(job_type, &actor()).await.map_err(could_not)?;
     let row = json!({ "retried": retried.retried, "left": retried.left });
     output::one(format, &["retried", "left"], &row)
 }
@@ -210,7 +211,7 @@ async fn enqueue(args: EnqueueArgs, jobs: &OfflineJobs, format: Format) -> Resul
         .map_err(|error| Failure::because(FAILED, &error))?;
     let EnqueueArgs { priority, delay, key, .. } = args;
     let new = NewJob { work, priority, delay, key, schedule: None };
-    let enqueued = jobs.queue.enqueue(&new).await.map_err(could_not)?;
+    let enqueued = jobs.queue.enqueue(&new, &actor()).await.map_err(could_not)?;
     let mut row = row(&enqueued.job);
     row["is_new"] = enqueued.is_new.into();
     output::one(format, &COLUMNS, &row)

@@ -8,6 +8,7 @@ mod failure;
 mod health;
 mod ids;
 mod job;
+mod key;
 mod output;
 mod sale;
 mod schedule;
@@ -74,6 +75,9 @@ enum Command {
     /// Lists, adds, pauses, resumes, runs and removes schedules of jobs.
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
+    /// Creates, lists and revokes API keys of operators and services.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Shows what operators have changed.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -82,7 +86,11 @@ enum Command {
     /// Probes the running service: exit 0 it is alive, 1 it is not.
     Health,
     /// Prints the OpenAPI document.
-    Openapi,
+    Openapi {
+        /// That of the port for operators.
+        #[arg(long)]
+        admin: bool,
+    },
 }
 
 /// Parses the command line and runs the command.
@@ -110,8 +118,9 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         output.of_data()?;
     }
     // The document does not depend on the configuration.
-    if matches!(cli.command, Command::Openapi) {
-        return output::text(&app::openapi());
+    if let Command::Openapi { admin } = cli.command {
+        let document = if admin { app::admin_openapi() } else { app::openapi() };
+        return output::text(&document);
     }
     // An audit that cannot run has found no broken promise.
     let code = if matches!(cli.command, Command::Verify(_)) { BAD_ARGUMENTS } else { FAILED };
@@ -137,12 +146,13 @@ fn execute(cli: Cli) -> Result<(), Failure> {
             }
             Command::Sale(command) => sale::run(command, &config, output).await,
             Command::Webhook(command) => webhook::run(command, &config, output.of_data()?).await,
+            Command::Key(command) => key::run(command, &config, output.of_data()?).await,
             Command::Audit(command) => audit::run(&command, &config, output.of_data()?).await,
             Command::Verify(args) => verify::run(&args, &config, output.of_data()?).await,
             Command::Job(command) => job::run(command, &config, output.of_data()?).await,
             Command::Schedule(command) => schedule::run(command, &config, output.of_data()?).await,
             Command::Health => health::run(&config).await,
-            Command::Openapi => Ok(()),
+            Command::Openapi { .. } => Ok(()),
         }
     })
 }

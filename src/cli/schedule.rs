@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::actor::actor;
 use super::failure::{COULD_NOT, FAILED, Failure};
 use super::job;
 use super::output::{self, Format};
@@ -83,21 +84,21 @@ async fn execute(
     jobs: &OfflineJobs,
     format: Format,
 ) -> Result<(), Failure> {
-    let changes = &jobs.change_schedules;
+    let (changes, actor) = (&jobs.change_schedules, actor());
     let schedule = match command {
         ScheduleCommand::List => return list(jobs, format).await,
         ScheduleCommand::Run(NameArgs { name }) => {
-            let enqueued = changes.run(&name).await.map_err(|error| failure(&error))?;
+            let enqueued = changes.run(&name, &actor).await.map_err(|error| failure(&error))?;
             let columns = ["id", "type", "state", "schedule"];
             return output::one(format, &columns, &job::row(&enqueued.job));
         }
         ScheduleCommand::Add(args) => {
             let AddArgs { name, cron, time_zone, job_type, payload } = args;
-            changes.add(NewSchedule { name, cron, time_zone, job_type, payload }).await
+            changes.add(NewSchedule { name, cron, time_zone, job_type, payload }, &actor).await
         }
-        ScheduleCommand::Pause(NameArgs { name }) => changes.pause(&name).await,
-        ScheduleCommand::Resume(NameArgs { name }) => changes.resume(&name).await,
-        ScheduleCommand::Remove(NameArgs { name }) => changes.remove(&name).await,
+        ScheduleCommand::Pause(NameArgs { name }) => changes.pause(&name, &actor).await,
+        ScheduleCommand::Resume(NameArgs { name }) => changes.resume(&name, &actor).await,
+        ScheduleCommand::Remove(NameArgs { name }) => changes.remove(&name, &actor).await,
     };
     let schedule = schedule.map_err(|error| failure(&error))?;
     output::one(format, &COLUMNS, &row(&schedule))

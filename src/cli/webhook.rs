@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::actor::actor;
 use super::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use super::output::{self, Format};
 use crate::app::Offline;
@@ -119,7 +120,7 @@ pub(super) async fn run(
 }
 
 async fn add(args: AddArgs, offline: &Offline, format: Format) -> Result<(), Failure> {
-    let added = offline.webhooks.add.execute(&args.url, args.events).await;
+    let added = offline.webhooks.add.execute(&args.url, args.events, &actor()).await;
     let added = added.map_err(|error| match error {
         AddWebhookError::TooMany => Failure::because(FAILED, &error),
         AddWebhookError::Url(_) | AddWebhookError::NoRandomness | AddWebhookError::Port(_) => {
@@ -177,7 +178,7 @@ async fn change(
     offline: &Offline,
     format: Format,
 ) -> Result<(), Failure> {
-    if !offline.webhooks.store.change(id, change).await.map_err(failed)? {
+    if !offline.webhooks.store.change(id, change, &actor()).await.map_err(failed)? {
         return Err(unknown(id));
     }
     let row = row(&find(id, offline).await?);
@@ -185,14 +186,15 @@ async fn change(
 }
 
 async fn remove(id: &WebhookId, offline: &Offline, format: Format) -> Result<(), Failure> {
-    if !offline.webhooks.store.change(id, WebhookChange::Remove).await.map_err(failed)? {
+    let removed = offline.webhooks.store.change(id, WebhookChange::Remove, &actor()).await;
+    if !removed.map_err(failed)? {
         return Err(unknown(id));
     }
     print(format, &["id", "removed"], json!({ "id": id.as_str(), "removed": true }))
 }
 
 async fn rotate(id: &WebhookId, offline: &Offline, format: Format) -> Result<(), Failure> {
-    let rotated = offline.webhooks.rotate.execute(id).await;
+    let rotated = offline.webhooks.rotate.execute(id, &actor()).await;
     let secret = rotated.map_err(|error| Failure::because(COULD_NOT, &error))?;
     let secret = secret.ok_or_else(|| unknown(id))?;
     let until = find(id, offline).await?.previous_secret_until;
@@ -238,7 +240,8 @@ async fn try_out(id: &WebhookId, offline: &Offline, format: Format) -> Result<()
 }
 
 async fn replay(args: &ReplayArgs, offline: &Offline, format: Format) -> Result<(), Failure> {
-    let asked = offline.webhooks.replay.execute(&args.id, args.since, args.until).await;
+    let replay = &offline.webhooks.replay;
+    let asked = replay.execute(&args.id, args.since, args.until, &actor()).await;
     let asked = asked.map_err(|error| match error {
         ReplayError::Empty | ReplayError::Port(_) => Failure::because(COULD_NOT, &error),
     })?;

@@ -27,6 +27,10 @@ pub struct Config {
     pub http: HttpConfig,
     /// The port for Prometheus and health checks.
     pub monitoring: MonitoringConfig,
+    /// The port for operators.
+    pub admin: AdminConfig,
+    /// Keys of operators and services.
+    pub api_keys: ApiKeysConfig,
     /// Sales that open by themselves.
     pub schedule: ScheduleConfig,
     /// Texts of generated items.
@@ -77,9 +81,12 @@ impl Config {
         let layers =
             layers::merge(environment, folder).map_err(|fault| InvalidConfig(vec![fault]))?;
         let mut read = Reader::new(layers.merged, layers.from_environment, layers.faults);
+        let admin = AdminConfig::read(&mut read);
         let config = Self {
             http: HttpConfig::read(&mut read),
             monitoring: MonitoringConfig::read(&mut read),
+            api_keys: ApiKeysConfig::read(&mut read, &layers.profile, admin.port.is_some()),
+            admin,
             schedule: ScheduleConfig::read(&mut read),
             catalogue: CatalogueConfig::read(&mut read),
             code_keys: CodeKey::read_all(&mut read, &layers.profile),

@@ -2,7 +2,7 @@
 //!
 //! - [`ids`]: ids of sales, items, buyers and attempts, parsed once at the boundary.
 //! - [`alphabet`]: the alphabet of numbers in public ids.
-//! - [`code`]: the text of a checkout code.
+//! - [`code`]: the text of a checkout code. [`api_key`]: keys of operators and services, and their scopes.
 //! - [`epoch`]: the spans of time in which the database had one history.
 //! - [`sale`]: a sale, its window and the bounds of a new one. [`sale_edit`]: what an operator may change of it, and when.
 //! - [`restock`]: pieces that an operator adds to an item. [`import`]: items of an operator's own.
@@ -16,6 +16,7 @@
 //! - [`bloom`]: the arithmetic of the sold-out filter.
 
 pub mod alphabet;
+pub mod api_key;
 pub mod bloom;
 pub mod checkout;
 pub mod code;

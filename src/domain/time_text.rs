@@ -1,6 +1,6 @@
 //! Moments as people write them: RFC 3339, with errors that say what is missing.
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
 
 /// Why a text is not a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +14,12 @@ pub enum InvalidMoment {
     /// Anything else.
     #[error("must be a time such as 2027-01-31T18:00:00Z")]
     Malformed,
+}
+
+/// A moment in RFC 3339, in UTC, with no more digits of a second than are needed.
+#[must_use]
+pub fn rfc3339(moment: DateTime<Utc>) -> String {
+    moment.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 /// Parses a moment of RFC 3339.

@@ -82,7 +82,7 @@ async fn the_session_of_the_start_page_runs_unchanged() {
 }
 
 /// Collects every value with this name, at any depth.
-fn all<'v>(value: &'v Value, name: &str, found: &mut Vec<&'v Value>) {
+pub(crate) fn all<'v>(value: &'v Value, name: &str, found: &mut Vec<&'v Value>) {
     match value {
         Value::Object(members) => {
             for (key, value) in members {
@@ -160,7 +160,7 @@ async fn every_code_of_the_document_has_a_page() {
 }
 
 /// Operations of the document, with their path, method and description.
-fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
+pub(crate) fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
     let paths = document["paths"].as_object().unwrap().iter();
     let operations = paths.flat_map(|(path, operations)| {
         let operations = operations.as_object().unwrap().iter();
@@ -170,14 +170,14 @@ fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
 }
 
 /// Follows a reference.
-fn resolved<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
+pub(crate) fn resolved<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
     value["$ref"]
         .as_str()
         .map_or(value, |reference| document.pointer(reference.trim_start_matches('#')).unwrap())
 }
 
 /// The parameters of all operations, each with its operation and its schema.
-fn parameters(document: &Value) -> Vec<(String, &Value, &Value)> {
+pub(crate) fn parameters(document: &Value) -> Vec<(String, &Value, &Value)> {
     let found = operations(document).into_iter().flat_map(|(path, method, operation)| {
         let parameters = operation["parameters"].as_array().into_iter().flatten();
         parameters.map(move |parameter| {
@@ -237,7 +237,7 @@ async fn every_schema_is_used_once_written_and_every_number_has_a_bound() {
 }
 
 /// Visits every object, at any depth.
-fn objects(value: &Value, visit: &mut impl FnMut(&Value)) {
+pub(crate) fn objects(value: &Value, visit: &mut impl FnMut(&Value)) {
     match value {
         Value::Object(members) => {
             visit(value);
@@ -274,7 +274,7 @@ async fn every_parameter_and_every_body_has_an_example() {
 }
 
 /// Where two values differ in their members or types. Null and an empty list may stand for anything.
-fn difference(place: &str, one: &Value, other: &Value) -> Option<String> {
+pub(crate) fn difference(place: &str, one: &Value, other: &Value) -> Option<String> {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
             let names = |members: &serde_json::Map<String, Value>| -> BTreeSet<String> {

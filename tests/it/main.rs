@@ -20,6 +20,10 @@ mod program;
 #[path = "../support/proxy.rs"]
 mod proxy;
 
+mod admin;
+mod admin_documentation;
+mod admin_keys;
+mod admin_repeats;
 mod bad_http;
 mod bad_input;
 mod bad_json;

@@ -78,7 +78,11 @@ impl ChangeSchedules {
     }
 
     /// Adds a schedule. It first runs at the next time of its expression.
-    pub async fn add(&self, new: NewSchedule) -> Result<JobSchedule, ChangeScheduleError> {
+    pub async fn add(
+        &self,
+        new: NewSchedule,
+        actor: &str,
+    ) -> Result<JobSchedule, ChangeScheduleError> {
         let work = self.ports.types.work(&new.job_type, None, &new.payload)?;
         let (existing, now) = self.ports.store.find(&new.name).await?;
         if existing.is_some() {
@@ -98,7 +102,7 @@ impl ChangeSchedules {
             last_run_at: None,
             last_outcome: None,
         };
-        match self.ports.store.add(&schedule).await? {
+        match self.ports.store.add(&schedule, actor).await? {
             AddedSchedule::Added => Ok(schedule),
             AddedSchedule::Exists => Err(ChangeScheduleError::Exists(schedule.name)),
             AddedSchedule::TooMany => Err(ChangeScheduleError::TooMany),
@@ -106,40 +110,57 @@ impl ChangeSchedules {
     }
 
     /// Pauses a schedule: it does not run until it is resumed.
-    pub async fn pause(&self, name: &ScheduleName) -> Result<JobSchedule, ChangeScheduleError> {
-        let paused = self.ports.store.set_next(name, true, None).await?;
+    pub async fn pause(
+        &self,
+        name: &ScheduleName,
+        actor: &str,
+    ) -> Result<JobSchedule, ChangeScheduleError> {
+        let paused = self.ports.store.set_next(name, true, None, actor).await?;
         paused.ok_or_else(|| ChangeScheduleError::NotFound(name.clone()))
     }
 
     /// Resumes a paused schedule at its next time. What it missed while it was paused is not made up for. One that is not paused stays
     /// as it is.
-    pub async fn resume(&self, name: &ScheduleName) -> Result<JobSchedule, ChangeScheduleError> {
+    pub async fn resume(
+        &self,
+        name: &ScheduleName,
+        actor: &str,
+    ) -> Result<JobSchedule, ChangeScheduleError> {
         let (schedule, now) = self.ports.store.find(name).await?;
         let schedule = schedule.ok_or_else(|| ChangeScheduleError::NotFound(name.clone()))?;
         if !schedule.paused {
             return Ok(schedule);
         }
         let next = self.ports.times.next(&schedule.cron, &schedule.time_zone, now)?;
-        let resumed = self.ports.store.set_next(name, false, next).await?;
+        let resumed = self.ports.store.set_next(name, false, next, actor).await?;
         resumed.ok_or_else(|| ChangeScheduleError::NotFound(name.clone()))
     }
 
     /// Enqueues the job of a schedule now, also of a paused one. Its next run stays where it is.
-    pub async fn run(&self, name: &ScheduleName) -> Result<Enqueued, ChangeScheduleError> {
+    pub async fn run(
+        &self,
+        name: &ScheduleName,
+        actor: &str,
+    ) -> Result<Enqueued, ChangeScheduleError> {
         let (schedule, now) = self.ports.store.find(name).await?;
         let schedule = schedule.ok_or_else(|| ChangeScheduleError::NotFound(name.clone()))?;
         let mut job = scheduled_job(&*self.ports.types, &schedule, now)
             .map_err(ChangeScheduleError::Refused)?;
         // An operator who asks twice wants two runs.
         job.key = None;
-        let run = ScheduleRun { name: name.clone(), moves: None, job };
+        let run =
+            ScheduleRun { name: name.clone(), moves: None, job, actor: Some(actor.to_owned()) };
         let enqueued = self.ports.runs.run(&run).await?;
         enqueued.ok_or_else(|| ChangeScheduleError::NotFound(name.clone()))
     }
 
     /// Removes a schedule. Its jobs that are enqueued stay.
-    pub async fn remove(&self, name: &ScheduleName) -> Result<JobSchedule, ChangeScheduleError> {
-        let removed = self.ports.store.remove(name).await?;
+    pub async fn remove(
+        &self,
+        name: &ScheduleName,
+        actor: &str,
+    ) -> Result<JobSchedule, ChangeScheduleError> {
+        let removed = self.ports.store.remove(name, actor).await?;
         removed.ok_or_else(|| ChangeScheduleError::NotFound(name.clone()))
     }
 }
@@ -200,21 +221,22 @@ mod tests {
     #[tokio::test]
     async fn a_new_schedule_runs_at_its_next_time_with_the_newest_payload() {
         let mut store = finding(None);
-        store.expect_add().once().returning(|_| Ok(AddedSchedule::Added));
+        store.expect_add().once().returning(|_, _| Ok(AddedSchedule::Added));
 
-        let added = changes(store, MockScheduleRuns::new(), Some(10)).add(new()).await.unwrap();
+        let added =
+            changes(store, MockScheduleRuns::new(), Some(10)).add(new(), "eve").await.unwrap();
 
         assert_eq!((added.next_run_at, added.payload_version), (Some(at(10)), 7));
     }
 
     #[tokio::test]
     async fn a_schedule_that_would_never_run_or_exists_is_refused() {
-        let never = changes(finding(None), MockScheduleRuns::new(), None).add(new()).await;
+        let never = changes(finding(None), MockScheduleRuns::new(), None).add(new(), "eve").await;
         let taken = finding(Some(a_schedule("tens")));
-        let taken = changes(taken, MockScheduleRuns::new(), Some(10)).add(new()).await;
+        let taken = changes(taken, MockScheduleRuns::new(), Some(10)).add(new(), "eve").await;
         let mut race = finding(None);
-        race.expect_add().returning(|_| Ok(AddedSchedule::Exists));
-        let race = changes(race, MockScheduleRuns::new(), Some(10)).add(new()).await;
+        race.expect_add().returning(|_, _| Ok(AddedSchedule::Exists));
+        let race = changes(race, MockScheduleRuns::new(), Some(10)).add(new(), "eve").await;
 
         assert!(matches!(never, Err(ChangeScheduleError::Never(_))), "{never:?}");
         assert!(matches!(taken, Err(ChangeScheduleError::Exists(_))), "{taken:?}");
@@ -226,12 +248,12 @@ mod tests {
         let mut paused = a_schedule("tens");
         paused.paused = true;
         let mut store = finding(Some(paused));
-        store.expect_set_next().once().returning(|_, paused, next| {
+        store.expect_set_next().once().returning(|_, paused, next, _| {
             assert_eq!((paused, next), (false, Some(at(10))));
             Ok(Some(a_schedule("tens")))
         });
 
-        changes(store, MockScheduleRuns::new(), Some(10)).resume(&name()).await.unwrap();
+        changes(store, MockScheduleRuns::new(), Some(10)).resume(&name(), "eve").await.unwrap();
     }
 
     #[tokio::test]
@@ -239,24 +261,25 @@ mod tests {
         let mut runs = MockScheduleRuns::new();
         runs.expect_run().once().returning(|run| {
             assert_eq!((run.moves, &run.job.key), (None, &None));
+            assert_eq!(run.actor.as_deref(), Some("eve"));
             Ok(Some(Enqueued { job: a_job(1), is_new: true }))
         });
 
-        changes(finding(Some(a_schedule("tens"))), runs, None).run(&name()).await.unwrap();
+        changes(finding(Some(a_schedule("tens"))), runs, None).run(&name(), "eve").await.unwrap();
     }
 
     #[tokio::test]
     async fn a_schedule_that_is_not_there_cannot_be_changed() {
         let mut store = finding(None);
-        store.expect_set_next().returning(|_, _, _| Ok(None));
-        store.expect_remove().returning(|_| Ok(None));
+        store.expect_set_next().returning(|_, _, _, _| Ok(None));
+        store.expect_remove().returning(|_, _| Ok(None));
         let changes = changes(store, MockScheduleRuns::new(), Some(10));
 
         for result in [
-            changes.pause(&name()).await.map(drop),
-            changes.resume(&name()).await.map(drop),
-            changes.run(&name()).await.map(drop),
-            changes.remove(&name()).await.map(drop),
+            changes.pause(&name(), "eve").await.map(drop),
+            changes.resume(&name(), "eve").await.map(drop),
+            changes.run(&name(), "eve").await.map(drop),
+            changes.remove(&name(), "eve").await.map(drop),
         ] {
             assert!(matches!(result, Err(ChangeScheduleError::NotFound(_))), "{result:?}");
         }

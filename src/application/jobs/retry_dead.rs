@@ -30,11 +30,16 @@ impl RetryDead {
 
     /// Puts the dead jobs back, of one type if given. A job that dies again meanwhile has a number that was passed already, or is put
     /// back once more at most.
-    pub async fn execute(&self, job_type: Option<&str>) -> Result<RetriedJobs, PortError> {
+    pub async fn execute(
+        &self,
+        job_type: Option<&str>,
+        actor: &str,
+    ) -> Result<RetriedJobs, PortError> {
         let mut all = RetriedJobs::default();
         let mut after = None;
         loop {
-            let step = self.jobs.retry_dead(job_type.map(str::to_owned), after, STEP).await?;
+            let job_type = job_type.map(str::to_owned);
+            let step = self.jobs.retry_dead(job_type, after, STEP, actor).await?;
             all.retried += step.retried;
             all.left += step.left;
             let Some(last) = step.last else { return Ok(all) };
@@ -52,8 +57,8 @@ mod tests {
     #[tokio::test]
     async fn all_steps_are_counted_and_each_begins_behind_the_one_before() {
         let mut jobs = MockJobRepair::new();
-        jobs.expect_retry_dead().times(3).returning(|job_type, after, limit| {
-            assert_eq!((job_type.as_deref(), limit), (Some("noop"), STEP));
+        jobs.expect_retry_dead().times(3).returning(|job_type, after, limit, actor| {
+            assert_eq!((job_type.as_deref(), limit, actor), (Some("noop"), STEP, "eve"));
             let (retried, left, last) = match after.map(JobId::get) {
                 None => (1_000, 0, JobId::new(1_000)),
                 Some(1_000) => (3, 2, JobId::new(1_005)),
@@ -62,7 +67,7 @@ mod tests {
             Ok(PutBack { retried, left, last })
         });
 
-        let all = RetryDead::new(Arc::new(jobs)).execute(Some("noop")).await.unwrap();
+        let all = RetryDead::new(Arc::new(jobs)).execute(Some("noop"), "eve").await.unwrap();
 
         assert_eq!(all, RetriedJobs { retried: 1_003, left: 2 });
     }

@@ -101,7 +101,7 @@ impl RunSchedules {
                 following.map(next).transpose().map_err(|error| error.to_string())?.flatten();
         }
         let moves = Some((due, following));
-        Ok((ScheduleRun { name: schedule.name.clone(), moves, job }, missed))
+        Ok((ScheduleRun { name: schedule.name.clone(), moves, job, actor: None }, missed))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Imports of items.
 
+use std::io::Read;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +24,21 @@ pub enum ReadItem {
 pub trait ItemSource: Send {
     /// The next row; `None` at the end. An error is one of the whole source: nothing can be imported.
     fn next(&mut self) -> Result<Option<ReadItem>, BoxError>;
+}
+
+/// The format of items in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemFormat {
+    /// Comma-separated, with a header.
+    Csv,
+    /// A JSON object a line.
+    JsonLines,
+}
+
+/// Reads formats of items.
+pub trait ItemFormats: Send + Sync {
+    /// The items of an input.
+    fn open(&self, format: ItemFormat, input: Box<dyn Read + Send>) -> Box<dyn ItemSource>;
 }
 
 /// Where items are imported.

@@ -122,8 +122,8 @@ pub struct Enqueued {
 #[async_trait]
 pub trait JobQueue: Send + Sync {
     /// Enqueues a job, durably before it returns. MUST NOT enqueue a second job with a key, from any instance, until the first is dead
-    /// or deleted.
-    async fn enqueue(&self, job: &NewJob) -> Result<Enqueued, PortError>;
+    /// or deleted. A new job MUST be committed together with its row in the audit.
+    async fn enqueue(&self, job: &NewJob, actor: &str) -> Result<Enqueued, PortError>;
 }
 
 /// Which jobs to list; `None` is any.
@@ -192,12 +192,12 @@ pub struct PutBack {
     pub last: Option<JobId>,
 }
 
-/// What operators do with jobs that ended badly.
+/// What operators do with jobs that ended badly. Each change MUST be committed together with its row in the audit, or not at all.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait JobRepair: Send + Sync {
     /// Lets a job that waits for a time, retries or is dead run now, with all its attempts.
-    async fn retry(&self, id: JobId) -> Result<JobChange, PortError>;
+    async fn retry(&self, id: JobId, actor: &str) -> Result<JobChange, PortError>;
 
     /// Does so with the dead jobs after `after`, of one type if given, in the order of their numbers and up to `limit`.
     async fn retry_dead(
@@ -205,10 +205,11 @@ pub trait JobRepair: Send + Sync {
         job_type: Option<String>,
         after: Option<JobId>,
         limit: u32,
+        actor: &str,
     ) -> Result<PutBack, PortError>;
 
     /// Deletes a job that does not run.
-    async fn discard(&self, id: JobId) -> Result<JobChange, PortError>;
+    async fn discard(&self, id: JobId, actor: &str) -> Result<JobChange, PortError>;
 
     /// Deletes jobs that have been done or dead for so long, and returns how many. Bounded: it may leave some for the next call.
     async fn prune(&self, keep_done: Duration, keep_dead: Duration) -> Result<u64, PortError>;

@@ -1,6 +1,7 @@
 //! The interfaces of the adapters, each named by the need of the application. Adapters are in `infrastructure`, test
 //! doubles and contract suites in `testing`.
 
+mod api_keys;
 mod audit;
 mod causes;
 mod events;
@@ -9,6 +10,7 @@ mod idempotency;
 mod imports;
 mod jobs;
 mod lists;
+mod operator_requests;
 mod operators;
 mod records;
 mod reports;
@@ -18,6 +20,7 @@ mod selling;
 mod system;
 mod webhooks;
 
+pub use api_keys::*;
 pub use audit::*;
 pub use causes::*;
 pub use events::*;
@@ -26,6 +29,7 @@ pub use idempotency::*;
 pub use imports::*;
 pub use jobs::*;
 pub use lists::*;
+pub use operator_requests::*;
 pub use operators::*;
 pub use records::*;
 pub use reports::*;

@@ -57,8 +57,8 @@ pub struct AuditEntry {
     pub actor: String,
     /// What was done, such as `restocked`.
     pub action: String,
-    /// The sale.
-    pub sale: SaleId,
+    /// The sale, of a change that belongs to one.
+    pub sale: Option<SaleId>,
     /// What was changed, such as an item.
     pub subject: Option<String>,
     /// The state before the change, as JSON.

@@ -68,7 +68,7 @@ pub enum AddedSchedule {
     TooMany,
 }
 
-/// Keeps schedules.
+/// Keeps schedules. Each change MUST be committed together with its row in the audit, or not at all.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait ScheduleStore: Send + Sync {
@@ -82,18 +82,24 @@ pub trait ScheduleStore: Send + Sync {
     ) -> Result<(Option<JobSchedule>, DateTime<Utc>), PortError>;
 
     /// Adds a schedule.
-    async fn add(&self, schedule: &JobSchedule) -> Result<AddedSchedule, PortError>;
+    async fn add(&self, schedule: &JobSchedule, actor: &str) -> Result<AddedSchedule, PortError>;
 
-    /// Pauses a schedule, or sets when it runs next. Returns it; `None` if there is none.
+    /// Pauses a schedule, or resumes it and sets when it runs next. Returns it; `None` if there is none. One that is paused, or is not,
+    /// as it shall be stays as it is.
     async fn set_next(
         &self,
         name: &ScheduleName,
         paused: bool,
         next: Option<DateTime<Utc>>,
+        actor: &str,
     ) -> Result<Option<JobSchedule>, PortError>;
 
     /// Removes a schedule and returns it; `None` if there is none.
-    async fn remove(&self, name: &ScheduleName) -> Result<Option<JobSchedule>, PortError>;
+    async fn remove(
+        &self,
+        name: &ScheduleName,
+        actor: &str,
+    ) -> Result<Option<JobSchedule>, PortError>;
 }
 
 /// The schedules that are due.
@@ -114,6 +120,8 @@ pub struct ScheduleRun {
     pub moves: Option<(DateTime<Utc>, Option<DateTime<Utc>>)>,
     /// The job.
     pub job: NewJob,
+    /// The operator who runs it, for the audit; `None`: it was due.
+    pub actor: Option<String>,
 }
 
 /// Runs schedules.
@@ -123,7 +131,7 @@ pub trait ScheduleRuns: Send + Sync {
     /// The schedules that are due. Bounded.
     async fn due(&self) -> Result<DueSchedules, PortError>;
 
-    /// Enqueues the job and moves the schedule, both or neither. MUST do nothing and return `None` if the schedule is not due at this
+    /// Enqueues the job and moves the schedule, both or neither; an operator's run with its row in the audit. MUST do nothing and return `None` if the schedule is not due at this
     /// time any more: another instance was first, or an operator has paused or removed it.
     async fn run(&self, run: &ScheduleRun) -> Result<Option<Enqueued>, PortError>;
 

@@ -193,18 +193,23 @@ pub struct NewReplay {
     pub last: i64,
 }
 
-/// What operators do with endpoints.
+/// What operators do with endpoints. Each change MUST be committed together with its row in the audit, or not at all.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait WebhookStore: Send + Sync {
     /// Adds an endpoint. `false` if there are [`MAX_WEBHOOKS`] already.
-    async fn add(&self, webhook: &NewWebhook) -> Result<bool, PortError>;
+    async fn add(&self, webhook: &NewWebhook, actor: &str) -> Result<bool, PortError>;
 
     /// All endpoints, oldest first.
     async fn list(&self) -> Result<Vec<Webhook>, PortError>;
 
     /// Changes an endpoint. `false` if it does not exist. A change that is already in place succeeds.
-    async fn change(&self, id: &WebhookId, change: WebhookChange) -> Result<bool, PortError>;
+    async fn change(
+        &self,
+        id: &WebhookId,
+        change: WebhookChange,
+        actor: &str,
+    ) -> Result<bool, PortError>;
 
     /// Gives an endpoint a new secret. The one before MUST sign as well for this long, and those before it no more. `false` if it
     /// does not exist.
@@ -213,6 +218,7 @@ pub trait WebhookStore: Send + Sync {
         id: &WebhookId,
         secret: &WebhookSecret,
         overlap: Duration,
+        actor: &str,
     ) -> Result<bool, PortError>;
 
     /// Where to send to, and the secrets that sign; `None` if it does not exist.
@@ -223,7 +229,12 @@ pub trait WebhookStore: Send + Sync {
 
     /// Stores a replay, and lets events of its time that were given up be tried again. `None` if the endpoint does not exist,
     /// else how many were put back.
-    async fn replay(&self, id: &WebhookId, replay: &NewReplay) -> Result<Option<u64>, PortError>;
+    async fn replay(
+        &self,
+        id: &WebhookId,
+        replay: &NewReplay,
+        actor: &str,
+    ) -> Result<Option<u64>, PortError>;
 }
 
 /// Where to send to, and what signs.

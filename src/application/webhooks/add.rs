@@ -49,13 +49,18 @@ impl AddWebhook {
         &self,
         url: &str,
         events: Vec<EventKind>,
+        actor: &str,
     ) -> Result<NewWebhook, AddWebhookError> {
         let url = self.sender.endpoint(url)?;
         let id = self.secrets.id().ok_or(AddWebhookError::NoRandomness)?;
         let secret = self.secrets.secret().ok_or(AddWebhookError::NoRandomness)?;
         let position = self.log.end().await?;
         let webhook = NewWebhook { id, url, events, secret, position };
-        if self.store.add(&webhook).await? { Ok(webhook) } else { Err(AddWebhookError::TooMany) }
+        if self.store.add(&webhook, actor).await? {
+            Ok(webhook)
+        } else {
+            Err(AddWebhookError::TooMany)
+        }
     }
 }
 
@@ -79,7 +84,7 @@ mod tests {
         let add = AddWebhook::new(store.clone(), FakeEndpoints::new(), log, FakeSecrets::new());
 
         let added =
-            add.execute("https://a.example/hook", vec![EventKind::SaleEnded]).await.unwrap();
+            add.execute("https://a.example/hook", vec![EventKind::SaleEnded], "eve").await.unwrap();
 
         assert_eq!(added.position, 2);
         let listed = store.list().await.unwrap();
@@ -94,12 +99,12 @@ mod tests {
         let (sender, log) = (FakeEndpoints::new(), FakeEventLog::new());
         let add = AddWebhook::new(store.clone(), sender, log, FakeSecrets::new());
 
-        let unfit = add.execute("ftp://a.example/", vec![]).await;
+        let unfit = add.execute("ftp://a.example/", vec![], "eve").await;
         assert!(matches!(unfit, Err(AddWebhookError::Url(_))));
         for number in 0..MAX_WEBHOOKS {
-            add.execute(&format!("https://a.example/{number}"), vec![]).await.unwrap();
+            add.execute(&format!("https://a.example/{number}"), vec![], "eve").await.unwrap();
         }
-        let last = add.execute("https://a.example/last", vec![]).await;
+        let last = add.execute("https://a.example/last", vec![], "eve").await;
 
         assert!(matches!(last, Err(AddWebhookError::TooMany)));
         assert_eq!(store.list().await.unwrap().len(), MAX_WEBHOOKS);
@@ -112,7 +117,7 @@ mod tests {
         let sender = FakeEndpoints::new();
         let add = AddWebhook::new(store.clone(), sender, Arc::new(log), FakeSecrets::new());
 
-        assert!(add.execute("https://a.example/", vec![]).await.is_err());
+        assert!(add.execute("https://a.example/", vec![], "eve").await.is_err());
         assert_eq!(store.list().await.unwrap(), []);
     }
 }

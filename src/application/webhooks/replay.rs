@@ -45,6 +45,7 @@ impl ReplayWebhook {
         id: &WebhookId,
         since: DateTime<Utc>,
         until: Option<DateTime<Utc>>,
+        actor: &str,
     ) -> Result<Option<Replayed>, ReplayError> {
         if until.is_some_and(|until| until <= since) {
             return Err(ReplayError::Empty);
@@ -56,7 +57,7 @@ impl ReplayWebhook {
             None => end,
         };
         let replay = NewReplay { since, until, position: first - 1, last };
-        let put_back = self.store.replay(id, &replay).await?;
+        let put_back = self.store.replay(id, &replay, actor).await?;
         Ok(put_back.map(|put_back| Replayed { batches: (last + 1 - first).max(0), put_back }))
     }
 }
@@ -80,10 +81,10 @@ mod tests {
             log.append(&["ann"]);
         }
         let webhook = new_webhook(1);
-        store.add(&webhook).await.unwrap();
+        store.add(&webhook, "eve").await.unwrap();
         let replay = ReplayWebhook::new(store.clone(), log);
         let batches = async |since, until: Option<i64>| {
-            let asked = replay.execute(&webhook.id, at(since), until.map(at)).await;
+            let asked = replay.execute(&webhook.id, at(since), until.map(at), "eve").await;
             asked.unwrap().unwrap().batches
         };
 
@@ -100,9 +101,9 @@ mod tests {
         let replay = ReplayWebhook::new(FakeWebhooks::new(), FakeEventLog::new());
         let id = WebhookId::new("wh_0");
 
-        let empty = replay.execute(&id, at(2), Some(at(2))).await;
+        let empty = replay.execute(&id, at(2), Some(at(2)), "eve").await;
 
         assert!(matches!(empty, Err(ReplayError::Empty)));
-        assert_eq!(replay.execute(&id, at(2), None).await.unwrap(), None);
+        assert_eq!(replay.execute(&id, at(2), None, "eve").await.unwrap(), None);
     }
 }

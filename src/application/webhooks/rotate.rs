@@ -38,9 +38,10 @@ impl RotateSecret {
     pub async fn execute(
         &self,
         id: &WebhookId,
+        actor: &str,
     ) -> Result<Option<WebhookSecret>, RotateSecretError> {
         let secret = self.secrets.secret().ok_or(RotateSecretError::NoRandomness)?;
-        Ok(self.store.rotate(id, &secret, OVERLAP).await?.then_some(secret))
+        Ok(self.store.rotate(id, &secret, OVERLAP, actor).await?.then_some(secret))
     }
 }
 
@@ -59,13 +60,13 @@ mod tests {
     async fn the_new_secret_signs_first_and_the_one_before_too() {
         let store = FakeWebhooks::new();
         let webhook = new_webhook(1);
-        store.add(&webhook).await.unwrap();
+        store.add(&webhook, "eve").await.unwrap();
         let rotate = RotateSecret::new(store.clone(), FakeSecrets::new());
 
-        let secret = rotate.execute(&webhook.id).await.unwrap().unwrap();
+        let secret = rotate.execute(&webhook.id, "eve").await.unwrap().unwrap();
 
         let target = store.target(&webhook.id).await.unwrap().unwrap();
         assert_eq!(target.secrets, [secret, webhook.secret]);
-        assert_eq!(rotate.execute(&WebhookId::new("wh_0")).await.unwrap(), None);
+        assert_eq!(rotate.execute(&WebhookId::new("wh_0"), "eve").await.unwrap(), None);
     }
 }

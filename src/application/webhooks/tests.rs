@@ -69,7 +69,7 @@ impl World {
 
     async fn webhook(&self, number: i64) -> NewWebhook {
         let webhook = new_webhook(number);
-        assert!(self.store.add(&webhook).await.unwrap());
+        assert!(self.store.add(&webhook, "eve").await.unwrap());
         webhook
     }
 
@@ -232,7 +232,7 @@ async fn an_endpoint_that_fails_for_longer_is_disabled_and_goes_on_when_it_is_re
     world.endpoints.answers(&webhook.url, AT_ONCE, |_| 200);
     tokio::time::sleep(Duration::from_mins(3)).await;
     assert_eq!(world.received(&webhook), Vec::<String>::new());
-    world.store.change(&webhook.id, WebhookChange::Resume).await.unwrap();
+    world.store.change(&webhook.id, WebhookChange::Resume, "eve").await.unwrap();
 
     world.delivered(&webhook).await;
     process.stop().await;
@@ -266,7 +266,7 @@ async fn a_refused_event_is_given_up_after_its_tries_and_a_replay_sends_it() {
 
     is_mended.store(true, Ordering::Relaxed);
     let replay = ReplayWebhook::new(world.store.clone(), world.log.clone());
-    let asked = replay.execute(&webhook.id, at(2), Some(at(3))).await.unwrap().unwrap();
+    let asked = replay.execute(&webhook.id, at(2), Some(at(3)), "eve").await.unwrap().unwrap();
 
     assert_eq!((asked.batches, asked.put_back), (1, 1));
     world.delivered(&webhook).await;
@@ -289,12 +289,12 @@ async fn a_paused_endpoint_gets_nothing_and_goes_on_where_it_stopped() {
     let process = world.process("one");
     world.delivered(&webhook).await;
 
-    world.store.change(&webhook.id, WebhookChange::Pause).await.unwrap();
+    world.store.change(&webhook.id, WebhookChange::Pause, "eve").await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     world.fill(3);
     tokio::time::sleep(Duration::from_mins(5)).await;
     assert_eq!(world.received(&webhook).len(), 8);
-    world.store.change(&webhook.id, WebhookChange::Resume).await.unwrap();
+    world.store.change(&webhook.id, WebhookChange::Resume, "eve").await.unwrap();
 
     world.delivered(&webhook).await;
     assert_eq!(world.received(&webhook).len(), 20, "each once");
@@ -309,7 +309,7 @@ async fn a_removed_endpoint_gets_nothing_more() {
     world.fill(1);
     world.delivered(&webhook).await;
 
-    world.store.change(&webhook.id, WebhookChange::Remove).await.unwrap();
+    world.store.change(&webhook.id, WebhookChange::Remove, "eve").await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.fill(1);
     world.delivered(&other).await;

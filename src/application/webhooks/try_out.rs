@@ -70,8 +70,8 @@ mod tests {
     async fn one_event_is_sent_also_to_an_endpoint_that_is_paused() {
         let (store, endpoints) = (FakeWebhooks::new(), FakeEndpoints::new());
         let webhook = new_webhook(1);
-        store.add(&webhook).await.unwrap();
-        store.change(&webhook.id, WebhookChange::Pause).await.unwrap();
+        store.add(&webhook, "eve").await.unwrap();
+        store.change(&webhook.id, WebhookChange::Pause, "eve").await.unwrap();
         let clock = FakeClock::at(at(0));
         let try_out = TryOutWebhook::new(store, endpoints.clone(), clock);
 

@@ -1,6 +1,8 @@
 //! One file per section: its type, the bounds of its values, and its reader. A new key is a line in
 //! `config/default.yaml`, a field and a line in its reader.
 
+mod admin;
+mod api_keys;
 mod batch;
 mod catalogue;
 mod circuit;
@@ -19,6 +21,8 @@ mod schedule;
 mod shutdown;
 mod webhooks;
 
+pub use admin::AdminConfig;
+pub use api_keys::ApiKeysConfig;
 pub use batch::BatchConfig;
 pub use catalogue::CatalogueConfig;
 pub use circuit::{CircuitConfig, CircuitMode};

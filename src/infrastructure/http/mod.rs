@@ -7,8 +7,10 @@
 //! - [`detach_on_drop`]: work that continues when its client hangs up. [`state`]: the use cases, for handlers.
 //! - [`v1`] and [`v2`]: one file an endpoint, and the routes of each version. [`events`]: events, whose data is what version 2
 //!   answers. [`docs`]: the OpenAPI document, pages for people.
+//! - [`admin`]: the port for operators: its routes below `/admin`, and who may use them.
 //! - [`router`]: the routes and the middleware together. [`fast_path`]: `POST /checkout` and `/purchase`, which bypass the router.
 
+mod admin;
 mod connection;
 mod detach_on_drop;
 mod docs;
@@ -24,12 +26,17 @@ mod state;
 mod v1;
 mod v2;
 
+pub(crate) use admin::document::document as admin_document;
+pub(crate) use admin::metrics::AdminMetrics;
+pub(crate) use admin::router::{AdminPort, admin_routes};
+pub(crate) use admin::state::{Admin, AdminJobs, AdminReports, AdminSales, AdminWebhooks};
 pub(crate) use connection::limits::ServerLimits;
 pub(crate) use connection::server::Server;
 pub(crate) use connection::tls::{InvalidTls, Tls};
 pub(crate) use docs::document::document as openapi_document;
 pub(crate) use events::CloudEvents;
 pub(crate) use fast_path::FastPath;
+pub(crate) use middleware::auth_metrics::AuthMetrics;
 pub(crate) use middleware::cors::cors;
 pub(crate) use middleware::metrics::HttpMetrics;
 pub(crate) use middleware::observe::Observer;

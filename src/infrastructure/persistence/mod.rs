@@ -17,6 +17,7 @@
 //!   `direct`: the same without group commit, for comparison.
 //! - [`outbox`]: events that wait for their delivery. [`webhooks`]: endpoints that receive them, and what waits for these.
 //! - [`jobs`]: jobs, and [`schedules`] that enqueue them.
+//! - [`operation`]: what every change by an operator writes in its own transaction.
 //! - [`sale`]: sales and items. [`operators`]: what operators change, and the audit of it.
 //!   [`report`]: reports of sales, and their close. [`audit`]: the inspection, and the record of refusals.
 //! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
@@ -30,6 +31,7 @@ pub(crate) mod direct;
 pub(crate) mod idempotency;
 pub(crate) mod jobs;
 pub(crate) mod migrate;
+pub(crate) mod operation;
 pub(crate) mod operators;
 pub(crate) mod outbox;
 pub(crate) mod partitions;
@@ -56,8 +58,10 @@ pub(crate) use jobs::reader::PostgresJobReader;
 pub(crate) use jobs::repair::PostgresJobRepair;
 pub(crate) use jobs::workers::PostgresWorkerJobs;
 pub(crate) use migrate::{SchemaError, check_schema, migrate};
+pub(crate) use operators::api_keys::PostgresApiKeyStore;
 pub(crate) use operators::editor::PostgresSaleEditor;
 pub(crate) use operators::importer::PostgresItemImporter;
+pub(crate) use operators::requests::PostgresOperatorRequests;
 pub(crate) use operators::trail::PostgresAuditTrail;
 pub(crate) use outbox::sinks::PostgresSinkStore;
 pub(crate) use outbox::store::PostgresOutbox;

@@ -1,5 +1,6 @@
 //! The MAC of checkout codes: HMAC-SHA-256 (RFC 2104), truncated to 80 bits, compared in constant time.
 
+mod api_key;
 mod cursor;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::config::CodeKey;
 use crate::domain::code::{CodeClaim, KeyTag, MAC_BYTES};
 use crate::domain::ids::{AttemptId, SaleId};
 
+pub(crate) use api_key::HmacKeySecrets;
 pub(crate) use cursor::HmacCursorSigner;
 
 /// Separates these MACs from others made with the same key.

@@ -61,7 +61,7 @@ impl Stores {
     async fn of(world: &dyn WebhookWorld) -> Self {
         let (webhooks, deliveries) = (world.webhooks().await, world.deliveries().await);
         let webhook = new_webhook(1);
-        assert!(webhooks.add(&webhook).await.unwrap());
+        assert!(webhooks.add(&webhook, "eve").await.unwrap());
         assert_eq!(deliveries.lease("one", TERM).await.unwrap().len(), 1);
         Self { webhooks, deliveries, webhook }
     }
@@ -107,7 +107,7 @@ pub(crate) async fn an_added_endpoint_is_listed_with_its_target(world: &dyn Webh
     let events = vec![EventKind::SaleEnded, EventKind::PurchaseSettled];
     let webhook = NewWebhook { events, position: 7, ..new_webhook(1) };
 
-    assert!(store.add(&webhook).await.unwrap());
+    assert!(store.add(&webhook, "eve").await.unwrap());
 
     let listed = store.list().await.unwrap().remove(0);
     assert_eq!((&listed.id, &listed.url, listed.position), (&webhook.id, &webhook.url, 7));
@@ -120,10 +120,10 @@ pub(crate) async fn an_added_endpoint_is_listed_with_its_target(world: &dyn Webh
 pub(crate) async fn there_are_never_more_endpoints_than_allowed(world: &dyn WebhookWorld) {
     let store = world.webhooks().await;
     for number in 1..=i64::try_from(MAX_WEBHOOKS).unwrap() {
-        assert!(store.add(&new_webhook(number)).await.unwrap());
+        assert!(store.add(&new_webhook(number), "eve").await.unwrap());
     }
 
-    assert!(!store.add(&new_webhook(0)).await.unwrap());
+    assert!(!store.add(&new_webhook(0), "eve").await.unwrap());
 }
 
 pub(crate) async fn the_secret_before_signs_only_until_its_time(world: &dyn WebhookWorld) {
@@ -131,10 +131,10 @@ pub(crate) async fn the_secret_before_signs_only_until_its_time(world: &dyn Webh
     let [second, third] = ["whsec_2", "whsec_3"].map(WebhookSecret::new);
     let secrets = async || webhooks.target(&webhook.id).await.unwrap().unwrap().secrets;
 
-    assert!(webhooks.rotate(&webhook.id, &second, OVERLAP).await.unwrap());
+    assert!(webhooks.rotate(&webhook.id, &second, OVERLAP, "eve").await.unwrap());
     assert_eq!(secrets().await, [second.clone(), webhook.secret.clone()]);
     assert!(webhooks.list().await.unwrap()[0].previous_secret_until.is_some());
-    assert!(webhooks.rotate(&webhook.id, &third, Duration::ZERO).await.unwrap());
+    assert!(webhooks.rotate(&webhook.id, &third, Duration::ZERO, "eve").await.unwrap());
 
     eventually("only the last one signs", async || secrets().await == [third.clone()]).await;
     assert_eq!(webhooks.list().await.unwrap()[0].previous_secret_until, None);
@@ -147,10 +147,10 @@ pub(crate) async fn a_change_of_an_endpoint_that_does_not_exist_is_no_change(
     let replay = NewReplay { since: at(0), until: None, position: 0, last: 1 };
 
     for change in [WebhookChange::Pause, WebhookChange::Resume, WebhookChange::Remove] {
-        assert!(!store.change(&id, change).await.unwrap());
+        assert!(!store.change(&id, change, "eve").await.unwrap());
     }
-    assert!(!store.rotate(&id, &WebhookSecret::new("whsec_1"), OVERLAP).await.unwrap());
-    assert_eq!(store.replay(&id, &replay).await.unwrap(), None);
+    assert!(!store.rotate(&id, &WebhookSecret::new("whsec_1"), OVERLAP, "eve").await.unwrap());
+    assert_eq!(store.replay(&id, &replay, "eve").await.unwrap(), None);
 }
 
 pub(crate) async fn of_several_owners_one_holds_a_lease_until_it_ends_or_is_released(
@@ -175,11 +175,11 @@ pub(crate) async fn only_active_endpoints_are_leased(world: &dyn WebhookWorld) {
     let leased = async || deliveries.lease("one", TERM).await.unwrap();
     let before = leased().await.remove(0).revision;
 
-    webhooks.change(&webhook.id, WebhookChange::Pause).await.unwrap();
+    webhooks.change(&webhook.id, WebhookChange::Pause, "eve").await.unwrap();
     assert_eq!(leased().await, []);
-    webhooks.change(&webhook.id, WebhookChange::Resume).await.unwrap();
+    webhooks.change(&webhook.id, WebhookChange::Resume, "eve").await.unwrap();
     assert!(leased().await.remove(0).revision > before);
-    webhooks.change(&webhook.id, WebhookChange::Remove).await.unwrap();
+    webhooks.change(&webhook.id, WebhookChange::Remove, "eve").await.unwrap();
 
     assert_eq!(leased().await, []);
     assert_eq!(webhooks.list().await.unwrap(), []);
@@ -277,7 +277,7 @@ pub(crate) async fn an_event_that_was_given_up_is_shown_and_a_replay_puts_it_bac
     assert_eq!((ann.attempts, ann.last_status, ann.written_at), (9, Some(422), at(1)));
     assert_eq!(ann.last_error, "answered 422");
     let replay = NewReplay { since: at(1), until: Some(at(3)), position: 0, last: 2 };
-    assert_eq!(stores.webhooks.replay(id, &replay).await.unwrap(), Some(1));
+    assert_eq!(stores.webhooks.replay(id, &replay, "eve").await.unwrap(), Some(1));
 
     let shown = stores.shown().await;
     assert_eq!((shown.retrying, shown.dead, shown.replays), (2, 1, 1));
@@ -294,7 +294,7 @@ pub(crate) async fn a_replay_is_kept_until_its_last_batch_is_settled(world: &dyn
     let revision = leased().await.revision;
     for (position, last) in [(2, 8), (4, 4), (5, 9)] {
         let replay = NewReplay { since: at(1), until: None, position, last };
-        assert_eq!(stores.webhooks.replay(id, &replay).await.unwrap(), Some(0));
+        assert_eq!(stores.webhooks.replay(id, &replay, "eve").await.unwrap(), Some(0));
     }
     assert_eq!(stores.shown().await.replays, 2, "one of them was empty");
     assert!(leased().await.revision > revision);
@@ -324,7 +324,7 @@ pub(crate) async fn an_outage_is_kept_and_a_resumed_endpoint_has_none(world: &dy
     assert!(shown.next_try_at.is_some());
     let kept = leased().await;
     assert!(kept.failures == 2 && kept.next_try_in > TERM / 2, "{kept:?}");
-    stores.webhooks.change(&stores.webhook.id, WebhookChange::Resume).await.unwrap();
+    stores.webhooks.change(&stores.webhook.id, WebhookChange::Resume, "eve").await.unwrap();
 
     let kept = leased().await;
     assert_eq!(
@@ -350,9 +350,9 @@ pub(crate) async fn a_disabled_endpoint_has_its_reason(world: &dyn WebhookWorld)
 pub(crate) async fn the_overview_counts_all(world: &dyn WebhookWorld) {
     let stores = Stores::of(world).await;
     for number in 2..=3 {
-        stores.webhooks.add(&new_webhook(number)).await.unwrap();
+        stores.webhooks.add(&new_webhook(number), "eve").await.unwrap();
     }
-    stores.webhooks.change(&WebhookId::new("wh_2"), WebhookChange::Pause).await.unwrap();
+    stores.webhooks.change(&WebhookId::new("wh_2"), WebhookChange::Pause, "eve").await.unwrap();
     stores.set_aside(&[(1, "ann"), (2, "bob")], Duration::ZERO).await;
     let outage = Outage { failures: 1, next_try_in: TERM };
     assert!(stores.save(Progress { outage, ..given_up("evt_1_0") }).await);

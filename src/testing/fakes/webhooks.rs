@@ -129,7 +129,7 @@ impl Row {
 
 #[async_trait]
 impl WebhookStore for FakeWebhooks {
-    async fn add(&self, webhook: &NewWebhook) -> Result<bool, PortError> {
+    async fn add(&self, webhook: &NewWebhook, _: &str) -> Result<bool, PortError> {
         let now = self.clock.now();
         let mut state = self.state.lock().unwrap();
         if state.webhooks.len() >= MAX_WEBHOOKS {
@@ -156,7 +156,12 @@ impl WebhookStore for FakeWebhooks {
         Ok(state.webhooks.iter().map(|row| state.shown(row, now)).collect())
     }
 
-    async fn change(&self, id: &WebhookId, change: WebhookChange) -> Result<bool, PortError> {
+    async fn change(
+        &self,
+        id: &WebhookId,
+        change: WebhookChange,
+        _: &str,
+    ) -> Result<bool, PortError> {
         let now = self.clock.now();
         let mut state = self.state.lock().unwrap();
         let Some(row) = state.find(id) else { return Ok(false) };
@@ -185,6 +190,7 @@ impl WebhookStore for FakeWebhooks {
         id: &WebhookId,
         secret: &WebhookSecret,
         overlap: Duration,
+        _: &str,
     ) -> Result<bool, PortError> {
         let until = self.clock.now() + overlap;
         let mut state = self.state.lock().unwrap();
@@ -213,7 +219,12 @@ impl WebhookStore for FakeWebhooks {
         Ok(shown.collect())
     }
 
-    async fn replay(&self, id: &WebhookId, replay: &NewReplay) -> Result<Option<u64>, PortError> {
+    async fn replay(
+        &self,
+        id: &WebhookId,
+        replay: &NewReplay,
+        _: &str,
+    ) -> Result<Option<u64>, PortError> {
         let now = self.clock.now();
         let mut state = self.state.lock().unwrap();
         let Some(row) = state.find(id) else { return Ok(None) };

@@ -9,8 +9,10 @@
 //! - [`client`], [`wire`]: well-behaved HTTP, and bytes on a socket for everything else.
 //! - [`storm`]: buyers who repeat every request until it is answered. [`trouble`]: commands that make servers fail.
 //! - [`endpoint`]: an endpoint of webhooks.
+//! - [`admin`]: the port for operators.
 //! - [`locks`], [`metrics`], [`eventually`]: small tools.
 
+pub(crate) mod admin;
 pub(crate) mod client;
 pub(crate) mod commands;
 pub(crate) mod database;
@@ -30,6 +32,7 @@ pub(crate) mod wire;
 pub(crate) mod worker;
 pub(crate) mod world;
 
+pub(crate) use admin::Operator;
 pub(crate) use client::{Answer, Client};
 pub(crate) use eventually::{PATIENCE, at_once, eventually, until};
 pub(crate) use storm::Storm;

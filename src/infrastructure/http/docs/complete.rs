@@ -8,7 +8,7 @@ use crate::infrastructure::http::openapi::problems;
 const SCHEMAS: &str = "#/components/schemas/";
 
 /// Completes the document.
-pub(super) fn complete(document: &mut Value) {
+pub(crate) fn complete(document: &mut Value) {
     let Some(mut schemas) = document["components"]["schemas"].as_object().cloned() else {
         return;
     };

@@ -1,7 +1,7 @@
 //! Documentation that the service serves: the OpenAPI [`document`], the page to try it out ([`ui`]), a page for each kind of problem
 //! ([`problem_pages`]), and the [`start`] page. Their texts, styles and scripts are in `pages/`.
 
-mod complete;
+pub(crate) mod complete;
 pub(crate) mod document;
 mod files;
 mod html;
@@ -15,6 +15,12 @@ use axum::routing::get;
 
 use super::middleware::protection;
 use super::model::paths;
+
+/// The pages about problems alone, for a port that has no other pages.
+pub(crate) fn problems() -> Router {
+    let pages = problem_pages::router().merge(files::router());
+    pages.layer(map_response(protection::protect_page))
+}
 
 /// The document and the pages. They load nothing from other servers.
 pub(crate) fn router() -> Router {

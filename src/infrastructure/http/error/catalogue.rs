@@ -279,6 +279,65 @@ catalogue! {
             "The sale ended before the request was executed. Nothing was bought.",
             "Wait for the next sale.",
         ),
+    /// The request has no key or token that may be used; the value of `WWW-Authenticate`.
+    Unauthorized(&'static str) = Entry::new(StatusCode::UNAUTHORIZED, "unauthorized", "the request needs a key that is valid")
+        .page(
+            "The request has no credentials, or they are unknown, revoked or expired. The header \
+             `WWW-Authenticate` names what is needed.",
+            "Send valid credentials: operators send their API key in the header `X-Api-Key`.",
+        ),
+    /// The key is valid and does not have the scope.
+    Forbidden = Entry::new(StatusCode::FORBIDDEN, "forbidden", "the key does not have the scope for this request")
+        .page(
+            "The key is valid, and may not do this: reading needs the scope `read`, and changing the scope \
+             `operate`.",
+            "Use a key with this scope.",
+        ),
+    /// An operator's change is not possible in the present state.
+    ChangeRefused = Entry::new(StatusCode::CONFLICT, "change_refused", "the change is not possible now: nothing has changed")
+        .page(
+            "An operator's change does not fit the present state, for example because the sale has ended. The \
+             member `detail` says why. Nothing has changed.",
+            "Read the present state, and ask for a change that fits it.",
+        ),
+    /// Nothing was imported, because of what was rejected.
+    ImportRejected = Entry::new(StatusCode::UNPROCESSABLE_ENTITY, "import_rejected", "nothing was imported")
+        .page(
+            "The import has rows that are not valid, in the member `rejected` with the number of the line, the \
+             field and the reason; or `detail` says what is wrong with the whole. Nothing was imported.",
+            "Correct the rows, or import the others with `partial=true`.",
+        ),
+    /// No job has this number.
+    JobNotFound = Entry::new(StatusCode::NOT_FOUND, "job_not_found", "there is no such job")
+        .page(
+            "There is no job with this number. Jobs that are done or dead are deleted after a while.",
+            "Read the list of jobs.",
+        ),
+    /// No schedule has this name.
+    ScheduleNotFound = Entry::new(StatusCode::NOT_FOUND, "schedule_not_found", "there is no such schedule")
+        .page(
+            "There is no schedule with this name.",
+            "Read the list of schedules.",
+        ),
+    /// No webhook has this id.
+    WebhookNotFound = Entry::new(StatusCode::NOT_FOUND, "webhook_not_found", "there is no such webhook")
+        .page(
+            "There is no webhook with this id.",
+            "Read the list of webhooks.",
+        ),
+    /// No API key has this id.
+    ApiKeyNotFound = Entry::new(StatusCode::NOT_FOUND, "key_not_found", "there is no such API key")
+        .page(
+            "There is no API key with this id.",
+            "Read the list of keys.",
+        ),
+    /// The change was made, and the instance died before it stored the answer.
+    AnswerLost = Entry::new(StatusCode::CONFLICT, "answer_lost", "the change was made, and its answer was lost")
+        .page(
+            "The request with this Idempotency-Key has changed something, and the instance that executed it \
+             ended before its answer was stored. It is not executed again.",
+            "Read the audit and the present state.",
+        ),
     /// A queue is full, or its wait would be too long: nothing was done.
     Overloaded(Source) = Entry::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests at once: nothing was done, repeat the request")
         .page(

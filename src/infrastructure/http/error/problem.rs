@@ -1,6 +1,7 @@
 //! The error type of version 2's handlers.
 
 use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value};
 
 use super::catalogue::ApiError;
 use super::problem_body::Details;
@@ -13,30 +14,48 @@ use crate::infrastructure::http::model::purchase::Purchase;
 pub(crate) struct Problem {
     error: ApiError,
     details: Details,
+    /// Members that belong to one kind of problem alone.
+    members: Map<String, Value>,
 }
 
 impl Problem {
     /// An error that concerns these items.
     pub(crate) fn about(error: ApiError, items: &[ItemId]) -> Self {
         let items = items.iter().map(|item| item.as_str().to_owned()).collect();
-        Self { error, details: Details { items, purchase: None } }
+        Self { details: Details { items, ..Details::default() }, ..error.into() }
+    }
+
+    /// An error with what is wrong with this request.
+    pub(crate) fn detailed(error: ApiError, detail: impl ToString) -> Self {
+        let detail = Some(detail.to_string());
+        Self { details: Details { detail, ..Details::default() }, ..error.into() }
+    }
+
+    /// An error with members of its own.
+    pub(crate) fn with_members(error: ApiError, members: Map<String, Value>) -> Self {
+        Self { members, ..error.into() }
     }
 
     /// An error with the stored purchase.
     pub(crate) fn with(error: ApiError, purchase: Purchase) -> Self {
-        Self { error, details: Details { items: Vec::new(), purchase: Some(Box::new(purchase)) } }
+        let purchase = Some(Box::new(purchase));
+        Self { details: Details { purchase, ..Details::default() }, ..error.into() }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        self.error.into_problem(self.details)
+        if self.members.is_empty() {
+            self.error.into_problem(self.details)
+        } else {
+            self.error.with_members(self.members)
+        }
     }
 }
 
 impl From<ApiError> for Problem {
     fn from(error: ApiError) -> Self {
-        Self { error, details: Details::default() }
+        Self { error, details: Details::default(), members: Map::new() }
     }
 }
 

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::catalogue::ApiError;
@@ -50,6 +51,10 @@ pub(crate) struct ProblemBody<'e> {
 /// Optional members of a problem.
 #[derive(Default, Serialize, ToSchema)]
 pub(crate) struct Details {
+    /// What is wrong with this request, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    pub(crate) detail: Option<String>,
     /// Ids of the items that caused the refusal.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -84,11 +89,30 @@ impl<'e> InvalidValue<'e> {
     }
 }
 
+/// The status and body of an error, with members of its own.
+pub(crate) fn with_members(error: &ApiError, members: Map<String, Value>) -> Response {
+    let entry = error.entry();
+    let body = problem(error, Details::default());
+    let mut body = serde_json::to_value(body).unwrap_or_default();
+    if let Some(own) = body.as_object_mut() {
+        own.extend(members);
+    }
+    let mut response = (entry.status, Json(body)).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
+    response
+}
+
 /// The status and body of an error.
 pub(crate) fn response(error: &ApiError, details: Details) -> Response {
+    let mut response = (error.entry().status, Json(problem(error, details))).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
+    response
+}
+
+fn problem(error: &ApiError, details: Details) -> ProblemBody<'_> {
     let entry = error.entry();
     let errors = if let ApiError::Validation(errors) = error { Some(errors) } else { None };
-    let problem = ProblemBody {
+    ProblemBody {
         r#type: link(&format!("{}{}", paths::PROBLEMS, entry.code)),
         title: entry.message,
         status: entry.status.as_u16(),
@@ -97,8 +121,5 @@ pub(crate) fn response(error: &ApiError, details: Details) -> Response {
         supported: matches!(error, ApiError::UnsupportedVersion).then_some(Version::NAMES),
         facts: Facts::of(error),
         details,
-    };
-    let mut response = (entry.status, Json(problem)).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
-    response
+    }
 }

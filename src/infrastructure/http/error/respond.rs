@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value};
 
 use super::catalogue::{ApiError, Source};
 use super::problem_body::{self, Details};
@@ -36,6 +37,12 @@ impl ApiError {
         self.finish(response)
     }
 
+    /// The response with problem details and these members.
+    pub(crate) fn with_members(self, members: Map<String, Value>) -> Response {
+        let response = problem_body::with_members(&self, members);
+        self.finish(response)
+    }
+
     /// Adds the headers, which do not depend on the version, and the cause.
     fn finish(self, mut response: Response) -> Response {
         let entry = self.entry();
@@ -47,6 +54,10 @@ impl ApiError {
             headers.insert(header::RETRY_AFTER, seconds_until(facts).into());
             let now = HeaderValue::try_from(rfc3339(facts.now));
             headers.extend(now.ok().map(|now| (SERVER_TIME, now)));
+        }
+        if let Self::Unauthorized(challenge) = self {
+            let challenge = HeaderValue::from_static(challenge);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if entry.close {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -2,6 +2,8 @@
 
 use axum::http::HeaderName;
 
+/// The key of an operator or a service.
+pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// The requested version, and the version of every response.
 pub(crate) const API_VERSION: HeaderName = HeaderName::from_static("api-version");
 /// What a trace carries with it (W3C Baggage).

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 /// The error of anything but a whole number from 1.
 const NOT_POSITIVE: &str = "must be a whole number from 1";
+
+/// The largest whole number below which all are exact.
+const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 
 /// Any JSON without repeated members. The parser bounds its depth, `http.max_body_bytes` its size.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +41,62 @@ impl Json {
             return Err("must be true or false");
         };
         Ok(value)
+    }
+
+    /// A whole number from `min` to `max`.
+    pub(crate) fn integer(&self, min: i32, max: i32) -> Result<i32, String> {
+        match *self {
+            Self::Number(number)
+                if number.fract() == 0.0
+                    && number >= f64::from(min)
+                    && number <= f64::from(max) =>
+            {
+                #[expect(clippy::cast_possible_truncation, reason = "it is within the bounds")]
+                Ok(number as i32)
+            }
+            _ => Err(format!("must be a whole number from {min} to {max}")),
+        }
+    }
+
+    /// A list of 1 to `max` different texts.
+    pub(crate) fn texts<T: PartialEq>(
+        &self,
+        max: usize,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, String> {
+        let fault = || format!("must be a list of 1 to {max} different texts");
+        let Self::List(entries) = self else { return Err(fault()) };
+        if !(1..=max).contains(&entries.len()) {
+            return Err(fault());
+        }
+        let mut parsed = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let one = entry.text(&parse)?;
+            if parsed.contains(&one) {
+                return Err(fault());
+            }
+            parsed.push(one);
+        }
+        Ok(parsed)
+    }
+
+    /// The same value, as the library has it.
+    pub(crate) fn to_value(&self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(value) => Value::Bool(*value),
+            #[expect(clippy::cast_possible_truncation, reason = "it is within the bounds")]
+            Self::Number(number) if number.fract() == 0.0 && number.abs() <= MAX_EXACT => {
+                Value::from(*number as i64)
+            }
+            Self::Number(number) => Value::from(*number),
+            Self::Text(text) => Value::String(text.clone()),
+            Self::List(entries) => entries.iter().map(Self::to_value).collect(),
+            Self::Object(members) => {
+                let members = members.iter().map(|(name, value)| (name.clone(), value.to_value()));
+                Value::Object(members.collect())
+            }
+        }
     }
 
     /// A whole number from 1.

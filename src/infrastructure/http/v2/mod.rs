@@ -9,7 +9,7 @@ mod collect;
 pub(crate) mod etag;
 mod items;
 mod keyed;
-mod pagination;
+pub(crate) mod pagination;
 mod purchase;
 mod purchase_of_code;
 mod purchases_of_buyer;

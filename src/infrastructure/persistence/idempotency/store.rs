@@ -26,16 +26,30 @@ pub(crate) struct PostgresIdempotencyStore {
     batcher: Batcher<KeyLookUps>,
 }
 
-const PRUNE: &str = r"
-    DELETE FROM idempotency_keys
+macro_rules! prune {
+    ($table:literal) => {
+        concat!(
+            "DELETE FROM ",
+            $table,
+            r"
     WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM idempotency_keys
+        SELECT ctid FROM ",
+            $table,
+            r"
         WHERE created_at < clock_timestamp() - make_interval(secs => $1)
         ORDER BY created_at
         LIMIT $2
         FOR UPDATE SKIP LOCKED
     ))
-";
+"
+        )
+    };
+}
+
+/// Keys of buyers.
+const PRUNE: &str = prune!("idempotency_keys");
+/// Keys of operators, which are kept as long.
+const PRUNE_OPERATORS: &str = prune!("operator_requests");
 
 impl PostgresIdempotencyStore {
     /// Keeps keys for `keep`.
@@ -66,11 +80,17 @@ impl IdempotencyStore for PostgresIdempotencyStore {
     }
 
     async fn prune(&self) -> Result<u64, PortError> {
+        Ok(self.prune_with(PRUNE).await? + self.prune_with(PRUNE_OPERATORS).await?)
+    }
+}
+
+impl PostgresIdempotencyStore {
+    async fn prune_with(&self, statement: &'static str) -> Result<u64, PortError> {
         let mut pruned = 0;
         for _ in 0..STEPS {
             let delete = async {
                 let mut connection = self.database.acquire().await?;
-                let query = sqlx::query(PRUNE).bind(self.keep.as_secs_f64()).bind(STEP);
+                let query = sqlx::query(statement).bind(self.keep.as_secs_f64()).bind(STEP);
                 let query = query.execute(&mut *connection);
                 self.database.time(Statement::PruneKeys, query).await
             };

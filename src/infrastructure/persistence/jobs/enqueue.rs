@@ -1,6 +1,7 @@
 //! Enqueues jobs.
 
 use async_trait::async_trait;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
@@ -8,6 +9,8 @@ use super::notify;
 use super::row::{JobRow, job_columns, number_of};
 use crate::application::ports::{Enqueued, JobQueue, NewJob, PortError};
 use crate::domain::job::ScheduleName;
+use crate::domain::time_text::rfc3339;
+use crate::infrastructure::persistence::operation::record::OperatorRecord;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
@@ -84,6 +87,31 @@ pub(crate) async fn enqueue(
     Err(DatabaseError::Unreadable("river_job_unique_idx"))
 }
 
+/// Enqueues a job for an operator. Nothing has changed if another job has its key.
+async fn enqueue_on_record(
+    connection: &mut PgConnection,
+    job: &NewJob,
+    actor: &str,
+) -> Result<Enqueued, DatabaseError> {
+    let enqueued = enqueue(connection, job).await?;
+    if enqueued.is_new {
+        let Enqueued { job, .. } = &enqueued;
+        let record = OperatorRecord {
+            action: "job_enqueued",
+            actor,
+            subject: format!("job {}", job.id),
+            before: Value::Null,
+            after: json!({
+                "type": job.job_type,
+                "priority": job.priority.as_str(),
+                "run_at": rfc3339(job.run_at),
+            }),
+        };
+        record.write(connection).await?;
+    }
+    Ok(enqueued)
+}
+
 /// The type is part of it: types do not know each other's keys.
 fn hash(job_type: &str, key: &str) -> Vec<u8> {
     Sha256::new().chain_update(job_type).chain_update([0]).chain_update(key).finalize().to_vec()
@@ -102,10 +130,10 @@ impl PostgresJobQueue {
 
 #[async_trait]
 impl JobQueue for PostgresJobQueue {
-    async fn enqueue(&self, job: &NewJob) -> Result<Enqueued, PortError> {
+    async fn enqueue(&self, job: &NewJob, actor: &str) -> Result<Enqueued, PortError> {
         let enqueued = self.database.transaction(Options::WRITE, |mut tx| async move {
             let since = std::time::Instant::now();
-            let enqueued = enqueue(&mut tx, job).await;
+            let enqueued = enqueue_on_record(&mut tx, job, actor).await;
             self.database.timed(Statement::Jobs, since.elapsed());
             Ok((tx, enqueued.map_err(|error| self.database.record(error))?))
         });
@@ -131,9 +159,9 @@ mod tests {
         let (one, other) = (PostgresJobQueue::new(one), PostgresJobQueue::new(other));
         let job = with_key("once");
 
-        let all = futures_util::future::join_all(
-            (0..8).map(|n| if n % 2 == 0 { one.enqueue(&job) } else { other.enqueue(&job) }),
-        )
+        let all = futures_util::future::join_all((0..8).map(|n| {
+            if n % 2 == 0 { one.enqueue(&job, "eve") } else { other.enqueue(&job, "eve") }
+        }))
         .await;
 
         let all: Vec<Enqueued> = all.into_iter().map(Result::unwrap).collect();
@@ -145,10 +173,10 @@ mod tests {
     async fn the_key_of_a_dead_job_is_free() {
         let shop = PostgresShop::open().await;
         let queue = PostgresJobQueue::new(shop.database().await);
-        let first = queue.enqueue(&with_key("once")).await.unwrap().job.id;
+        let first = queue.enqueue(&with_key("once"), "eve").await.unwrap().job.id;
         shop.execute("UPDATE river_job SET state = 'discarded', finalized_at = now()").await;
 
-        let second = queue.enqueue(&with_key("once")).await.unwrap();
+        let second = queue.enqueue(&with_key("once"), "eve").await.unwrap();
 
         assert!(second.is_new && second.job.id != first);
     }

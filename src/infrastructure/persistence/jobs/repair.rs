@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
 
 use super::notify;
-use super::reader::FIND;
 use super::row::{JobRow, job_columns};
-use crate::application::ports::{JobChange, JobRepair, PortError, PutBack};
+use crate::application::ports::{Job, JobChange, JobRepair, PortError, PutBack};
 use crate::domain::job::{JobId, JobState};
+use crate::infrastructure::persistence::operation::record::OperatorRecord;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
@@ -24,6 +26,9 @@ const PRUNE_STEP: i64 = 5_000;
 const PRUNE_STEPS: usize = 200;
 /// Workers that ended without a word are forgotten after this time.
 const KEEP_WORKERS: Duration = Duration::from_hours(1);
+
+/// A worker that claims jobs passes over one that is locked.
+const LOCK: &str = concat!("SELECT ", job_columns!(), " FROM river_job WHERE id = $1 FOR UPDATE");
 
 const RETRY: &str = concat!(
     r"
@@ -119,6 +124,13 @@ from_row! {
     }
 }
 
+/// What an operator does with one job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Retry,
+    Discard,
+}
+
 /// Repairs and prunes jobs.
 pub(crate) struct PostgresJobRepair {
     database: Database,
@@ -129,28 +141,22 @@ impl PostgresJobRepair {
         Self { database }
     }
 
-    async fn change(&self, id: JobId, statement: &'static str) -> Result<JobChange, DatabaseError> {
-        let changed: Result<Option<JobRow>, _> = {
-            let mut connection = self.database.acquire().await?;
-            let query = sqlx::query_as(statement).bind(id.get()).fetch_optional(&mut *connection);
-            self.database.time(Statement::Jobs, query).await
-        };
-        match changed {
-            Ok(Some(row)) => return Ok(JobChange::Changed(row.job()?)),
-            Ok(None) => {}
-            Err(error) if error.is_job_key_in_use() => return Ok(JobChange::KeyInUse),
-            Err(error) => return Err(error),
+    async fn change(
+        &self,
+        id: JobId,
+        change: Change,
+        actor: &str,
+    ) -> Result<JobChange, DatabaseError> {
+        let changed = self.database.transaction(Options::WRITE, |mut tx| async move {
+            let since = std::time::Instant::now();
+            let changed = change_on_record(&mut tx, id, change, actor).await;
+            self.database.timed(Statement::Jobs, since.elapsed());
+            Ok((tx, changed.map_err(|error| self.database.record(error))?))
+        });
+        match changed.await {
+            Err(error) if error.is_job_key_in_use() => Ok(JobChange::KeyInUse),
+            changed => changed,
         }
-        let mut connection = self.database.acquire().await?;
-        let query = sqlx::query_as(FIND).bind(id.get()).fetch_optional(&mut *connection);
-        let row: Option<JobRow> = self.database.time(Statement::Jobs, query).await?;
-        let Some(row) = row else { return Ok(JobChange::NotFound) };
-        let job = row.job()?;
-        // What waits already is what the operator wants.
-        if job.state == JobState::Waiting && statement == RETRY {
-            return Ok(JobChange::Changed(job));
-        }
-        Ok(JobChange::WrongState(job.state))
     }
 
     async fn delete(&self, statement: &'static str, keep: Duration) -> Result<u64, DatabaseError> {
@@ -173,8 +179,8 @@ impl PostgresJobRepair {
 
 #[async_trait]
 impl JobRepair for PostgresJobRepair {
-    async fn retry(&self, id: JobId) -> Result<JobChange, PortError> {
-        self.change(id, RETRY).await.map_err(|error| error.into_port_error(WHAT))
+    async fn retry(&self, id: JobId, actor: &str) -> Result<JobChange, PortError> {
+        self.change(id, Change::Retry, actor).await.map_err(|error| error.into_port_error(WHAT))
     }
 
     async fn retry_dead(
@@ -182,6 +188,7 @@ impl JobRepair for PostgresJobRepair {
         job_type: Option<String>,
         after: Option<JobId>,
         limit: u32,
+        actor: &str,
     ) -> Result<PutBack, PortError> {
         let options = Options { retries: RETRIES, ..Options::WRITE };
         let job_type = job_type.as_deref();
@@ -192,6 +199,19 @@ impl JobRepair for PostgresJobRepair {
                 .bind(i64::from(limit))
                 .fetch_one(&mut *tx);
             let step: StepRow = self.database.time(Statement::Jobs, query).await?;
+            if step.retried > 0 {
+                let record = OperatorRecord {
+                    action: "jobs_retried",
+                    actor,
+                    subject: job_type.map_or_else(
+                        || "dead jobs".to_owned(),
+                        |name| format!("dead jobs of type {name}"),
+                    ),
+                    before: Value::Null,
+                    after: json!({ "retried": step.retried }),
+                };
+                self.database.time(Statement::Jobs, record.write(&mut tx)).await?;
+            }
             Ok((tx, step))
         });
         let step = step.await.map_err(|error| error.into_port_error(WHAT))?;
@@ -202,8 +222,8 @@ impl JobRepair for PostgresJobRepair {
         })
     }
 
-    async fn discard(&self, id: JobId) -> Result<JobChange, PortError> {
-        self.change(id, DISCARD).await.map_err(|error| error.into_port_error(WHAT))
+    async fn discard(&self, id: JobId, actor: &str) -> Result<JobChange, PortError> {
+        self.change(id, Change::Discard, actor).await.map_err(|error| error.into_port_error(WHAT))
     }
 
     async fn prune(&self, keep_done: Duration, keep_dead: Duration) -> Result<u64, PortError> {
@@ -217,6 +237,45 @@ impl JobRepair for PostgresJobRepair {
         };
         prune.await.map_err(|error: DatabaseError| error.into_port_error(WHAT))
     }
+}
+
+async fn change_on_record(
+    connection: &mut PgConnection,
+    id: JobId,
+    change: Change,
+    actor: &str,
+) -> Result<JobChange, DatabaseError> {
+    let locked: Option<JobRow> =
+        sqlx::query_as(LOCK).bind(id.get()).fetch_optional(&mut *connection).await?;
+    let Some(before) = locked.map(JobRow::job).transpose()? else {
+        return Ok(JobChange::NotFound);
+    };
+    let statement = match change {
+        // What waits already is what the operator wants.
+        Change::Retry if before.state == JobState::Waiting => {
+            return Ok(JobChange::Changed(before));
+        }
+        Change::Retry => RETRY,
+        Change::Discard => DISCARD,
+    };
+    let changed: Option<JobRow> =
+        sqlx::query_as(statement).bind(id.get()).fetch_optional(&mut *connection).await?;
+    let Some(job) = changed.map(JobRow::job).transpose()? else {
+        return Ok(JobChange::WrongState(before.state));
+    };
+    let shown = |job: &Job| json!({ "type": job.job_type, "state": job.state.as_str(), "attempts": job.attempts });
+    let record = OperatorRecord {
+        action: match change {
+            Change::Retry => "job_retried",
+            Change::Discard => "job_discarded",
+        },
+        actor,
+        subject: format!("job {id}"),
+        before: shown(&before),
+        after: if change == Change::Retry { shown(&job) } else { Value::Null },
+    };
+    record.write(connection).await?;
+    Ok(JobChange::Changed(job))
 }
 
 #[cfg(test)]
@@ -239,15 +298,15 @@ mod tests {
         let keyed = NewJob { key: JobKey::parse("once"), ..a_new_job() };
         let mut dead = Vec::new();
         for job in [&keyed, &keyed, &a_new_job()] {
-            dead.push(queue.enqueue(job).await.unwrap().job.id);
+            dead.push(queue.enqueue(job, "eve").await.unwrap().job.id);
             shop.execute(DIE).await;
         }
-        let holder = queue.enqueue(&keyed).await.unwrap().job.id;
+        let holder = queue.enqueue(&keyed, "eve").await.unwrap().job.id;
 
-        let held = repair.retry_dead(None, None, 10).await.unwrap();
-        let one = repair.retry(dead[0]).await.unwrap();
-        repair.discard(holder).await.unwrap();
-        let free = repair.retry_dead(None, None, 10).await.unwrap();
+        let held = repair.retry_dead(None, None, 10, "eve").await.unwrap();
+        let one = repair.retry(dead[0], "eve").await.unwrap();
+        repair.discard(holder, "eve").await.unwrap();
+        let free = repair.retry_dead(None, None, 10, "eve").await.unwrap();
 
         assert_eq!(held, PutBack { retried: 1, left: 2, last: Some(dead[2]) });
         assert_eq!(one, JobChange::KeyInUse);
@@ -262,7 +321,7 @@ mod tests {
         let (queue, repair) =
             (PostgresJobQueue::new(database.clone()), PostgresJobRepair::new(database));
         for _ in 0..5 {
-            queue.enqueue(&a_new_job()).await.unwrap();
+            queue.enqueue(&a_new_job(), "eve").await.unwrap();
         }
         shop.execute(
             "UPDATE river_job SET finalized_at = now() - interval '1 minute' * id, state = 'completed' WHERE id <= 2;

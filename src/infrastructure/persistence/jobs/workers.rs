@@ -226,7 +226,7 @@ mod tests {
         /// A job that a worker claimed ten seconds ago, its `attempt`th of three.
         async fn claimed_by(&self, worker: &str, attempt: u16) -> JobId {
             let queue = PostgresJobQueue::new(self.database.clone());
-            let id = queue.enqueue(&a_new_job()).await.unwrap().job.id;
+            let id = queue.enqueue(&a_new_job(), "eve").await.unwrap().job.id;
             let claim = "UPDATE river_job SET state = 'running', attempt = $2, max_attempts = 3,
                              attempted_at = now() - interval '10 seconds', attempted_by = ARRAY['x', $3]
                          WHERE id = $1";
@@ -335,8 +335,8 @@ mod tests {
         let world = World::open().await;
         let queue = PostgresJobQueue::new(world.database.clone());
         let delayed = NewJob { delay: Duration::from_hours(1), ..a_new_job() };
-        let due = queue.enqueue(&delayed).await.unwrap().job.id;
-        let ahead = queue.enqueue(&delayed).await.unwrap().job.id;
+        let due = queue.enqueue(&delayed, "eve").await.unwrap().job.id;
+        let ahead = queue.enqueue(&delayed, "eve").await.unwrap().job.id;
         let past = "UPDATE river_job SET scheduled_at = now() - interval '1 second' WHERE id = $1";
         sqlx::query(past).bind(due.get()).execute(&world.shop.pool).await.unwrap();
 

@@ -4,6 +4,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::domain::ids::SaleId;
+use crate::infrastructure::persistence::operation::request::claim;
 
 const INSERT: &str = r"
     INSERT INTO sale_audit (sale_id, action, actor, subject, before, after)
@@ -23,8 +24,9 @@ pub(crate) struct Record<'r> {
 }
 
 impl Record<'_> {
-    /// Writes it.
+    /// Writes it, and the idempotency key of the request.
     pub(crate) async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        claim(connection).await?;
         let insert = sqlx::query(INSERT).bind(self.sale.get()).bind(self.action).bind(self.actor);
         let insert = insert.bind(self.subject.as_deref());
         let insert = insert.bind(self.before.to_string()).bind(self.after.to_string());

@@ -11,14 +11,29 @@ use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::row::from_row;
 
-/// Reads one entry more than the page has, which shows whether there is a next one. Rows of creations have `detail` alone.
+/// Reads one entry more than the page has, which shows whether there is a next one. Rows of creations have `detail` alone. Changes
+/// that belong to no sale have a table of their own.
 const LIST: &str = r"
-    SELECT id, at, actor, action, sale_id, subject, before::text AS before,
-           coalesce(after, nullif(detail, '{}'))::text AS after
-    FROM sale_audit
-    WHERE ($1::timestamptz IS NULL OR at >= $1)
-      AND ($2::bigint IS NULL OR sale_id = $2)
-      AND ($3::timestamptz IS NULL OR (at, id) < ($3, $4))
+    (
+        SELECT id, at, actor, action, sale_id, subject, before::text AS before,
+               coalesce(after, nullif(detail, '{}'))::text AS after
+        FROM sale_audit
+        WHERE ($1::timestamptz IS NULL OR at >= $1)
+          AND ($2::bigint IS NULL OR sale_id = $2)
+          AND ($3::timestamptz IS NULL OR (at, id) < ($3, $4))
+        ORDER BY at DESC, id DESC
+        LIMIT $5
+    )
+    UNION ALL
+    (
+        SELECT id, at, actor, action, NULL, subject, before::text, after::text
+        FROM operator_audit
+        WHERE ($1::timestamptz IS NULL OR at >= $1)
+          AND $2::bigint IS NULL
+          AND ($3::timestamptz IS NULL OR (at, id) < ($3, $4))
+        ORDER BY at DESC, id DESC
+        LIMIT $5
+    )
     ORDER BY at DESC, id DESC
     LIMIT $5
 ";
@@ -30,7 +45,7 @@ from_row! {
         at: DateTime<Utc>,
         actor: String,
         action: String,
-        sale_id: i64,
+        sale_id: Option<i64>,
         subject: Option<String>,
         before: Option<String>,
         after: Option<String>,
@@ -74,7 +89,10 @@ impl AuditTrail for PostgresAuditTrail {
 
 fn entry(row: EntryRow) -> Option<AuditEntry> {
     let EntryRow { id, at, actor, action, sale_id, subject, before, after } = row;
-    let sale = SaleId::new(sale_id)?;
+    let sale = match sale_id {
+        Some(number) => Some(SaleId::new(number)?),
+        None => None,
+    };
     Some(AuditEntry { id, at, actor, action, sale, subject, before, after })
 }
 
@@ -134,7 +152,7 @@ mod tests {
 
         assert_eq!(list(AuditFilter { since, sale: None }).await.len(), 5);
         let of_sale = list(AuditFilter { since, sale }).await;
-        let one = |action: &str| (action.to_owned(), sale.unwrap());
+        let one = |action: &str| (action.to_owned(), sale);
         assert_eq!(of_sale, [one("created"), one("changed"), one("changed")]);
     }
 }

@@ -40,10 +40,11 @@ pub(crate) enum Statement {
     Schedules,
     EditSale,
     Import,
+    ApiKeys,
 }
 
 impl Statement {
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 29] = [
         Self::Begin,
         Self::LockBuyers,
         Self::ReadCheckouts,
@@ -72,6 +73,7 @@ impl Statement {
         Self::Schedules,
         Self::EditSale,
         Self::Import,
+        Self::ApiKeys,
     ];
 
     fn as_str(self) -> &'static str {
@@ -104,6 +106,7 @@ impl Statement {
             Self::Schedules => "schedules",
             Self::EditSale => "edit_sale",
             Self::Import => "import",
+            Self::ApiKeys => "api_keys",
         }
     }
 }

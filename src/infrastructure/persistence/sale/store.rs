@@ -13,6 +13,7 @@ use crate::application::ports::{
 use crate::config::CatalogueConfig;
 use crate::domain::ids::SaleId;
 use crate::domain::sale::{NewSale, Sale, SaleState, SaleWindow};
+use crate::infrastructure::persistence::operation::request::claim;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
@@ -178,6 +179,7 @@ impl PostgresSaleStore {
             .bind(sale.stock)
             .execute(&mut *connection)
             .await?;
+        claim(connection).await?;
         sqlx::query(INSERT_AUDIT)
             .bind(number)
             .bind(actor)

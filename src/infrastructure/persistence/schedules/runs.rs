@@ -2,12 +2,14 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
 use sqlx::Row;
 
 use super::row::{ScheduleRow, schedule_columns};
 use crate::application::ports::{DueSchedules, Enqueued, PortError, ScheduleRun, ScheduleRuns};
 use crate::domain::job::{JobId, ScheduleName};
 use crate::infrastructure::persistence::jobs::enqueue::enqueue;
+use crate::infrastructure::persistence::operation::record::OperatorRecord;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
@@ -69,6 +71,16 @@ impl PostgresScheduleRuns {
         let enqueued = enqueued.map_err(|error| self.database.record(error))?;
         let query = sqlx::query(SET_JOB).bind(run.name.as_str()).bind(enqueued.job.id.get());
         self.database.time(Statement::Schedules, query.execute(&mut *tx)).await?;
+        if let Some(actor) = &run.actor {
+            let record = OperatorRecord {
+                action: "schedule_ran",
+                actor,
+                subject: format!("schedule {}", run.name),
+                before: Value::Null,
+                after: json!({ "job_id": enqueued.job.id.get() }),
+            };
+            self.database.time(Statement::Schedules, record.write(&mut tx)).await?;
+        }
         Ok((tx, Some(enqueued)))
     }
 }
@@ -131,6 +143,7 @@ mod tests {
             moves: Some((due, Some(next))),
             // Without a key: the schedule alone must see to it.
             job: a_new_job(),
+            actor: None,
         };
         let (one, other) = (shop.database().await, shop.database().await);
         let (one, other) = (PostgresScheduleRuns::new(one), PostgresScheduleRuns::new(other));

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
 
 use super::rows::{DeadRow, TargetRow, WebhookRow};
 use crate::application::ports::{
     DeadDelivery, MAX_WEBHOOKS, NewReplay, NewWebhook, PortError, Target, Webhook, WebhookChange,
-    WebhookId, WebhookSecret, WebhookStore,
+    WebhookId, WebhookSecret, WebhookState, WebhookStore,
 };
+use crate::domain::time_text::rfc3339;
+use crate::infrastructure::persistence::operation::record::OperatorRecord;
 use crate::infrastructure::persistence::pool::database::Database;
-use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
 use crate::infrastructure::persistence::pool::tx::{Options, Tx};
 
@@ -24,6 +27,8 @@ const ADD: &str = r"
     SELECT $1, $2, $3, $4, $5
     WHERE (SELECT count(*) FROM webhooks) < $6
 ";
+
+const LOCK: &str = "SELECT state FROM webhooks WHERE id = $1 FOR UPDATE";
 
 const LIST: &str = r"
     SELECT w.id, w.url, w.events, w.state, w.reason, w.state_since, w.position, w.failures, w.failing_since,
@@ -106,35 +111,18 @@ impl PostgresWebhookStore {
         Self { database }
     }
 
-    async fn write<R>(&self, write: impl FnMut(Tx) -> R) -> Result<u64, PortError>
-    where
-        R: Future<Output = Result<(Tx, u64), DatabaseError>>,
-    {
-        let options = Options { retries: RETRIES, ..Options::WRITE };
-        let written = self.database.transaction(options, write).await;
-        written.map_err(|error| error.into_port_error(WHAT))
-    }
+    const OPTIONS: Options = Options { retries: RETRIES, ..Options::WRITE };
 }
 
 #[async_trait]
 impl WebhookStore for PostgresWebhookStore {
-    async fn add(&self, webhook: &NewWebhook) -> Result<bool, PortError> {
-        let events: Vec<_> = webhook.events.iter().map(|kind| kind.short_name()).collect();
-        let events = &events;
-        let most = i64::try_from(MAX_WEBHOOKS).unwrap_or(i64::MAX);
-        let added = self.write(|mut tx| async move {
-            let add = sqlx::query(ADD)
-                .bind(webhook.id.as_str())
-                .bind(&webhook.url)
-                .bind(events)
-                .bind(webhook.secret.reveal())
-                .bind(webhook.position)
-                .bind(most)
-                .execute(&mut *tx);
-            let added = self.database.time(Statement::Webhooks, add).await?.rows_affected();
+    async fn add(&self, webhook: &NewWebhook, actor: &str) -> Result<bool, PortError> {
+        let added = self.database.transaction(Self::OPTIONS, |mut tx: Tx| async move {
+            let added = add(&mut tx, webhook, actor);
+            let added = self.database.time(Statement::Webhooks, added).await?;
             Ok((tx, added))
         });
-        Ok(added.await? > 0)
+        added.await.map_err(|error| error.into_port_error(WHAT))
     }
 
     async fn list(&self) -> Result<Vec<Webhook>, PortError> {
@@ -144,18 +132,18 @@ impl WebhookStore for PostgresWebhookStore {
         webhooks.map_err(|error| error.into_port_error(WHAT))
     }
 
-    async fn change(&self, id: &WebhookId, change: WebhookChange) -> Result<bool, PortError> {
-        let statement = match change {
-            WebhookChange::Pause => PAUSE,
-            WebhookChange::Resume => RESUME,
-            WebhookChange::Remove => REMOVE,
-        };
-        let changed = self.write(|mut tx| async move {
-            let change = sqlx::query(statement).bind(id.as_str()).execute(&mut *tx);
-            let changed = self.database.time(Statement::Webhooks, change).await?.rows_affected();
+    async fn change(
+        &self,
+        id: &WebhookId,
+        change: WebhookChange,
+        actor: &str,
+    ) -> Result<bool, PortError> {
+        let changed = self.database.transaction(Self::OPTIONS, |mut tx: Tx| async move {
+            let changed = change_state(&mut tx, id, change, actor);
+            let changed = self.database.time(Statement::Webhooks, changed).await?;
             Ok((tx, changed))
         });
-        Ok(changed.await? > 0)
+        changed.await.map_err(|error| error.into_port_error(WHAT))
     }
 
     async fn rotate(
@@ -163,17 +151,14 @@ impl WebhookStore for PostgresWebhookStore {
         id: &WebhookId,
         secret: &WebhookSecret,
         overlap: Duration,
+        actor: &str,
     ) -> Result<bool, PortError> {
-        let rotated = self.write(|mut tx| async move {
-            let rotate = sqlx::query(ROTATE)
-                .bind(id.as_str())
-                .bind(secret.reveal())
-                .bind(overlap.as_secs_f64())
-                .execute(&mut *tx);
-            let rotated = self.database.time(Statement::Webhooks, rotate).await?.rows_affected();
+        let rotated = self.database.transaction(Self::OPTIONS, |mut tx: Tx| async move {
+            let rotated = rotate(&mut tx, id, (secret, overlap), actor);
+            let rotated = self.database.time(Statement::Webhooks, rotated).await?;
             Ok((tx, rotated))
         });
-        Ok(rotated.await? > 0)
+        rotated.await.map_err(|error| error.into_port_error(WHAT))
     }
 
     async fn target(&self, id: &WebhookId) -> Result<Option<Target>, PortError> {
@@ -193,10 +178,14 @@ impl WebhookStore for PostgresWebhookStore {
         dead.map_err(|error| error.into_port_error(WHAT))
     }
 
-    async fn replay(&self, id: &WebhookId, replay: &NewReplay) -> Result<Option<u64>, PortError> {
+    async fn replay(
+        &self,
+        id: &WebhookId,
+        replay: &NewReplay,
+        actor: &str,
+    ) -> Result<Option<u64>, PortError> {
         let NewReplay { since, until, position, last } = *replay;
-        let options = Options { retries: RETRIES, ..Options::WRITE };
-        let asked = self.database.transaction(options, |mut tx| async move {
+        let asked = self.database.transaction(Self::OPTIONS, |mut tx: Tx| async move {
             // First, and so with the endpoint's row locked: a delivery that is running stores nothing meanwhile.
             let revise = sqlx::query(REVISE).bind(id.as_str()).execute(&mut *tx);
             let found = self.database.time(Statement::Webhooks, revise).await?.rows_affected();
@@ -208,8 +197,107 @@ impl WebhookStore for PostgresWebhookStore {
             let put_back = sqlx::query(PUT_BACK).bind(id.as_str()).bind(since).bind(until);
             let put_back = put_back.execute(&mut *tx);
             let put_back = self.database.time(Statement::Webhooks, put_back).await?;
+            let record = OperatorRecord {
+                action: "webhook_replayed",
+                actor,
+                subject: subject(id),
+                before: Value::Null,
+                after: json!({
+                    "since": rfc3339(since),
+                    "until": until.map(rfc3339),
+                    "put_back": put_back.rows_affected(),
+                }),
+            };
+            self.database.time(Statement::Webhooks, record.write(&mut tx)).await?;
             Ok((tx, Some(put_back.rows_affected())))
         });
         asked.await.map_err(|error| error.into_port_error(WHAT))
     }
+}
+
+async fn add(
+    connection: &mut PgConnection,
+    webhook: &NewWebhook,
+    actor: &str,
+) -> Result<bool, sqlx::Error> {
+    let events: Vec<_> = webhook.events.iter().map(|kind| kind.short_name()).collect();
+    let added = sqlx::query(ADD)
+        .bind(webhook.id.as_str())
+        .bind(&webhook.url)
+        .bind(&events)
+        .bind(webhook.secret.reveal())
+        .bind(webhook.position)
+        .bind(i64::try_from(MAX_WEBHOOKS).unwrap_or(i64::MAX))
+        .execute(&mut *connection)
+        .await?;
+    if added.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let record = OperatorRecord {
+        action: "webhook_added",
+        actor,
+        subject: subject(&webhook.id),
+        before: Value::Null,
+        after: json!({ "url": webhook.url, "events": events }),
+    };
+    record.write(connection).await?;
+    Ok(true)
+}
+
+async fn change_state(
+    connection: &mut PgConnection,
+    id: &WebhookId,
+    change: WebhookChange,
+    actor: &str,
+) -> Result<bool, sqlx::Error> {
+    let locked = sqlx::query_scalar(LOCK).bind(id.as_str());
+    let before: Option<String> = locked.fetch_optional(&mut *connection).await?;
+    let Some(before) = before else { return Ok(false) };
+    let (statement, action, after) = match change {
+        WebhookChange::Pause if before == WebhookState::Paused.as_str() => return Ok(true),
+        WebhookChange::Pause => (PAUSE, "webhook_paused", Some(WebhookState::Paused)),
+        WebhookChange::Resume => (RESUME, "webhook_resumed", Some(WebhookState::Active)),
+        WebhookChange::Remove => (REMOVE, "webhook_removed", None),
+    };
+    sqlx::query(statement).bind(id.as_str()).execute(&mut *connection).await?;
+    let record = OperatorRecord {
+        action,
+        actor,
+        subject: subject(id),
+        before: json!({ "state": before }),
+        after: after.map_or(Value::Null, |state| json!({ "state": state.as_str() })),
+    };
+    record.write(connection).await?;
+    Ok(true)
+}
+
+async fn rotate(
+    connection: &mut PgConnection,
+    id: &WebhookId,
+    (secret, overlap): (&WebhookSecret, Duration),
+    actor: &str,
+) -> Result<bool, sqlx::Error> {
+    let rotated = sqlx::query(ROTATE)
+        .bind(id.as_str())
+        .bind(secret.reveal())
+        .bind(overlap.as_secs_f64())
+        .execute(&mut *connection)
+        .await?;
+    if rotated.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let record = OperatorRecord {
+        action: "webhook_secret_rotated",
+        actor,
+        subject: subject(id),
+        before: Value::Null,
+        after: Value::Null,
+    };
+    record.write(connection).await?;
+    Ok(true)
+}
+
+/// An endpoint in the audit.
+fn subject(id: &WebhookId) -> String {
+    format!("webhook {id}")
 }

@@ -13,14 +13,16 @@ use tower::ServiceExt;
 use super::components::Components;
 use super::context::BuildContext;
 use super::error::AppError;
+use crate::application::live::TICK;
 use crate::config::HttpConfig;
 use crate::infrastructure::cache::RedisHealth;
 use crate::infrastructure::http::{
-    FastPath, HttpMetrics, LinkBase, Observer, RequestLimits, Server, ServerLimits, Tls,
-    announcement, cors, routes,
+    FastPath, HttpMetrics, HttpState, LinkBase, Observer, RequestLimits, Server, ServerLimits, Tls,
+    announcement, cors, routes, start_page,
 };
 use crate::infrastructure::monitoring::{
     HealthReport, Monitoring, Readiness, SaleCacheMetrics, TaskCount, exposition, health_endpoint,
+    register_live_listeners,
 };
 use crate::infrastructure::persistence::PostgresHealth;
 use crate::infrastructure::schedule::TimeZoneHealth;
@@ -91,9 +93,26 @@ fn fast_path(
         body_timeout: config.http.body_read_timeout,
     };
     let extra = on_http_port(config.monitoring.on_http_port, monitoring);
+    let extra = extra.merge(start_page(config.shop_page.enabled));
     let layers = (cors(&config.http.cors), extra);
     let limits = (requests, LinkBase::new(&config.http.links));
-    Ok(FastPath::new(components.http_state(context), observer, limits, layers))
+    let state = components.http_state(context);
+    tell_listeners(context, &state)?;
+    Ok(FastPath::new(state, observer, limits, layers))
+}
+
+/// Tells listeners what changes, until the servers stop: their streams end then, and the stop does not wait for them.
+fn tell_listeners(context: &BuildContext<'_>, state: &HttpState) -> Result<(), AppError> {
+    let (tasks, live) = (context.tasks, &state.live);
+    register_live_listeners(context.registry, live)?;
+    tasks.background.every("tell listeners", TICK, live, |it| async move { it.tell().await });
+    let (_, stop) = tasks.servers.scope();
+    let live = Arc::clone(live);
+    tasks.servers.run(async move {
+        stop.cancelled().await;
+        live.close();
+    });
+    Ok(())
 }
 
 fn limits(config: &HttpConfig) -> ServerLimits {

@@ -140,11 +140,11 @@ impl Browser {
         self.driver.action_chain().send_keys(keys).perform().await.unwrap();
     }
 
-    /// Keeps a picture of the whole page, for people.
+    /// Keeps a picture of what is seen of the page, for people.
     pub(crate) async fn picture(&self, name: &str) {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
         std::fs::create_dir_all(&folder).unwrap();
-        let parameters = json!({ "format": "png", "captureBeyondViewport": true });
+        let parameters = json!({ "format": "png" });
         let taken = self.command("Page.captureScreenshot", parameters).await;
         let bytes = STANDARD.decode(taken["data"].as_str().unwrap());
         std::fs::write(folder.join(format!("{name}.png")), bytes.unwrap()).unwrap();

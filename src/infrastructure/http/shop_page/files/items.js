@@ -23,7 +23,8 @@ const plateOf = (name) => {
   const number = /(\d{1,5})\s*$/.exec(name)?.[1];
   if (number !== undefined) return number;
   const words = name.split(/\s+/).filter((word) => /^[\p{L}\p{N}]/u.test(word));
-  return words.slice(0, 2).map((word) => [...word][0].toUpperCase()).join("");
+  const initials = words.slice(0, 2).map((word) => [...word][0].toUpperCase()).join("");
+  return initials === "" ? /[\p{L}\p{N}]/u.exec(name)?.[0].toUpperCase() ?? "" : initials;
 };
 
 // Whether the policy of the page allows the picture.

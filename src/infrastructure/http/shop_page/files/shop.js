@@ -86,7 +86,7 @@ const timeOf = (time) => {
 const offer = () => {
   const state = stateNow();
   const most = Math.max(0, sale.buyer_limit - bought);
-  if (state === "upcoming") return { isOpen: false, label: "Not open yet", most };
+  if (state === "upcoming") return { isOpen: false, label: "Opens soon", most };
   if (state === "ended") return { isOpen: false, label: "Ended", most };
   return most === 0 ? { isOpen: false, label: "Limit reached", most } : { isOpen: true, label: "Buy", most };
 };
@@ -119,9 +119,9 @@ const showStock = () => {
   setText(byId("stock-left"), status.remaining === 0 ? "Sold out" : `${count(status.remaining)} left`);
   setText(byId("stock-of"), `of ${pieces(all)}`);
   const meter = byId("stock-meter");
-  [meter.max, meter.value] = [Math.max(1, all), status.remaining];
-  // Percent are what a screen reader says of it.
-  meter.textContent = `${Math.round((100 * status.remaining) / Math.max(1, all))} %`;
+  meter.setAttribute("aria-valuemax", String(all));
+  meter.setAttribute("aria-valuenow", String(status.remaining));
+  byId("stock-fill").style.width = `${(100 * status.remaining) / Math.max(1, all)}%`;
 };
 
 const showState = () => {
@@ -137,6 +137,7 @@ const showState = () => {
     announce({ open: "The sale is open.", ended: "The sale has ended.", "sold-out": "Everything is sold out.", upcoming: "" }[shown]);
     items.load();
   }
+  if (state === "ended") show(byId("mode"), false);
   lastState = shown;
   items.update();
 };
@@ -178,7 +179,7 @@ const onStatus = (next) => {
 };
 
 const onMode = (mode) => {
-  show(byId("mode"), true);
+  show(byId("mode"), stateNow() !== "ended");
   byId("mode").className = `mode ${mode}`;
   setText(byId("mode-text"), MODES[mode]);
 };
@@ -281,7 +282,7 @@ const choose = async () => {
     else await select(found.id);
   }
   showSales(open);
-  if (missing) notify("There is no such sale: this is the current one.");
+  if (missing) notify(sale === null ? "There is no such sale." : "There is no such sale: this is the current one.");
 };
 
 // While the sale of the page is not open, another one may be.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the missing programs that `make run` and `make test` need, with this machine's package manager.
 #
-#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [nginx] [caddy] [pgbouncer] [nats] [python] [containers]
+#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [nginx] [caddy] [pgbouncer] [nats] [chromium] [python] [containers]
 #                                                                            without arguments: postgres and redis
 #
 # Programs only: no system service is started, now or at the next boot. Installed programs that are new enough stay unchanged.
@@ -20,7 +20,7 @@ readonly container_programs=(dockerd docker debootstrap skopeo iptables ip nsent
 
 give_up() {
   say "$@"
-  case ${missing[*]} in promtool | faketime | haproxy | nginx | caddy | pgbouncer | nats | python | containers) exit 1 ;; esac # these are optional
+  case ${missing[*]} in promtool | faketime | haproxy | nginx | caddy | pgbouncer | nats | chromium | python | containers) exit 1 ;; esac # these are optional
   cat >&2 <<'EOF_HELP'
 install: What to do: install PostgreSQL 15 or newer (its server programs) and Redis 7.0 or newer by hand;
 install: or let `make run` use existing servers: export DATABASE_URL and REDIS_URL;
@@ -49,7 +49,7 @@ quietly() {
   return "$code"
 }
 
-is_here() { # postgres|redis|promtool|faketime|haproxy|nginx|caddy|pgbouncer|nats|python|containers
+is_here() { # postgres|redis|promtool|faketime|haproxy|nginx|caddy|pgbouncer|nats|chromium|python|containers
   case $1 in
     promtool) command -v promtool >/dev/null ;;
     python) python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ;;
@@ -59,6 +59,8 @@ is_here() { # postgres|redis|promtool|faketime|haproxy|nginx|caddy|pgbouncer|nat
       done
       ;;
     nats) command -v nats-server >/dev/null ;;
+    # With the program that drives it.
+    chromium) command -v chromium >/dev/null && { command -v chromedriver >/dev/null || [ -x /usr/lib/chromium/chromedriver ]; } ;;
     haproxy | nginx | caddy | pgbouncer) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
     faketime) compgen -G '/usr/lib*/*/faketime/libfaketime.so.1' >/dev/null || compgen -G '/usr/lib*/faketime/libfaketime.so.1' >/dev/null ;;
     *) scripts/services.sh check "$1" 2>/dev/null ;;
@@ -106,6 +108,7 @@ with_apt() {
       caddy) packages+=(caddy) units+=(caddy) ;;
       pgbouncer) packages+=(pgbouncer) units+=(pgbouncer) ;;
       nats) packages+=(nats-server) units+=(nats-server) ;;
+      chromium) packages+=(chromium chromium-driver) ;;
       python) packages+=(python3 python3-venv) ;;
       containers) packages+=(docker.io iptables debootstrap skopeo iproute2 procps curl) units+=(docker.service docker.socket containerd) ;;
     esac
@@ -138,6 +141,7 @@ with_dnf() {
       caddy) quietly as_root dnf install -y caddy ;;
       pgbouncer) quietly as_root dnf install -y pgbouncer ;;
       nats) quietly as_root dnf install -y nats-server ;;
+      chromium) quietly as_root dnf install -y chromium chromedriver ;;
       python) quietly as_root dnf install -y python3 ;;
       containers) no_containers ;;
     esac || return 1
@@ -157,6 +161,7 @@ with_apk() {
       caddy) packages+=(caddy) ;;
       pgbouncer) packages+=(pgbouncer) ;;
       nats) packages+=(nats-server) ;;
+      chromium) packages+=(chromium chromium-chromedriver) ;;
       python) packages+=(python3) ;;
       containers) no_containers ;;
     esac
@@ -177,6 +182,7 @@ with_brew() {
       caddy) packages+=(caddy) ;;
       pgbouncer) packages+=(pgbouncer) ;;
       nats) packages+=(nats-server) ;;
+      chromium) give_up "install Chromium and chromedriver by hand" ;;
       python) packages+=(python) ;;
       containers) no_containers ;;
     esac
@@ -189,9 +195,9 @@ with_brew() {
 [ $# -gt 0 ] || set -- postgres redis
 for what in "$@"; do
   case $what in
-    postgres | redis | promtool | faketime | haproxy | nginx | caddy | pgbouncer | nats | python | containers) is_here "$what" || missing+=("$what") ;;
+    postgres | redis | promtool | faketime | haproxy | nginx | caddy | pgbouncer | nats | chromium | python | containers) is_here "$what" || missing+=("$what") ;;
     *)
-      say "supports postgres, redis, promtool, faketime, haproxy, nginx, caddy, pgbouncer, nats, python and containers, not $what"
+      say "supports postgres, redis, promtool, faketime, haproxy, nginx, caddy, pgbouncer, nats, chromium, python and containers, not $what"
       exit 2
       ;;
   esac

@@ -14,6 +14,7 @@ use crate::application::checkout::{Checkout, CheckoutPorts};
 use crate::application::codes::{Codes, CodesPorts};
 use crate::application::compare_time_zones::CompareTimeZones;
 use crate::application::idempotency::{Idempotency, IdempotencyPorts};
+use crate::application::live::{Live, LivePorts};
 use crate::application::ports::{
     BusinessMetrics, CodeLock, HintCache, IdempotencyLock, IdempotencyStore, ItemReader,
     Leadership, SaleStore,
@@ -30,7 +31,7 @@ use crate::infrastructure::cache::{
     CacheWriter, Redis, RedisCodeLock, RedisFilterBuilder, RedisHintCache, RedisIdempotencyLock,
     RedisLeadership, RedisMetrics, RedisSoldOutEvents,
 };
-use crate::infrastructure::http::{AuthMetrics, HttpState};
+use crate::infrastructure::http::{AuthMetrics, HttpState, live_event};
 use crate::infrastructure::monitoring::PrometheusBusinessMetrics;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, PostgresApiKeyStore, PostgresEpochReader, PostgresIdempotencyStore,
@@ -146,10 +147,12 @@ impl Components {
         let config: &Config = context.config;
         let checkout = Arc::new(self.checkout());
         let purchase = Arc::new(self.purchase());
+        let browse = Arc::new(self.browse());
         HttpState {
+            live: Arc::new(live(config, &self.sale_cache, &browse)),
             checkout: Arc::clone(&checkout),
             purchase: Arc::clone(&purchase),
-            browse: Arc::new(self.browse()),
+            browse,
             idempotency: Arc::new(self.idempotency((&checkout, &purchase))),
             cursors: Arc::new(HmacCursorSigner::new(&config.code_keys)),
             tasks: context.tasks.requests.clone(),
@@ -262,6 +265,15 @@ fn rebuild_filter(
         Arc::clone(leadership),
         context.config.redis.filter_interval,
     )
+}
+
+fn live(config: &Config, sale_cache: &Arc<SaleCache>, browse: &Arc<Browse>) -> Live {
+    let ports = LivePorts {
+        sale_cache: Arc::clone(sale_cache),
+        browse: Arc::clone(browse),
+        pause: Arc::new(TokioPause),
+    };
+    Live::new(ports, config.live.max_listeners, live_event)
 }
 
 /// Codes, in the epochs of the database.

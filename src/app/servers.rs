@@ -14,14 +14,16 @@ use super::admin;
 use super::components::Components;
 use super::context::BuildContext;
 use super::error::AppError;
+use crate::application::live::TICK;
 use crate::config::HttpConfig;
 use crate::infrastructure::cache::RedisHealth;
 use crate::infrastructure::http::{
-    AdminPort, FastPath, HttpMetrics, LinkBase, Observer, RequestLimits, Server, ServerLimits, Tls,
-    admin_routes, announcement, cors, routes,
+    AdminPort, FastPath, HttpMetrics, HttpState, LinkBase, Observer, RequestLimits, Server,
+    ServerLimits, Tls, admin_routes, announcement, cors, routes, start_page,
 };
 use crate::infrastructure::monitoring::{
     HealthReport, Monitoring, Readiness, SaleCacheMetrics, TaskCount, exposition, health_endpoint,
+    register_live_listeners,
 };
 use crate::infrastructure::persistence::PostgresHealth;
 use crate::infrastructure::schedule::TimeZoneHealth;
@@ -38,7 +40,7 @@ pub(crate) async fn listen(
     let (config, tasks) = (context.config, context.tasks);
     let monitoring = monitoring(context, components, readiness)?;
     let (observer, tls) = (observer(context, readiness)?, tls(context)?);
-    let fast_path = fast_path(context, components, observer.clone(), &monitoring);
+    let fast_path = fast_path(context, components, observer.clone(), &monitoring)?;
     let address = (config.http.host.as_str(), config.http.port);
     let server = bind("http", address, limits(&config.http), tls.clone()).await?;
     let (_, stop) = tasks.servers.scope();
@@ -88,12 +90,15 @@ fn fast_path(
     components: &Components,
     observer: Observer,
     monitoring: &Monitoring,
-) -> FastPath {
+) -> Result<FastPath, AppError> {
     let config = context.config;
     let extra = on_http_port(config.monitoring.on_http_port, monitoring);
+    let extra = extra.merge(start_page(config.shop_page.enabled));
     let layers = (cors(&config.http.cors), extra);
     let limits = (request_limits(&config.http), LinkBase::new(&config.http.links));
-    FastPath::new(components.http_state(context), observer, limits, layers)
+    let state = components.http_state(context);
+    tell_listeners(context, &state)?;
+    Ok(FastPath::new(state, observer, limits, layers))
 }
 
 /// Observes the requests of buyers and operators.
@@ -119,6 +124,20 @@ fn request_limits(config: &HttpConfig) -> RequestLimits {
         max_body_bytes: config.max_body_bytes,
         body_timeout: config.body_read_timeout,
     }
+}
+
+/// Tells listeners what changes, until the servers stop: their streams end then, and the stop does not wait for them.
+fn tell_listeners(context: &BuildContext<'_>, state: &HttpState) -> Result<(), AppError> {
+    let (tasks, live) = (context.tasks, &state.live);
+    register_live_listeners(context.registry, live)?;
+    tasks.background.every("tell listeners", TICK, live, |it| async move { it.tell().await });
+    let (_, stop) = tasks.servers.scope();
+    let live = Arc::clone(live);
+    tasks.servers.run(async move {
+        stop.cancelled().await;
+        live.close();
+    });
+    Ok(())
 }
 
 fn limits(config: &HttpConfig) -> ServerLimits {

@@ -6,6 +6,7 @@
 //! - [`idempotency`]: both with idempotency keys, and changes of a checkout by its code.
 //! - [`browse`]: read sales, items and purchases.
 //! - [`create_sale`]: create a sale for an operator. [`open_sales`]: create the scheduled sales.
+//! - [`live`]: the state of sales for clients that follow them.
 //! - [`operators`]: what operators change, and why buyers were refused.
 //! - [`api_keys`]: issue and verify the keys of operators and services.
 //! - [`compare_time_zones`]: whether PostgreSQL has the same rules as the schedule.
@@ -33,6 +34,7 @@ pub mod events;
 pub mod history;
 pub mod idempotency;
 pub mod jobs;
+pub mod live;
 pub mod open_sales;
 pub mod operators;
 pub mod ports;

@@ -49,6 +49,10 @@ pub struct Config {
     pub refusals: RefusalsConfig,
     /// Sinks of events.
     pub events: EventsConfig,
+    /// The events of sales.
+    pub live: LiveConfig,
+    /// The page for buyers.
+    pub shop_page: ShopPageConfig,
     /// Retention of idempotency keys.
     pub idempotency: IdempotencyConfig,
     /// Endpoints of other systems that receive events.
@@ -96,6 +100,8 @@ impl Config {
             redis: RedisConfig::read(&mut read),
             refusals: RefusalsConfig::read(&mut read),
             events: EventsConfig::read(&mut read),
+            live: LiveConfig::read(&mut read),
+            shop_page: ShopPageConfig::read(&mut read),
             idempotency: IdempotencyConfig::read(&mut read),
             webhooks: WebhooksConfig::read(&mut read),
             jobs: JobsConfig::read(&mut read),

@@ -27,6 +27,7 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             "v2",
             "events",
             "docs",
+            "shop_page",
             "admin",
             "router",
             "fast_path",

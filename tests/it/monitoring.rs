@@ -37,6 +37,7 @@ const METRICS: &[(&str, &[&str])] = &[
     ("flash_sale_event_delivery_seconds_bucket", &["sink"]),
     ("flash_sale_webhook_deliveries_total", &["outcome"]),
     ("flash_sale_tasks", &[]),
+    ("flash_sale_live_listeners", &[]),
 ];
 /// Prefixes of our own metrics; dashboards also show those of other programs.
 const OURS: [&str; 2] = ["flash_sale_", "http_request"];

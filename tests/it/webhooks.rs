@@ -76,7 +76,8 @@ async fn an_endpoint_is_added_shown_paused_resumed_and_removed() {
     assert_eq!(ids, [id, text(&other, "id")]);
     assert_eq!(all[0]["events"], serde_json::json!(["purchase.settled", "sale.ended"]));
     assert_eq!(all[1]["events"].as_array().unwrap().len(), 5);
-    let everything = run(&world, &["list"]).await.stdout + &run(&world, &["show", id]).await.stdout;
+    let everything =
+        run(&world, &["list"]).await.stdout + &*run(&world, &["show", id]).await.stdout;
     assert!(!everything.contains("whsec_"), "{everything}");
     for (change, state) in [("pause", "paused"), ("pause", "paused"), ("resume", "active")] {
         assert_eq!(text(&done(&world, &[change, id]).await, "state"), state);
@@ -197,7 +198,7 @@ async fn a_test_shows_what_is_wrong_with_an_endpoint() {
         let ran = run(&world, &["test", text(&added, "id")]).await;
         assert_eq!(ran.code, Some(1), "{url}: {ran}");
         assert_eq!(ran.documents()[0]["status"], status.map_or(Value::Null, Value::from), "{url}");
-        assert!((ran.stdout.clone() + &ran.stderr).contains(part), "{url}: {ran}");
+        assert!((ran.stdout.clone() + &*ran.stderr).contains(part), "{url}: {ran}");
     }
 }
 

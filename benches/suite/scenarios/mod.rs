@@ -11,6 +11,7 @@ mod growth;
 mod instances;
 mod jobs;
 mod lists;
+mod live;
 mod made_sales;
 mod many_sales;
 mod memory;
@@ -46,6 +47,7 @@ pub(crate) const ALL: &[Scenario] = &[
     many_sales::MANY_SALES,
     growth::GROWTH,
     lists::LISTS,
+    live::LIVE,
     floor::FLOOR,
 ];
 

@@ -124,6 +124,12 @@ impl Browse {
         }
     }
 
+    /// These sales as they are now, whatever the age of what is known of them. The requests of the next moments share the sums.
+    pub async fn renewed(&self, sales: &[Arc<CachedSale>]) -> Result<Vec<SaleView>, PortError> {
+        let progress = self.progress.renew(&wanted(sales), self.sources()).await?;
+        self.views_with(sales, &progress)
+    }
+
     /// A page of a sale's items; `None` for an unknown sale.
     pub async fn items(
         &self,
@@ -230,22 +236,25 @@ impl Browse {
         &self,
         sales: &[Arc<CachedSale>],
     ) -> Result<HashMap<SaleId, Progress>, PortError> {
+        self.progress.read(&wanted(sales), self.sources()).await
+    }
+
+    fn sources(&self) -> Sources<'_> {
         let BrowsePorts { sale_cache, items, pause, .. } = &self.ports;
-        let wanted: Vec<Wanted> = sales
-            .iter()
-            .map(|cached| Wanted {
-                sale: cached.sale.id,
-                items: cached.sale.items,
-                sold_at: cached.sold_at(),
-            })
-            .collect();
-        let sources = Sources { items: &**items, clock: &**sale_cache.clock(), pause: &**pause };
-        self.progress.read(&wanted, sources).await
+        Sources { items: &**items, clock: &**sale_cache.clock(), pause: &**pause }
     }
 
     /// These sales with their progress. One that was dropped meanwhile is left out.
     async fn views(&self, sales: &[Arc<CachedSale>]) -> Result<Vec<SaleView>, PortError> {
         let progress = self.progress(sales).await?;
+        self.views_with(sales, &progress)
+    }
+
+    fn views_with(
+        &self,
+        sales: &[Arc<CachedSale>],
+        progress: &HashMap<SaleId, Progress>,
+    ) -> Result<Vec<SaleView>, PortError> {
         let server_time = self.now()?;
         let views = sales.iter().filter_map(|cached| {
             let progress = *progress.get(&cached.sale.id)?;
@@ -264,6 +273,15 @@ impl Browse {
         })?;
         Ok(reading.at)
     }
+}
+
+fn wanted(sales: &[Arc<CachedSale>]) -> Vec<Wanted> {
+    let wanted = sales.iter().map(|cached| Wanted {
+        sale: cached.sale.id,
+        items: cached.sale.items,
+        sold_at: cached.sold_at(),
+    });
+    wanted.collect()
 }
 
 fn numbers(outcome: &Outcome) -> Vec<ItemNo> {

@@ -3,6 +3,7 @@
 //!
 //! An instance runs one query for sums at a time, and none for a sale whose last sum is younger than [`MIN_AGE`]. A sum that may
 //! lack a purchase that this instance acknowledged before the request arrived does not answer it: the request waits for the next.
+//! Only the reading for live events has a pace of its own.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -94,6 +95,30 @@ impl SharedProgress {
         }
     }
 
+    /// The progress of these sales by sums that begin now, and that later requests share. A sale that was dropped meanwhile has
+    /// none.
+    pub(super) async fn renew(
+        &self,
+        wanted: &[Wanted],
+        from: Sources<'_>,
+    ) -> Result<HashMap<SaleId, Progress>, PortError> {
+        let mut found = HashMap::with_capacity(wanted.len());
+        let mut rest = wanted;
+        while !rest.is_empty() {
+            let (part, others) = rest.split_at(within_max_items(rest));
+            rest = others;
+            let mut flight = self.flight.enter().await;
+            let began_at = from.clock.monotonic();
+            let sales: Vec<SaleId> = part.iter().map(|wanted| wanted.sale).collect();
+            let sums = from.items.progress(&sales).await;
+            flight.record(began_at, from.clock.monotonic(), &sums);
+            let sums = sums?;
+            found.extend(sums.iter().copied());
+            self.store(sums, began_at);
+        }
+        Ok(found)
+    }
+
     /// The stored sum, if it answers a request that arrived at this time.
     fn sum_for(&self, wanted: &Wanted, arrived_at: Duration) -> Option<Progress> {
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,4 +163,14 @@ impl SharedProgress {
         }
         stored.extend(sums.into_iter().map(|(sale, progress)| (sale, Sum { began_at, progress })));
     }
+}
+
+/// How many of the first of these sales one query adds up; at least one.
+fn within_max_items(wanted: &[Wanted]) -> usize {
+    let mut items = 0;
+    let fit = wanted.iter().take_while(|wanted| {
+        items += i64::from(wanted.items);
+        items <= MAX_ITEMS
+    });
+    fit.count().max(1)
 }

@@ -6,7 +6,7 @@
 //! - [`middleware`]: around every handler: request id, metrics, access log, limits, CORS, compression.
 //! - [`detach_on_drop`]: work that continues when its client hangs up. [`state`]: the use cases, for handlers.
 //! - [`v1`] and [`v2`]: one file an endpoint, and the routes of each version. [`events`]: events, whose data is what version 2
-//!   answers. [`docs`]: the OpenAPI document, pages for people.
+//!   answers. [`docs`]: the OpenAPI document, pages for people. [`shop_page`]: the page on which people buy.
 //! - [`admin`]: the port for operators: its routes below `/admin`, and who may use them.
 //! - [`router`]: the routes and the middleware together. [`fast_path`]: `POST /checkout` and `/purchase`, which bypass the router.
 
@@ -22,6 +22,7 @@ mod model;
 mod openapi;
 mod request;
 mod router;
+mod shop_page;
 mod state;
 mod v1;
 mod v2;
@@ -42,8 +43,10 @@ pub(crate) use middleware::metrics::HttpMetrics;
 pub(crate) use middleware::observe::Observer;
 pub(crate) use middleware::sunset::announcement;
 pub(crate) use model::links::LinkBase;
+pub(crate) use model::live::event as live_event;
 pub(crate) use request::head::RequestLimits;
 pub(crate) use router::routes;
+pub(crate) use shop_page::start_page;
 pub(crate) use state::HttpState;
 #[cfg(feature = "bench")]
 pub(crate) use v1::checkout::response as checkout_response;

@@ -10,6 +10,7 @@ use super::error::ApiError;
 use crate::application::browse::Browse;
 use crate::application::checkout::Checkout;
 use crate::application::idempotency::Idempotency;
+use crate::application::live::Live;
 use crate::application::ports::{CursorSigner, PortError};
 use crate::application::purchase::Purchase;
 
@@ -19,6 +20,7 @@ pub(crate) struct HttpState {
     pub(crate) checkout: Arc<Checkout>,
     pub(crate) purchase: Arc<Purchase>,
     pub(crate) browse: Arc<Browse>,
+    pub(crate) live: Arc<Live>,
     pub(crate) idempotency: Arc<Idempotency>,
     pub(crate) cursors: Arc<dyn CursorSigner>,
     /// Tracks work with effects, so that the shutdown can wait for it.

@@ -1,10 +1,11 @@
 //! Metrics, health and logs for operators, on a separate port that buyers cannot reach.
 //!
 //! - [`server`]: the endpoints. [`health`]: all checks and their overall result. [`telemetry`]: logs.
-//! - [`business_metrics`], [`sale_cache`], [`tasks`]: metrics; each adapter has a file of its own for its metrics.
+//! - [`business_metrics`], [`live`], [`sale_cache`], [`tasks`]: metrics; each adapter has a file of its own for its metrics.
 
 mod business_metrics;
 mod health;
+mod live;
 mod sale_cache;
 mod server;
 mod tasks;
@@ -12,6 +13,7 @@ mod telemetry;
 
 pub(crate) use business_metrics::PrometheusBusinessMetrics;
 pub(crate) use health::{HealthReport, Readiness};
+pub(crate) use live::register_live_listeners;
 pub(crate) use sale_cache::SaleCacheMetrics;
 pub(crate) use server::{Monitoring, exposition, health_endpoint};
 pub(crate) use tasks::TaskCount;

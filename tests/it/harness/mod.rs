@@ -8,15 +8,17 @@
 //! - [`worker`]: processes that only run jobs, and commands about jobs.
 //! - [`client`], [`wire`]: well-behaved HTTP, and bytes on a socket for everything else.
 //! - [`storm`]: buyers who repeat every request until it is answered. [`trouble`]: commands that make servers fail.
-//! - [`endpoint`]: an endpoint of webhooks.
+//! - [`endpoint`]: an endpoint of webhooks. [`events`]: a client of server-sent events. [`browser`]: Chromium.
 //! - [`admin`]: the port for operators.
 //! - [`locks`], [`metrics`], [`eventually`]: small tools.
 
 pub(crate) mod admin;
+pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod commands;
 pub(crate) mod database;
 pub(crate) mod endpoint;
+pub(crate) mod events;
 pub(crate) mod eventually;
 pub(crate) mod instance;
 pub(crate) mod locks;

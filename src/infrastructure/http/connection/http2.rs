@@ -4,14 +4,16 @@
 //! served (the library closes such a connection: CVE-2023-44487), bytes that it does not read, and idle time.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Request;
 use axum::response::Response;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::rt::{Executor, Read, Write};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -67,8 +69,9 @@ pub(crate) async fn serve<F, R>(
             let activity = Arc::clone(&activity);
             let response = handle(request);
             async move {
-                let _running = activity.start();
-                response.await
+                let running = activity.start();
+                let response = response.await?;
+                Ok::<_, Infallible>(running.until_sent(response))
             }
         }
     });
@@ -103,6 +106,42 @@ fn builder(limits: ServerLimits, tasks: TaskTracker) -> http2::Builder<TrackedEx
 
 /// Counts a request as running until it is dropped.
 struct Running(Arc<Activity>);
+
+impl Running {
+    /// The response, which counts as running until its end if it is a stream: events may be all that a connection carries.
+    fn until_sent(self, response: Response) -> Response {
+        if response.body().size_hint().exact().is_some() {
+            return response;
+        }
+        response.map(|body| Body::new(RunningBody { body, _running: self }))
+    }
+}
+
+/// A stream that counts as running.
+struct RunningBody {
+    body: Body,
+    _running: Running,
+}
+
+impl HttpBody for RunningBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
 
 impl Activity {
     fn start(self: &Arc<Self>) -> Running {

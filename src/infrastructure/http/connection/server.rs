@@ -136,18 +136,19 @@ where
     F: Fn(Request<Incoming>, IpAddr) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Result<Response, Infallible>> + Send + 'static,
 {
+    /// Each step is in a box of its own: in one value, an idle connection would take the memory of the largest.
     async fn serve(self, stream: TcpStream, tls: Option<Tls>) {
         match tls {
-            None => match self.in_time(is_http2(&stream)).await {
-                Some(true) => self.http2(stream).await,
-                Some(false) => self.http1(stream).await,
+            None => match Box::pin(self.in_time(is_http2(&stream))).await {
+                Some(true) => Box::pin(self.http2(stream)).await,
+                Some(false) => Box::pin(self.http1(stream)).await,
                 None => {}
             },
-            Some(tls) => match self.in_time(tls.acceptor().accept(stream)).await {
+            Some(tls) => match Box::pin(self.in_time(tls.acceptor().accept(stream))).await {
                 Some(stream) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
-                    self.http2(stream).await;
+                    Box::pin(self.http2(stream)).await;
                 }
-                Some(stream) => self.http1(stream).await,
+                Some(stream) => Box::pin(self.http1(stream)).await,
                 None => {}
             },
         }
@@ -175,7 +176,8 @@ where
         let (handle, peer) = (self.handle, self.peer);
         let service = service_fn(move |request| {
             let running = requests.start();
-            let response = handle(request, peer);
+            // hyper keeps the memory of a connection's last request until it ends: of this one only a pointer.
+            let response = Box::pin(handle(request, peer));
             async move {
                 let response = response.await;
                 drop(running);

@@ -38,6 +38,7 @@ use crate::infrastructure::http::{v1, v2};
         purchase::Purchase,
         schema::IdempotencyKey,
         schema::EntityTags,
+        schema::EventId,
         schema::PageNumber,
         schema::Limit,
     )),

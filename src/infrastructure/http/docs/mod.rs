@@ -1,5 +1,5 @@
 //! Documentation that the service serves: the OpenAPI [`document`], the page to try it out ([`ui`]), a page for each kind of problem
-//! ([`problem_pages`]), and the [`start`] page. Their texts, styles and scripts are in `pages/`.
+//! ([`problem_pages`]), and the page of links to them ([`start`]). Their texts, styles and scripts are in `pages/`.
 
 pub(crate) mod complete;
 pub(crate) mod document;
@@ -12,6 +12,8 @@ mod ui;
 use axum::Router;
 use axum::middleware::map_response;
 use axum::routing::get;
+
+pub(crate) use start::{for_browsers, links_at, not_found};
 
 use super::middleware::protection;
 use super::model::paths;
@@ -28,5 +30,5 @@ pub(crate) fn router() -> Router {
     Router::new()
         .route(paths::OPENAPI, get(document::json))
         .merge(pages.layer(map_response(protection::protect_page)))
-        .merge(start::router())
+        .merge(start::links_at(paths::LINKS))
 }

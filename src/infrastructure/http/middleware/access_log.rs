@@ -1,4 +1,5 @@
-//! The access log. It contains failed requests with their cause and, if `log.requests` is `all`, the other requests too.
+//! The access log. It contains failed requests with their cause and, if `log.requests` is `all`, the other requests too. The line of
+//! a stream is written at its end.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use axum::response::Response;
 use super::log_budget::{LogBudget, LogLine};
 use crate::application::ports::Causes;
 use crate::infrastructure::http::error::Cause;
+use crate::infrastructure::http::model::at_end::AtEnd;
 
 /// Writes one line a request.
 pub(crate) struct AccessLog {
@@ -36,13 +38,16 @@ impl AccessLog {
         if status < 500 && !self.all_requests {
             return;
         }
+        if status < 500 {
+            match response.extensions_mut().remove::<AtEnd>() {
+                None => request.log(status),
+                Some(end) => request.log_at(&end, status),
+            }
+            return;
+        }
         let CompletedRequest { id, method, route, started, elapsed } = request;
         let elapsed_ms = elapsed.as_secs_f64() * 1_000.0;
         let request_id = id.to_str().unwrap_or_default();
-        if status < 500 {
-            tracing::info!(request_id, %method, route, status, elapsed_ms, "request");
-            return;
-        }
         let cause = response.extensions_mut().remove::<Cause>();
         let cause = cause.map_or_else(String::new, |Cause(error)| Causes(&*error).to_string());
         if status != 503 {
@@ -56,5 +61,24 @@ impl AccessLog {
         if line != LogLine::LeaveOut {
             tracing::warn!(request_id, %method, route, status, elapsed_ms, cause, "request not served");
         }
+    }
+}
+
+impl CompletedRequest<'_> {
+    fn log(&self, status: u16) {
+        let Self { id, method, route, elapsed, .. } = self;
+        let elapsed_ms = elapsed.as_secs_f64() * 1_000.0;
+        let request_id = id.to_str().unwrap_or_default();
+        tracing::info!(request_id, %method, route, status, elapsed_ms, "request");
+    }
+
+    /// Logs the request at the end of its response, with the time until then.
+    fn log_at(&self, end: &AtEnd, status: u16) {
+        let (id, method, route) = (self.id.clone(), self.method.clone(), self.route.to_owned());
+        let started = self.started;
+        end.set(move || {
+            let (id, method, route, elapsed) = (&id, &method, &*route, started.elapsed());
+            CompletedRequest { id, method, route, started, elapsed }.log(status);
+        });
     }
 }

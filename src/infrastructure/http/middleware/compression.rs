@@ -1,4 +1,5 @@
-//! Compression of long responses, mostly lists, for clients that accept it.
+//! Compression of long responses, mostly lists, for clients that accept it. Streams of events are never compressed: the events
+//! would wait for each other.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -15,9 +16,9 @@ const CODINGS: [&str; 2] = ["gzip", "zstd"];
 
 /// Compresses at the fastest level, because a buyer waits for the response.
 pub(crate) fn layer() -> CompressionLayer<impl Predicate> {
-    CompressionLayer::new()
-        .quality(CompressionLevel::Fastest)
-        .compress_when(SizeAbove::new(MIN_BYTES).and(NotForContentType::IMAGES))
+    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(
+        SizeAbove::new(MIN_BYTES).and(NotForContentType::IMAGES).and(NotForContentType::SSE),
+    )
 }
 
 /// Reduces `Accept-Encoding` to the supported codings. A client that refuses uncompressed responses gets one all the same: the

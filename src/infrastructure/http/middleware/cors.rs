@@ -5,15 +5,15 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::config::{CorsConfig, Origins};
 use crate::infrastructure::http::model::headers::{
-    API_VERSION, BAGGAGE, DEPRECATION, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, REQUEST_ID,
-    SERVER_TIME, SUNSET, TRACEPARENT, TRACESTATE,
+    API_VERSION, BAGGAGE, DEPRECATION, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, LAST_EVENT_ID,
+    REQUEST_ID, SERVER_TIME, SUNSET, TRACEPARENT, TRACESTATE,
 };
 
 /// Methods that a page may use.
 const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
 /// Headers that a page may send. A page that is logged in, or traced, sends its headers with every request, whether or not this
 /// service reads them: without them here it could not buy.
-const REQUEST_HEADERS: [HeaderName; 11] = [
+const REQUEST_HEADERS: [HeaderName; 12] = [
     header::ACCEPT,
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
@@ -22,6 +22,7 @@ const REQUEST_HEADERS: [HeaderName; 11] = [
     API_VERSION,
     BAGGAGE,
     IDEMPOTENCY_KEY,
+    LAST_EVENT_ID,
     REQUEST_ID,
     TRACEPARENT,
     TRACESTATE,

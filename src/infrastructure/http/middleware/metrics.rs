@@ -16,7 +16,7 @@ pub(crate) const UNMATCHED: &str = "unmatched";
 /// Labels of methods. The last one stands for all others.
 const METHODS: [&str; 8] = ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"];
 /// Statuses that are not errors.
-const SUCCESSES: [u16; 4] = [200, 201, 303, 304];
+const SUCCESSES: [u16; 5] = [200, 201, 204, 303, 304];
 
 /// Counts requests and measures their duration.
 pub(crate) struct HttpMetrics {

@@ -1,8 +1,10 @@
 //! Bodies, header names, links, paths and formats that several folders share.
 
+pub(crate) mod at_end;
 pub(crate) mod checkout;
 pub(crate) mod headers;
 pub(crate) mod links;
+pub(crate) mod live;
 pub(crate) mod page;
 pub(crate) mod paths;
 pub(crate) mod purchase;

@@ -2,6 +2,11 @@
 
 /// The start page. It is for browsers only: other clients get an error of their version.
 pub(crate) const START: &str = "/";
+/// The page of links, wherever the start page leads.
+pub(crate) const LINKS: &str = "/start";
+/// The files of the shop page.
+pub(crate) const SHOP_FILES: &str = "/shop/{file}";
+const SHOP: &str = "/shop/";
 /// The OpenAPI document.
 pub(crate) const OPENAPI: &str = "/openapi.json";
 /// The page that shows the document.
@@ -20,11 +25,11 @@ pub(crate) const HEALTH: &str = "/health";
 pub(crate) const METRICS: &str = "/metrics";
 
 /// The route templates of all paths without a version.
-pub(crate) const UNVERSIONED_ROUTES: [&str; 9] =
-    [START, OPENAPI, UI, UI_PAGE, FILES, PROBLEMS, PROBLEM, HEALTH, METRICS];
+pub(crate) const UNVERSIONED_ROUTES: [&str; 11] =
+    [START, LINKS, SHOP_FILES, OPENAPI, UI, UI_PAGE, FILES, PROBLEMS, PROBLEM, HEALTH, METRICS];
 
 /// Whether a path has no version.
 pub(crate) fn is_unversioned(path: &str) -> bool {
-    [HEALTH, METRICS, OPENAPI].contains(&path)
-        || [PROBLEMS, UI].iter().any(|pages| path.starts_with(pages))
+    [HEALTH, METRICS, OPENAPI, LINKS].contains(&path)
+        || [PROBLEMS, UI, SHOP].iter().any(|pages| path.starts_with(pages))
 }

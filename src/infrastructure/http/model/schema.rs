@@ -69,6 +69,12 @@ pub(crate) struct Cursor(String);
 #[expect(dead_code, reason = "it documents a value")]
 pub(crate) struct EntityTags(String);
 
+/// The id of an event, unchanged.
+#[derive(ToSchema)]
+#[schema(max_length = 64, examples("open-17-9983"))]
+#[expect(dead_code, reason = "it documents a value")]
+pub(crate) struct EventId(String);
+
 /// A time (RFC 3339), with the offset of its zone.
 #[derive(ToSchema)]
 #[schema(format = DateTime, examples("2027-01-31T15:00:00Z"))]

@@ -35,6 +35,16 @@ pub(crate) struct IfNoneMatchHeader {
     if_none_match: schema::EntityTags,
 }
 
+/// Where a client continues a stream of events.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it documents a parameter")]
+pub(crate) struct LastEventIdHeader {
+    /// The `id` of the last event that the client has received. The service sends the newest state, unless the client has it.
+    #[param(rename = "Last-Event-ID", required = false)]
+    last_event_id: schema::EventId,
+}
+
 /// The condition of a write to a checkout.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]

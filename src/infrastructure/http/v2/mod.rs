@@ -18,6 +18,7 @@ mod remove_item;
 mod requested_lines;
 mod sale;
 pub(crate) mod sale_body;
+mod sale_events;
 mod sales;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -38,4 +39,5 @@ pub(crate) fn router() -> OpenApiRouter<HttpState> {
         .routes(routes!(purchase::post))
         .routes(routes!(purchase_of_code::get))
         .routes(routes!(purchases_of_buyer::get))
+        .routes(routes!(sale_events::get))
 }

@@ -76,7 +76,8 @@ async fn an_endpoint_is_added_shown_paused_resumed_and_removed() {
     assert_eq!(ids, [id, text(&other, "id")]);
     assert_eq!(all[0]["events"], serde_json::json!(["purchase.settled", "sale.ended"]));
     assert_eq!(all[1]["events"].as_array().unwrap().len(), 5);
-    let everything = run(&world, &["list"]).await.stdout + &*run(&world, &["show", id]).await.stdout;
+    let everything =
+        run(&world, &["list"]).await.stdout + &*run(&world, &["show", id]).await.stdout;
     assert!(!everything.contains("whsec_"), "{everything}");
     for (change, state) in [("pause", "paused"), ("pause", "paused"), ("resume", "active")] {
         assert_eq!(text(&done(&world, &[change, id]).await, "state"), state);

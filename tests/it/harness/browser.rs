@@ -57,8 +57,10 @@ impl Browser {
         let process = Process::start(Command::new(driver).arg(format!("--port={port}")));
         let url = format!("http://127.0.0.1:{port}");
         let client = builder().build().unwrap();
-        until("the driver listens", async || client.get(format!("{url}/status")).send().await.is_ok())
-            .await;
+        until("the driver listens", async || {
+            client.get(format!("{url}/status")).send().await.is_ok()
+        })
+        .await;
         let profile = std::env::temp_dir().join(format!("browser-{}", Uuid::now_v7().simple()));
         let mut capabilities = DesiredCapabilities::chrome();
         for argument in [
@@ -161,7 +163,7 @@ impl Browser {
 
     /// Ends it.
     pub(crate) async fn quit(self) {
-        let Self { driver, _process, profile } = self;
+        let Self { driver, profile, .. } = self;
         driver.quit().await.unwrap();
         let _ = std::fs::remove_dir_all(profile);
     }

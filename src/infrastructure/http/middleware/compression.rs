@@ -16,13 +16,9 @@ const CODINGS: [&str; 2] = ["gzip", "zstd"];
 
 /// Compresses at the fastest level, because a buyer waits for the response.
 pub(crate) fn layer() -> CompressionLayer<impl Predicate> {
-    CompressionLayer::new()
-        .quality(CompressionLevel::Fastest)
-        .compress_when(
-            SizeAbove::new(MIN_BYTES)
-                .and(NotForContentType::IMAGES)
-                .and(NotForContentType::SSE),
-        )
+    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(
+        SizeAbove::new(MIN_BYTES).and(NotForContentType::IMAGES).and(NotForContentType::SSE),
+    )
 }
 
 /// Reduces `Accept-Encoding` to the supported codings. A client that refuses uncompressed responses gets one all the same: the

@@ -72,7 +72,9 @@ mod tests {
             let told = LiveFacts { state, sold: 0, remaining: i64::MAX };
             assert_eq!(facts(&format!("{state}-0-{}", i64::MAX)), Some(told));
         }
-        for other in ["", "-", "open", "open-1", "open-1-", "open-1-2-3", "shut-1-2", "open-x-2", "7"] {
+        for other in
+            ["", "-", "open", "open-1", "open-1-", "open-1-2-3", "shut-1-2", "open-x-2", "7"]
+        {
             assert_eq!(facts(other), None, "{other}");
         }
     }

@@ -216,9 +216,10 @@ impl Listeners {
 
     fn turn(&mut self, timeout: Duration) -> Outcome<()> {
         let mut events = Events::with_capacity(1_024);
-        match self.poll.poll(&mut events, Some(timeout)) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
-            _ => {}
+        if let Err(error) = self.poll.poll(&mut events, Some(timeout))
+            && error.kind() != ErrorKind::Interrupted
+        {
+            return Err(error.into());
         }
         for event in &events {
             let listener = self.all.get_mut(event.token().0).ok_or("an unknown listener")?;

@@ -163,7 +163,7 @@ impl Browser {
 
     /// Ends it.
     pub(crate) async fn quit(self) {
-        let Self { driver, _process, profile } = self;
+        let Self { driver, profile, .. } = self;
         driver.quit().await.unwrap();
         let _ = std::fs::remove_dir_all(profile);
     }

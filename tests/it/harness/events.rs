@@ -77,14 +77,14 @@ impl Events {
 
     /// The data of the next event.
     pub(crate) async fn data(&mut self) -> Value {
-        self.next().await.expect("the stream has ended").data
+        self.next().await.unwrap().data
     }
 
     /// Reads on until an event has these numbers.
     pub(crate) async fn until_pieces(&mut self, sold: u64, remaining: u64) -> Event {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let event = self.next().await.expect("the stream has ended");
+            let event = self.next().await.unwrap();
             if event.data["sold"] == sold && event.data["remaining"] == remaining {
                 return event;
             }
@@ -92,20 +92,11 @@ impl Events {
         }
     }
 
-    /// Waits for a comment.
-    pub(crate) async fn comment(&mut self) {
-        let before = self.comments;
-        while self.comments == before {
-            let event = self.next().await;
-            assert!(event.is_some(), "the stream has ended");
-        }
-    }
-
     /// Receives more; `false` at the end.
     async fn receive(&mut self) -> bool {
         let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await;
-        let chunk = chunk.expect("neither an event nor a comment").expect("the stream is cut");
-        let Some(chunk) = chunk else { return false };
+        // Neither an event nor a comment in time, or a stream that was cut.
+        let Some(chunk) = chunk.unwrap().unwrap() else { return false };
         self.received.push_str(std::str::from_utf8(&chunk).unwrap());
         true
     }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is done at the end. The body holds an [`EndOfBody`] of it, the response's extensions hold a clone.
 #[derive(Clone, Default)]
-pub(crate) struct AtEnd(Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>);
+pub(crate) struct AtEnd(Arc<Mutex<Option<Work>>>);
+
+type Work = Box<dyn FnOnce() + Send>;
 
 /// Runs what is to be done at the end when it is dropped: the stream has ended, or its client has gone.
 #[derive(Debug)]

@@ -123,6 +123,33 @@ fn further_headers_of_pages_are_names_of_headers() {
 }
 
 #[test]
+fn the_port_for_operators_needs_a_secret_of_its_own_in_production() {
+    let production = [
+        ("FLASH_SALE_ENV", "production"),
+        ("FLASH_SALE__CHECKOUT__CODE_KEYS", "a:MDEyMzQ1Njc4OWFiY2RlZg=="),
+    ];
+    let with = |more: &[(&'static str, &'static str)]| [&production, more].concat();
+    let port = ("FLASH_SALE__ADMIN__PORT", "8081");
+    let secret = |secret| ("FLASH_SALE__AUTH__API_KEYS__SECRET", secret);
+
+    let off = load(&production).unwrap();
+    let on = load(&with(&[port, secret("0123456789abcdef")])).unwrap();
+
+    assert_eq!((off.admin.port, on.admin.port), (None, Some(8081)));
+    assert!(off.api_keys.secret.is_none() && on.api_keys.secret.is_some());
+    assert!(load(&[port]).unwrap().api_keys.secret.is_some());
+    for (settings, fault) in [
+        (vec![port], "is needed with admin.port"),
+        (vec![secret("0123456789abcde")], "at least 16 bytes"),
+        (vec![port, secret("flash-sale development secret of api keys")], "development secret"),
+    ] {
+        let faults = faults(&with(&settings));
+        assert!(faults.contains("auth.api_keys.secret") && faults.contains(fault), "{faults}");
+        assert!(!faults.contains("0123456789"), "{faults}");
+    }
+}
+
+#[test]
 fn an_unknown_profile_is_an_error() {
     assert!(faults(&[("FLASH_SALE_ENV", "staging")]).contains("FLASH_SALE_ENV"));
 }

@@ -459,9 +459,10 @@ async fn a_change_that_runs_is_finished_before_the_stop() {
     let mut locked = world.pool().begin().await.unwrap();
     sqlx::query("SELECT FROM sales FOR UPDATE").execute(&mut *locked).await.unwrap();
     let path = format!("/admin/sales/{sale}");
-    let changing = tokio::spawn(async move {
-        operator.ask(Method::PATCH, &path, &json!({ "name": "Shoes" })).await
-    });
+    let mut changing = tokio::task::JoinSet::new();
+    changing.spawn(
+        async move { operator.ask(Method::PATCH, &path, &json!({ "name": "Shoes" })).await },
+    );
     eventually("the change waits for the sale", async || {
         let waiting = "SELECT count(*) FROM pg_stat_activity
                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -474,7 +475,7 @@ async fn a_change_that_runs_is_finished_before_the_stop() {
     world.instances[0].readiness_is(503).await;
     locked.commit().await.unwrap();
 
-    assert_eq!(changing.await.unwrap().is(200).at("/name"), "Shoes");
+    assert_eq!(changing.join_next().await.unwrap().unwrap().is(200).at("/name"), "Shoes");
     assert_eq!(world.instances[0].process.exit().await, Some(0));
     world.instances.clear();
 }

@@ -148,7 +148,7 @@ mod tests {
         assert!(read_through(pieces).await.is_err());
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_client_that_has_gone_is_an_error() {
         let (feed, mut stream) = stream();
         drop(feed);

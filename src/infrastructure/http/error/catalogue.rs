@@ -266,19 +266,6 @@ catalogue! {
             "The `Content-Type` of the body is not JSON, or the body is compressed.",
             "Send plain JSON with the header `Content-Type: application/json`.",
         ),
-    /// The sale has not started.
-    SaleNotStarted(Option<StartFacts>) = Entry::new(StatusCode::CONFLICT, "sale_not_started", "the sale has not started")
-        .page(
-            "The sale starts at the time in the member `starts_at`.",
-            "Show the start, and send the request again after the number of seconds in Retry-After: that is \
-             the start, by the clock of the service (Server-Time) and not of the client.",
-        ),
-    /// The sale has ended.
-    SaleEnded = Entry::new(StatusCode::GONE, "sale_ended", "the sale has ended")
-        .page(
-            "The sale ended before the request was executed. Nothing was bought.",
-            "Wait for the next sale.",
-        ),
     /// The request has no key or token that may be used; the value of `WWW-Authenticate`.
     Unauthorized(&'static str) = Entry::new(StatusCode::UNAUTHORIZED, "unauthorized", "the request needs a key that is valid")
         .page(
@@ -337,6 +324,19 @@ catalogue! {
             "The request with this Idempotency-Key has changed something, and the instance that executed it \
              ended before its answer was stored. It is not executed again.",
             "Read the audit and the present state.",
+        ),
+    /// The sale has not started.
+    SaleNotStarted(Option<StartFacts>) = Entry::new(StatusCode::CONFLICT, "sale_not_started", "the sale has not started")
+        .page(
+            "The sale starts at the time in the member `starts_at`.",
+            "Show the start, and send the request again after the number of seconds in Retry-After: that is \
+             the start, by the clock of the service (Server-Time) and not of the client.",
+        ),
+    /// The sale has ended.
+    SaleEnded = Entry::new(StatusCode::GONE, "sale_ended", "the sale has ended")
+        .page(
+            "The sale ended before the request was executed. Nothing was bought.",
+            "Wait for the next sale.",
         ),
     /// A queue is full, or its wait would be too long: nothing was done.
     Overloaded(Source) = Entry::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests at once: nothing was done, repeat the request")

@@ -112,7 +112,7 @@ impl Paginator<'_> {
         format!("{}?{}", self.path, self.filters)
     }
 
-    fn signed_cursor(&self, position: &str) -> String {
+    pub(crate) fn signed_cursor(&self, position: &str) -> String {
         let mac = self.signer.sign(&self.scope(), position);
         BASE64.encode([&mac, position.as_bytes()].concat())
     }

@@ -163,7 +163,7 @@ pub(crate) async fn add(
     let (own, actor) = (Arc::clone(&admin), call.operator.name());
     let work = async move {
         let added = own.jobs.change_schedules.add(new, &actor).await;
-        let added = added.map_err(|error| refused(error))?;
+        let added = added.map_err(refused)?;
         let body = ScheduleBody::from(added);
         Ok(Done::new(StatusCode::CREATED, &body, Some(Action::ScheduleAdded)))
     };
@@ -239,8 +239,7 @@ pub(crate) async fn run(
     let (name, request) = (named(name)?, call.keyed_without_body()?);
     let (own, actor) = (Arc::clone(&admin), call.operator.name());
     let work = async move {
-        let ran =
-            own.jobs.change_schedules.run(&name, &actor).await.map_err(|error| refused(error))?;
+        let ran = own.jobs.change_schedules.run(&name, &actor).await.map_err(refused)?;
         Ok(Done::new(StatusCode::OK, &JobBody::from(ran.job), Some(Action::ScheduleRan)))
     };
     perform(&admin, request, work).await
@@ -275,7 +274,7 @@ fn changed(
     schedule: Result<JobSchedule, ChangeScheduleError>,
     action: Action,
 ) -> Result<Done, Problem> {
-    let schedule = schedule.map_err(|error| refused(error))?;
+    let schedule = schedule.map_err(refused)?;
     Ok(Done::new(StatusCode::OK, &ScheduleBody::from(schedule), Some(action)))
 }
 

@@ -9,16 +9,18 @@ use super::error::AppError;
 use super::limits::CLOSE_TIMEOUT;
 use super::offline_jobs::OfflineJobs;
 use super::pause::TokioPause;
+use super::returns::Returns;
 use super::webhooks::Webhooks;
 use crate::application::create_sale::CreateSale;
+use crate::application::operators::announced_edits::AnnouncedEdits;
 use crate::application::operators::edit_sale::EditSale;
 use crate::application::operators::import_items::ImportItems;
 use crate::application::operators::restock::Restock;
-use crate::application::ports::{AuditTrail, Clock, ItemReader, SaleEditor, SaleStore};
+use crate::application::ports::{AuditTrail, Clock, ItemReader, SaleEditor, SaleNews, SaleStore};
 use crate::application::sale_report::ReportSale;
 use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
-use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics};
+use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics, RedisSaleNews};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
@@ -46,6 +48,7 @@ pub(crate) struct Offline {
     pub(crate) verify: Verify,
     pub(crate) webhooks: Webhooks,
     pub(crate) jobs: OfflineJobs,
+    pub(crate) returns: Returns,
     database: Database,
 }
 
@@ -66,7 +69,10 @@ impl Offline {
             Arc::clone(&clock),
             config.catalogue.clone(),
         ));
-        let editor: Arc<dyn SaleEditor> = Arc::new(PostgresSaleEditor::new(database.clone()));
+        let news: Arc<dyn SaleNews> =
+            Arc::new(RedisSaleNews::new(redis.clone(), Arc::clone(database.history())));
+        let editor = Arc::new(PostgresSaleEditor::new(database.clone()));
+        let editor: Arc<dyn SaleEditor> = Arc::new(AnnouncedEdits::new(editor, Arc::clone(&news)));
         Ok(Self {
             edit_sale: EditSale::new(Arc::clone(&editor)),
             restock: Restock::new(editor),
@@ -85,6 +91,7 @@ impl Offline {
             }),
             webhooks: Webhooks::build(config, &database, Arc::<DatabaseClock>::clone(&clock))?,
             jobs: OfflineJobs::new(config, &database),
+            returns: Returns::build(config, &database, Arc::<DatabaseClock>::clone(&clock), news)?,
             sales,
             clock,
             database,

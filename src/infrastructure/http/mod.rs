@@ -34,6 +34,7 @@ pub(crate) use middleware::cors::cors;
 pub(crate) use middleware::metrics::HttpMetrics;
 pub(crate) use middleware::observe::Observer;
 pub(crate) use middleware::sunset::announcement;
+pub(crate) use model::current_request::HttpCurrentRequest;
 pub(crate) use model::links::LinkBase;
 pub(crate) use request::head::RequestLimits;
 pub(crate) use router::routes;

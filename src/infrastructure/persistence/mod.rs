@@ -18,7 +18,8 @@
 //! - [`outbox`]: events that wait for their delivery. [`webhooks`]: endpoints that receive them, and what waits for these.
 //! - [`jobs`]: jobs, and [`schedules`] that enqueue them.
 //! - [`sale`]: sales and items. [`operators`]: what operators change, and the audit of it.
-//!   [`report`]: reports of sales, and their close. [`audit`]: the inspection, and the record of refusals.
+//!   [`stories`]: what is on record of buyers and attempts. [`report`]: reports of sales, and their close.
+//!   [`audit`]: the inspection, and the record of refusals.
 //! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
 
@@ -40,6 +41,7 @@ pub(crate) mod requirements;
 pub(crate) mod row;
 pub(crate) mod sale;
 pub(crate) mod schedules;
+pub(crate) mod stories;
 pub(crate) mod tests;
 pub(crate) mod webhooks;
 
@@ -56,6 +58,7 @@ pub(crate) use jobs::reader::PostgresJobReader;
 pub(crate) use jobs::repair::PostgresJobRepair;
 pub(crate) use jobs::workers::PostgresWorkerJobs;
 pub(crate) use migrate::{SchemaError, check_schema, migrate};
+pub(crate) use operators::canceller::PostgresPurchaseCanceller;
 pub(crate) use operators::editor::PostgresSaleEditor;
 pub(crate) use operators::importer::PostgresItemImporter;
 pub(crate) use operators::trail::PostgresAuditTrail;
@@ -67,6 +70,7 @@ pub(crate) use pool::epochs::PostgresEpochReader;
 pub(crate) use pool::health::PostgresHealth;
 pub(crate) use pool::metrics::DatabaseMetrics;
 pub(crate) use pool::setup::Planning;
+pub(crate) use purchase::cancellations::PostgresCancellations;
 pub(crate) use purchase::history::PostgresPurchaseHistory;
 pub(crate) use purchase::ledger::PostgresLedger;
 pub(crate) use purchase::outcome_reader::OutcomeReader;
@@ -79,6 +83,7 @@ pub(crate) use sale::local_times::PostgresLocalTimes;
 pub(crate) use sale::store::PostgresSaleStore;
 pub(crate) use schedules::runs::PostgresScheduleRuns;
 pub(crate) use schedules::store::PostgresScheduleStore;
+pub(crate) use stories::reader::PostgresStoryReader;
 pub(crate) use webhooks::deliveries::PostgresDeliveryStore;
 pub(crate) use webhooks::store::PostgresWebhookStore;
 

@@ -1,6 +1,7 @@
 //! Bodies, header names, links, paths and formats that several folders share.
 
 pub(crate) mod checkout;
+pub(crate) mod current_request;
 pub(crate) mod headers;
 pub(crate) mod links;
 pub(crate) mod page;

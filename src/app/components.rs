@@ -16,8 +16,8 @@ use crate::application::compare_time_zones::CompareTimeZones;
 use crate::application::idempotency::{Idempotency, IdempotencyPorts};
 use crate::application::live::{Live, LivePorts};
 use crate::application::ports::{
-    BusinessMetrics, CodeLock, HintCache, IdempotencyLock, IdempotencyStore, ItemReader,
-    Leadership, SaleStore,
+    BusinessMetrics, CancellationReader, CodeLock, HintCache, IdempotencyLock, IdempotencyStore,
+    ItemReader, Leadership, SaleStore,
 };
 use crate::application::purchase::{Purchase, PurchasePorts};
 use crate::application::rebuild_filter::RebuildFilter;
@@ -31,12 +31,12 @@ use crate::infrastructure::cache::{
     CacheWriter, Redis, RedisCodeLock, RedisFilterBuilder, RedisHintCache, RedisIdempotencyLock,
     RedisLeadership, RedisMetrics, RedisSoldOutEvents,
 };
-use crate::infrastructure::http::{AuthMetrics, HttpState, live_event};
+use crate::infrastructure::http::{AuthMetrics, HttpCurrentRequest, HttpState, live_event};
 use crate::infrastructure::monitoring::PrometheusBusinessMetrics;
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, PostgresApiKeyStore, PostgresEpochReader, PostgresIdempotencyStore,
-    PostgresItemReader, PostgresLocalTimes, PostgresPurchaseHistory, PostgresRefusalStore,
-    PostgresSaleStore,
+    Database, DatabaseClock, PostgresApiKeyStore, PostgresCancellations, PostgresEpochReader,
+    PostgresIdempotencyStore, PostgresItemReader, PostgresLocalTimes, PostgresPurchaseHistory,
+    PostgresRefusalStore, PostgresSaleStore,
 };
 use crate::infrastructure::schedule::CronCalendar;
 use crate::infrastructure::signing::{HmacCursorSigner, HmacKeySecrets, HmacSigner};
@@ -57,6 +57,7 @@ pub(crate) struct Components {
     lock_wait: Duration,
     idempotency_lock: Arc<dyn IdempotencyLock>,
     hints: Arc<dyn HintCache>,
+    cancellations: Arc<dyn CancellationReader>,
     pub(crate) sold_out_hints: Arc<SoldOutHints>,
     pub(crate) calendar: Arc<CronCalendar>,
     pub(crate) time_zones: Arc<CompareTimeZones>,
@@ -134,6 +135,7 @@ impl Components {
             lock_wait: config.redis.lock_wait,
             idempotency_lock: Arc::new(idempotency_lock),
             hints: Arc::new(hints),
+            cancellations: Arc::new(cancellations(context, &batches)),
             cache_writer,
             codes: Arc::new(codes),
             api_keys,
@@ -210,6 +212,7 @@ impl Components {
             items: Arc::clone(&self.items),
             ledger: Arc::clone(&self.selling.ledger),
             history: Arc::new(PostgresPurchaseHistory::new(self.database.clone())),
+            cancellations: Arc::clone(&self.cancellations),
             codes: Arc::clone(&self.codes),
             pause: Arc::new(TokioPause),
         })
@@ -229,6 +232,14 @@ fn sale_cache(
     let forgetful = Arc::clone(&sale_cache);
     history.when_changed(move || forgetful.forget());
     sale_cache
+}
+
+/// What operators have taken back.
+fn cancellations(context: &BuildContext<'_>, batches: &BatchMetrics) -> PostgresCancellations {
+    let batch = &context.config.batch;
+    let limits = limits(batch, batch.purchase_size, 1);
+    let scope = context.tasks.writers.scope();
+    PostgresCancellations::new(context.database.clone(), limits, batches, scope)
 }
 
 /// Keys of operators and services.
@@ -308,5 +319,6 @@ fn refusals(context: &BuildContext<'_>) -> Arc<Refusals> {
     let store = PostgresRefusalStore::new(context.database.clone(), context.instance.run);
     let RefusalsConfig { max_details: burst, details_per_flush: refill, .. } =
         context.config.refusals;
-    Arc::new(Refusals::new(Arc::new(store), DetailBudget { burst, refill }))
+    let refusals = Refusals::new(Arc::new(store), DetailBudget { burst, refill });
+    Arc::new(refusals.of_requests(Arc::new(HttpCurrentRequest)))
 }

@@ -7,7 +7,8 @@
 //! - [`servers`]: the ports. [`admin`]: what operators use over HTTP. [`task_groups`]: how tasks run and stop.
 //! - [`workers`]: job workers and schedules. [`offline_jobs`]: what the commands `job` and `schedule` use.
 //! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`pause`]: waiting. [`offline`]: what commands other than
-//!   `serve` use; [`webhooks`]: those about webhooks.
+//!   `serve` use; [`webhooks`]: those about webhooks; [`returns`]: those about purchases and
+//!   buyers.
 
 mod admin;
 mod background;
@@ -21,6 +22,7 @@ mod limits;
 mod offline;
 mod offline_jobs;
 mod pause;
+mod returns;
 mod selling;
 mod servers;
 mod service;

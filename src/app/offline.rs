@@ -9,19 +9,21 @@ use super::error::AppError;
 use super::limits::CLOSE_TIMEOUT;
 use super::offline_jobs::OfflineJobs;
 use super::pause::TokioPause;
+use super::returns::Returns;
 use super::webhooks::Webhooks;
 use crate::application::api_keys::issue::IssueKey;
 use crate::application::create_sale::CreateSale;
+use crate::application::operators::announced_edits::AnnouncedEdits;
 use crate::application::operators::edit_sale::EditSale;
 use crate::application::operators::import_items::ImportItems;
 use crate::application::operators::restock::Restock;
 use crate::application::ports::{
-    ApiKeyStore, AuditTrail, Clock, ItemReader, KeySecrets, SaleEditor, SaleStore,
+    ApiKeyStore, AuditTrail, Clock, ItemReader, KeySecrets, SaleEditor, SaleNews, SaleStore,
 };
 use crate::application::sale_report::ReportSale;
 use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
-use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics};
+use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics, RedisSaleNews};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
@@ -52,6 +54,7 @@ pub(crate) struct Offline {
     pub(crate) issue_key: IssueKey,
     pub(crate) webhooks: Webhooks,
     pub(crate) jobs: OfflineJobs,
+    pub(crate) returns: Returns,
     database: Database,
 }
 
@@ -72,7 +75,10 @@ impl Offline {
             Arc::clone(&clock),
             config.catalogue.clone(),
         ));
-        let editor: Arc<dyn SaleEditor> = Arc::new(PostgresSaleEditor::new(database.clone()));
+        let news: Arc<dyn SaleNews> =
+            Arc::new(RedisSaleNews::new(redis.clone(), Arc::clone(database.history())));
+        let editor = Arc::new(PostgresSaleEditor::new(database.clone()));
+        let editor: Arc<dyn SaleEditor> = Arc::new(AnnouncedEdits::new(editor, Arc::clone(&news)));
         let keys: Arc<dyn ApiKeyStore> = Arc::new(PostgresApiKeyStore::new(database.clone()));
         let secrets: Arc<dyn KeySecrets> = Arc::new(HmacKeySecrets::new(&config.api_keys));
         Ok(Self {
@@ -95,6 +101,7 @@ impl Offline {
             }),
             webhooks: Webhooks::build(config, &database, Arc::<DatabaseClock>::clone(&clock))?,
             jobs: OfflineJobs::new(config, &database),
+            returns: Returns::build(config, &database, Arc::<DatabaseClock>::clone(&clock), news)?,
             sales,
             clock,
             database,

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ports::{
-    Operation, PortError, Refusal, RefusalFlush, RefusalReason, RefusalStore, RefusalTotal,
+    AnsweredRequest, CurrentRequest, Operation, PortError, Refusal, RefusalFlush, RefusalReason,
+    RefusalStore, RefusalTotal,
 };
-use crate::domain::ids::SaleId;
+use crate::domain::ids::{AttemptId, RequestId, SaleId};
 
 /// Exact counts: all refusals, and the refusals with details.
 type Totals = BTreeMap<(SaleId, Operation, RefusalReason), (i64, i64)>;
@@ -20,6 +21,7 @@ type Totals = BTreeMap<(SaleId, Operation, RefusalReason), (i64, i64)>;
 pub struct Refusals {
     store: Arc<dyn RefusalStore>,
     budget: DetailBudget,
+    current_request: Option<Arc<dyn CurrentRequest>>,
     pending: Mutex<Pending>,
     /// Locked while a flush is written; contains the flush that failed.
     flushing: tokio::sync::Mutex<Flushing>,
@@ -37,6 +39,7 @@ pub struct DetailBudget {
 struct Pending {
     totals: Totals,
     details: Vec<Refusal>,
+    answered: Vec<AnsweredRequest>,
     /// Number of further details to keep.
     tokens: usize,
 }
@@ -51,17 +54,29 @@ impl Refusals {
     /// Keeps details within this budget.
     #[must_use]
     pub fn new(store: Arc<dyn RefusalStore>, budget: DetailBudget) -> Self {
-        let pending = Pending { totals: Totals::new(), details: Vec::new(), tokens: budget.burst };
+        let pending = Pending {
+            totals: Totals::new(),
+            details: Vec::new(),
+            answered: Vec::new(),
+            tokens: budget.burst,
+        };
         Self {
             store,
             budget,
+            current_request: None,
             pending: Mutex::new(pending),
             flushing: tokio::sync::Mutex::default(),
         }
     }
 
+    /// Details name the request that this knows.
+    #[must_use]
+    pub fn of_requests(self, current_request: Arc<dyn CurrentRequest>) -> Self {
+        Self { current_request: Some(current_request), ..self }
+    }
+
     /// Records a refusal in memory.
-    pub fn record(&self, refusal: Refusal) {
+    pub fn record(&self, mut refusal: Refusal) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let detailed = pending.tokens > 0;
         let key = (refusal.sale, refusal.operation, refusal.reason);
@@ -70,8 +85,25 @@ impl Refusals {
         if detailed {
             *with_details += 1;
             pending.tokens -= 1;
+            refusal.request = refusal.request.or_else(|| self.current_request());
             pending.details.push(refusal);
         }
+    }
+
+    /// Records in memory which request was answered with the stored outcome of an attempt, so that it is found by the request's id.
+    pub fn record_answered(&self, sale: SaleId, attempt: AttemptId) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if pending.tokens == 0 {
+            return;
+        }
+        if let Some(request) = self.current_request() {
+            pending.tokens -= 1;
+            pending.answered.push(AnsweredRequest { sale, attempt, request });
+        }
+    }
+
+    fn current_request(&self) -> Option<RequestId> {
+        self.current_request.as_ref()?.id()
     }
 
     /// Writes all recorded refusals; after a failure they are kept for the next flush.
@@ -93,11 +125,12 @@ impl Refusals {
     }
 
     fn take_pending(&self, sequence: i64) -> Option<RefusalFlush> {
-        let (totals, details) = {
+        let (totals, details, answered) = {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            (std::mem::take(&mut pending.totals), std::mem::take(&mut pending.details))
+            let Pending { totals, details, answered, .. } = &mut *pending;
+            (std::mem::take(totals), std::mem::take(details), std::mem::take(answered))
         };
-        if totals.is_empty() {
+        if totals.is_empty() && answered.is_empty() {
             return None;
         }
         let totals = totals.into_iter().map(|((sale, operation, reason), counts)| RefusalTotal {
@@ -107,13 +140,14 @@ impl Refusals {
             total: counts.0,
             detailed: counts.1,
         });
-        Some(RefusalFlush { sequence, totals: totals.collect(), details })
+        Some(RefusalFlush { sequence, totals: totals.collect(), details, answered })
     }
 
     /// Adds tokens, so that tokens and unwritten details never exceed the burst.
     fn refill(&self) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let max = self.budget.burst.saturating_sub(pending.details.len());
+        let unwritten = pending.details.len() + pending.answered.len();
+        let max = self.budget.burst.saturating_sub(unwritten);
         pending.tokens = (pending.tokens + self.budget.refill).min(max);
     }
 }
@@ -124,7 +158,7 @@ mod tests {
     use mockall::Sequence;
 
     use super::*;
-    use crate::application::ports::{MockRefusalStore, PortError};
+    use crate::application::ports::{MockCurrentRequest, MockRefusalStore, PortError};
 
     const LARGE: DetailBudget = DetailBudget { burst: 10, refill: 10 };
 
@@ -137,6 +171,7 @@ mod tests {
             item: None,
             attempt: None,
             refused_at: DateTime::UNIX_EPOCH,
+            request: None,
         }
     }
 
@@ -213,6 +248,31 @@ mod tests {
     #[tokio::test]
     async fn a_flush_without_refusals_writes_nothing() {
         let refusals = Refusals::new(Arc::new(MockRefusalStore::new()), LARGE);
+
+        refusals.flush().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn details_name_the_request_and_so_do_outcomes_within_the_same_budget() {
+        let mut store = MockRefusalStore::new();
+        let request = || RequestId::parse("r-1");
+        store
+            .expect_append()
+            .withf(move |flush| {
+                let named = flush.details.iter().filter(|one| one.request == request());
+                (named.count(), flush.answered.len(), flush.totals[0].total) == (1, 1, 2)
+            })
+            .once()
+            .returning(|_| Ok(()));
+        let mut current = MockCurrentRequest::new();
+        current.expect_id().returning(move || request());
+        let refusals = Refusals::new(Arc::new(store), DetailBudget { burst: 2, refill: 0 });
+        let refusals = refusals.of_requests(Arc::new(current));
+
+        refusals.record(refusal(RefusalReason::Ended));
+        refusals.record_answered(SaleId::new(1).unwrap(), AttemptId::FIRST);
+        refusals.record_answered(SaleId::new(1).unwrap(), AttemptId::FIRST);
+        refusals.record(refusal(RefusalReason::Ended));
 
         refusals.flush().await.unwrap();
     }

@@ -1,7 +1,8 @@
 //! Sold-out hints: what other instances announce as sold out, confirmed in PostgreSQL before this instance believes it.
 //!
 //! Everybody who reaches Redis can publish, another installation on the same server among them. So an event is a hint: one read for all
-//! events that wait tells which of their items are sold out.
+//! events that wait tells which of their items are sold out. The same holds for a sale that is announced as changed, because pieces of
+//! it are on sale again: it is read at once, and its generation tells.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,8 @@ pub struct SoldOutHints {
     items: Arc<dyn ItemReader>,
     metrics: Arc<dyn BusinessMetrics>,
     waiting: Mutex<HashMap<SaleId, BTreeSet<ItemNo>>>,
+    /// Sales that were announced as changed; only those in memory, whose number is bounded.
+    changed: Mutex<BTreeSet<SaleId>>,
     arrived: Notify,
 }
 
@@ -32,15 +35,30 @@ impl SoldOutHints {
         items: Arc<dyn ItemReader>,
         metrics: Arc<dyn BusinessMetrics>,
     ) -> Self {
-        Self { sale_cache, items, metrics, waiting: Mutex::default(), arrived: Notify::new() }
+        Self {
+            sale_cache,
+            items,
+            metrics,
+            waiting: Mutex::default(),
+            changed: Mutex::default(),
+            arrived: Notify::new(),
+        }
     }
 
     /// Takes an event.
     pub fn receive(&self, event: SoldOutEvent) {
         match event {
             SoldOutEvent::Own { sale, items } => self.queue(sale, items),
+            SoldOutEvent::Changed(sale) => self.queue_changed(sale),
             SoldOutEvent::Foreign => self.metrics.sold_out_hints(SoldOutHint::Foreign, 1),
             SoldOutEvent::Unreadable => self.metrics.sold_out_hints(SoldOutHint::Unreadable, 1),
+        }
+    }
+
+    fn queue_changed(&self, sale: SaleId) {
+        if self.sale_cache.has_cached(sale) {
+            self.changed().insert(sale);
+            self.arrived.notify_one();
         }
     }
 
@@ -70,9 +88,13 @@ impl SoldOutHints {
         self.arrived.notified().await;
     }
 
-    /// Reads in PostgreSQL what is sold out of all that waits. After an error the hints are lost, and requests for their items reach
-    /// PostgreSQL.
+    /// Reads in PostgreSQL which sales have changed, and what is sold out of all that waits. After an error the hints are lost:
+    /// requests for sold-out items reach PostgreSQL, and changed sales are read at the next poll.
     pub async fn confirm(&self) -> Result<(), PortError> {
+        let changed: Vec<SaleId> = std::mem::take(&mut *self.changed()).into_iter().collect();
+        if !changed.is_empty() {
+            self.sale_cache.read_again(&changed).await?;
+        }
         let waiting = std::mem::take(&mut *self.waiting());
         for (sale, items) in waiting {
             // Found before the read: a cached sale that the read cannot be older than.
@@ -86,6 +108,10 @@ impl SoldOutHints {
             cached.apply_stock(&facts);
         }
         Ok(())
+    }
+
+    fn changed(&self) -> MutexGuard<'_, BTreeSet<SaleId>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<SaleId, BTreeSet<ItemNo>>> {
@@ -127,6 +153,41 @@ mod tests {
         // The last of the four is no item of the sale.
         assert_eq!(counted(SoldOutHint::Known, 1), 1);
         assert_eq!((counted(SoldOutHint::Confirmed, 1), counted(SoldOutHint::Refuted, 2)), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn an_item_of_a_sale_that_is_announced_as_changed_is_sold_again_at_once() {
+        let test_shop = TestShop::open();
+        let sale = test_shop.sale(3, 1).await;
+        let hints = hints(&test_shop);
+        test_shop.bought(&sale, "ann", &[2]).await;
+        hints.receive(event(sale.id, &[2]));
+        hints.confirm().await.unwrap();
+        let is_sold_out = async || {
+            let cached = test_shop.sale_cache.find(sale.id).await.unwrap().unwrap();
+            cached.is_sold_out(ItemNo(2))
+        };
+        assert!(is_sold_out().await);
+
+        hints.receive(SoldOutEvent::Changed(sale.id));
+        hints.confirm().await.unwrap();
+        let believed = is_sold_out().await;
+        test_shop.shop.set_stock(sale.id, ItemNo(2), 2);
+        hints.receive(SoldOutEvent::Changed(sale.id));
+        hints.confirm().await.unwrap();
+
+        assert!(believed, "the sale had not changed");
+        assert!(!is_sold_out().await);
+    }
+
+    #[tokio::test]
+    async fn news_of_a_sale_that_is_not_in_memory_reads_nothing() {
+        let test_shop = TestShop::open();
+        let hints = hints(&test_shop);
+
+        hints.receive(SoldOutEvent::Changed(SaleId::new(99).unwrap()));
+
+        assert!(hints.changed().is_empty());
     }
 
     #[tokio::test]

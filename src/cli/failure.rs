@@ -8,7 +8,7 @@ use crate::application::ports::Causes;
 pub(super) const FAILED: u8 = 1;
 /// Invalid arguments or configuration; `verify`: the audit could not run.
 pub(super) const BAD_ARGUMENTS: u8 = 2;
-/// `job` and `schedule` could not do anything, for example because PostgreSQL is away.
+/// The command could not do anything, for example because PostgreSQL is away.
 pub(super) const COULD_NOT: u8 = 2;
 
 /// Why a command fails.

@@ -4,16 +4,19 @@
 
 mod actor;
 mod audit;
+mod buyer;
 mod failure;
 mod health;
 mod ids;
 mod job;
 mod key;
 mod output;
+mod purchase;
 mod sale;
 mod schedule;
 mod verify;
 mod webhook;
+mod why;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -66,6 +69,14 @@ enum Command {
     /// Creates, lists and reports on sales.
     #[command(subcommand)]
     Sale(SaleCommand),
+    /// Takes purchases back.
+    #[command(subcommand)]
+    Purchase(purchase::PurchaseCommand),
+    /// Shows what is on record of a buyer.
+    #[command(subcommand)]
+    Buyer(buyer::BuyerCommand),
+    /// Tells what happened to a checkout or a request, and why.
+    Why(why::WhyArgs),
     /// Manages the endpoints of other systems that receive events.
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
@@ -145,6 +156,9 @@ fn execute(cli: Cli) -> Result<(), Failure> {
                 app::migrate_schema(&config).await.map_err(|error| Failure::because(code, &error))
             }
             Command::Sale(command) => sale::run(command, &config, output).await,
+            Command::Purchase(command) => purchase::run(command, &config, output.of_data()?).await,
+            Command::Buyer(command) => buyer::run(command, &config, output.of_data()?).await,
+            Command::Why(args) => why::run(args, &config, output.of_data()?).await,
             Command::Webhook(command) => webhook::run(command, &config, output.of_data()?).await,
             Command::Key(command) => key::run(command, &config, output.of_data()?).await,
             Command::Audit(command) => audit::run(&command, &config, output.of_data()?).await,

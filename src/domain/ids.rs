@@ -191,6 +191,34 @@ fn unquoted(rest: &str) -> Option<String> {
     }
 }
 
+/// Longest id of a request, in bytes.
+pub const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// The id of a request, as its answer carries it: 1 to 128 characters that are safe in a log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// `None` for every text that no answer carries as the id of its request.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::is_safe(text.as_bytes()).then(|| Self(text.into()))
+    }
+
+    /// Whether these are the bytes of an id.
+    #[must_use]
+    pub fn is_safe(text: &[u8]) -> bool {
+        (1..=MAX_REQUEST_ID_BYTES).contains(&text.len())
+            && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// An item's id within its sale: 1 to 64 characters without controls.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ItemId(Arc<str>);

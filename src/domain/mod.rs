@@ -5,7 +5,8 @@
 //! - [`code`]: the text of a checkout code. [`api_key`]: keys of operators and services, and their scopes.
 //! - [`epoch`]: the spans of time in which the database had one history.
 //! - [`sale`]: a sale, its window and the bounds of a new one. [`sale_edit`]: what an operator may change of it, and when.
-//! - [`restock`]: pieces that an operator adds to an item. [`import`]: items of an operator's own.
+//! - [`restock`]: pieces that an operator adds to an item. [`cancellation`]: lines of a purchase that an operator takes back.
+//!   [`import`]: items of an operator's own.
 //! - [`sale_report`]: the figures of a sale, and the intervals that they are counted by.
 //! - [`checkout`]: the lines that a buyer has collected, and the limit check for more.
 //! - [`settlement`]: the decision over a batch of purchases.
@@ -18,6 +19,7 @@
 pub mod alphabet;
 pub mod api_key;
 pub mod bloom;
+pub mod cancellation;
 pub mod checkout;
 pub mod code;
 pub mod epoch;

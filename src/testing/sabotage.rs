@@ -263,6 +263,46 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
                WHERE attempt_id = (SELECT min(attempt_id) FROM purchase_items)"],
     },
     Sabotage {
+        name: "a line that was not sold is taken back",
+        promise: "I4",
+        check: "what was cancelled is a whole line that its buyer had bought",
+        sql: &[r"
+               INSERT INTO purchase_cancellations
+               SELECT sale_id, attempt_id, item_no, quantity, user_id, clock_timestamp(), 'nobody'
+               FROM purchase_items
+               JOIN purchases USING (sale_id, attempt_id)
+               WHERE outcome <> 'sold'
+               LIMIT 1"],
+    },
+    Sabotage {
+        name: "more is taken back than was sold",
+        promise: "I4",
+        check: "what was cancelled is a whole line that its buyer had bought",
+        sql: &["UPDATE purchase_cancellations SET quantity = quantity + 1"],
+    },
+    Sabotage {
+        name: "another buyer's line is taken back",
+        promise: "I4",
+        check: "what was cancelled is a whole line that its buyer had bought",
+        sql: &["UPDATE purchase_cancellations SET user_id = 'mallory'"],
+    },
+    Sabotage {
+        name: "a cancellation is forgotten",
+        promise: BOOKKEEPING,
+        check: "an item's sold count is the sum of its sold lines",
+        sql: &["DELETE FROM purchase_cancellations"],
+    },
+    Sabotage {
+        name: "a cancellation gives no limit back",
+        promise: BOOKKEEPING,
+        check: "a buyer's bought count is the sum of their sold lines",
+        sql: &[r"
+               UPDATE buyers AS b
+               SET bought = b.bought + c.quantity
+               FROM purchase_cancellations AS c
+               WHERE b.sale_id = c.sale_id AND b.user_id = c.user_id"],
+    },
+    Sabotage {
         name: "the attempt of an outcome is lost",
         promise: "I6",
         check: "an outcome has its attempt, of the same buyer",

@@ -55,6 +55,7 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             "purchase",
             "sale",
             "operators",
+            "stories",
             "report",
             "webhooks",
             "audit",

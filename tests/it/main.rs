@@ -66,6 +66,7 @@ mod refusals;
 mod repeats;
 mod request_id;
 mod requirements;
+mod returns;
 mod roles;
 mod sale_report;
 mod schedule;

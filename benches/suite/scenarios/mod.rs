@@ -20,6 +20,7 @@ mod open;
 mod overload;
 mod quiet;
 mod refusal;
+mod returns;
 mod rush;
 
 use crate::outcome::Outcome;
@@ -39,6 +40,7 @@ pub(crate) const ALL: &[Scenario] = &[
     quiet::QUIET,
     instances::INSTANCES,
     board::BOARD,
+    returns::RETURNS,
     memory::MEMORY,
     overload::OVERLOAD,
     events::EVENTS,

@@ -15,12 +15,13 @@ use chrono::{DateTime, Utc};
 use super::catalogue::Item;
 use super::codes::Codes;
 use super::ports::{
-    Cursor, CursorPage, ItemReader, Ledger, Page, PageRequest, PastPurchase, Pause, PortError,
-    PurchaseHistory, PurchaseKey, SaleFilter, SaleKey, SaleStore, StockedItem,
+    CancellationReader, Cursor, CursorPage, ItemReader, Ledger, Page, PageRequest, PastPurchase,
+    Pause, PortError, PurchaseHistory, PurchaseKey, SaleFilter, SaleKey, SaleStore, StockedItem,
+    TakenBack,
 };
 use super::sale_cache::{CachedSale, SaleCache};
 use crate::domain::code::CodeClaim;
-use crate::domain::ids::{BuyerId, ItemNo, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::domain::sale::{Progress, Sale, SaleState};
 
@@ -62,6 +63,8 @@ pub struct PurchaseView {
     pub outcome: Outcome,
     /// The items.
     pub items: Vec<Item>,
+    /// The lines that an operator has taken back since, by item number.
+    pub taken_back: Vec<TakenBack>,
 }
 
 /// The purchase of a code.
@@ -93,6 +96,8 @@ pub struct BrowsePorts {
     pub ledger: Arc<dyn Ledger>,
     /// Reads buyers' purchases.
     pub history: Arc<dyn PurchaseHistory>,
+    /// Knows what was taken back.
+    pub cancellations: Arc<dyn CancellationReader>,
     /// Signs and verifies codes.
     pub codes: Arc<Codes>,
     /// Waits until a sum may be made again.
@@ -189,7 +194,9 @@ impl Browse {
             return Ok(PurchaseLookup::NotPurchased);
         };
         let items = self.ports.items.by_number(sale, &numbers(&outcome)).await?;
-        Ok(PurchaseLookup::Found(PurchaseView { code: claim, sale, outcome, items }))
+        let taken_back = self.taken_back(sale, &[attempt]).await?;
+        let view = PurchaseView { code: claim, sale, outcome, items, taken_back };
+        Ok(PurchaseLookup::Found(view))
     }
 
     /// A page of a buyer's purchases, newest first, optionally of one sale.
@@ -222,13 +229,35 @@ impl Browse {
     }
 
     async fn purchases(&self, past: Vec<PastPurchase>) -> Result<Vec<PurchaseView>, PortError> {
+        let mut attempts: HashMap<SaleId, Vec<AttemptId>> = HashMap::new();
+        for PastPurchase { sale, attempt, .. } in &past {
+            attempts.entry(*sale).or_default().push(*attempt);
+        }
+        let mut taken_back: HashMap<AttemptId, Vec<TakenBack>> = HashMap::new();
+        for (sale, attempts) in attempts {
+            for taken in self.taken_back(sale, &attempts).await? {
+                taken_back.entry(taken.attempt).or_default().push(taken);
+            }
+        }
         let mut views = Vec::with_capacity(past.len());
         for PastPurchase { sale, attempt, outcome } in past {
             let items = self.ports.items.by_number(sale, &numbers(&outcome)).await?;
             let code = self.ports.codes.sign(sale, attempt).await?;
-            views.push(PurchaseView { code, sale, outcome, items });
+            let taken_back = taken_back.remove(&attempt).unwrap_or_default();
+            views.push(PurchaseView { code, sale, outcome, items, taken_back });
         }
         Ok(views)
+    }
+
+    /// The lines of these purchases that were taken back, by item number.
+    async fn taken_back(
+        &self,
+        sale: SaleId,
+        attempts: &[AttemptId],
+    ) -> Result<Vec<TakenBack>, PortError> {
+        let mut taken_back = self.ports.cancellations.taken_back(sale, attempts).await?;
+        taken_back.sort_by_key(|taken| taken.item);
+        Ok(taken_back)
     }
 
     /// The progress of these sales.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::application::ports::{
-    Clock, MockCodeSigner, MockItemReader, MockLedger, MockPurchaseHistory, MockSaleStore,
+    Clock, MockCancellationReader, MockCodeSigner, MockItemReader, MockLedger, MockPurchaseHistory,
+    MockSaleStore,
 };
 use crate::application::purchase::Purchased;
 use crate::domain::sale::{NewSale, SaleWindow};
@@ -24,9 +25,16 @@ fn ports(test_shop: &TestShop) -> BrowsePorts {
         items: test_shop.shop(),
         ledger: test_shop.shop(),
         history: test_shop.shop(),
+        cancellations: Arc::new(nothing_taken_back()),
         codes: test_shop.codes(),
         pause: Arc::new(FakePause(test_shop.clock())),
     }
+}
+
+fn nothing_taken_back() -> MockCancellationReader {
+    let mut cancellations = MockCancellationReader::new();
+    cancellations.expect_taken_back().returning(|_, _| Ok(Vec::new()));
+    cancellations
 }
 
 /// Browse on this shop, and the sales of each query for sums that it runs.

@@ -213,7 +213,7 @@ impl Checkout {
             if let Hint::OverLimit { version: of } = given {
                 version = Some(of);
                 let now = sale_cache.clock().monotonic();
-                let confirmed = self.limit_refusals.confirmed(sale.id, &command.buyer, of, now);
+                let confirmed = self.limit_refusals.confirmed(sale, &command.buyer, of, now);
                 if let Some(pieces) = confirmed {
                     return Ok(CheckoutAnswer::at_limit(sale.buyer_limit, pieces));
                 }
@@ -227,7 +227,7 @@ impl Checkout {
         }
         if let Collected::OverLimit(pieces) = collected {
             let now = sale_cache.clock().monotonic();
-            self.limit_refusals.insert(sale.id, &command.buyer, (version, pieces), now);
+            self.limit_refusals.insert(sale, &command.buyer, (version, pieces), now);
         }
         Ok(self.answer((cached, &catalogue), command, collected).await?)
     }
@@ -327,6 +327,7 @@ impl Checkout {
                 item: item.cloned(),
                 attempt: command.attempt,
                 refused_at: reading.at,
+                request: None,
             });
         }
         self.ports.business_metrics.checkout(Some(reason));

@@ -125,9 +125,16 @@ impl EventReader {
         let mut attempts: BTreeMap<SaleId, Vec<AttemptId>> = BTreeMap::new();
         let mut items: BTreeMap<SaleId, Vec<ItemNo>> = BTreeMap::new();
         for row in rows {
-            if let OutboxContent::Settled(settled, sold_out) = &row.content {
-                attempts.entry(row.sale).or_default().extend(settled);
-                items.entry(row.sale).or_default().extend(sold_out);
+            match &row.content {
+                OutboxContent::Settled(settled, sold_out) => {
+                    attempts.entry(row.sale).or_default().extend(settled);
+                    items.entry(row.sale).or_default().extend(sold_out);
+                }
+                OutboxContent::Cancelled(cancelled) => {
+                    let numbers = cancelled.lines.iter().map(|line| line.item);
+                    items.entry(row.sale).or_default().extend(numbers);
+                }
+                _ => {}
             }
         }
         let mut facts = Facts::default();
@@ -178,6 +185,14 @@ impl EventReader {
                     push(head(attempts.len() + number, written_at), data);
                 }
             }
+            OutboxContent::Cancelled(cancelled) => {
+                let none = HashMap::new();
+                let items = facts.items.get(&sale).unwrap_or(&none);
+                let code = self.ports.codes.sign(sale, cancelled.attempt).await?;
+                let named = cancelled.lines.iter().filter_map(|line| items.get(&line.item));
+                let (time, named) = (cancelled.cancelled_at, named.cloned().collect());
+                push(head(0, time), EventData::PurchaseCancelled(code, cancelled, named));
+            }
             OutboxContent::SaleOpened => {
                 if let Some(cached) = self.ports.sale_cache.find(sale).await? {
                     let starts_at = cached.sale.window.starts_at();
@@ -223,7 +238,8 @@ impl EventLog for EventReader {
 mod tests {
     use super::*;
     use crate::application::ports::{
-        EventKind, Ledger, MockEventFormat, MockOutbox, MockOutcomeStore, PastPurchase,
+        CancelledPurchase, EventKind, Ledger, MockEventFormat, MockOutbox, MockOutcomeStore,
+        PastPurchase,
     };
     use crate::testing::builders::at;
     use crate::testing::test_shop::TestShop;
@@ -237,6 +253,11 @@ mod tests {
                     let items: Vec<String> = items.into_iter().map(|item| item.name).collect();
                     let buyer = outcome.buyer.as_str();
                     (EventKind::PurchaseSettled, format!("{buyer}: {}", items.join(", ")))
+                }
+                EventData::PurchaseCancelled(_, cancelled, items) => {
+                    let items: Vec<String> = items.into_iter().map(|item| item.name).collect();
+                    let buyer = cancelled.buyer.as_str();
+                    (EventKind::PurchaseCancelled, format!("{buyer}: {}", items.join(", ")))
                 }
                 EventData::ItemSoldOut(_, item) => (EventKind::ItemSoldOut, item.name),
                 EventData::SaleOpened(sale) => (EventKind::SaleOpened, sale.name),
@@ -314,6 +335,26 @@ mod tests {
         );
         // The second sink gets the same, from memory.
         assert_eq!(reader.read(0, 100).await.unwrap(), read);
+    }
+
+    #[tokio::test]
+    async fn a_cancellation_is_an_event_with_the_names_of_its_items() {
+        let shop = TestShop::open();
+        let sale = shop.sale(2, 2).await;
+        let cancelled = CancelledPurchase {
+            attempt: AttemptId::FIRST,
+            buyer: crate::testing::builders::buyer("ann"),
+            cancelled_at: at(7),
+            lines: vec![crate::testing::builders::line(2, 1)],
+            pieces_left: 0,
+        };
+        let reader = reader(&shop, vec![row(1, sale.id, OutboxContent::Cancelled(cancelled))], 0);
+
+        let read = reader.read(0, 1).await.unwrap();
+
+        let event = &read[0].events[0];
+        assert_eq!((event.kind, event.time), (EventKind::PurchaseCancelled, at(7)));
+        assert_eq!(bodies(&read)[0].1, "ann: Item 2");
     }
 
     #[tokio::test]

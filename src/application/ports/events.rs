@@ -10,8 +10,9 @@ use uuid::Uuid;
 use super::sales::PastPurchase;
 use super::system::PortError;
 use crate::application::catalogue::Item;
+use crate::domain::checkout::Line;
 use crate::domain::code::CodeClaim;
-use crate::domain::ids::{AttemptId, ItemNo, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::domain::sale::Sale;
 
@@ -28,16 +29,19 @@ pub enum EventKind {
     ItemSoldOut,
     /// A purchase has its outcome.
     PurchaseSettled,
+    /// Lines of a purchase were taken back.
+    PurchaseCancelled,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::SaleOpened,
         Self::SaleEnded,
         Self::SaleSoldOut,
         Self::ItemSoldOut,
         Self::PurchaseSettled,
+        Self::PurchaseCancelled,
     ];
 
     /// `purchase.settled`, as operators write it.
@@ -49,6 +53,7 @@ impl EventKind {
             Self::SaleSoldOut => "sale.sold_out",
             Self::ItemSoldOut => "item.sold_out",
             Self::PurchaseSettled => "purchase.settled",
+            Self::PurchaseCancelled => "purchase.cancelled",
         }
     }
 
@@ -61,6 +66,7 @@ impl EventKind {
             Self::SaleSoldOut => "flash_sale.sale.sold_out.v1",
             Self::ItemSoldOut => "flash_sale.item.sold_out.v1",
             Self::PurchaseSettled => "flash_sale.purchase.settled.v1",
+            Self::PurchaseCancelled => "flash_sale.purchase.cancelled.v1",
         }
     }
 
@@ -140,12 +146,29 @@ pub struct OutboxRow {
 pub enum OutboxContent {
     /// Purchases of one batch, and the items that are sold out since then.
     Settled(Vec<AttemptId>, Vec<ItemNo>),
+    /// Lines of a purchase were taken back.
+    Cancelled(CancelledPurchase),
     /// The sale has opened.
     SaleOpened,
     /// The sale has sold out.
     SaleSoldOut,
     /// The sale has ended, with its report in JSON.
     SaleEnded(String),
+}
+
+/// The lines of a purchase that one cancellation took back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelledPurchase {
+    /// The attempt that had bought them.
+    pub attempt: AttemptId,
+    /// The buyer.
+    pub buyer: BuyerId,
+    /// When.
+    pub cancelled_at: DateTime<Utc>,
+    /// What was taken back, by item number.
+    pub lines: Vec<Line>,
+    /// Pieces of the purchase that stay sold.
+    pub pieces_left: i32,
 }
 
 /// The outbox, which transactions write their events to.
@@ -193,6 +216,8 @@ pub enum EventData {
     ItemSoldOut(SaleId, Item),
     /// The purchase of a code, with the names of its items.
     PurchaseSettled(CodeClaim, Outcome, Vec<Item>),
+    /// What was taken back of the purchase of a code, with the names of its items.
+    PurchaseCancelled(CodeClaim, CancelledPurchase, Vec<Item>),
 }
 
 /// The head of an event.

@@ -166,6 +166,8 @@ pub enum SoldOutEvent {
         /// Its items, some of them perhaps twice.
         items: Vec<ItemNo>,
     },
+    /// An operator has changed this sale, on the same history of the same database.
+    Changed(SaleId),
     /// It is of another installation, or of a history that has ended.
     Foreign,
     /// It is none of these.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::system::PortError;
-use crate::domain::ids::{AttemptId, BuyerId, ItemId, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, ItemId, RequestId, SaleId};
 
 /// The operation that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -109,6 +109,26 @@ pub struct Refusal {
     pub attempt: Option<AttemptId>,
     /// Time of the refusal, by the estimated database clock.
     pub refused_at: DateTime<Utc>,
+    /// The id of the request, where it is known.
+    pub request: Option<RequestId>,
+}
+
+/// A request that was answered with a stored outcome in which not every line is sold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnsweredRequest {
+    /// The sale.
+    pub sale: SaleId,
+    /// The attempt with the outcome.
+    pub attempt: AttemptId,
+    /// The request.
+    pub request: RequestId,
+}
+
+/// Knows the request that the running task handles.
+#[cfg_attr(test, mockall::automock)]
+pub trait CurrentRequest: Send + Sync {
+    /// Its id; `None` outside of requests.
+    fn id(&self) -> Option<RequestId>;
 }
 
 /// An exact count of refusals.
@@ -135,6 +155,8 @@ pub struct RefusalFlush {
     pub totals: Vec<RefusalTotal>,
     /// Details within the budget.
     pub details: Vec<Refusal>,
+    /// Requests with stored outcomes, within the same budget.
+    pub answered: Vec<AnsweredRequest>,
 }
 
 /// Stores refusals.

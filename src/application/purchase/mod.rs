@@ -238,6 +238,9 @@ impl Purchase {
                     known.apply_stock(&decision.facts);
                 }
                 self.publish(sale, decision).await;
+                if outcome.failed().next().is_some() {
+                    self.ports.refusals.record_answered(sale, attempt);
+                }
                 self.settled(sale, outcome, false).await
             }
             Settled::Before(outcome) => self.settled(sale, outcome, true).await,
@@ -337,6 +340,7 @@ impl Purchase {
                 item: None,
                 attempt: Some(attempt),
                 refused_at: reading.at,
+                request: None,
             });
         }
         self.ports.business_metrics.refused(reason);

@@ -251,6 +251,24 @@ impl SaleCache {
         Ok(Some(cached))
     }
 
+    /// Reads these sales from PostgreSQL now, as a poll would: they are announced as changed. Those that are not in memory are read
+    /// when they are asked for.
+    pub async fn read_again(&self, sales: &[SaleId]) -> Result<(), PortError> {
+        let (began_at, epoch) = (self.clock.monotonic(), self.history.id());
+        for sale in self.sales.find_all(sales).await? {
+            if self.has_cached(sale.id) {
+                self.put(sale, began_at, epoch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a sale is in memory. Asking is no use of it.
+    #[must_use]
+    pub fn has_cached(&self, id: SaleId) -> bool {
+        self.cached.get(id).is_some()
+    }
+
     /// A sale by its id, if it is in memory.
     #[must_use]
     pub fn find_cached(&self, id: SaleId) -> Option<Arc<CachedSale>> {

@@ -4,7 +4,7 @@
 mod edit;
 mod import;
 mod report;
-mod time;
+pub(super) mod time;
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::actor::actor;
-use super::failure::{BAD_ARGUMENTS, FAILED, Failure};
+use super::failure::{BAD_ARGUMENTS, COULD_NOT, FAILED, Failure};
 use super::output::{self, Format, Output};
 use crate::app::Offline;
 use crate::application::create_sale::CreateSaleError;
@@ -84,12 +84,8 @@ pub(super) async fn run(
     config: &Config,
     output: Output,
 ) -> Result<(), Failure> {
-    // The older commands keep the code that scripts know.
-    let code = match command {
-        SaleCommand::Create(_) | SaleCommand::List(_) | SaleCommand::Report(_) => FAILED,
-        _ => BAD_ARGUMENTS,
-    };
-    let offline = Offline::connect(config).await.map_err(|error| Failure::because(code, &error))?;
+    let offline =
+        Offline::connect(config).await.map_err(|error| Failure::because(COULD_NOT, &error))?;
     let result = match command {
         SaleCommand::Create(args) => create(args, config, &offline, output.of_data()?).await,
         SaleCommand::List(args) => list(&args, &offline, output.of_data()?).await,
@@ -150,7 +146,7 @@ async fn create(
         Err(CreateSaleError::Invalid(fault)) => {
             return Err(Failure::because(BAD_ARGUMENTS, &fault));
         }
-        Err(CreateSaleError::Port(error)) => return Err(Failure::because(FAILED, &error)),
+        Err(CreateSaleError::Port(error)) => return Err(Failure::because(COULD_NOT, &error)),
     };
     until_instances_know(config).await;
     let row = json!({
@@ -172,7 +168,7 @@ async fn create(
 }
 
 async fn list(args: &ListArgs, offline: &Offline, format: Format) -> Result<(), Failure> {
-    let failed = |error: PortError| Failure::because(FAILED, &error);
+    let failed = |error: PortError| Failure::because(COULD_NOT, &error);
     let now = database_now(offline).await?;
     let mut rows = Vec::new();
     let newest = offline.sales.list(SaleFilter::default(), Cursor::beginning(args.limit));

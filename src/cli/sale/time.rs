@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::app::Offline;
-use crate::cli::failure::{FAILED, Failure};
+use crate::cli::failure::{COULD_NOT, Failure};
 use crate::config::Config;
 
 /// Maximum delay of a poll of sales beyond its interval.
@@ -13,18 +13,18 @@ const POLL_MARGIN: Duration = Duration::from_millis(250);
 
 /// Measures the database's clock.
 pub(super) async fn database_now(offline: &Offline) -> Result<DateTime<Utc>, Failure> {
-    offline.sales.live().await.map_err(|error| Failure::because(FAILED, &error))?;
+    offline.sales.live().await.map_err(|error| Failure::because(COULD_NOT, &error))?;
     let reading = offline.clock.database();
-    Ok(reading.ok_or_else(|| Failure::new(FAILED, "the database returned no time"))?.at)
+    Ok(reading.ok_or_else(|| Failure::new(COULD_NOT, "the database returned no time"))?.at)
 }
 
 /// A time in the output.
-pub(super) fn text(moment: DateTime<Utc>) -> String {
+pub(in crate::cli) fn text(moment: DateTime<Utc>) -> String {
     moment.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 /// Waits until every running instance has read the change, so that the command returns after that.
-pub(super) async fn until_instances_know(config: &Config) {
+pub(in crate::cli) async fn until_instances_know(config: &Config) {
     tokio::time::sleep(config.sale_cache.poll_interval + POLL_MARGIN).await;
 }
 

@@ -25,6 +25,8 @@ pub struct SaleFacts {
     pub as_of: DateTime<Utc>,
     /// Pieces on offer, sold or not.
     pub pieces: i64,
+    /// Pieces that operators have taken back.
+    pub cancelled: i64,
     /// Buyers with at least one piece.
     pub buyers: i64,
     /// Decided purchases of each interval.
@@ -106,8 +108,10 @@ pub struct SaleReport {
     pub is_final: bool,
     /// Pieces on offer, sold or not.
     pub pieces: i64,
-    /// Pieces sold.
+    /// Pieces sold, without those that were taken back.
     pub sold: i64,
+    /// Pieces that operators have taken back. They are among those of the intervals, which tell when pieces were sold.
+    pub cancelled: i64,
     /// Buyers with at least one piece.
     pub buyers: i64,
     /// Checkouts that were begun, bought or not.
@@ -136,7 +140,7 @@ impl SaleReport {
     pub fn of(facts: SaleFacts, is_final: bool) -> Self {
         let timeline = Timeline::of(facts.window);
         let sum = |figure: fn(&PurchaseFacts) -> i64| facts.purchases.iter().map(figure).sum();
-        let sold = sum(|one| one.sold);
+        let sold = sum(|one| one.sold) - facts.cancelled;
         let is_sold_out = facts.pieces > 0 && sold >= facts.pieces;
         let last_sold_at = facts.purchases.iter().filter_map(|one| one.last_sold_at).max();
         let intervals = intervals(&facts, timeline);
@@ -147,6 +151,7 @@ impl SaleReport {
             is_final,
             pieces: facts.pieces,
             sold,
+            cancelled: facts.cancelled,
             buyers: facts.buyers,
             checkouts: facts.checkouts.iter().map(|(_, count)| count).sum(),
             purchases: sum(|one| one.purchases),
@@ -270,6 +275,7 @@ mod tests {
             name: "a sale".to_owned(),
             window: SaleWindow::lasting(at(0), Duration::from_hours(1)).unwrap(),
             as_of: at(4_000),
+            cancelled: 0,
             pieces,
             buyers: 3,
             purchases: purchases.collect(),

@@ -5,7 +5,7 @@
 //! - [`hint_cache`]: answers prechecks from the buyers' totals and the filter of sold-out items. [`filter_builder`]
 //!   rebuilds the filter, [`hint_reader`] reads the totals for `verify`.
 //! - [`code_lock`], [`idempotency_lock`], on [`lock`]. [`leadership`]: one instance for a background task.
-//! - [`sold_out_events`]: pub/sub between instances. [`event_stream`]: events for others.
+//! - [`sold_out_events`], [`sale_news`]: pub/sub between instances. [`event_stream`]: events for others.
 //! - [`writer`]: writes after a commit, in the background; [`buyer_totals`], [`stock`] and [`sold_out_message`] are what
 //!   it writes.
 
@@ -24,6 +24,7 @@ mod lock;
 mod metrics;
 mod reason;
 mod rights;
+mod sale_news;
 mod script;
 mod sold_out_events;
 mod sold_out_message;
@@ -40,5 +41,6 @@ pub(crate) use hint_reader::RedisHintReader;
 pub(crate) use idempotency_lock::RedisIdempotencyLock;
 pub(crate) use leadership::RedisLeadership;
 pub(crate) use metrics::RedisMetrics;
+pub(crate) use sale_news::RedisSaleNews;
 pub(crate) use sold_out_events::{RedisSoldOutEvents, SoldOutListener};
 pub(crate) use writer::CacheWriter;

@@ -1,4 +1,5 @@
-//! The message that announces sold-out items to the other instances: `epoch sale item item …`.
+//! The message that announces sold-out items to the other instances: `epoch sale item item …`; without an item it announces that the
+//! sale itself has changed.
 //!
 //! The epoch's id is random, so it also tells this installation from another one: publish and subscribe know no database numbers, and
 //! two installations may have the same prefix.
@@ -7,7 +8,7 @@ use super::connection::Redis;
 use crate::application::ports::{PortError, SoldOutEvent};
 use crate::domain::ids::{ItemNo, SaleId};
 
-/// Publishes the message once.
+/// Publishes the message once. Without items it announces a change of the sale.
 pub(crate) async fn publish(
     redis: &Redis,
     epoch: i64,
@@ -35,6 +36,7 @@ pub(crate) fn parse(text: &str, epoch: i64) -> SoldOutEvent {
     match parts(text) {
         None => SoldOutEvent::Unreadable,
         Some((theirs, ..)) if theirs != epoch => SoldOutEvent::Foreign,
+        Some((_, sale, items)) if items.is_empty() => SoldOutEvent::Changed(sale),
         Some((_, sale, items)) => SoldOutEvent::Own { sale, items },
     }
 }
@@ -60,7 +62,15 @@ mod tests {
     }
 
     #[test]
+    fn a_message_without_items_announces_a_change_of_the_sale() {
+        let sale = SaleId::new(3).unwrap();
+
+        assert_eq!(parse(&format(7, sale, &[]), 7), SoldOutEvent::Changed(sale));
+    }
+
+    #[test]
     fn a_message_of_another_epoch_is_foreign() {
+        assert_eq!(parse("7 3", 8), SoldOutEvent::Foreign);
         assert_eq!(parse("7 3 1", 8), SoldOutEvent::Foreign);
     }
 

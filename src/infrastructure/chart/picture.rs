@@ -304,6 +304,7 @@ mod tests {
             as_of: at(3_700),
             is_final: true,
             pieces: 1_040,
+            cancelled: 0,
             sold: 1_040,
             buyers: 900,
             checkouts: 2_000,

@@ -126,6 +126,7 @@ mod tests {
             name: "a sale".to_owned(),
             window: SaleWindow::lasting(at(0), Duration::from_hours(1)).unwrap(),
             as_of: at(1_000),
+            cancelled: 0,
             pieces: 10,
             buyers: 1,
             purchases: purchases.collect(),

@@ -9,7 +9,10 @@ use super::model::time::rfc3339;
 use super::v2::sale_body::ListedSale;
 use crate::application::browse;
 use crate::application::catalogue::Item;
-use crate::application::ports::{Event, EventData, EventFormat, EventHead, EventKind};
+use crate::application::ports::{
+    CancelledPurchase, Event, EventData, EventFormat, EventHead, EventKind,
+};
+use crate::domain::code::CodeClaim;
 use crate::domain::sale::SaleState;
 
 /// Writes events.
@@ -47,6 +50,44 @@ struct ItemBody {
     id: String,
     name: String,
     image_url: String,
+}
+
+#[derive(Serialize)]
+struct CancelledData {
+    code: String,
+    sale_id: String,
+    buyer_id: String,
+    cancelled_at: String,
+    pieces_cancelled: i32,
+    pieces_left: i32,
+    items: Vec<CancelledItem>,
+}
+
+#[derive(Serialize)]
+struct CancelledItem {
+    #[serde(flatten)]
+    item: ItemBody,
+    quantity: i32,
+}
+
+impl CancelledData {
+    fn new(code: CodeClaim, cancelled: &CancelledPurchase, items: Vec<Item>) -> Self {
+        let quantity =
+            |no| cancelled.lines.iter().find(|line| line.item == no).map(|it| it.quantity.get());
+        let items = items.into_iter().filter_map(|item| {
+            let quantity = quantity(item.no)?;
+            Some(CancelledItem { item: item.into(), quantity })
+        });
+        Self {
+            code: code.to_string(),
+            sale_id: code.sale.to_string(),
+            buyer_id: cancelled.buyer.as_str().to_owned(),
+            cancelled_at: rfc3339(cancelled.cancelled_at),
+            pieces_cancelled: cancelled.lines.iter().map(|line| line.quantity.get()).sum(),
+            pieces_left: cancelled.pieces_left,
+            items: items.collect(),
+        }
+    }
 }
 
 impl From<Item> for ItemBody {
@@ -90,6 +131,11 @@ impl EventFormat for CloudEvents {
                 let buyer = outcome.buyer.as_str().to_owned();
                 let data = Purchase::new(code, &outcome, items);
                 self.event(head, (EventKind::PurchaseSettled, buyer, code.to_string()), data)
+            }
+            EventData::PurchaseCancelled(code, cancelled, items) => {
+                let buyer = cancelled.buyer.as_str().to_owned();
+                let data = CancelledData::new(code, &cancelled, items);
+                self.event(head, (EventKind::PurchaseCancelled, buyer, code.to_string()), data)
             }
             EventData::ItemSoldOut(sale, item) => {
                 let sale_id = sale.to_string();
@@ -160,6 +206,32 @@ mod tests {
         assert_eq!(body["type"], "flash_sale.purchase.settled.v1");
         assert_eq!(body["subject"], json!(code.to_string()));
         assert_eq!((event.order_key.as_str(), event.id.as_str()), ("ann", "evt_1_0"));
+    }
+
+    #[test]
+    fn a_cancellation_tells_what_was_taken_back_and_what_is_left() {
+        let code = FakeSigner { key: 1 }.sign(sale_id(1), attempt_id(7));
+        let lines = vec![Line { item: ItemNo(1), quantity: Quantity::new(2).unwrap() }];
+        let (buyer, cancelled_at) = (buyer("ann"), at(5));
+        let attempt = attempt_id(7);
+        let cancelled = CancelledPurchase { attempt, buyer, cancelled_at, lines, pieces_left: 3 };
+
+        let (event, body) = formatted(EventData::PurchaseCancelled(code, cancelled, vec![item()]));
+
+        assert_eq!(
+            (event.order_key.as_str(), &body["type"]),
+            ("ann", &json!("flash_sale.purchase.cancelled.v1"))
+        );
+        let expected = json!({
+            "code": code.to_string(),
+            "sale_id": "S-1",
+            "buyer_id": "ann",
+            "cancelled_at": rfc3339(at(5)),
+            "pieces_cancelled": 2,
+            "pieces_left": 3,
+            "items": [{"id": "sku-1", "name": "Item 1", "image_url": "https://img.example/1", "quantity": 2}],
+        });
+        assert_eq!(body["data"], expected);
     }
 
     #[test]

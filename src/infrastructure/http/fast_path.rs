@@ -17,6 +17,7 @@ use tower::ServiceExt;
 use tower_http::cors::CorsLayer;
 
 use super::middleware::observe::Observer;
+use super::model::current_request::with_id;
 use super::model::links::{self, LinkBase};
 use super::request::head::RequestLimits;
 use super::request::version::{self, RequestedVersion};
@@ -91,10 +92,13 @@ impl FastPath {
         };
         let in_progress = observer.begin(&request);
         let query = request.uri().query();
-        let mut response = match fast_route {
-            FastRoute::Checkout => checkout::collect(state, query).await,
-            FastRoute::Purchase => purchase::buy(state, query).await,
+        let handle = async {
+            match fast_route {
+                FastRoute::Checkout => checkout::collect(state, query).await,
+                FastRoute::Purchase => purchase::buy(state, query).await,
+            }
         };
+        let mut response = with_id(in_progress.id(), handle).await;
         observer.end(in_progress, (RequestedVersion::default(), fast_route.label()), &mut response);
         Ok(response)
     }

@@ -42,6 +42,7 @@ pub(crate) use middleware::cors::cors;
 pub(crate) use middleware::metrics::HttpMetrics;
 pub(crate) use middleware::observe::Observer;
 pub(crate) use middleware::sunset::announcement;
+pub(crate) use model::current_request::HttpCurrentRequest;
 pub(crate) use model::links::LinkBase;
 pub(crate) use model::live::event as live_event;
 pub(crate) use request::head::RequestLimits;

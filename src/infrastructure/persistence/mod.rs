@@ -19,7 +19,8 @@
 //! - [`jobs`]: jobs, and [`schedules`] that enqueue them.
 //! - [`operation`]: what every change by an operator writes in its own transaction.
 //! - [`sale`]: sales and items. [`operators`]: what operators change, and the audit of it.
-//!   [`report`]: reports of sales, and their close. [`audit`]: the inspection, and the record of refusals.
+//!   [`stories`]: what is on record of buyers and attempts. [`report`]: reports of sales, and their close.
+//!   [`audit`]: the inspection, and the record of refusals.
 //! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
 
@@ -42,6 +43,7 @@ pub(crate) mod requirements;
 pub(crate) mod row;
 pub(crate) mod sale;
 pub(crate) mod schedules;
+pub(crate) mod stories;
 pub(crate) mod tests;
 pub(crate) mod webhooks;
 
@@ -59,6 +61,7 @@ pub(crate) use jobs::repair::PostgresJobRepair;
 pub(crate) use jobs::workers::PostgresWorkerJobs;
 pub(crate) use migrate::{SchemaError, check_schema, migrate};
 pub(crate) use operators::api_keys::PostgresApiKeyStore;
+pub(crate) use operators::canceller::PostgresPurchaseCanceller;
 pub(crate) use operators::editor::PostgresSaleEditor;
 pub(crate) use operators::importer::PostgresItemImporter;
 pub(crate) use operators::requests::PostgresOperatorRequests;
@@ -71,6 +74,7 @@ pub(crate) use pool::epochs::PostgresEpochReader;
 pub(crate) use pool::health::PostgresHealth;
 pub(crate) use pool::metrics::DatabaseMetrics;
 pub(crate) use pool::setup::Planning;
+pub(crate) use purchase::cancellations::PostgresCancellations;
 pub(crate) use purchase::history::PostgresPurchaseHistory;
 pub(crate) use purchase::ledger::PostgresLedger;
 pub(crate) use purchase::outcome_reader::OutcomeReader;
@@ -83,6 +87,7 @@ pub(crate) use sale::local_times::PostgresLocalTimes;
 pub(crate) use sale::store::PostgresSaleStore;
 pub(crate) use schedules::runs::PostgresScheduleRuns;
 pub(crate) use schedules::store::PostgresScheduleStore;
+pub(crate) use stories::reader::PostgresStoryReader;
 pub(crate) use webhooks::deliveries::PostgresDeliveryStore;
 pub(crate) use webhooks::store::PostgresWebhookStore;
 

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use crate::application::ports::{
     Operation, Refusal, RefusalFlush, RefusalReason, RefusalStore, RefusalTotal,
 };
-use crate::domain::ids::SaleId;
+use crate::domain::ids::{RequestId, SaleId};
 use crate::testing::builders::{at, attempt_id, buyer, item_id, sale_id};
 use crate::testing::fakes::FakeRefusals;
 
@@ -53,6 +53,7 @@ pub(crate) fn flush(sale: SaleId, sequence: i64, total: i64, detailed: i64) -> R
         item: Some(item_id("17")),
         attempt: None,
         refused_at: at(1_000),
+        request: None,
     };
     RefusalFlush {
         sequence,
@@ -63,6 +64,7 @@ pub(crate) fn flush(sale: SaleId, sequence: i64, total: i64, detailed: i64) -> R
             .iter()
             .flat_map(|reason| (0..detailed).map(|_| refusal(*reason)))
             .collect(),
+        answered: Vec::new(),
     }
 }
 
@@ -80,6 +82,7 @@ pub(crate) async fn a_flush_is_on_record_with_its_totals_and_details(world: &dyn
         item: None,
         attempt: Some(attempt_id(5)),
         refused_at: at(2_000),
+        request: RequestId::parse("r-5"),
     };
     let total = RefusalTotal {
         sale,
@@ -88,7 +91,12 @@ pub(crate) async fn a_flush_is_on_record_with_its_totals_and_details(world: &dyn
         total: 1,
         detailed: 1,
     };
-    let flush = RefusalFlush { sequence: 1, totals: vec![total], details: vec![purchase.clone()] };
+    let flush = RefusalFlush {
+        sequence: 1,
+        totals: vec![total],
+        details: vec![purchase.clone()],
+        answered: Vec::new(),
+    };
 
     world.instance().await.append(&flush).await.unwrap();
 

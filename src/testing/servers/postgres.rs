@@ -20,7 +20,7 @@ use crate::application::ports::{
 };
 use crate::config::{CatalogueConfig, CircuitConfig, CircuitMode, DatabaseConfig, DatabaseParts};
 use crate::domain::checkout::Line;
-use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, ItemNo, RequestId, SaleId};
 use crate::domain::sale::SaleWindow;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::circuit::CircuitMetrics;
@@ -299,7 +299,7 @@ impl RefusalWorld for PostgresShop {
     }
 
     async fn details(&self, sale: SaleId) -> Vec<Refusal> {
-        let sql = "SELECT operation, reason, user_id, item_id, attempt_id, refused_at
+        let sql = "SELECT operation, reason, user_id, item_id, attempt_id, refused_at, request_id
                    FROM checkout_refusals WHERE sale_id = $1";
         let rows: Vec<PgRow> =
             sqlx::query(sql).bind(sale.get()).fetch_all(&self.pool).await.unwrap();
@@ -311,6 +311,7 @@ impl RefusalWorld for PostgresShop {
             item: row.get::<Option<&str>, _>("item_id").map(item_id),
             attempt: row.get::<Option<i64>, _>("attempt_id").map(attempt_id),
             refused_at: row.get("refused_at"),
+            request: row.get::<Option<&str>, _>("request_id").and_then(RequestId::parse),
         });
         details.collect()
     }

@@ -12,6 +12,7 @@ use super::access_log::{AccessLog, CompletedRequest};
 use super::metrics::{HttpMetrics, route_label};
 use super::protection::protect;
 use super::request_id::RequestIds;
+use crate::infrastructure::http::model::current_request::with_id;
 use crate::infrastructure::http::model::headers::{API_VERSION, REQUEST_ID};
 use crate::infrastructure::http::model::version::Version;
 use crate::infrastructure::http::request::version::{RequestedVersion, VersionSource};
@@ -95,6 +96,13 @@ impl Observer {
     }
 }
 
+impl RequestInProgress {
+    /// Its id.
+    pub(crate) fn id(&self) -> HeaderValue {
+        self.id.clone()
+    }
+}
+
 /// Observes the requests that go through the router.
 pub(crate) async fn observe(
     State(observer): State<Observer>,
@@ -105,7 +113,7 @@ pub(crate) async fn observe(
     let requested = RequestedVersion::of(&request);
     let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
     let matched = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = next.run(request).await;
+    let mut response = with_id(in_progress.id(), next.run(request)).await;
     let route = route_label(matched.as_ref().map(MatchedPath::as_str));
     observer.end(in_progress, (requested, route), &mut response);
     if is_read && requested.source == VersionSource::Headers {

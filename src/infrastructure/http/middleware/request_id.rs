@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::{HeaderMap, HeaderValue};
 
+use crate::domain::ids::RequestId;
 use crate::infrastructure::http::model::headers::REQUEST_ID;
 
-/// Maximum length of a client's id, in bytes.
-const MAX_ID_BYTES: usize = 128;
 /// Minimum number of digits in a new id.
 const NUMBER_DIGITS: usize = 8;
 
@@ -26,7 +25,7 @@ impl RequestIds {
 
     /// The client's id if it is safe to log, else a new one.
     pub(crate) fn id_of(&self, headers: &HeaderMap) -> HeaderValue {
-        if let Some(id) = headers.get(REQUEST_ID).filter(|id| is_safe(id.as_bytes())) {
+        if let Some(id) = headers.get(REQUEST_ID).filter(|id| RequestId::is_safe(id.as_bytes())) {
             return id.clone();
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -36,9 +35,4 @@ impl RequestIds {
         let id = written.ok().and_then(|()| HeaderValue::try_from(id).ok());
         id.unwrap_or(HeaderValue::from_static("unknown"))
     }
-}
-
-fn is_safe(id: &[u8]) -> bool {
-    (1..=MAX_ID_BYTES).contains(&id.len())
-        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
 }

@@ -10,7 +10,7 @@ use crate::application::browse::PurchaseView;
 use crate::application::catalogue::Item;
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::ItemNo;
-use crate::domain::purchase::Outcome;
+use crate::domain::purchase::{Outcome, SettledLine};
 use crate::infrastructure::http::model::schema;
 
 /// A purchase, with its items in the order of their numbers.
@@ -28,6 +28,20 @@ pub(crate) struct Purchase {
     #[schema(minimum = 0, maximum = 1_000, examples(2))]
     pieces_bought: i32,
     items: Vec<PurchasedItem>,
+    /// What an operator has taken back since. The other members stay as the purchase was answered. Absent if nothing was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    cancelled: Vec<CancelledItem>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct CancelledItem {
+    #[schema(value_type = schema::ItemId)]
+    id: String,
+    #[schema(value_type = schema::Quantity)]
+    quantity: i32,
+    #[schema(value_type = schema::Time)]
+    cancelled_at: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -46,12 +60,23 @@ struct PurchasedItem {
 
 impl From<PurchaseView> for Purchase {
     fn from(view: PurchaseView) -> Self {
-        Self::new(view.code, &view.outcome, view.items)
+        let cancelled = view.taken_back.iter().filter_map(|taken| {
+            let is_same = |settled: &&SettledLine| settled.line.item == taken.item;
+            let settled = view.outcome.lines.iter().find(is_same)?;
+            let item = view.items.iter().find(|item| item.no == taken.item)?;
+            Some(CancelledItem {
+                id: item.id.as_str().to_owned(),
+                quantity: settled.line.quantity.get(),
+                cancelled_at: rfc3339(taken.at),
+            })
+        });
+        let cancelled = cancelled.collect();
+        Self { cancelled, ..Self::new(view.code, &view.outcome, view.items) }
     }
 }
 
 impl Purchase {
-    /// The outcome of a code; `items` has the names of its items.
+    /// The outcome of a code as it was answered; `items` has the names of its items.
     pub(crate) fn new(code: CodeClaim, outcome: &Outcome, items: Vec<Item>) -> Self {
         let items: HashMap<ItemNo, Item> = items.into_iter().map(|item| (item.no, item)).collect();
         let lines = outcome.lines.iter().filter_map(|settled| {
@@ -71,6 +96,7 @@ impl Purchase {
             purchased_at: rfc3339(outcome.purchased_at),
             pieces_bought: outcome.total_purchased(),
             items: lines.collect(),
+            cancelled: Vec::new(),
         }
     }
 }

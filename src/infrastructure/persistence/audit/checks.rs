@@ -67,8 +67,12 @@ pub(crate) const CHECKS: &[Check] = &[
     SELECT pieces > buyer_limit,
            format('sale %s buyer %s: purchases of %s of %s', sale_id, user_id, pieces, buyer_limit)
     FROM (
-        SELECT sale_id, user_id, sum(total_purchased) AS pieces
-        FROM purchases
+        SELECT sale_id, user_id, sum(pieces) AS pieces
+        FROM (
+            SELECT sale_id, user_id, total_purchased AS pieces FROM purchases
+            UNION ALL
+            SELECT sale_id, user_id, -quantity FROM purchase_cancellations
+        ) AS changes
         GROUP BY sale_id, user_id
     ) AS totals
     JOIN sales USING (sale_id)",
@@ -82,9 +86,8 @@ pub(crate) const CHECKS: &[Check] = &[
     FROM buyers
     FULL JOIN (
         SELECT sale_id, user_id, sum(quantity) AS pieces
-        FROM purchase_items
+        FROM sold_lines
         JOIN purchases USING (sale_id, attempt_id)
-        WHERE outcome = 'sold'
         GROUP BY sale_id, user_id
     ) AS lines USING (sale_id, user_id)",
     },
@@ -141,6 +144,18 @@ pub(crate) const CHECKS: &[Check] = &[
     FROM checkout_items AS collected
     FULL JOIN purchase_items AS settled USING (sale_id, attempt_id, item_no)
     LEFT JOIN open_attempts AS open USING (sale_id, attempt_id)",
+    },
+    Check {
+        promise: "I4",
+        what: "what was cancelled is a whole line that its buyer had bought",
+        sql: r"
+    SELECT line.outcome IS DISTINCT FROM 'sold' OR line.quantity <> taken.quantity
+               OR purchases.user_id <> taken.user_id,
+           format('sale %s attempt %s item %s: cancelled %s of %s, bought %s by %s, %s', sale_id, attempt_id, item_no,
+                  taken.quantity, taken.user_id, line.quantity, purchases.user_id, line.outcome)
+    FROM purchase_cancellations AS taken
+    LEFT JOIN purchase_items AS line USING (sale_id, attempt_id, item_no)
+    LEFT JOIN purchases USING (sale_id, attempt_id)",
     },
     Check {
         promise: "I6",
@@ -352,8 +367,9 @@ pub(crate) const CHECKS: &[Check] = &[
         promise: BOOKKEEPING,
         what: "a closed sale's report counts the pieces that its purchases sold",
         sql: r"
-    SELECT reported <> coalesce(pieces, 0),
-           format('sale %s: the report says %s, purchases say %s', sale_id, reported, pieces)
+    SELECT reported + reported_cancelled <> coalesce(pieces, 0),
+           format('sale %s: the report says %s and %s cancelled, purchases say %s',
+                  sale_id, reported, reported_cancelled, pieces)
     FROM sale_reports
     LEFT JOIN (
         SELECT sale_id, sum(total_purchased) AS pieces

@@ -115,9 +115,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::application::ports::{CodeSigner, PurchaseCanceller};
+    use crate::domain::cancellation::Wanted;
+    use crate::infrastructure::persistence::operators::canceller::PostgresPurchaseCanceller;
     use crate::testing::builders::line;
     use crate::testing::contracts::refusal_store::{RefusalWorld, flush};
     use crate::testing::contracts::{Scene, Terms};
+    use crate::testing::fakes::FakeSigner;
     use crate::testing::sabotage::SABOTAGES;
     use crate::testing::servers::PostgresShop;
 
@@ -130,7 +134,8 @@ mod tests {
         assert_eq!(checks.len(), CHECKS.len(), "two checks have one name");
     }
 
-    /// Ann and eve have bought, zoe came too late, bob's checkout is open, and there are refusals with details.
+    /// Ann and eve have bought, zoe came too late, bob's checkout is open, max has given something back, and there are refusals with
+    /// details.
     async fn a_shop_with_history() -> PostgresShop {
         let shop = PostgresShop::open().await;
         let scene = Scene::open(&shop, Terms::stocked(5, 2)).await;
@@ -143,6 +148,11 @@ mod tests {
         let too_late = scene.extra_attempt("zoe", &[line(1, 1), line(2, 1)]).await;
         scene.decided(too_late).await;
         scene.attempt("bob", &[(3, 1), (5, 2)]).await;
+        let returned = scene.attempt("max", &[(4, 1)]).await;
+        scene.decided(returned).await;
+        let canceller = PostgresPurchaseCanceller::new(shop.database().await);
+        let code = FakeSigner { key: 1 }.sign(scene.sale, returned);
+        canceller.cancel(code, &Wanted::All, "eve").await.unwrap().unwrap();
         let refusals = RefusalWorld::instance(&shop).await;
         refusals.append(&flush(scene.sale, 1, 4, 2)).await.unwrap();
         shop

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::application::ports::{Refusal, RefusalTotal};
-use crate::domain::ids::{AttemptId, BuyerId, ItemId, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, ItemId, RequestId, SaleId};
 use crate::infrastructure::persistence::pool::error::{DatabaseError, ErrorClass};
 
 /// Parts of the details of one sale, and of a whole flush, that are halved because they cannot be written; then a part that
@@ -17,12 +17,13 @@ const MAX_HALVED: Halved = Halved { of_a_sale: 256, of_a_flush: 2_048 };
 
 const ADD: &str = r"
     INSERT INTO checkout_refusals
-        (sale_id, instance, sequence, position, operation, reason, user_id, item_id, attempt_id, refused_at)
+        (sale_id, instance, sequence, position, operation, reason, user_id, item_id, attempt_id, refused_at,
+         request_id)
     SELECT t.sale_id, $1, $2, t.position, t.operation, t.reason, t.user_id, t.item_id,
-           t.attempt_id, t.refused_at
+           t.attempt_id, t.refused_at, t.request_id
     FROM unnest($3::bigint[], $4::int[], $5::text[], $6::text[], $7::text[], $8::text[],
-                $9::bigint[], $10::timestamptz[])
-        AS t(sale_id, position, operation, reason, user_id, item_id, attempt_id, refused_at)
+                $9::bigint[], $10::timestamptz[], $11::text[])
+        AS t(sale_id, position, operation, reason, user_id, item_id, attempt_id, refused_at, request_id)
 ";
 
 #[derive(Debug, Clone, Copy)]
@@ -135,6 +136,7 @@ async fn add_rows(
         .bind(column(rows, |refusal| refusal.item.as_ref().map(ItemId::as_str)))
         .bind(column(rows, |refusal| refusal.attempt.map(AttemptId::get)))
         .bind(column(rows, |refusal| refusal.refused_at))
+        .bind(column(rows, |refusal| refusal.request.as_ref().map(RequestId::as_str)))
         .execute(connection)
         .await?;
     Ok(())

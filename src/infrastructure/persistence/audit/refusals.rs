@@ -7,7 +7,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::refusal_details::{self, FlushId};
-use crate::application::ports::{Causes, PortError, RefusalFlush, RefusalStore, RefusalTotal};
+use crate::application::ports::{
+    AnsweredRequest, Causes, PortError, RefusalFlush, RefusalStore, RefusalTotal,
+};
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::{DatabaseError, ErrorClass};
 use crate::infrastructure::persistence::pool::metrics::Statement;
@@ -38,6 +40,15 @@ const ADD_TOTALS: &str = r"
     SET total = r.total + EXCLUDED.total, detailed = r.detailed + EXCLUDED.detailed
 ";
 
+/// Of sales that exist: the partition of a sale that was dropped is gone with it.
+const ADD_ANSWERED: &str = r"
+    INSERT INTO purchase_requests (sale_id, attempt_id, request_id)
+    SELECT t.sale_id, t.attempt_id, t.request_id
+    FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS t(sale_id, attempt_id, request_id)
+    WHERE EXISTS (SELECT FROM sales AS s WHERE s.id = t.sale_id)
+    ON CONFLICT DO NOTHING
+";
+
 /// Stores the refusals of one run of an instance.
 pub(crate) struct PostgresRefusalStore {
     database: Database,
@@ -58,6 +69,7 @@ impl PostgresRefusalStore {
                 let write = async {
                     if self.take_number(&mut tx, flush).await? {
                         refusal_details::add(&mut tx, self.id(flush), &flush.details).await?;
+                        add_answered(&mut tx, &flush.answered).await?;
                         add_totals(&mut tx, &flush.totals).await?;
                     }
                     Ok(())
@@ -104,6 +116,26 @@ impl PostgresRefusalStore {
     }
 }
 
+fn has_details(flush: &RefusalFlush) -> bool {
+    !flush.details.is_empty() || !flush.answered.is_empty()
+}
+
+async fn add_answered(
+    connection: &mut PgConnection,
+    answered: &[AnsweredRequest],
+) -> Result<(), sqlx::Error> {
+    if answered.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(ADD_ANSWERED)
+        .bind(column(answered, |one| one.sale.get()))
+        .bind(column(answered, |one| one.attempt.get()))
+        .bind(column(answered, |one| one.request.as_str()))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn add_totals(
     connection: &mut PgConnection,
     totals: &[RefusalTotal],
@@ -129,7 +161,7 @@ impl RefusalStore for PostgresRefusalStore {
         let written = match self.write_all(flush).await {
             // A detail that cannot be written, for example of a sale whose partition was dropped, must not block the totals,
             // nor the other details, nor the flushes after this one.
-            Err(error) if error.class() == ErrorClass::Permanent && !flush.details.is_empty() => {
+            Err(error) if error.class() == ErrorClass::Permanent && has_details(flush) => {
                 tracing::warn!(
                     error = %Causes(&error),
                     "some details of refusals cannot be written: finding out which"

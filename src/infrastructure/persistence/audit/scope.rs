@@ -1,7 +1,7 @@
 //! The scope of an inspection: the rows of one sale, or of all.
 
 /// The tables that the checks read. Each name stands for the table's rows of sale `$1`, or for all rows if that is NULL, so that no check
-/// can forget the condition; only `every_sale` is not limited. Reports are those of sales that are closed with them. Not materialized,
+/// can forget the condition; only `every_sale` is not limited. `sold_lines` has what was taken back as negative pieces. Reports are those of sales that are closed with them. Not materialized,
 /// so that the condition reaches the partitions and unused columns are not read.
 pub(crate) const SCOPE: &str = r"
 WITH every_sale AS NOT MATERIALIZED (
@@ -9,7 +9,8 @@ WITH every_sale AS NOT MATERIALIZED (
     FROM sales
 ),
 sale_reports AS NOT MATERIALIZED (
-    SELECT r.sale_id, (r.report ->> 'sold')::bigint AS reported
+    SELECT r.sale_id, (r.report ->> 'sold')::bigint AS reported,
+           coalesce((r.report ->> 'cancelled')::bigint, 0) AS reported_cancelled
     FROM sale_reports AS r
     JOIN sales AS s ON s.id = r.sale_id AND s.closed_end = s.ends_at
     WHERE $1::bigint IS NULL OR s.id = $1
@@ -59,10 +60,20 @@ idempotency_keys AS NOT MATERIALIZED (
 lost_writes AS NOT MATERIALIZED (
     SELECT * FROM lost_writes WHERE $1::bigint IS NULL OR sale_id = $1
 ),
-sold_of_item AS NOT MATERIALIZED (
-    SELECT sale_id, item_no, sum(quantity) AS pieces
+purchase_cancellations AS NOT MATERIALIZED (
+    SELECT * FROM purchase_cancellations WHERE $1::bigint IS NULL OR sale_id = $1
+),
+sold_lines AS NOT MATERIALIZED (
+    SELECT sale_id, attempt_id, item_no, quantity
     FROM purchase_items
     WHERE outcome = 'sold'
+    UNION ALL
+    SELECT sale_id, attempt_id, item_no, -quantity
+    FROM purchase_cancellations
+),
+sold_of_item AS NOT MATERIALIZED (
+    SELECT sale_id, item_no, sum(quantity) AS pieces
+    FROM sold_lines
     GROUP BY sale_id, item_no
 ),
 open_attempts AS NOT MATERIALIZED (

@@ -5,7 +5,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use super::locked_sale::{locked_sale, readable};
+use super::locked_sale::{locked_sale, raise_generation, readable};
 use super::record::Record;
 use crate::application::ports::{EditedSale, PortError, SaleEditor};
 use crate::domain::ids::{ItemId, SaleId};
@@ -40,10 +40,6 @@ const LOCK_STOCK: &str = r"
 
 const UPDATE_STOCK: &str = r"
     UPDATE item_stock SET stock = $3 WHERE sale_id = $1 AND item_no = $2
-";
-
-const NEXT_GENERATION: &str = r"
-    UPDATE sales SET generation = generation + 1 WHERE id = $1
 ";
 
 /// Changes sales.
@@ -170,7 +166,7 @@ async fn restock(
     };
     let update = sqlx::query(UPDATE_STOCK).bind(id.get()).bind(number).bind(after.pieces);
     update.execute(&mut *connection).await?;
-    sqlx::query(NEXT_GENERATION).bind(id.get()).execute(&mut *connection).await?;
+    raise_generation(connection, id).await?;
     let record = Record {
         sale: id,
         action: "restocked",

@@ -31,6 +31,19 @@ pub(super) async fn locked_sale(
     Ok(Some((readable(row)?, is_cancelled, now)))
 }
 
+const NEXT_GENERATION: &str = r"
+    UPDATE sales SET generation = generation + 1 WHERE id = $1
+";
+
+/// Gives a locked sale the next generation: instances drop what they know of its sold-out items.
+pub(super) async fn raise_generation(
+    connection: &mut PgConnection,
+    id: SaleId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(NEXT_GENERATION).bind(id.get()).execute(connection).await?;
+    Ok(())
+}
+
 /// The sale of a row.
 pub(super) fn readable(row: SaleRow) -> Result<Sale, sqlx::Error> {
     sale_of(row).map_err(|error| sqlx::Error::Decode(Box::new(error)))

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::application::ports::{EventPositions, Outbox, OutboxContent, OutboxRow, PortError};
-use crate::domain::ids::{AttemptId, ItemNo, SaleId};
+use crate::application::ports::{
+    CancelledPurchase, EventPositions, Outbox, OutboxContent, OutboxRow, PortError,
+};
+use crate::domain::checkout::Line;
+use crate::domain::ids::{AttemptId, BuyerId, ItemNo, Quantity, SaleId};
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
@@ -102,6 +106,7 @@ impl Row {
                 let items = self.items.into_iter().map(ItemNo);
                 OutboxContent::Settled(attempts.collect::<Option<_>>()?, items.collect())
             }
+            ("cancelled", Some(data)) => OutboxContent::Cancelled(cancelled(&data)?),
             ("sale.opened", _) => OutboxContent::SaleOpened,
             ("sale.sold_out", _) => OutboxContent::SaleSoldOut,
             ("sale.ended", Some(report)) => OutboxContent::SaleEnded(report),
@@ -115,6 +120,36 @@ impl Row {
             content,
         })
     }
+}
+
+/// What a transaction wrote about a cancellation.
+#[derive(Debug, Deserialize)]
+struct CancelledData {
+    attempt: i64,
+    buyer: String,
+    cancelled_at: DateTime<Utc>,
+    pieces_left: i32,
+    lines: Vec<LineData>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LineData {
+    item: i32,
+    quantity: i32,
+}
+
+fn cancelled(data: &str) -> Option<CancelledPurchase> {
+    let data: CancelledData = serde_json::from_str(data).ok()?;
+    let line = |line: LineData| {
+        Some(Line { item: ItemNo(line.item), quantity: Quantity::new(line.quantity)? })
+    };
+    Some(CancelledPurchase {
+        attempt: AttemptId::new(data.attempt)?,
+        buyer: BuyerId::parse(&data.buyer).ok()?,
+        cancelled_at: data.cancelled_at,
+        lines: data.lines.into_iter().map(line).collect::<Option<_>>()?,
+        pieces_left: data.pieces_left,
+    })
 }
 
 /// Reads the outbox.

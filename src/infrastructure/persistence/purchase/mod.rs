@@ -4,8 +4,10 @@
 //! - A batch is read by [`statements`] into [`rows`], decided by [`settle`](crate::domain::settlement::settle), and written from columns
 //!   again. [`sql`] has the SQL.
 //! - [`outcomes`]: stored outcomes, which [`outcome_reader`] reads for many callers at once. [`history`]: a buyer's purchases.
+//!   [`cancellations`]: what operators have taken back of them.
 
 pub(crate) mod batch;
+pub(crate) mod cancellations;
 pub(crate) mod history;
 pub(crate) mod ledger;
 pub(crate) mod outcome_reader;

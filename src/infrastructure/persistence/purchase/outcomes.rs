@@ -89,7 +89,8 @@ pub(crate) fn assembled(rows: Vec<OutcomeRow>) -> Result<Vec<StoredOutcome>, Dat
     Ok(outcomes)
 }
 
-fn line_outcome(text: &str) -> Option<LineOutcome> {
+/// The outcome with this name in the database.
+pub(crate) fn line_outcome(text: &str) -> Option<LineOutcome> {
     [LineOutcome::Sold, LineOutcome::SoldOut, LineOutcome::BuyerLimit]
         .into_iter()
         .find(|outcome| outcome.as_str() == text)

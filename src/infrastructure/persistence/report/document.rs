@@ -21,6 +21,9 @@ struct Document {
     r#final: bool,
     pieces: i64,
     sold: i64,
+    /// Reports of earlier releases have none.
+    #[serde(default)]
+    cancelled: i64,
     buyers: i64,
     checkouts: i64,
     purchases: i64,
@@ -70,6 +73,7 @@ pub(crate) fn write(report: &SaleReport) -> Value {
         r#final: report.is_final,
         pieces: report.pieces,
         sold: report.sold,
+        cancelled: report.cancelled,
         buyers: report.buyers,
         checkouts: report.checkouts,
         purchases: report.purchases,
@@ -105,6 +109,7 @@ pub(crate) fn read(text: &str) -> Option<SaleReport> {
         is_final: document.r#final,
         pieces: document.pieces,
         sold: document.sold,
+        cancelled: document.cancelled,
         buyers: document.buyers,
         checkouts: document.checkouts,
         purchases: document.purchases,
@@ -159,6 +164,7 @@ mod tests {
             is_final: true,
             pieces: 9,
             sold: 9,
+            cancelled: 1,
             buyers: 3,
             checkouts: 5,
             purchases: 4,

@@ -98,17 +98,22 @@ const PIECES: &str = r"
     SELECT coalesce(sum(stock), 0)::bigint FROM item_stock{of_sale} WHERE sale_id = $1
 ";
 
+const CANCELLED: &str = r"
+    SELECT coalesce(sum(quantity), 0)::bigint FROM purchase_cancellations{of_sale} WHERE sale_id = $1
+";
+
 const REFUSALS: &str = r"
     SELECT reason, total, detailed FROM refusal_totals WHERE sale_id = $1
 ";
 
 /// The templates for `Partitions`, and their indexes.
-pub(super) const STATEMENTS: [&str; 5] = [PURCHASES, CHECKOUTS, REFUSED, BUYERS, PIECES];
+pub(super) const STATEMENTS: [&str; 6] = [PURCHASES, CHECKOUTS, REFUSED, BUYERS, PIECES, CANCELLED];
 const PURCHASES_AT: usize = 0;
 const CHECKOUTS_AT: usize = 1;
 const REFUSED_AT: usize = 2;
 const BUYERS_AT: usize = 3;
 const PIECES_AT: usize = 4;
+const CANCELLED_AT: usize = 5;
 
 from_row! {
     #[derive(Debug)]
@@ -143,7 +148,7 @@ pub(super) async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::E
 pub(super) async fn read(
     connection: &mut PgConnection,
     sale: SaleId,
-    statements: &Statements<5>,
+    statements: &Statements<6>,
 ) -> Result<Option<SaleFacts>, DatabaseError> {
     let row: Option<SaleRow> =
         sqlx::query_as(SALE).bind(sale.get()).fetch_optional(&mut *connection).await?;
@@ -153,6 +158,7 @@ pub(super) async fn read(
     let intervals = Intervals { sale, window };
     let count = |statement| sqlx::query_scalar(statements.get(statement)).bind(sale.get());
     let buyers = count(BUYERS_AT).persistent(false).fetch_one(&mut *connection).await?;
+    let cancelled = count(CANCELLED_AT).persistent(false).fetch_one(&mut *connection).await?;
     let pieces = count(PIECES_AT).persistent(false).fetch_one(&mut *connection).await?;
     Ok(Some(SaleFacts {
         sale,
@@ -160,6 +166,7 @@ pub(super) async fn read(
         window,
         as_of,
         pieces,
+        cancelled,
         buyers,
         purchases: intervals.purchases(connection, statements).await?,
         checkouts: intervals.counts(connection, statements, CHECKOUTS_AT).await?,
@@ -179,7 +186,7 @@ impl Intervals {
     async fn purchases(
         self,
         connection: &mut PgConnection,
-        statements: &Statements<5>,
+        statements: &Statements<6>,
     ) -> Result<Vec<PurchaseFacts>, sqlx::Error> {
         let rows: Vec<PurchaseRow> = sqlx::query_as(statements.get(PURCHASES_AT))
             .bind(self.sale.get())
@@ -195,7 +202,7 @@ impl Intervals {
     async fn counts(
         self,
         connection: &mut PgConnection,
-        statements: &Statements<5>,
+        statements: &Statements<6>,
         statement: usize,
     ) -> Result<Vec<(i64, i64)>, sqlx::Error> {
         let query = sqlx::query_as(statements.get(statement))

@@ -61,7 +61,7 @@ const CLOSE: &str = r"
 /// Reads and stores reports.
 pub(crate) struct PostgresSaleReports {
     database: Database,
-    partitions: Partitions<5>,
+    partitions: Partitions<6>,
 }
 
 impl PostgresSaleReports {

@@ -2,8 +2,10 @@
 //!
 //! - `guards`: each condition of the writing statements alone. `plans`: their work on large tables, as
 //!   measured by `work`. `versions`: how the versions of buyers' rows grow.
+//! - `cancellations`: what they change elsewhere.
 //! - `long`: batches with long checkouts. `lanes`: many sales on one pool.
 
+pub(crate) mod cancellations;
 pub(crate) mod guards;
 pub(crate) mod lanes;
 pub(crate) mod long;

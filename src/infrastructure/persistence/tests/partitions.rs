@@ -20,7 +20,7 @@ use crate::testing::contracts::{Instance, Scene, Terms};
 use crate::testing::servers::PostgresShop;
 
 /// All tables that have partitions.
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 10] = [
     "items",
     "item_stock",
     "buyers",
@@ -29,6 +29,8 @@ const TABLES: [&str; 8] = [
     "purchases",
     "purchase_items",
     "checkout_refusals",
+    "purchase_cancellations",
+    "purchase_requests",
 ];
 /// Nobody waits for a lock for as long as this, unless a statement touches what it should not.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);

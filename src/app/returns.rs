@@ -1,0 +1,58 @@
+//! What the commands about purchases and their buyers use.
+
+use std::sync::Arc;
+
+use super::error::AppError;
+use crate::application::codes::{Codes, CodesPorts};
+use crate::application::operators::buyer_story::BuyerStory;
+use crate::application::operators::cancel_purchase::CancelPurchase;
+use crate::application::operators::why::Why;
+use crate::application::ports::{Causes, Clock, SaleNews, StoryReader};
+use crate::config::Config;
+use crate::infrastructure::persistence::{
+    Database, PostgresEpochReader, PostgresPurchaseCanceller, PostgresStoryReader,
+};
+use crate::infrastructure::signing::HmacSigner;
+
+/// What the commands about purchases and their buyers use.
+pub(crate) struct Returns {
+    pub(crate) cancel: CancelPurchase,
+    pub(crate) story: BuyerStory,
+    pub(crate) why: Why,
+    database: Database,
+}
+
+impl Returns {
+    /// Creates the use cases.
+    pub(crate) fn build(
+        config: &Config,
+        database: &Database,
+        clock: Arc<dyn Clock>,
+        news: Arc<dyn SaleNews>,
+    ) -> Result<Self, AppError> {
+        let history = Arc::clone(database.history());
+        let signer = HmacSigner::new(&config.code_keys)?.following(Arc::clone(&history));
+        let codes = Arc::new(Codes::new(CodesPorts {
+            signer: Arc::new(signer),
+            history,
+            epochs: Arc::new(PostgresEpochReader::new(database.clone())),
+            clock,
+        }));
+        let reader: Arc<dyn StoryReader> = Arc::new(PostgresStoryReader::new(database.clone()));
+        let canceller = Arc::new(PostgresPurchaseCanceller::new(database.clone()));
+        Ok(Self {
+            cancel: CancelPurchase::new(Arc::clone(&codes), canceller, news),
+            story: BuyerStory::new(Arc::clone(&reader), Arc::clone(&codes)),
+            why: Why::new(reader, codes),
+            database: database.clone(),
+        })
+    }
+
+    /// Learns the epochs of the database, which are part of codes, and of what instances are told. Without them codes of the first
+    /// epoch are known all the same.
+    pub(crate) async fn learn_epochs(&self) {
+        if let Err(error) = self.database.begin_history().await {
+            tracing::warn!(error = %Causes(&error), "cannot read the epochs of the database");
+        }
+    }
+}

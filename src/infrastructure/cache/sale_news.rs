@@ -1,0 +1,31 @@
+//! Tells all instances by pub/sub that a sale has changed, on the channel of sold-out items: the message names the sale and no item.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::connection::Redis;
+use super::sold_out_message;
+use crate::application::history::History;
+use crate::application::ports::{PortError, SaleNews};
+use crate::domain::ids::SaleId;
+
+/// Publishes at once: an operator waits for it.
+pub(crate) struct RedisSaleNews {
+    redis: Redis,
+    history: Arc<History>,
+}
+
+impl RedisSaleNews {
+    /// Speaks for instances that work in this history.
+    pub(crate) fn new(redis: Redis, history: Arc<History>) -> Self {
+        Self { redis, history }
+    }
+}
+
+#[async_trait]
+impl SaleNews for RedisSaleNews {
+    async fn changed(&self, sale: SaleId) -> Result<(), PortError> {
+        sold_out_message::publish(&self.redis, self.history.id(), sale, &[]).await
+    }
+}

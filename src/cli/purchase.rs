@@ -7,7 +7,7 @@ use super::actor::actor;
 use super::failure::{COULD_NOT, FAILED, Failure};
 use super::ids::parse_item;
 use super::output::{self, Format};
-use super::sale::time::{text, until_instances_know};
+use super::time::{text, until_instances_know};
 use crate::app::Offline;
 use crate::application::operators::cancel_purchase::{
     CancelCommand, CancelPurchaseError, Cancelled,

@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::time::{database_now, text, until_instances_know};
 use crate::app::Offline;
 use crate::application::operators::edit_sale::EditSaleError;
 use crate::application::operators::restock::{RestockCommand, RestockError};
@@ -15,6 +14,7 @@ use crate::cli::actor::actor;
 use crate::cli::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::cli::ids::{parse_item, parse_sale};
 use crate::cli::output::{self, Format};
+use crate::cli::time::{database_now, text, until_instances_know};
 use crate::config::Config;
 use crate::domain::ids::{ItemId, SaleId};
 use crate::domain::sale::{MAX_BUYER_LIMIT, MAX_STOCK};

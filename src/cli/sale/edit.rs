@@ -102,7 +102,7 @@ async fn edit(
     (config, offline): (&Config, &Offline),
     format: Format,
 ) -> Result<(), Failure> {
-    offline.returns.learn_epochs().await;
+    offline.returns.prepare_change().await;
     let edited = match offline.edit_sale.execute(sale, edit, &actor()).await {
         Ok(edited) => edited,
         Err(error @ EditSaleError::Empty) => return Err(Failure::because(BAD_ARGUMENTS, &error)),
@@ -140,7 +140,7 @@ pub(super) async fn restock(
 ) -> Result<(), Failure> {
     let RestockArgs { sale, item, pieces } = args;
     let command = RestockCommand { sale, item, pieces };
-    offline.returns.learn_epochs().await;
+    offline.returns.prepare_change().await;
     let stock = match offline.restock.execute(&command, &actor()).await {
         Ok(stock) => stock,
         Err(error @ RestockError::Nothing) => return Err(Failure::because(BAD_ARGUMENTS, &error)),

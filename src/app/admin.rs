@@ -12,11 +12,13 @@ use super::offline_jobs::OfflineJobs;
 use super::webhooks::Webhooks;
 use crate::application::api_keys::issue::IssueKey;
 use crate::application::create_sale::CreateSale;
+use crate::application::operators::announced_edits::AnnouncedEdits;
 use crate::application::operators::edit_sale::EditSale;
 use crate::application::operators::import_items::ImportItems;
 use crate::application::operators::restock::Restock;
 use crate::application::ports::{ApiKeyStore, Clock, KeySecrets, SaleEditor, SaleStore};
 use crate::application::sale_report::ReportSale;
+use crate::infrastructure::cache::RedisSaleNews;
 use crate::infrastructure::chart::sale_picture;
 use crate::infrastructure::http::{
     Admin, AdminJobs, AdminMetrics, AdminReports, AdminSales, AdminWebhooks,
@@ -72,7 +74,10 @@ pub(crate) fn build(
 }
 
 fn sales(context: &BuildContext<'_>, components: &Components, database: &Database) -> AdminSales {
-    let editor: Arc<dyn SaleEditor> = Arc::new(PostgresSaleEditor::new(database.clone()));
+    let editor = Arc::new(PostgresSaleEditor::new(database.clone()));
+    let history = Arc::clone(components.database.history());
+    let news = Arc::new(RedisSaleNews::new(components.redis.clone(), history));
+    let editor: Arc<dyn SaleEditor> = Arc::new(AnnouncedEdits::new(editor, news));
     let creator: Arc<dyn SaleStore> = Arc::new(PostgresSaleStore::new(
         database.clone(),
         // It creates sales only: the clock is that of the store that reads them.

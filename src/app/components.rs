@@ -234,6 +234,14 @@ fn sale_cache(
     sale_cache
 }
 
+/// What operators have taken back.
+fn cancellations(context: &BuildContext<'_>, batches: &BatchMetrics) -> PostgresCancellations {
+    let batch = &context.config.batch;
+    let limits = limits(batch, batch.purchase_size, 1);
+    let scope = context.tasks.writers.scope();
+    PostgresCancellations::new(context.database.clone(), limits, batches, scope)
+}
+
 /// Keys of operators and services.
 fn api_keys(context: &BuildContext<'_>, sale_cache: &SaleCache) -> Arc<ApiKeys> {
     Arc::new(ApiKeys::new(
@@ -241,14 +249,6 @@ fn api_keys(context: &BuildContext<'_>, sale_cache: &SaleCache) -> Arc<ApiKeys> 
         Arc::new(HmacKeySecrets::new(&context.config.api_keys)),
         Arc::clone(sale_cache.clock()),
     ))
-}
-
-/// What operators have taken back.
-fn cancellations(context: &BuildContext<'_>, batches: &BatchMetrics) -> PostgresCancellations {
-    let batch = &context.config.batch;
-    let limits = limits(batch, batch.purchase_size, 1);
-    let scope = context.tasks.writers.scope();
-    PostgresCancellations::new(context.database.clone(), limits, batches, scope)
 }
 
 /// The idempotency keys.

@@ -18,7 +18,7 @@ use crate::application::operators::edit_sale::EditSale;
 use crate::application::operators::import_items::ImportItems;
 use crate::application::operators::restock::Restock;
 use crate::application::ports::{
-    ApiKeyStore, AuditTrail, Clock, ItemReader, KeySecrets, SaleEditor, SaleNews, SaleStore,
+    ApiKeyStore, AuditTrail, Clock, ItemReader, KeySecrets, SaleEditor, SaleStore,
 };
 use crate::application::sale_report::ReportSale;
 use crate::application::verify::{Verify, VerifyPorts};
@@ -75,10 +75,10 @@ impl Offline {
             Arc::clone(&clock),
             config.catalogue.clone(),
         ));
-        let news: Arc<dyn SaleNews> =
-            Arc::new(RedisSaleNews::new(redis.clone(), Arc::clone(database.history())));
+        let news = Arc::new(RedisSaleNews::new(redis.clone(), Arc::clone(database.history())));
         let editor = Arc::new(PostgresSaleEditor::new(database.clone()));
-        let editor: Arc<dyn SaleEditor> = Arc::new(AnnouncedEdits::new(editor, Arc::clone(&news)));
+        let editor: Arc<dyn SaleEditor> =
+            Arc::new(AnnouncedEdits::new(editor, Arc::<RedisSaleNews>::clone(&news)));
         let keys: Arc<dyn ApiKeyStore> = Arc::new(PostgresApiKeyStore::new(database.clone()));
         let secrets: Arc<dyn KeySecrets> = Arc::new(HmacKeySecrets::new(&config.api_keys));
         Ok(Self {

@@ -9,6 +9,7 @@ use crate::application::operators::cancel_purchase::CancelPurchase;
 use crate::application::operators::why::Why;
 use crate::application::ports::{Causes, Clock, SaleNews, StoryReader};
 use crate::config::Config;
+use crate::infrastructure::cache::RedisSaleNews;
 use crate::infrastructure::persistence::{
     Database, PostgresEpochReader, PostgresPurchaseCanceller, PostgresStoryReader,
 };
@@ -20,6 +21,7 @@ pub(crate) struct Returns {
     pub(crate) story: BuyerStory,
     pub(crate) why: Why,
     database: Database,
+    news: Arc<RedisSaleNews>,
 }
 
 impl Returns {
@@ -28,7 +30,7 @@ impl Returns {
         config: &Config,
         database: &Database,
         clock: Arc<dyn Clock>,
-        news: Arc<dyn SaleNews>,
+        news: Arc<RedisSaleNews>,
     ) -> Result<Self, AppError> {
         let history = Arc::clone(database.history());
         let signer = HmacSigner::new(&config.code_keys)?.following(Arc::clone(&history));
@@ -40,18 +42,30 @@ impl Returns {
         }));
         let reader: Arc<dyn StoryReader> = Arc::new(PostgresStoryReader::new(database.clone()));
         let canceller = Arc::new(PostgresPurchaseCanceller::new(database.clone()));
+        let told: Arc<dyn SaleNews> = Arc::<RedisSaleNews>::clone(&news);
         Ok(Self {
-            cancel: CancelPurchase::new(Arc::clone(&codes), canceller, news),
+            cancel: CancelPurchase::new(Arc::clone(&codes), canceller, told),
             story: BuyerStory::new(Arc::clone(&reader), Arc::clone(&codes)),
             why: Why::new(reader, codes),
             database: database.clone(),
+            news,
         })
     }
 
     /// Learns the epochs of the database, which are part of codes, and of what instances are told. Without them codes of the first
     /// epoch are known all the same.
     pub(crate) async fn learn_epochs(&self) {
-        if let Err(error) = self.database.begin_history().await {
+        Self::report(self.database.begin_history().await);
+    }
+
+    /// Prepares a change: learns the epochs, and connects to what tells the instances.
+    pub(crate) async fn prepare_change(&self) {
+        let (begun, ()) = tokio::join!(self.database.begin_history(), self.news.connect());
+        Self::report(begun);
+    }
+
+    fn report(begun: Result<(), impl std::error::Error + 'static>) {
+        if let Err(error) = begun {
             tracing::warn!(error = %Causes(&error), "cannot read the epochs of the database");
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::failure::{COULD_NOT, Failure};
 use super::ids::parse_sale;
 use super::output::{self, Format};
-use super::sale::time::text;
+use super::time::text;
 use crate::app::Offline;
 use crate::application::operators::buyer_story::ToldEntry;
 use crate::application::ports::{

@@ -14,6 +14,7 @@ mod output;
 mod purchase;
 mod sale;
 mod schedule;
+mod time;
 mod verify;
 mod webhook;
 mod why;

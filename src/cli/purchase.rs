@@ -7,7 +7,7 @@ use super::actor::actor;
 use super::failure::{COULD_NOT, FAILED, Failure};
 use super::ids::parse_item;
 use super::output::{self, Format};
-use super::sale::time::{text, until_instances_know};
+use super::time::{text, until_instances_know};
 use crate::app::Offline;
 use crate::application::operators::cancel_purchase::{
     CancelCommand, CancelPurchaseError, Cancelled,
@@ -45,7 +45,7 @@ pub(super) async fn run(
     let offline =
         Offline::connect(config).await.map_err(|error| Failure::because(COULD_NOT, &error))?;
     let wanted = if args.items.is_empty() { Wanted::All } else { Wanted::Items(args.items) };
-    offline.returns.learn_epochs().await;
+    offline.returns.prepare_change().await;
     let command = CancelCommand { code, wanted };
     let cancelled = offline.returns.cancel.execute(&command, &actor()).await;
     offline.close().await;

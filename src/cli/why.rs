@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::failure::{COULD_NOT, FAILED, Failure};
 use super::output::{self, Format};
-use super::sale::time::text;
+use super::time::text;
 use crate::app::Offline;
 use crate::application::operators::why::{
     ExplainedAttempt, Explanation, Subject, left_at_refusal, left_then,

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 
 use super::*;
 use crate::application::browse::BrowsePorts;
-use crate::application::ports::{MockItemReader, PortError};
+use crate::application::ports::{MockCancellationReader, MockItemReader, PortError};
 use crate::domain::sale::Sale;
 use crate::testing::builders::{sale_id, unavailable};
 use crate::testing::fakes::FakePause;
@@ -43,6 +43,7 @@ impl Stage {
             Ok(sales.iter().map(|sale| (*sale, shop.progress_of(*sale))).collect())
         });
         let browse = Browse::new(BrowsePorts {
+            cancellations: Arc::new(MockCancellationReader::new()),
             sale_cache: test_shop.sale_cache(),
             sales: test_shop.shop(),
             items: Arc::new(items),

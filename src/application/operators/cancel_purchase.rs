@@ -118,9 +118,9 @@ mod tests {
         canceller.expect_cancel().once().returning(|_, _, _| Ok(Ok(cancellation())));
         news.expect_changed().once().returning(|_| Err(unavailable()));
 
-        let cancelled = use_case(canceller, news).execute(&command(1), "ann").await.unwrap();
+        let done = use_case(canceller, news).execute(&command(1), "ann").await.unwrap();
 
-        assert_eq!(cancelled, Cancelled { cancellation: cancellation(), is_announced: false });
+        assert_eq!(done, Cancelled { cancellation: cancellation(), is_announced: false });
     }
 
     #[tokio::test]

@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::time::{database_now, text, until_instances_know};
 use crate::app::Offline;
 use crate::application::operators::edit_sale::EditSaleError;
 use crate::application::operators::restock::{RestockCommand, RestockError};
@@ -15,6 +14,7 @@ use crate::cli::actor::actor;
 use crate::cli::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::cli::ids::{parse_item, parse_sale};
 use crate::cli::output::{self, Format};
+use crate::cli::time::{database_now, text, until_instances_know};
 use crate::config::Config;
 use crate::domain::ids::{ItemId, SaleId};
 use crate::domain::sale::{MAX_BUYER_LIMIT, MAX_STOCK};
@@ -102,7 +102,7 @@ async fn edit(
     (config, offline): (&Config, &Offline),
     format: Format,
 ) -> Result<(), Failure> {
-    offline.returns.learn_epochs().await;
+    offline.returns.prepare_change().await;
     let edited = match offline.edit_sale.execute(sale, edit, &actor()).await {
         Ok(edited) => edited,
         Err(error @ EditSaleError::Empty) => return Err(Failure::because(BAD_ARGUMENTS, &error)),
@@ -140,7 +140,7 @@ pub(super) async fn restock(
 ) -> Result<(), Failure> {
     let RestockArgs { sale, item, pieces } = args;
     let command = RestockCommand { sale, item, pieces };
-    offline.returns.learn_epochs().await;
+    offline.returns.prepare_change().await;
     let stock = match offline.restock.execute(&command, &actor()).await {
         Ok(stock) => stock,
         Err(error @ RestockError::Nothing) => return Err(Failure::because(BAD_ARGUMENTS, &error)),

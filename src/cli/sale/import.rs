@@ -9,7 +9,6 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::time::{database_now, parse_length, until_instances_know};
 use crate::app::Offline;
 use crate::application::operators::import_items::{ImportError, ImportReport};
 use crate::application::ports::{Calendar, ImportTarget, ImportedSale, ItemSource};
@@ -17,6 +16,7 @@ use crate::cli::actor::actor;
 use crate::cli::failure::{BAD_ARGUMENTS, FAILED, Failure};
 use crate::cli::ids::parse_sale;
 use crate::cli::output::{self, Format};
+use crate::cli::time::{database_now, parse_length, until_instances_know};
 use crate::config::Config;
 use crate::domain::ids::SaleId;
 use crate::domain::import::Rejected;

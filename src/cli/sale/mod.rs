@@ -4,7 +4,6 @@
 mod edit;
 mod import;
 mod report;
-pub(super) mod time;
 
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use super::actor::actor;
 use super::failure::{BAD_ARGUMENTS, COULD_NOT, FAILED, Failure};
 use super::output::{self, Format, Output};
+use super::time::{database_now, parse_length, text, until_instances_know};
 use crate::app::Offline;
 use crate::application::create_sale::CreateSaleError;
 use crate::application::ports::{Calendar, Cursor, PortError, SaleFilter};
@@ -24,8 +24,6 @@ use crate::domain::sale::{
 };
 use crate::domain::time_text::parse_moment;
 use crate::infrastructure::schedule::CronCalendar;
-
-use time::{database_now, parse_length, text, until_instances_know};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SaleCommand {

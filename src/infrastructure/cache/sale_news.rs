@@ -21,6 +21,12 @@ impl RedisSaleNews {
     pub(crate) fn new(redis: Redis, history: Arc<History>) -> Self {
         Self { redis, history }
     }
+
+    /// Connects ahead of the first message, so that it goes out at once. Whatever fails here fails again then.
+    pub(crate) async fn connect(&self) {
+        let mut manager = self.redis.manager();
+        let _ = redis::cmd("PING").query_async::<String>(&mut manager).await;
+    }
 }
 
 #[async_trait]

@@ -79,7 +79,7 @@ const EVENT: &str =
     "INSERT INTO outbox (sale_id, kind, data) VALUES ($1, 'cancelled', $2::text::jsonb)";
 
 /// A sale that is closed has its report already. What is sold of it later cannot be; what is taken back can.
-const CORRECT_REPORT: &str = r#"
+const CORRECT_REPORT: &str = r"
     UPDATE sale_reports
     SET report = report || jsonb_build_object(
         'sold', (report ->> 'sold')::bigint - $2,
@@ -89,7 +89,7 @@ const CORRECT_REPORT: &str = r#"
         'seconds_to_sell_out', NULL
     )
     WHERE sale_id = $1
-"#;
+";
 
 from_row! {
     #[derive(Debug)]
@@ -342,11 +342,11 @@ mod tests {
         let (answered, before) = (stored(&scene, attempt).await, generation(&scene).await);
 
         let canceller = canceller(&shop).await;
-        let cancelled = canceller.cancel(code(&scene, attempt), &of(&["1"]), "eve").await;
+        let taken = canceller.cancel(code(&scene, attempt), &of(&["1"]), "eve").await;
 
-        let cancelled = cancelled.unwrap().unwrap();
-        assert_eq!((cancelled.pieces(), cancelled.pieces_left, cancelled.bought), (2, 1, 1));
-        assert_eq!(cancelled.lines[0].line, line(1, 2));
+        let taken = taken.unwrap().unwrap();
+        assert_eq!((taken.pieces(), taken.pieces_left, taken.bought), (2, 1, 1));
+        assert_eq!(taken.lines[0].line, line(1, 2));
         assert_eq!(generation(&scene).await, before + 1);
         assert_eq!(stored(&scene, attempt).await, answered);
         assert_eq!(scene.progress().await.sold, 1);
@@ -453,12 +453,12 @@ mod tests {
         let buys = "UPDATE buyers SET bought = bought + 1, version = version + 1";
         sqlx::query(buys).execute(&mut *purchase).await.unwrap();
 
-        let (cancelled, ()) =
+        let (taken, ()) =
             tokio::join!(canceller.cancel(code(&scene, first), &Wanted::All, "eve"), async {
                 shop.wait_until_blocked().await;
                 purchase.commit().await.unwrap();
             });
 
-        assert_eq!(cancelled.unwrap().unwrap().bought, 1);
+        assert_eq!(taken.unwrap().unwrap().bought, 1);
     }
 }

@@ -48,7 +48,7 @@ async fn a_cancellation_is_an_event_behind_that_of_its_purchase() {
     scene.decided(attempt).await;
     let canceller = canceller(&shop).await;
     let wanted = Wanted::Items(vec![item_id("2")]);
-    let cancelled = canceller.cancel(code(&scene, attempt), &wanted, "eve").await;
+    let taken = canceller.cancel(code(&scene, attempt), &wanted, "eve").await;
     let outbox = PostgresOutbox::new(shop.database().await);
     outbox.order().await.unwrap();
 
@@ -59,7 +59,7 @@ async fn a_cancellation_is_an_event_behind_that_of_its_purchase() {
     assert_eq!((event.attempt, event.buyer.as_str(), event.pieces_left), (attempt, "ann", 2));
     assert_eq!(event.lines, [line(2, 1)]);
     // PostgreSQL's clock has microseconds.
-    assert_eq!(event.cancelled_at, cancelled.unwrap().unwrap().cancelled_at);
+    assert_eq!(event.cancelled_at, taken.unwrap().unwrap().cancelled_at);
     assert_eq!(log.len(), 2);
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::failure::{COULD_NOT, Failure};
 use crate::app::Offline;
-use crate::cli::failure::{COULD_NOT, Failure};
 use crate::config::Config;
 
 /// Maximum delay of a poll of sales beyond its interval.
@@ -19,12 +19,12 @@ pub(super) async fn database_now(offline: &Offline) -> Result<DateTime<Utc>, Fai
 }
 
 /// A time in the output.
-pub(in crate::cli) fn text(moment: DateTime<Utc>) -> String {
+pub(super) fn text(moment: DateTime<Utc>) -> String {
     moment.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 /// Waits until every running instance has read the change, so that the command returns after that.
-pub(in crate::cli) async fn until_instances_know(config: &Config) {
+pub(super) async fn until_instances_know(config: &Config) {
     tokio::time::sleep(config.sale_cache.poll_interval + POLL_MARGIN).await;
 }
 

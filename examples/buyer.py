@@ -25,7 +25,7 @@ import uuid
 TRY_SECONDS = 15
 # A request is repeated for this long.
 PATIENCE_SECONDS = 120
-# Nothing was done, or it is not known what was done: a repeat of the same request finds out. 429, 502 and 504 come from gateways.
+# Nothing was done, or it is not known what was done: a repeat of the same request finds out. 429, 502 and 504 may come from gateways.
 REPEATED_STATUSES = {429, 500, 502, 503, 504}
 # An equal request is running, for instance the first one, whose connection broke: a repeat gets its response.
 REPEATED_CODES = {"purchase_in_progress", "idempotency_key_in_use"}

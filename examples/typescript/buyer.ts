@@ -17,7 +17,7 @@ type Schemas = components["schemas"];
 const TRY_MS = 15_000;
 /** A request is repeated for this long. */
 const PATIENCE_MS = 120_000;
-/** Nothing was done, or it is not known what was done: a repeat of the same request finds out. 429, 502 and 504 come from gateways. */
+/** Nothing was done, or it is not known what was done: a repeat of the same request finds out. 429, 502 and 504 may come from gateways. */
 const REPEATED_STATUSES = [429, 500, 502, 503, 504];
 /** An equal request is running, for instance the first one, whose connection broke: a repeat gets its response. */
 const REPEATED_CODES = ["purchase_in_progress", "idempotency_key_in_use"];

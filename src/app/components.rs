@@ -67,6 +67,7 @@ pub(crate) struct Components {
     pub(crate) api_keys: Arc<ApiKeys>,
     pub(crate) auth_metrics: Arc<AuthMetrics>,
     business_metrics: Arc<dyn BusinessMetrics>,
+    pub(crate) batches: BatchMetrics,
 }
 
 impl Components {
@@ -141,6 +142,7 @@ impl Components {
             api_keys,
             auth_metrics: Arc::new(AuthMetrics::register(registry)?),
             business_metrics,
+            batches,
         })
     }
 

@@ -9,6 +9,7 @@ use crate::infrastructure::monitoring::InvalidLog;
 use crate::infrastructure::nats::InvalidNats;
 use crate::infrastructure::persistence::{ConnectError, RequirementError, SchemaError};
 use crate::infrastructure::signing::TagClash;
+use crate::infrastructure::tokens::InvalidTokens;
 use crate::infrastructure::webhooks::InvalidRoots;
 
 /// The service cannot start, or did not stop in order.
@@ -34,6 +35,8 @@ pub(crate) enum AppError {
     Metrics(#[from] prometheus::Error),
     #[error("http.tls: {0}")]
     Tls(#[from] InvalidTls),
+    #[error(transparent)]
+    Tokens(#[from] InvalidTokens),
     #[error(transparent)]
     Webhooks(#[from] InvalidRoots),
     #[error("cannot listen on {0}: {1}")]

@@ -4,12 +4,14 @@
 //! - [`context`]: what the parts are built from. [`components`]: adapters and use cases; [`selling`]: the two that sell;
 //!   [`limits`]: the bounds of their queues.
 //! - [`background`]: background tasks; [`closing`]: the close of ended sales. [`deliveries`]: events on their way to the sinks.
-//! - [`servers`]: the ports. [`admin`]: what operators use over HTTP. [`task_groups`]: how tasks run and stop.
+//! - [`servers`]: the ports. [`admin`]: what operators use over HTTP. [`access`]: who may buy, and how often. [`task_groups`]: how
+//!   tasks run and stop.
 //! - [`workers`]: job workers and schedules. [`offline_jobs`]: what the commands `job` and `schedule` use.
 //! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`pause`]: waiting. [`offline`]: what commands other than
 //!   `serve` use; [`webhooks`]: those about webhooks; [`returns`]: those about purchases and
 //!   buyers.
 
+mod access;
 mod admin;
 mod background;
 mod closing;

@@ -10,6 +10,7 @@ use axum::routing::get;
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
+use super::access::access;
 use super::admin;
 use super::components::Components;
 use super::context::BuildContext;
@@ -18,7 +19,7 @@ use crate::application::live::TICK;
 use crate::config::HttpConfig;
 use crate::infrastructure::cache::RedisHealth;
 use crate::infrastructure::http::{
-    AdminPort, FastPath, HttpMetrics, HttpState, LinkBase, Observer, RequestLimits, Server,
+    Access, AdminPort, FastPath, HttpMetrics, HttpState, LinkBase, Observer, RequestLimits, Server,
     ServerLimits, Tls, admin_routes, announcement, cors, routes, start_page,
 };
 use crate::infrastructure::monitoring::{
@@ -40,7 +41,8 @@ pub(crate) async fn listen(
     let (config, tasks) = (context.config, context.tasks);
     let monitoring = monitoring(context, components, readiness)?;
     let (observer, tls) = (observer(context, readiness)?, tls(context)?);
-    let fast_path = fast_path(context, components, observer.clone(), &monitoring)?;
+    let access = access(context, components).await?;
+    let fast_path = fast_path(context, components, observer.clone(), (&monitoring, access))?;
     let address = (config.http.host.as_str(), config.http.port);
     let server = bind("http", address, limits(&config.http), tls.clone()).await?;
     let (_, stop) = tasks.servers.scope();
@@ -89,13 +91,15 @@ fn fast_path(
     context: &BuildContext<'_>,
     components: &Components,
     observer: Observer,
-    monitoring: &Monitoring,
+    (monitoring, access): (&Monitoring, Option<Access>),
 ) -> Result<FastPath, AppError> {
     let config = context.config;
     let extra = on_http_port(config.monitoring.on_http_port, monitoring);
     let extra = extra.merge(start_page(config.shop_page.enabled));
     let layers = (cors(&config.http.cors), extra);
-    let limits = (request_limits(&config.http), LinkBase::new(&config.http.links));
+    let keep_bodies = access.as_ref().is_some_and(Access::reads_bodies);
+    let requests = RequestLimits { keep_bodies, ..request_limits(&config.http) };
+    let limits = (requests, LinkBase::new(&config.http.links), access);
     let state = components.http_state(context);
     tell_listeners(context, &state)?;
     Ok(FastPath::new(state, observer, limits, layers))
@@ -122,6 +126,7 @@ fn request_limits(config: &HttpConfig) -> RequestLimits {
     RequestLimits {
         max_head_bytes: config.max_head_bytes,
         max_body_bytes: config.max_body_bytes,
+        keep_bodies: false,
         body_timeout: config.body_read_timeout,
     }
 }

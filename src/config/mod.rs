@@ -31,6 +31,10 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Keys of operators and services.
     pub api_keys: ApiKeysConfig,
+    /// Who may buy.
+    pub auth: AuthConfig,
+    /// How often.
+    pub limits: LimitsConfig,
     /// Sales that open by themselves.
     pub schedule: ScheduleConfig,
     /// Texts of generated items.
@@ -86,11 +90,15 @@ impl Config {
             layers::merge(environment, folder).map_err(|fault| InvalidConfig(vec![fault]))?;
         let mut read = Reader::new(layers.merged, layers.from_environment, layers.faults);
         let admin = AdminConfig::read(&mut read);
+        let api_keys = ApiKeysConfig::read(&mut read, &layers.profile, admin.port.is_some());
+        let has_keys = api_keys.secret.is_some();
         let config = Self {
             http: HttpConfig::read(&mut read),
             monitoring: MonitoringConfig::read(&mut read),
-            api_keys: ApiKeysConfig::read(&mut read, &layers.profile, admin.port.is_some()),
+            api_keys,
             admin,
+            auth: AuthConfig::read(&mut read, has_keys),
+            limits: LimitsConfig::read(&mut read),
             schedule: ScheduleConfig::read(&mut read),
             catalogue: CatalogueConfig::read(&mut read),
             code_keys: CodeKey::read_all(&mut read, &layers.profile),
@@ -110,6 +118,17 @@ impl Config {
             profile: layers.profile,
             warnings: layers.warnings,
         };
-        if read.faults.is_empty() { Ok(config) } else { Err(InvalidConfig(read.faults)) }
+        if !read.faults.is_empty() {
+            return Err(InvalidConfig(read.faults));
+        }
+        Ok(config.with_warnings())
+    }
+
+    /// Adds warnings about values that are valid and may not be meant.
+    fn with_warnings(mut self) -> Self {
+        let mut warnings = self.auth.warnings(&self.profile);
+        warnings.extend(self.limits.warning(&self.http.links));
+        self.warnings.extend(warnings);
+        self
     }
 }

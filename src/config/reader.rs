@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::domain::time_text::parse_moment;
@@ -58,6 +60,20 @@ impl Reader {
         let text = self.text(key);
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         parts.map(str::to_owned).collect()
+    }
+
+    /// Addresses and networks.
+    pub(crate) fn networks(&mut self, key: &str) -> Vec<IpNet> {
+        let network =
+            |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok();
+        let networks = self.list(key).iter().map(network).collect::<Option<_>>();
+        networks.unwrap_or_else(|| {
+            self.fault(
+                key,
+                "must be empty, or addresses and networks such as 10.0.0.0/8, separated by commas",
+            );
+            Vec::new()
+        })
     }
 
     pub(crate) fn secret(&mut self, key: &str) -> SecretString {

@@ -11,6 +11,7 @@
 //! - [`checkout`]: the lines that a buyer has collected, and the limit check for more.
 //! - [`settlement`]: the decision over a batch of purchases.
 //! - [`job`]: work outside of requests: states, priorities, keys, and the delay between attempts.
+//! - [`rate_limit`]: how often something may be done.
 //! - [`purchase`]: the outcome of a purchase, as it is stored and replayed.
 //! - [`terms`]: what a client wants to hold when it changes or buys a checkout.
 //! - [`time_text`]: moments as people write them. [`number_text`]: numbers and spans as people read them.
@@ -28,6 +29,7 @@ pub mod import;
 pub mod job;
 pub mod number_text;
 pub mod purchase;
+pub mod rate_limit;
 pub mod restock;
 pub mod sale;
 pub mod sale_edit;

@@ -134,7 +134,7 @@ pub(crate) fn collect(sale: SaleId, who: &str, item: i32, count: i32) -> Collect
 
 /// A purchase of this checkout.
 pub(crate) fn settle_of(sale: SaleId, attempt: AttemptId) -> Settle {
-    Settle { sale, attempt, terms: None }
+    Settle { sale, attempt, buyer: None, terms: None }
 }
 
 /// An idempotency key and the content of its request.

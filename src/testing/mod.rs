@@ -3,6 +3,7 @@
 //! - [`builders`]: values. [`fakes`]: stateful doubles of the ports.
 //! - [`test_shop`]: the use cases on fakes.
 //! - [`contracts`]: one suite for each port, written from its MUSTs. [`servers`]: PostgreSQL and Redis to run them on.
+//! - [`tokens`]: an issuer of tokens, which the black-box tests use too.
 //! - [`sabotage`]: data that breaks each promise, for the tests of `verify`.
 
 #![expect(
@@ -16,3 +17,5 @@ pub(crate) mod fakes;
 pub(crate) mod sabotage;
 pub(crate) mod servers;
 pub(crate) mod test_shop;
+#[path = "../../tests/support/tokens.rs"]
+pub(crate) mod tokens;

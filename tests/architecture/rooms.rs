@@ -21,6 +21,7 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             "request",
             "connection",
             "middleware",
+            "access",
             "detach_on_drop",
             "state",
             "v1",

@@ -19,7 +19,10 @@ mod harness;
 mod program;
 #[path = "../support/proxy.rs"]
 mod proxy;
+#[path = "../support/tokens.rs"]
+mod tokens;
 
+mod access;
 mod admin;
 mod admin_documentation;
 mod admin_keys;
@@ -57,6 +60,7 @@ mod pooler;
 mod postgres_loss;
 mod purchase;
 mod race;
+mod rate_limits;
 mod reading;
 mod reasons;
 mod redis_keys;
@@ -76,6 +80,7 @@ mod sell;
 mod shop_page;
 mod shopping;
 mod shutdown;
+mod signatures;
 mod silence;
 mod sold_out_hints;
 mod startup;

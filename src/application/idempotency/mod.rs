@@ -29,12 +29,25 @@ use crate::domain::terms::CheckoutTag;
 pub struct ChangeCommand {
     /// The code.
     pub claim: CodeClaim,
+    /// The buyer whose checkout it must be; `None`: anyone's.
+    pub buyer: Option<BuyerId>,
     /// The change.
     pub line_change: LineChange,
     /// The checkout has one of these tags, or it is not changed; `None`: any.
     pub tags: Option<Vec<CheckoutTag>>,
     /// The idempotency key, if the request has one.
     pub key: Option<KeyedRequest>,
+}
+
+/// A purchase of the checkout behind a code.
+#[derive(Debug, Clone)]
+pub struct KeyedPurchase {
+    /// The code.
+    pub claim: CodeClaim,
+    /// The buyer whose checkout it must be; `None`: anyone's.
+    pub buyer: Option<BuyerId>,
+    /// What must hold, or nothing is bought.
+    pub terms: RequestedTerms,
 }
 
 /// A checkout with its items.
@@ -116,12 +129,12 @@ impl Idempotency {
         key: KeyedRequest,
     ) -> Result<Keyed<CheckoutReply>, PortError> {
         let caller = Caller::Buyer(command.buyer.clone());
-        self.collect(caller, key, |_| command).await
+        self.collect((caller, None), key, |_| command).await
     }
 
     /// Changes the checkout behind a code, once for each key.
     pub async fn change(&self, command: ChangeCommand) -> Result<Keyed<CheckoutReply>, PortError> {
-        let ChangeCommand { claim, line_change, tags, key } = command;
+        let ChangeCommand { claim, buyer, line_change, tags, key } = command;
         if !self.ports.codes.is_genuine(&claim).await? {
             return Ok(Keyed::UnknownCode);
         }
@@ -135,11 +148,14 @@ impl Idempotency {
             tags,
         };
         if let Some(key) = key {
-            return self.collect(Caller::HolderOf(sale, attempt), key, command).await;
+            return self.collect((Caller::HolderOf(sale, attempt), buyer), key, command).await;
         }
         let Some(found) = self.ports.checkouts.find(sale, attempt).await? else {
             return Ok(Keyed::UnknownCode);
         };
+        if buyer.is_some_and(|buyer| buyer != found.buyer) {
+            return Ok(Keyed::OtherBuyer);
+        }
         let command = command(found.buyer);
         let answer = match self.ports.checkout.refuse_from_cache(&command) {
             Some(answer) => answer,
@@ -151,10 +167,10 @@ impl Idempotency {
     /// Purchases the checkout behind a code, once for each key.
     pub async fn purchase(
         &self,
-        claim: CodeClaim,
-        terms: RequestedTerms,
+        purchase: KeyedPurchase,
         key: KeyedRequest,
     ) -> Result<Keyed<Purchased>, PortError> {
+        let KeyedPurchase { claim, buyer, terms } = purchase;
         let Some(command) = self.ports.purchase.verify_code(claim).await? else {
             return Ok(Keyed::UnknownCode);
         };
@@ -162,11 +178,15 @@ impl Idempotency {
         let purchased = match self.ports.keys.find(caller, key.clone()).await?.into_new() {
             Ok(_) => {
                 let command = self.ports.purchase.with_terms(command, terms).await?;
+                let command = command.on_behalf_of(buyer.clone());
                 self.ports.purchase.execute_keyed(command, key).await?
             }
             Err(known) => known,
         };
         match purchased.into_replayed() {
+            Ok(done) if buyer.as_ref().is_some_and(|own| *own != done.buyer) => {
+                Ok(Keyed::OtherBuyer)
+            }
             Ok(Done { sale, attempt, .. }) => {
                 Ok(Keyed::Replayed(self.ports.purchase.replay(sale, attempt).await?))
             }
@@ -197,12 +217,20 @@ impl Idempotency {
 
     async fn collect(
         &self,
-        caller: Caller,
+        (caller, on_behalf_of): (Caller, Option<BuyerId>),
         key: KeyedRequest,
         command: impl FnOnce(BuyerId) -> CheckoutCommand,
     ) -> Result<Keyed<CheckoutReply>, PortError> {
         let command = match self.ports.keys.find(caller, key.clone()).await?.into_new() {
+            Ok(buyer) if on_behalf_of.as_ref().is_some_and(|own| *own != buyer) => {
+                return Ok(Keyed::OtherBuyer);
+            }
             Ok(buyer) => command(buyer),
+            Err(Keyed::Replayed(done))
+                if on_behalf_of.as_ref().is_some_and(|own| *own != done.buyer) =>
+            {
+                return Ok(Keyed::OtherBuyer);
+            }
             Err(known) => return self.replay(known).await,
         };
         let answer = match self.ports.checkout.refuse_from_cache(&command) {

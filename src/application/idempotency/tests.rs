@@ -35,6 +35,11 @@ async fn collect(
     idempotency.checkout(command, keyed_request(key, &items.join(","))).await
 }
 
+/// A purchase by anyone, on no terms.
+fn purchase_of(claim: CodeClaim) -> KeyedPurchase {
+    KeyedPurchase { claim, buyer: None, terms: RequestedTerms::default() }
+}
+
 /// The answered checkout, and whether it answers a repeat.
 fn accepted(keyed: Keyed<CheckoutReply>) -> (CheckoutView, bool) {
     match keyed {
@@ -112,13 +117,11 @@ async fn another_request_with_the_key_is_refused() {
     let key = Some(keyed_request("a", "remove"));
     let remove = {
         let line_change = LineChange::Remove(item_id("1"));
-        ChangeCommand { claim: view.code, line_change, tags: None, key }
+        ChangeCommand { claim: view.code, buyer: None, line_change, tags: None, key }
     };
     let removed = idempotency.change(remove).await.unwrap();
-    let bought = idempotency
-        .purchase(view.code, RequestedTerms::default(), keyed_request("a", "buy"))
-        .await
-        .unwrap();
+    let bought =
+        idempotency.purchase(purchase_of(view.code), keyed_request("a", "buy")).await.unwrap();
 
     assert!(matches!(other, Keyed::ContentMismatch), "{other:?}");
     assert!(matches!(removed, Keyed::ContentMismatch), "{removed:?}");
@@ -215,14 +218,8 @@ async fn a_purchase_takes_no_lock_on_its_key() {
     });
     let code = test_shop.code(&sale, attempt);
 
-    let first = idempotency
-        .purchase(code, RequestedTerms::default(), keyed_request("a", "buy"))
-        .await
-        .unwrap();
-    let again = idempotency
-        .purchase(code, RequestedTerms::default(), keyed_request("a", "buy"))
-        .await
-        .unwrap();
+    let first = idempotency.purchase(purchase_of(code), keyed_request("a", "buy")).await.unwrap();
+    let again = idempotency.purchase(purchase_of(code), keyed_request("a", "buy")).await.unwrap();
 
     assert!(matches!(first, Keyed::New(Purchased::Settled { replayed: false, .. })), "{first:?}");
     assert!(matches!(again, Keyed::Replayed(Purchased::Settled { .. })), "{again:?}");
@@ -238,15 +235,9 @@ async fn while_a_code_is_purchased_a_repeat_with_a_key_is_in_progress() {
     let idempotency = Idempotency::new(test_shop.idempotency_ports());
     let code = test_shop.code(&sale, attempt);
 
-    let blocked = idempotency
-        .purchase(code, RequestedTerms::default(), keyed_request("a", "buy"))
-        .await
-        .unwrap();
+    let blocked = idempotency.purchase(purchase_of(code), keyed_request("a", "buy")).await.unwrap();
     lock.release(lease);
-    let bought = idempotency
-        .purchase(code, RequestedTerms::default(), keyed_request("a", "buy"))
-        .await
-        .unwrap();
+    let bought = idempotency.purchase(purchase_of(code), keyed_request("a", "buy")).await.unwrap();
 
     let is_blocked =
         matches!(blocked, Keyed::New(Purchased::Refused { reason: RefusalReason::InProgress, .. }));
@@ -302,4 +293,40 @@ async fn a_checkout_is_shown_with_its_state() {
     test_shop.clock.set(sale.window.starts_at());
     test_shop.shop.settle(settle_of(sale.id, attempt)).await.unwrap();
     assert_eq!(status().await, CheckoutStatus::Purchased);
+}
+
+#[tokio::test]
+async fn the_checkout_of_another_buyer_is_neither_changed_nor_bought_nor_shown() {
+    let test_shop = TestShop::open();
+    let sale = test_shop.sale(5, 9).await.id;
+    let idempotency = Idempotency::new(test_shop.idempotency_ports());
+    let (view, _) = accepted(collect(&idempotency, sale, &["1"], "a").await.unwrap());
+    let change = async |who: &str, key: Option<&str>| {
+        let command = ChangeCommand {
+            claim: view.code,
+            buyer: Some(buyer(who)),
+            line_change: line_change(&["2"]),
+            tags: None,
+            key: key.map(|key| keyed_request(key, "2")),
+        };
+        idempotency.change(command).await.unwrap()
+    };
+    let purchase = async |who: &str| {
+        let purchase = KeyedPurchase { buyer: Some(buyer(who)), ..purchase_of(view.code) };
+        idempotency.purchase(purchase, keyed_request("buy", "buy")).await.unwrap()
+    };
+
+    for key in [None, Some("b")] {
+        let refused = change("bob", key).await;
+        assert!(matches!(refused, Keyed::OtherBuyer), "{refused:?}");
+    }
+    let refused = purchase("bob").await;
+    assert!(matches!(refused, Keyed::New(Purchased::OtherBuyer)), "{refused:?}");
+    accepted(change("ann", Some("b")).await);
+    assert!(matches!(purchase("ann").await, Keyed::New(Purchased::Settled { .. })));
+    // The keys are known now: a repeat of another buyer gets no answer of theirs.
+    let refused = change("bob", Some("b")).await;
+    assert!(matches!(refused, Keyed::OtherBuyer), "{refused:?}");
+    let refused = purchase("bob").await;
+    assert!(matches!(refused, Keyed::OtherBuyer), "{refused:?}");
 }

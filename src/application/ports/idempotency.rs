@@ -39,6 +39,8 @@ pub enum Keyed<N, R = N> {
     ContentMismatch,
     /// The request names a code without a checkout, so the key has no owner.
     UnknownCode,
+    /// The request is on behalf of a buyer, and names the code of another.
+    OtherBuyer,
 }
 
 impl<N, R> Keyed<N, R> {
@@ -50,6 +52,7 @@ impl<N, R> Keyed<N, R> {
             Self::InProgress => Keyed::InProgress,
             Self::ContentMismatch => Keyed::ContentMismatch,
             Self::UnknownCode => Keyed::UnknownCode,
+            Self::OtherBuyer => Keyed::OtherBuyer,
         })
     }
 
@@ -61,6 +64,7 @@ impl<N, R> Keyed<N, R> {
             Self::InProgress => Keyed::InProgress,
             Self::ContentMismatch => Keyed::ContentMismatch,
             Self::UnknownCode => Keyed::UnknownCode,
+            Self::OtherBuyer => Keyed::OtherBuyer,
         })
     }
 }

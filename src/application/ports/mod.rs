@@ -1,6 +1,7 @@
 //! The interfaces of the adapters, each named by the need of the application. Adapters are in `infrastructure`, test
 //! doubles and contract suites in `testing`.
 
+mod access;
 mod api_keys;
 mod audit;
 mod causes;
@@ -22,6 +23,7 @@ mod stories;
 mod system;
 mod webhooks;
 
+pub use access::*;
 pub use api_keys::*;
 pub use audit::*;
 pub use causes::*;

@@ -222,6 +222,8 @@ pub trait BusinessMetrics: Send + Sync {
 /// The answer to a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PurchaseAnswer {
+    /// The checkout is that of another buyer.
+    OtherBuyer,
     /// At least one line was bought.
     Bought,
     /// No line was bought, because items were sold out.

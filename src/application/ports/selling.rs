@@ -142,6 +142,8 @@ pub enum Settled {
     Empty,
     /// The terms are not met. This is not stored, and nothing is sold.
     Declined(Declined),
+    /// The checkout is not that of the buyer on whose behalf it was to be settled. This is not stored, and nothing is sold.
+    OtherBuyer,
 }
 
 /// The purchase of a checkout.
@@ -151,8 +153,18 @@ pub struct Settle {
     pub sale: SaleId,
     /// The checkout.
     pub attempt: AttemptId,
+    /// The buyer whose checkout it must be; `None`: anyone's.
+    pub buyer: Option<BuyerId>,
     /// What must hold, if the client wants anything to.
     pub terms: Option<Arc<PurchaseTerms>>,
+}
+
+impl Settle {
+    /// Whether it may settle a checkout of this buyer.
+    #[must_use]
+    pub fn is_for(&self, owner: &BuyerId) -> bool {
+        self.buyer.as_ref().is_none_or(|buyer| buyer == owner)
+    }
 }
 
 /// A committed decision.
@@ -178,7 +190,7 @@ pub trait Ledger: Send + Sync {
     /// from any instance. MUST sell every line that can be sold whole. MUST return the first outcome to a repeated call,
     /// also after the sale. MUST NOT sell outside the window, by the database's clock. The first outcome MUST contain every
     /// item that a checkout acknowledged before it. MUST check the terms against the lines that it would settle, and return
-    /// the outcome of a settled checkout whatever the terms are.
+    /// the outcome of a settled checkout whatever the terms are. MUST NOT settle the checkout of another buyer, nor return its outcome.
     async fn settle(&self, request: Settle) -> Result<Settled, PortError>;
 
     /// Settles like [`Self::settle`], once for each key. MUST store the key in the transaction of the decision, and MUST NOT

@@ -22,7 +22,7 @@ use super::sale_cache::{CachedSale, SaleCache};
 use super::turns::{Turn, Turns};
 use crate::domain::checkout::{BuyerTotals, Line};
 use crate::domain::code::CodeClaim;
-use crate::domain::ids::{AttemptId, ItemNo, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::purchase::{LineOutcome, Outcome, Verdict};
 use crate::domain::terms::{CheckoutTag, Declined, PurchaseTerms};
 
@@ -34,7 +34,16 @@ const NO_ITEM: ItemNo = ItemNo(0);
 pub struct PurchaseCommand {
     sale: SaleId,
     attempt: AttemptId,
+    buyer: Option<BuyerId>,
     terms: Option<Arc<PurchaseTerms>>,
+}
+
+impl PurchaseCommand {
+    /// The purchase on behalf of this buyer: it must be the buyer's own checkout. `None`: anyone's.
+    #[must_use]
+    pub fn on_behalf_of(self, buyer: Option<BuyerId>) -> Self {
+        Self { buyer, ..self }
+    }
 }
 
 /// The terms of a purchase, as a client names them.
@@ -62,6 +71,8 @@ pub enum Purchased {
     },
     /// The code is genuine, but the checkout does not exist.
     UnknownCode,
+    /// The code is that of another buyer than the one on whose behalf it was to be purchased.
+    OtherBuyer,
     /// The purchase is refused; this is not stored.
     Refused {
         /// Why.
@@ -121,7 +132,8 @@ impl Purchase {
             self.ports.business_metrics.purchase(PurchaseAnswer::UnknownCode);
             return Ok(None);
         }
-        Ok(Some(PurchaseCommand { sale: claim.sale, attempt: claim.attempt, terms: None }))
+        let CodeClaim { sale, attempt, .. } = claim;
+        Ok(Some(PurchaseCommand { sale, attempt, buyer: None, terms: None }))
     }
 
     /// Adds terms to a purchase.
@@ -165,11 +177,13 @@ impl Purchase {
 
     /// Settles the checkout behind the code, or returns the earlier outcome. Durable before it returns.
     pub async fn execute(&self, command: PurchaseCommand) -> Result<Purchased, PortError> {
-        let PurchaseCommand { sale, attempt, terms } = command;
+        let PurchaseCommand { sale, attempt, buyer, terms } = command;
         let known = self.ports.sale_cache.find_cached(sale);
-        let settle = async { self.ports.ledger.settle(Settle { sale, attempt, terms }).await };
+        let request = Settle { sale, attempt, buyer: buyer.clone(), terms };
+        let settle = async { self.ports.ledger.settle(request).await };
         match self.in_turn((sale, attempt), settle).await? {
             Turn::Run(settled) => self.answer((sale, known.as_deref()), attempt, settled).await,
+            Turn::Stored(outcome) if is_others(&outcome, buyer.as_ref()) => Ok(self.other_buyer()),
             Turn::Stored(outcome) => self.settled(sale, Arc::new(outcome), true).await,
             Turn::InProgress => Ok(self.refuse(sale, attempt, RefusalReason::InProgress)),
         }
@@ -182,15 +196,16 @@ impl Purchase {
         command: PurchaseCommand,
         key: KeyedRequest,
     ) -> Result<Keyed<Purchased, Done>, PortError> {
-        let PurchaseCommand { sale, attempt, terms } = command;
+        let PurchaseCommand { sale, attempt, buyer, terms } = command;
         let known = self.ports.sale_cache.find_cached(sale);
-        let settle =
-            async { self.ports.ledger.settle_keyed(Settle { sale, attempt, terms }, key).await };
+        let request = Settle { sale, attempt, buyer: buyer.clone(), terms };
+        let settle = async { self.ports.ledger.settle_keyed(request, key).await };
         let purchased = match self.in_turn((sale, attempt), settle).await? {
             Turn::Run(keyed) => match keyed.into_new() {
                 Ok(settled) => self.answer((sale, known.as_deref()), attempt, settled).await?,
                 Err(keyed) => return Ok(keyed),
             },
+            Turn::Stored(outcome) if is_others(&outcome, buyer.as_ref()) => self.other_buyer(),
             Turn::Stored(outcome) => self.settled(sale, Arc::new(outcome), true).await?,
             Turn::InProgress => self.refuse(sale, attempt, RefusalReason::InProgress),
         };
@@ -248,6 +263,7 @@ impl Purchase {
                 self.ports.business_metrics.purchase(PurchaseAnswer::UnknownCode);
                 Ok(Purchased::UnknownCode)
             }
+            Settled::OtherBuyer => Ok(self.other_buyer()),
             Settled::Ended => Ok(self.refuse(sale, attempt, RefusalReason::Ended)),
             Settled::NotStarted => {
                 self.refuse(sale, attempt, RefusalReason::NotStarted);
@@ -330,6 +346,11 @@ impl Purchase {
         Ok(Purchased::Settled { outcome, items, replayed })
     }
 
+    fn other_buyer(&self) -> Purchased {
+        self.ports.business_metrics.purchase(PurchaseAnswer::OtherBuyer);
+        Purchased::OtherBuyer
+    }
+
     fn refuse(&self, sale: SaleId, attempt: AttemptId, reason: RefusalReason) -> Purchased {
         if let Some(reading) = self.ports.sale_cache.clock().database() {
             self.ports.refusals.record(Refusal {
@@ -360,4 +381,9 @@ impl Purchase {
         });
         Purchased::Refused { reason, facts: RefusalFacts::default() }
     }
+}
+
+/// Whether an outcome is not that of the buyer on whose behalf it is asked for.
+fn is_others(outcome: &Outcome, buyer: Option<&BuyerId>) -> bool {
+    buyer.is_some_and(|buyer| *buyer != outcome.buyer)
 }

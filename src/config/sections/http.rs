@@ -1,6 +1,5 @@
 //! `http.*`: the port for front ends.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -141,7 +140,10 @@ impl TlsConfig {
 
 impl LinksConfig {
     fn read(read: &mut Reader) -> Self {
-        Self { public_url: public_url(read), trusted_proxies: trusted_proxies(read) }
+        Self {
+            public_url: public_url(read),
+            trusted_proxies: read.networks("http.trusted_proxies"),
+        }
     }
 }
 
@@ -156,20 +158,6 @@ fn public_url(read: &mut Reader) -> Option<String> {
         return None;
     }
     Some(url.trim_end_matches('/').to_owned())
-}
-
-fn trusted_proxies(read: &mut Reader) -> Vec<IpNet> {
-    const KEY: &str = "http.trusted_proxies";
-    let network =
-        |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok();
-    let networks = read.list(KEY).iter().map(network).collect::<Option<_>>();
-    networks.unwrap_or_else(|| {
-        read.fault(
-            KEY,
-            "must be empty, or addresses and networks such as 10.0.0.0/8, separated by commas",
-        );
-        Vec::new()
-    })
 }
 
 impl CorsConfig {

@@ -3,6 +3,7 @@
 
 mod admin;
 mod api_keys;
+mod auth;
 mod batch;
 mod catalogue;
 mod circuit;
@@ -12,6 +13,7 @@ mod events;
 mod http;
 mod idempotency;
 mod jobs;
+mod limits;
 mod live;
 mod log;
 mod monitoring;
@@ -25,6 +27,7 @@ mod webhooks;
 
 pub use admin::AdminConfig;
 pub use api_keys::ApiKeysConfig;
+pub use auth::{AuthConfig, JwtConfig, TokenAlgorithm};
 pub use batch::BatchConfig;
 pub use catalogue::CatalogueConfig;
 pub use circuit::{CircuitConfig, CircuitMode};
@@ -34,6 +37,7 @@ pub use events::{EventStreamConfig, EventsConfig, NatsConfig};
 pub use http::{CorsConfig, HttpConfig, LinksConfig, Origins, SunsetConfig, TlsConfig};
 pub use idempotency::IdempotencyConfig;
 pub use jobs::JobsConfig;
+pub use limits::{ForwardedHeader, LimitsConfig};
 pub use live::LiveConfig;
 pub use log::{LogConfig, LogFormat};
 pub use monitoring::MonitoringConfig;

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use sha2::{Digest, Sha256};
 
+use crate::application::ports::{Bucket, LimitedBy};
 use crate::domain::ids::{AttemptId, BuyerId, IdempotencyKey, SaleId};
 use crate::domain::sale::Sale;
 
@@ -109,6 +110,22 @@ impl Keys {
     /// The pub/sub channel for sold-out items.
     pub(crate) fn sold_out_events(&self) -> String {
         format!("{}news", self.prefix)
+    }
+
+    /// string: when the bucket of a rate limit is empty, in µs since 2026. All buckets share a hash tag, because one call fills buckets
+    /// of several kinds. Expires when the bucket is empty.
+    pub(crate) fn bucket(&self, bucket: &Bucket) -> String {
+        let kind = match bucket.by {
+            LimitedBy::Buyer => 'b',
+            LimitedBy::Address => 'a',
+            LimitedBy::ApiKey => 'k',
+        };
+        format!("{}{{limit}}:{kind}:{}", self.prefix, BASE64.encode(bucket.id))
+    }
+
+    /// string: empty; a nonce that was used, by its hash. Expires when no signature with it is accepted any more.
+    pub(crate) fn nonce(&self, hash: &[u8]) -> String {
+        format!("{}nonce:{}", self.prefix, BASE64.encode(hash))
     }
 
     /// When a sale's keys expire, in Unix milliseconds.

@@ -6,6 +6,7 @@
 //!   rebuilds the filter, [`hint_reader`] reads the totals for `verify`.
 //! - [`code_lock`], [`idempotency_lock`], on [`lock`]. [`leadership`]: one instance for a background task.
 //! - [`sold_out_events`], [`sale_news`]: pub/sub between instances. [`event_stream`]: events for others.
+//! - [`rate_limits`]: counts requests. [`nonces`]: those of signed requests.
 //! - [`writer`]: writes after a commit, in the background; [`buyer_totals`], [`stock`] and [`sold_out_message`] are what
 //!   it writes.
 
@@ -22,6 +23,8 @@ mod keys;
 mod leadership;
 mod lock;
 mod metrics;
+mod nonces;
+mod rate_limits;
 mod reason;
 mod rights;
 mod sale_news;
@@ -41,6 +44,8 @@ pub(crate) use hint_reader::RedisHintReader;
 pub(crate) use idempotency_lock::RedisIdempotencyLock;
 pub(crate) use leadership::RedisLeadership;
 pub(crate) use metrics::RedisMetrics;
+pub(crate) use nonces::RedisNonces;
+pub(crate) use rate_limits::RedisRateLimiter;
 pub(crate) use sale_news::RedisSaleNews;
 pub(crate) use sold_out_events::{RedisSoldOutEvents, SoldOutListener};
 pub(crate) use writer::CacheWriter;

@@ -11,11 +11,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::http::{Method, Request, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use tower::ServiceExt;
 use tower_http::cors::CorsLayer;
 
+use super::access::caller::Caller;
+use super::access::gate::{Access, Arrival};
+use super::access::layer::Origin;
 use super::middleware::observe::Observer;
 use super::model::current_request::with_id;
 use super::model::links::{self, LinkBase};
@@ -37,6 +40,8 @@ struct Shared {
     observer: Observer,
     limits: RequestLimits,
     link_base: LinkBase,
+    /// `None` if every request may pass.
+    access: Option<Access>,
     /// Whether responses to pages of other origins need CORS headers.
     has_cors: bool,
 }
@@ -63,12 +68,14 @@ impl FastPath {
     pub(crate) fn new(
         state: HttpState,
         observer: Observer,
-        (limits, link_base): (RequestLimits, LinkBase),
+        (limits, link_base, access): (RequestLimits, LinkBase, Option<Access>),
         (cors, extra): (Option<CorsLayer>, Router),
     ) -> Self {
         let has_cors = cors.is_some();
-        let router = router(state.clone(), observer.clone(), limits, (cors, extra));
-        Self { shared: Arc::new(Shared { state, router, observer, limits, link_base, has_cors }) }
+        let router =
+            router(state.clone(), observer.clone(), (limits, access.clone()), (cors, extra));
+        let shared = Shared { state, router, observer, limits, link_base, access, has_cors };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Handles one request.
@@ -79,6 +86,10 @@ impl FastPath {
     ) -> Result<Response, Infallible> {
         let Shared { state, router, observer, link_base, .. } = &*self.shared;
         let Some(fast_route) = self.shared.fast_route(&request) else {
+            if self.shared.access.is_some() {
+                let target = request.uri().clone();
+                request.extensions_mut().insert(Origin { peer, target });
+            }
             version::route_by_version(&mut request);
             let base = link_base.of(peer, request.headers());
             let serve = router.clone().oneshot(request.map(Body::new));
@@ -93,14 +104,33 @@ impl FastPath {
         let in_progress = observer.begin(&request);
         let query = request.uri().query();
         let handle = async {
-            match fast_route {
-                FastRoute::Checkout => checkout::collect(state, query).await,
-                FastRoute::Purchase => purchase::buy(state, query).await,
-            }
+            let (mut caller, let_in) = match &self.shared.access {
+                None => (Caller::default(), Ok(())),
+                Some(access) => access.let_in(&arrival(&request, peer)).await,
+            };
+            let mut response = match (let_in, fast_route) {
+                (Ok(()), FastRoute::Checkout) => checkout::collect(state, &mut caller, query).await,
+                (Ok(()), FastRoute::Purchase) => purchase::buy(state, &mut caller, query).await,
+                (Err(error), _) => error.into_response(),
+            };
+            caller.finish(response.headers_mut());
+            response
         };
         let mut response = with_id(in_progress.id(), handle).await;
         observer.end(in_progress, (RequestedVersion::default(), fast_route.label()), &mut response);
         Ok(response)
+    }
+}
+
+/// The request at the gate. It has no body.
+fn arrival(request: &Request<Incoming>, peer: IpAddr) -> Arrival<'_> {
+    Arrival {
+        peer,
+        method: request.method(),
+        target: request.uri(),
+        headers: request.headers(),
+        body: &[],
+        is_of_buyer: true,
     }
 }
 

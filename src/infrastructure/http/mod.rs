@@ -4,12 +4,14 @@
 //! - [`error`]: the catalogue of errors, and their bodies in each version. [`openapi`]: parts of the OpenAPI document.
 //! - [`request`]: parsing of heads, queries, headers and bodies. [`connection`]: TCP, TLS, HTTP/1 and HTTP/2.
 //! - [`middleware`]: around every handler: request id, metrics, access log, limits, CORS, compression.
+//! - [`access`]: who sends a request, and how often.
 //! - [`detach_on_drop`]: work that continues when its client hangs up. [`state`]: the use cases, for handlers.
 //! - [`v1`] and [`v2`]: one file an endpoint, and the routes of each version. [`events`]: events, whose data is what version 2
 //!   answers. [`docs`]: the OpenAPI document, pages for people. [`shop_page`]: the page on which people buy.
 //! - [`admin`]: the port for operators: its routes below `/admin`, and who may use them.
 //! - [`router`]: the routes and the middleware together. [`fast_path`]: `POST /checkout` and `/purchase`, which bypass the router.
 
+mod access;
 mod admin;
 mod connection;
 mod detach_on_drop;
@@ -27,6 +29,9 @@ mod state;
 mod v1;
 mod v2;
 
+pub(crate) use access::address::ClientAddresses;
+pub(crate) use access::gate::{Access, AccessPorts, NONCE_SECONDS};
+pub(crate) use access::metrics::AccessMetrics;
 pub(crate) use admin::document::document as admin_document;
 pub(crate) use admin::metrics::AdminMetrics;
 pub(crate) use admin::router::{AdminPort, admin_routes};

@@ -6,6 +6,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use tower::util::option_layer;
 use tower_http::cors::CorsLayer;
 
+use super::access::gate::Access;
+use super::access::layer;
 use super::docs;
 use super::error::ApiError;
 use super::error::problem::Problem;
@@ -22,14 +24,17 @@ use super::{v1, v2};
 pub(crate) fn router(
     state: HttpState,
     observer: Observer,
-    limits: RequestLimits,
+    (limits, access): (RequestLimits, Option<Access>),
     (cors, extra): (Option<CorsLayer>, Router),
 ) -> Router {
     let (v1, _) = v1::router().split_for_parts();
     let (v2, _) = v2::router().split_for_parts();
+    let guard = || option_layer(access.clone().map(|it| from_fn_with_state(it, layer::guard)));
+    let v1 = v1.layer(guard());
     let v2 = v2
         .fallback(async || Problem::from(ApiError::RouteNotFound))
-        .method_not_allowed_fallback(async || Problem::from(ApiError::MethodNotAllowed));
+        .method_not_allowed_fallback(async || Problem::from(ApiError::MethodNotAllowed))
+        .layer(guard());
     Router::new()
         .nest("/v1", v1.clone())
         .merge(v1)

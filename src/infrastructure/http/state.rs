@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use super::access::caller::Caller;
 use super::detach_on_drop::DetachOnDrop;
 use super::error::ApiError;
 use crate::application::browse::Browse;
@@ -13,6 +14,7 @@ use crate::application::idempotency::Idempotency;
 use crate::application::live::Live;
 use crate::application::ports::{CursorSigner, PortError};
 use crate::application::purchase::Purchase;
+use crate::domain::code::CodeClaim;
 
 /// The state of the router.
 #[derive(Clone)]
@@ -39,6 +41,21 @@ impl HttpState {
             Ok(Ok(result)) => Ok(result?),
             Ok(Err(panic)) => Err(ApiError::Internal(Arc::new(panic))),
             Err(_) => Err(ApiError::TimedOut),
+        }
+    }
+
+    /// Refuses the code of another buyer's checkout.
+    pub(crate) async fn check_owner(
+        &self,
+        caller: &Caller,
+        claim: CodeClaim,
+    ) -> Result<(), ApiError> {
+        if caller.buyer().is_none() {
+            return Ok(());
+        }
+        match self.read(self.idempotency.find(claim)).await? {
+            Some(checkout) => caller.check_owner(&checkout.buyer),
+            None => Ok(()),
         }
     }
 

@@ -6,12 +6,13 @@ use crate::application::ports::{
     BusinessMetrics, FilterResult, PurchaseAnswer, RefusalReason, SoldOutHint,
 };
 
-const ANSWERS: [(PurchaseAnswer, &str); 12] = [
+const ANSWERS: [(PurchaseAnswer, &str); 13] = [
     (PurchaseAnswer::Bought, "bought"),
     (PurchaseAnswer::SoldOut, "sold_out"),
     (PurchaseAnswer::BuyerLimit, "buyer_limit"),
     (PurchaseAnswer::Replayed, "replayed"),
     (PurchaseAnswer::UnknownCode, "unknown_code"),
+    (PurchaseAnswer::OtherBuyer, "not_your_checkout"),
     (PurchaseAnswer::Ended, "sale_ended"),
     (PurchaseAnswer::NotStarted, "sale_not_started"),
     (PurchaseAnswer::InProgress, "in_progress"),

@@ -4,12 +4,12 @@ use futures_util::future::join_all;
 
 use super::scene::{decided_now, line_outcomes, outcome, sold_lines};
 use super::{Scene, ShopWorld, Terms};
-use crate::application::ports::{Collected, Settled};
+use crate::application::ports::{Collected, Keyed, Settle, Settled};
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, ItemNo};
 use crate::domain::purchase::LineOutcome;
 use crate::domain::terms::{CheckoutTag, Declined, PurchaseTerms};
-use crate::testing::builders::{attempt_id, line};
+use crate::testing::builders::{attempt_id, buyer, keyed_request, line, settle_of};
 
 macro_rules! ledger_contract {
     ($world:expr) => {
@@ -36,6 +36,7 @@ macro_rules! ledger_contract {
             a_purchase_of_other_lines_than_expected_sells_nothing
             a_purchase_of_all_or_nothing_sells_nothing_if_a_line_fails
             a_settled_checkout_has_its_outcome_on_any_terms
+            the_checkout_of_another_buyer_is_neither_settled_nor_shown
             requests_on_different_terms_at_once_are_decided_once
         }
     };
@@ -410,4 +411,31 @@ mod fake {
     use crate::testing::contracts::FakeShopWorld;
 
     super::ledger_contract!(FakeShopWorld::open());
+}
+
+pub(crate) async fn the_checkout_of_another_buyer_is_neither_settled_nor_shown(
+    world: &dyn ShopWorld,
+) {
+    let here = Scene::open(world, Terms::stocked(2, 9)).await;
+    let there = here.at_another_instance().await;
+    let ann = here.attempt("ann", &[(1, 2)]).await;
+    let bob = here.attempt("bob", &[(2, 1)]).await;
+    let on_behalf_of =
+        |name: &str, attempt| Settle { buyer: Some(buyer(name)), ..settle_of(here.sale, attempt) };
+    let by_bob = || on_behalf_of("bob", ann);
+
+    for instance in [&here.instance, &there.instance] {
+        let settled = instance.ledger.settle(by_bob()).await.unwrap();
+        assert_eq!(settled, Settled::OtherBuyer);
+        let keyed = instance.ledger.settle_keyed(by_bob(), keyed_request("k", "c")).await.unwrap();
+        assert_eq!(keyed, Keyed::New(Settled::OtherBuyer));
+    }
+    let together = [by_bob(), on_behalf_of("ann", ann), by_bob(), on_behalf_of("bob", bob)];
+    let settled = join_all(together.map(|request| here.instance.ledger.settle(request))).await;
+    let after = there.instance.ledger.settle(by_bob()).await.unwrap();
+
+    let settled: Vec<Settled> = settled.into_iter().map(Result::unwrap).collect();
+    assert_eq!((decided_now(&settled), after), (2, Settled::OtherBuyer));
+    assert_eq!((&settled[0], &settled[2]), (&Settled::OtherBuyer, &Settled::OtherBuyer));
+    assert_eq!(here.progress().await.sold, 3);
 }

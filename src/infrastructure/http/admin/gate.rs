@@ -9,13 +9,13 @@ use super::call::Operator;
 use super::state::AdminState;
 use crate::application::api_keys::Verified;
 use crate::domain::api_key::Scope;
-use crate::infrastructure::http::error::ApiError;
+use crate::infrastructure::http::error::{ApiError, Challenge, Scheme};
 use crate::infrastructure::http::middleware::auth_metrics::{AuthKind, AuthOutcome};
 use crate::infrastructure::http::model::headers::API_KEY;
 use crate::infrastructure::http::model::version::Version;
 
 /// What a request without a key is told to send.
-pub(crate) const CHALLENGE: &str = "ApiKey realm=\"flash-sale\", header=\"X-Api-Key\"";
+pub(crate) const CHALLENGE: Challenge = Challenge::new(Scheme::ApiKey, None);
 
 /// Why a request may not pass.
 struct Refused(AuthOutcome, ApiError);

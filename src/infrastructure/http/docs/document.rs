@@ -9,6 +9,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::complete::complete;
+use super::security::add_credentials;
 use crate::infrastructure::http::error::problem_body::ProblemBody;
 use crate::infrastructure::http::error::v1::ErrorBody;
 use crate::infrastructure::http::model::links::link;
@@ -51,7 +52,7 @@ pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
         .nest("/v1", v1::router())
         .nest("/v2", v2::router())
         .into_openapi();
-    // No operation needs credentials of this service: a gateway in front may.
+    // Nothing needs credentials but the operations that say so.
     document.security = Some(Vec::new());
     document
 }
@@ -60,6 +61,7 @@ pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
 pub(crate) fn document() -> String {
     let mut document = serde_json::to_value(openapi()).unwrap_or_default();
     complete(&mut document);
+    add_credentials(&mut document);
     serde_json::to_string_pretty(&document).unwrap_or_default()
 }
 

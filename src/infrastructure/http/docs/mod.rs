@@ -1,11 +1,13 @@
 //! Documentation that the service serves: the OpenAPI [`document`], the page to try it out ([`ui`]), a page for each kind of problem
-//! ([`problem_pages`]), and the page of links to them ([`start`]). Their texts, styles and scripts are in `pages/`.
+//! ([`problem_pages`]), and the page of links to them ([`start`]). [`security`]: credentials in the document. Texts, styles and
+//! scripts of pages are in `pages/`.
 
 pub(crate) mod complete;
 pub(crate) mod document;
 mod files;
 mod html;
 mod problem_pages;
+mod security;
 mod start;
 mod ui;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 
+use super::challenge::{Challenge, RateLimited};
 use crate::application::refusal_facts::{LimitFacts, StartFacts};
 
 /// Errors by parameter, or by JSON Pointer into the body (RFC 6901, section 6: `#/items/0/quantity`).
@@ -137,6 +138,28 @@ catalogue! {
             "The code has not been purchased yet.",
             "Purchase first.",
         ),
+    /// Nothing says credibly who sends the request.
+    Unauthorized(Challenge) = Entry::new(StatusCode::UNAUTHORIZED, "unauthorized", "the request needs valid credentials")
+        .page(
+            "Nothing in the request says credibly who sends it: a token, a key or a signature is missing, is not valid, or \
+             has expired or been revoked. The header `WWW-Authenticate` names what is needed; the member `error` of \
+             version 1, `detail` of version 2, says what is wrong.",
+            "Log the buyer in, and send `Authorization: Bearer …` with the new token. Operators and services send their \
+             API key in the header `X-Api-Key`.",
+        ),
+    /// It belongs to another buyer.
+    NotYourCheckout = Entry::new(StatusCode::FORBIDDEN, "not_your_checkout", "this belongs to another buyer")
+        .page(
+            "The buyer, the checkout or the purchase that the request names is not that of its token. Nothing was done.",
+            "Leave `user_id` and `buyer_id` out, and use codes only with the token of the buyer who got them.",
+        ),
+    /// A rate limit is reached.
+    RateLimited(RateLimited) = Entry::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many requests: nothing was done, repeat the request later")
+        .page(
+            "The buyer, the address or the API key has sent more requests than its limit allows. Nothing was done. The \
+             headers `RateLimit-Policy` and `RateLimit` name the limits, and what is left of them.",
+            "Wait for the number of seconds in `Retry-After`, then send the request again.",
+        ),
     /// No route has this path.
     RouteNotFound = Entry::new(StatusCode::NOT_FOUND, "route_not_found", "there is no such path")
         .page(
@@ -266,18 +289,11 @@ catalogue! {
             "The `Content-Type` of the body is not JSON, or the body is compressed.",
             "Send plain JSON with the header `Content-Type: application/json`.",
         ),
-    /// The request has no key or token that may be used; the value of `WWW-Authenticate`.
-    Unauthorized(&'static str) = Entry::new(StatusCode::UNAUTHORIZED, "unauthorized", "the request needs a key that is valid")
-        .page(
-            "The request has no credentials, or they are unknown, revoked or expired. The header \
-             `WWW-Authenticate` names what is needed.",
-            "Send valid credentials: operators send their API key in the header `X-Api-Key`.",
-        ),
     /// The key is valid and does not have the scope.
     Forbidden = Entry::new(StatusCode::FORBIDDEN, "forbidden", "the key does not have the scope for this request")
         .page(
-            "The key is valid, and may not do this: reading needs the scope `read`, and changing the scope \
-             `operate`.",
+            "The key is valid, and may not do this: an operator's reads need the scope `read`, changes the scope \
+             `operate`, and buying for buyers the scope `sell`. Nothing was done.",
             "Use a key with this scope.",
         ),
     /// An operator's change is not possible in the present state.
@@ -365,6 +381,15 @@ catalogue! {
 }
 
 impl ApiError {
+    /// What else there is to say of this one.
+    pub(super) fn detail(&self) -> Option<&'static str> {
+        match self {
+            Self::Unauthorized(challenge) => challenge.detail,
+            Self::RateLimited(limited) => Some(limited.detail()),
+            _ => None,
+        }
+    }
+
     /// The error of one parameter, or of one value in the body.
     pub(crate) fn invalid(
         parameter: impl Into<Cow<'static, str>>,

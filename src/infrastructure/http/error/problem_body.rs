@@ -112,6 +112,7 @@ pub(crate) fn response(error: &ApiError, details: Details) -> Response {
 fn problem(error: &ApiError, details: Details) -> ProblemBody<'_> {
     let entry = error.entry();
     let errors = if let ApiError::Validation(errors) = error { Some(errors) } else { None };
+    let own = error.detail().map(str::to_owned);
     ProblemBody {
         r#type: link(&format!("{}{}", paths::PROBLEMS, entry.code)),
         title: entry.message,
@@ -120,6 +121,6 @@ fn problem(error: &ApiError, details: Details) -> ProblemBody<'_> {
         errors: errors.into_iter().flatten().map(InvalidValue::new).collect(),
         supported: matches!(error, ApiError::UnsupportedVersion).then_some(Version::NAMES),
         facts: Facts::of(error),
-        details,
+        details: Details { detail: details.detail.or(own), ..details },
     }
 }

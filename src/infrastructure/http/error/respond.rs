@@ -55,9 +55,12 @@ impl ApiError {
             let now = HeaderValue::try_from(rfc3339(facts.now));
             headers.extend(now.ok().map(|now| (SERVER_TIME, now)));
         }
-        if let Self::Unauthorized(challenge) = self {
-            let challenge = HeaderValue::from_static(challenge);
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        if let Self::Unauthorized(challenge) = &self {
+            let header = challenge.header();
+            response.headers_mut().extend(header.map(|it| (header::WWW_AUTHENTICATE, it)));
+        }
+        if let Self::RateLimited(limited) = &self {
+            response.headers_mut().insert(header::RETRY_AFTER, limited.retry_after.into());
         }
         if entry.close {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

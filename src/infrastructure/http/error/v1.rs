@@ -19,6 +19,10 @@ pub(crate) struct ErrorBody<'e> {
     /// The error code. It does not change.
     #[schema(examples("sale_ended"))]
     code: &'static str,
+    /// What else there is to say, for `unauthorized` and `rate_limited`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    error: Option<&'static str>,
     /// The error of each invalid parameter, for `validation_failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = HashMap<String, String>, required = false)]
@@ -37,6 +41,7 @@ pub(crate) fn response(error: &ApiError) -> Response {
     let body = ErrorBody {
         message: entry.message,
         code: entry.code,
+        error: error.detail(),
         errors: if let ApiError::Validation(errors) = error { Some(errors) } else { None },
         supported: matches!(error, ApiError::UnsupportedVersion).then_some(Version::NAMES),
         facts: Facts::of(error),

@@ -6,6 +6,8 @@ use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuthKind {
     ApiKey,
+    Token,
+    Signature,
 }
 
 /// What became of them.
@@ -23,26 +25,43 @@ pub(crate) enum AuthOutcome {
     Forbidden,
     /// They could not be judged.
     Unavailable,
+    /// They are a token that is not valid yet.
+    NotYet,
+    /// They name a key that is not known.
+    UnknownKey,
+    /// They are a token whose subject is not the id of a buyer.
+    NoBuyer,
+    /// They are a signature that was used before.
+    Replayed,
+    /// They are those of another buyer.
+    OtherBuyer,
 }
 
 impl AuthKind {
-    const ALL: [Self; 1] = [Self::ApiKey];
+    const ALL: [Self; 3] = [Self::ApiKey, Self::Token, Self::Signature];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::ApiKey => "api_key",
+            Self::Token => "token",
+            Self::Signature => "signature",
         }
     }
 }
 
 impl AuthOutcome {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 11] = [
         Self::Accepted,
         Self::Missing,
         Self::Invalid,
         Self::Expired,
         Self::Forbidden,
         Self::Unavailable,
+        Self::NotYet,
+        Self::UnknownKey,
+        Self::NoBuyer,
+        Self::Replayed,
+        Self::OtherBuyer,
     ];
 
     fn as_str(self) -> &'static str {
@@ -53,6 +72,11 @@ impl AuthOutcome {
             Self::Expired => "expired",
             Self::Forbidden => "forbidden",
             Self::Unavailable => "unavailable",
+            Self::NotYet => "not_yet",
+            Self::UnknownKey => "unknown_key",
+            Self::NoBuyer => "no_buyer",
+            Self::Replayed => "replayed",
+            Self::OtherBuyer => "other_buyer",
         }
     }
 }

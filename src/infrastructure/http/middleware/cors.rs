@@ -6,7 +6,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::config::{CorsConfig, Origins};
 use crate::infrastructure::http::model::headers::{
     API_VERSION, BAGGAGE, DEPRECATION, IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, LAST_EVENT_ID,
-    REQUEST_ID, SERVER_TIME, SUNSET, TRACEPARENT, TRACESTATE,
+    RATE_LIMIT, RATE_LIMIT_POLICY, REQUEST_ID, SERVER_TIME, SUNSET, TRACEPARENT, TRACESTATE,
 };
 
 /// Methods that a page may use.
@@ -28,15 +28,18 @@ const REQUEST_HEADERS: [HeaderName; 12] = [
     TRACESTATE,
 ];
 /// Headers that a page may read.
-const RESPONSE_HEADERS: [HeaderName; 11] = [
+const RESPONSE_HEADERS: [HeaderName; 14] = [
     header::CONTENT_LOCATION,
     header::ETAG,
     header::LINK,
     header::LOCATION,
     header::RETRY_AFTER,
+    header::WWW_AUTHENTICATE,
     API_VERSION,
     DEPRECATION,
     IDEMPOTENT_REPLAYED,
+    RATE_LIMIT,
+    RATE_LIMIT_POLICY,
     SERVER_TIME,
     SUNSET,
     REQUEST_ID,

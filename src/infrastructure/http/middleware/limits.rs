@@ -53,7 +53,7 @@ pub(crate) async fn bounded_body(
         return ApiError::PayloadTooLarge.in_version(version);
     }
     let (head, body) = request.into_parts();
-    let keep_body = version == Version::Two;
+    let keep_body = version == Version::Two || limits.keep_bodies;
     let read = read_body(body, limits.max_body_bytes, keep_body);
     match tokio::time::timeout(limits.body_timeout, read).await {
         Ok(BodyRead::Complete(body)) => next.run(Request::from_parts(head, Body::from(body))).await,

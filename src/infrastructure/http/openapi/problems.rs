@@ -18,11 +18,12 @@ use crate::infrastructure::http::model::paths::PROBLEMS;
 use crate::infrastructure::http::model::version::Version;
 
 /// Codes that every operation can return.
-const COMMON_CODES: [&str; 7] = [
+const COMMON_CODES: [&str; 8] = [
     "validation_failed",
     "payload_too_large",
     "uri_too_long",
     "head_too_large",
+    "rate_limited",
     "overloaded",
     "unavailable",
     "internal",
@@ -57,8 +58,12 @@ problems! {
     ReadProblems in Two:;
     /// Errors of reads of a sale.
     SaleProblems in Two: "sale_not_found";
+    /// Errors of reads of a buyer's purchases in version 1.
+    V1BuyerProblems in One: "unauthorized" "not_your_checkout" "forbidden" "sale_not_found";
+    /// Errors of reads of a buyer's purchases.
+    BuyerProblems in Two: "unauthorized" "not_your_checkout" "forbidden" "sale_not_found";
     /// Errors of reads of a checkout.
-    CodeProblems in Two: "code_not_found";
+    CodeProblems in Two: "unauthorized" "not_your_checkout" "forbidden" "code_not_found";
 }
 
 /// Responses by status.
@@ -128,7 +133,7 @@ fn response(
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema)));
     let content = content.examples_from_iter(examples).build();
     let mut response = ResponseBuilder::new().description(description).content(media_type, content);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&status) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).build();
         let header = HeaderBuilder::new().schema(Some(seconds));
         let header =

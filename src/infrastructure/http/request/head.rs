@@ -21,6 +21,8 @@ pub(crate) struct RequestLimits {
     pub(crate) max_head_bytes: usize,
     /// Maximum size of the body.
     pub(crate) max_body_bytes: usize,
+    /// Whether bodies are needed that no handler reads, because they are signed.
+    pub(crate) keep_bodies: bool,
     /// Maximum time to receive the body.
     pub(crate) body_timeout: Duration,
 }

@@ -12,6 +12,7 @@ use crate::application::checkout::{
     CheckoutAnswer, CheckoutCommand, CheckoutRefusal, LineChange, RequestedLine,
 };
 use crate::domain::ids::{BuyerId, ItemId, Quantity};
+use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::model::time::rfc3339;
@@ -42,7 +43,7 @@ struct CheckoutBody {
     operation_id = "v1_checkout",
     tag = "version 1",
     params(
-        ("user_id" = schema::BuyerId, Query, description = "The buyer."),
+        ("user_id" = schema::BuyerId, Query, description = "The buyer. With a token it may be left out."),
         ("item_id" = schema::ItemId, Query, description = "The item. The name `id` is accepted too."),
         ("quantity" = Option<schema::Quantity>, Query, description = "Number of pieces. Default: 1."),
         ("sale_id" = Option<schema::SaleId>, Query,
@@ -54,20 +55,34 @@ struct CheckoutBody {
              ("outcome" = (operation_id = "v1_purchase_of_code", parameters(("code" = "$response.body#/code")))),
          )), Problems),
 )]
-pub(crate) async fn post(State(http): State<HttpState>, RawQuery(query): RawQuery) -> Response {
-    collect(&http, query.as_deref()).await
+pub(crate) async fn post(
+    State(http): State<HttpState>,
+    mut caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Response {
+    collect(&http, &mut caller, query.as_deref()).await
 }
 
 /// Collects the item in the query.
-pub(crate) async fn collect(http: &HttpState, query: Option<&str>) -> Response {
-    check_out(http, query).await.unwrap_or_else(IntoResponse::into_response)
+pub(crate) async fn collect(
+    http: &HttpState,
+    caller: &mut Caller,
+    query: Option<&str>,
+) -> Response {
+    check_out(http, caller, query).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn check_out(http: &HttpState, query: Option<&str>) -> Result<Response, ApiError> {
-    let command = parse_command(http, query)?;
+async fn check_out(
+    http: &HttpState,
+    caller: &mut Caller,
+    query: Option<&str>,
+) -> Result<Response, ApiError> {
+    let command = parse_command(http, caller, query)?;
     if let Some(refused) = http.checkout.refuse_from_cache(&command) {
+        caller.admit_from_memory().await?;
         return to_response(refused);
     }
+    caller.admit().await?;
     let checkout = Arc::clone(&http.checkout);
     to_response(http.run_to_end(async move { checkout.execute(&command).await }).await?)
 }
@@ -94,17 +109,26 @@ fn to_response(answer: CheckoutAnswer) -> Result<Response, ApiError> {
     }
 }
 
-fn parse_command(http: &HttpState, query: Option<&str>) -> Result<CheckoutCommand, ApiError> {
+fn parse_command(
+    http: &HttpState,
+    caller: &Caller,
+    query: Option<&str>,
+) -> Result<CheckoutCommand, ApiError> {
     let mut params = Params::parse(query);
-    let buyer = params.required("user_id", BuyerId::parse_new);
+    let named = match caller.buyer() {
+        Some(_) => params.optional("user_id", BuyerId::parse_new),
+        None => params.required("user_id", BuyerId::parse_new),
+    };
     let item = params.required_as("item_id", "id", ItemId::parse);
     let sale = params.sale_id();
-    let named = sale.as_ref().and_then(|sale| sale.as_ref().ok().copied());
+    let named_sale = sale.as_ref().and_then(|sale| sale.as_ref().ok().copied());
     let quantity = params.optional("quantity", |text| {
-        parse_quantity(text).ok_or_else(|| quantity_out_of_range(http.checkout.buyer_limit(named)))
+        parse_quantity(text)
+            .ok_or_else(|| quantity_out_of_range(http.checkout.buyer_limit(named_sale)))
     });
     let quantity = quantity.unwrap_or(Quantity::ONE);
     params.finish()?;
+    let buyer = caller.buyer_of(named)?;
     // Not reached: `finish` returns the errors of missing and invalid parameters.
     let (Some(buyer), Some(item)) = (buyer, item) else {
         return Err(ApiError::Validation(ValidationErrors::new()));
@@ -116,6 +140,6 @@ fn parse_command(http: &HttpState, query: Option<&str>) -> Result<CheckoutComman
 
 problems! {
     /// The error responses.
-    Problems in One: "user_limit_exceeded" "sale_id_required" "item_not_found" "sale_not_found" "no_active_sale"
+    Problems in One: "unauthorized" "not_your_checkout" "forbidden" "user_limit_exceeded" "sale_id_required" "item_not_found" "sale_not_found" "no_active_sale"
         "item_sold_out" "sale_sold_out" "sale_not_started" "sale_ended";
 }

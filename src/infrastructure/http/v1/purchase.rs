@@ -14,6 +14,7 @@ use crate::application::catalogue::Item;
 use crate::application::purchase::Purchased;
 use crate::domain::code::CodeClaim;
 use crate::domain::purchase::{Outcome, Verdict};
+use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::v1::ErrorBody;
 use crate::infrastructure::http::model::headers::IDEMPOTENT_REPLAYED;
@@ -54,20 +55,30 @@ struct PurchaseBody {
         (status = 409, description = "- [`items_already_sold`](/problems/items_already_sold): stored, with all members of 200\n- [`purchase_in_progress`](/problems/purchase_in_progress)\n- [`sale_not_started`](/problems/sale_not_started)\n- [`checkout_empty`](/problems/checkout_empty)", body = ErrorBody),
     ),
 )]
-pub(crate) async fn post(State(http): State<HttpState>, RawQuery(query): RawQuery) -> Response {
-    buy(&http, query.as_deref()).await
+pub(crate) async fn post(
+    State(http): State<HttpState>,
+    mut caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Response {
+    buy(&http, &mut caller, query.as_deref()).await
 }
 
 /// Buys the checkout whose code is in the query.
-pub(crate) async fn buy(http: &HttpState, query: Option<&str>) -> Response {
-    purchase(http, query).await.unwrap_or_else(IntoResponse::into_response)
+pub(crate) async fn buy(http: &HttpState, caller: &mut Caller, query: Option<&str>) -> Response {
+    purchase(http, caller, query).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn purchase(http: &HttpState, query: Option<&str>) -> Result<Response, ApiError> {
+async fn purchase(
+    http: &HttpState,
+    caller: &mut Caller,
+    query: Option<&str>,
+) -> Result<Response, ApiError> {
     let claim = parse_code(query)?;
     let Some(command) = http.purchase.verify_code(claim).await? else {
         return Err(ApiError::CodeNotFound);
     };
+    caller.admit().await?;
+    let command = command.on_behalf_of(caller.buyer().cloned());
     let purchase = Arc::clone(&http.purchase);
     match http.run_to_end(async move { purchase.execute(command).await }).await? {
         Purchased::Settled { outcome, items, replayed } => {
@@ -80,6 +91,7 @@ async fn purchase(http: &HttpState, query: Option<&str>) -> Result<Response, Api
             Ok(response)
         }
         Purchased::UnknownCode => Err(ApiError::CodeNotFound),
+        Purchased::OtherBuyer => Err(caller.not_theirs()),
         Purchased::Refused { reason, facts } => Err(ApiError::refused(reason, facts)),
         // Version 1 has no terms.
         Purchased::Declined { .. } => Err(ApiError::CheckoutChanged),
@@ -110,5 +122,5 @@ pub(crate) fn to_response(outcome: &Outcome, items: Vec<Item>) -> Response {
 
 problems! {
     /// The error responses.
-    Problems in One: "code_not_found" "purchase_in_progress" "sale_not_started" "checkout_empty" "sale_ended";
+    Problems in One: "unauthorized" "not_your_checkout" "forbidden" "code_not_found" "purchase_in_progress" "sale_not_started" "checkout_empty" "sale_ended";
 }

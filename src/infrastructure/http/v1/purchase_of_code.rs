@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::outcome::OutcomeBody;
 use crate::application::browse::{PurchaseLookup, PurchaseView};
+use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::model::time::rfc3339;
@@ -52,17 +53,24 @@ impl From<PurchaseView> for PastPurchaseBody {
 )]
 pub(crate) async fn get(
     State(http): State<HttpState>,
+    caller: Caller,
     code: Result<Path<String>, PathRejection>,
 ) -> Result<Json<PastPurchaseBody>, ApiError> {
     let claim = code_claim(code)?;
     match http.read(http.browse.purchase(claim)).await? {
-        PurchaseLookup::Found(view) => Ok(Json(view.into())),
-        PurchaseLookup::NotPurchased => Err(ApiError::NotPurchased),
+        PurchaseLookup::Found(view) => {
+            caller.check_owner(&view.outcome.buyer)?;
+            Ok(Json(view.into()))
+        }
+        PurchaseLookup::NotPurchased => {
+            http.check_owner(&caller, claim).await?;
+            Err(ApiError::NotPurchased)
+        }
         PurchaseLookup::UnknownCode => Err(ApiError::CodeNotFound),
     }
 }
 
 problems! {
     /// The error responses.
-    Problems in One: "code_not_found" "not_purchased";
+    Problems in One: "unauthorized" "not_your_checkout" "forbidden" "code_not_found" "not_purchased";
 }

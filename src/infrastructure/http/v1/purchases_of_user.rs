@@ -5,11 +5,12 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{OriginalUri, Path, RawQuery, State};
 
 use super::purchase_of_code::PastPurchaseBody;
+use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::model::page::PageBody;
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::openapi::params::PageParams;
-use crate::infrastructure::http::openapi::problems::V1SaleProblems;
+use crate::infrastructure::http::openapi::problems::V1BuyerProblems;
 use crate::infrastructure::http::request::paging::page_request;
 use crate::infrastructure::http::request::params::Params;
 use crate::infrastructure::http::request::path;
@@ -28,10 +29,11 @@ use crate::infrastructure::http::state::HttpState;
         ("sale_id" = Option<schema::SaleId>, Query, description = "Only purchases in this sale."),
         PageParams,
     ),
-    responses((status = 200, description = "One page.", body = PageBody<PastPurchaseBody>), V1SaleProblems),
+    responses((status = 200, description = "One page.", body = PageBody<PastPurchaseBody>), V1BuyerProblems),
 )]
 pub(crate) async fn get(
     State(http): State<HttpState>,
+    caller: Caller,
     OriginalUri(uri): OriginalUri,
     user_id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
@@ -44,6 +46,7 @@ pub(crate) async fn get(
     let Some(buyer) = buyer else {
         return Err(ApiError::invalid("user_id", "is required"));
     };
+    caller.check_owner(&buyer)?;
     let sale = sale.transpose()?;
     let history = http.read(http.browse.history(&buyer, sale, page)).await?;
     let data = history.entries.into_iter().map(PastPurchaseBody::from).collect();

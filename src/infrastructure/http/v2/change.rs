@@ -12,6 +12,7 @@ use super::keyed::keyed_response;
 use crate::application::checkout::CheckoutRefusal;
 use crate::application::idempotency::{ChangeCommand, CheckoutReply};
 use crate::domain::ids::ItemId;
+use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::request::params::{escapes_are_whole, quantity_out_of_range};
@@ -21,11 +22,12 @@ use crate::infrastructure::http::state::HttpState;
 /// Changes the checkout. Repeated requests with the same key change it once.
 pub(crate) async fn change_checkout(
     http: &HttpState,
+    caller: &Caller,
     command: ChangeCommand,
 ) -> Result<Response, Problem> {
     let idempotency = Arc::clone(&http.idempotency);
     let changed = http.run_to_end(async move { idempotency.change(command).await }).await?;
-    keyed_response(changed, |changed| match changed {
+    keyed_response(changed, caller, |changed| match changed {
         CheckoutReply::Accepted { view, created } => {
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
             Ok((status, tagged(view)).into_response())

@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::checkout_tag::tagged_unless_known;
+use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::model::schema;
@@ -28,12 +29,15 @@ use crate::infrastructure::http::state::HttpState;
 )]
 pub(crate) async fn get(
     State(http): State<HttpState>,
+    caller: Caller,
     code: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let claim = code_claim(code)?;
     let checkout = http.read(http.idempotency.find(claim)).await?;
-    Ok(tagged_unless_known(&headers, checkout.ok_or(ApiError::CodeNotFound)?))
+    let checkout = checkout.ok_or(ApiError::CodeNotFound)?;
+    caller.check_owner(&checkout.buyer)?;
+    Ok(tagged_unless_known(&headers, checkout))
 }
 
 answers! {

@@ -14,6 +14,7 @@ use super::requested_lines::{NewItem, content_of, requested_lines};
 use crate::application::checkout::{CheckoutCommand, CheckoutRefusal, LineChange, RequestedLine};
 use crate::application::idempotency::{CheckoutReply, CheckoutView};
 use crate::domain::ids::{BuyerId, SaleId};
+use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::model::links::link;
@@ -38,6 +39,7 @@ const MAX_ITEMS: usize = 100;
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it documents the body that `post` parses")]
 struct NewItems {
+    /// With a token it may be left out.
     #[schema(value_type = schema::BuyerId)]
     buyer_id: String,
     /// Default: the sale that the schedule has opened, else the only open sale.
@@ -63,6 +65,7 @@ struct NewItems {
 )]
 pub(crate) async fn post(
     State(http): State<HttpState>,
+    caller: Caller,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
@@ -70,13 +73,17 @@ pub(crate) async fn post(
     let mut errors = ValidationErrors::new();
     let key = required_key(&headers, &mut errors)?;
     let (buyer, sale, lines) = read_object(&headers, &body, &mut errors, |members| {
-        let buyer = members.required("buyer_id", |id| id.text(BuyerId::parse_new));
+        let buyer = match caller.buyer() {
+            Some(_) => members.optional("buyer_id", |id| id.text(BuyerId::parse_new)),
+            None => members.required("buyer_id", |id| id.text(BuyerId::parse_new)),
+        };
         let sale = members.optional("sale_id", |id| id.text(sale_id));
         let named = sale.as_ref().and_then(|sale| sale.as_ref().ok().copied());
         let limit = || http.checkout.buyer_limit(named);
         let lines = requested_lines("items", MAX_ITEMS, members, limit);
         (buyer, sale, lines)
     })?;
+    let buyer = if errors.is_empty() { caller.buyer_of(buyer)? } else { buyer };
     let (Some(buyer), Some(key), true) = (buyer, key, errors.is_empty()) else {
         return Err(ApiError::Validation(errors).into());
     };
@@ -87,7 +94,7 @@ pub(crate) async fn post(
     let command = CheckoutCommand { buyer, line_change, sale, attempt: None, tags: None };
     let idempotency = Arc::clone(&http.idempotency);
     let changed = http.run_to_end(async move { idempotency.checkout(command, key).await }).await?;
-    keyed_response(changed, |changed| match changed {
+    keyed_response(changed, &caller, |changed| match changed {
         CheckoutReply::Accepted { view, created } => Ok(accepted(view, created)),
         CheckoutReply::Refused(CheckoutRefusal::QuantityBeyondLimit(limit)) => {
             let too_large =
@@ -128,7 +135,7 @@ answers! {
 
 problems! {
     /// The error responses.
-    Problems in Two: "user_limit_exceeded" "sale_id_required" "idempotency_key_missing" "item_not_found"
+    Problems in Two: "unauthorized" "not_your_checkout" "forbidden" "user_limit_exceeded" "sale_id_required" "idempotency_key_missing" "item_not_found"
         "sale_not_found" "no_active_sale" "item_sold_out" "sale_sold_out" "sale_not_started"
         "idempotency_key_in_use" "sale_ended" "unsupported_media_type" "idempotency_key_reused"
         "precondition_failed";

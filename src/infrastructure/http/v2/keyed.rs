@@ -4,6 +4,7 @@ use axum::http::HeaderValue;
 use axum::response::Response;
 
 use crate::application::ports::Keyed;
+use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::model::headers::IDEMPOTENT_REPLAYED;
@@ -11,6 +12,7 @@ use crate::infrastructure::http::model::headers::IDEMPOTENT_REPLAYED;
 /// Responds with `respond`. The response to a repeated request gets the header `Idempotent-Replayed`.
 pub(crate) fn keyed_response<T>(
     keyed: Keyed<T>,
+    caller: &Caller,
     respond: impl FnOnce(T) -> Result<Response, Problem>,
 ) -> Result<Response, Problem> {
     match keyed {
@@ -23,5 +25,6 @@ pub(crate) fn keyed_response<T>(
         Keyed::InProgress => Err(ApiError::KeyInUse.into()),
         Keyed::ContentMismatch => Err(ApiError::KeyReused.into()),
         Keyed::UnknownCode => Err(ApiError::CodeNotFound.into()),
+        Keyed::OtherBuyer => Err(caller.not_theirs().into()),
     }
 }

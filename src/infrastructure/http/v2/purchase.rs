@@ -14,11 +14,13 @@ use super::checkout_tag::required_tags;
 use super::keyed::keyed_response;
 use super::requested_lines::{NewItem, content_of, requested_lines};
 use crate::application::catalogue::Item;
+use crate::application::idempotency::KeyedPurchase;
 use crate::application::purchase::{Purchased, RequestedTerms};
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::ItemId;
 use crate::domain::purchase::Verdict;
 use crate::domain::terms::Declined;
+use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::model::headers::IDEMPOTENT_REPLAYED;
@@ -73,6 +75,7 @@ struct Terms {
 )]
 pub(crate) async fn post(
     State(http): State<HttpState>,
+    caller: Caller,
     code: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Bytes,
@@ -90,9 +93,10 @@ pub(crate) async fn post(
     let key = keyed_request(key, &content(claim, &terms));
     let terms = RequestedTerms { tags, ..terms };
     let idempotency = Arc::clone(&http.idempotency);
+    let command = KeyedPurchase { claim, buyer: caller.buyer().cloned(), terms };
     let purchased =
-        http.run_to_end(async move { idempotency.purchase(claim, terms, key).await }).await?;
-    keyed_response(purchased, |purchased| purchase_response(claim, purchased))
+        http.run_to_end(async move { idempotency.purchase(command, key).await }).await?;
+    keyed_response(purchased, &caller, |purchased| purchase_response(claim, &caller, purchased))
 }
 
 /// The terms in the body, if there is one.
@@ -127,10 +131,15 @@ fn content(claim: CodeClaim, terms: &RequestedTerms) -> Vec<String> {
     content
 }
 
-fn purchase_response(claim: CodeClaim, purchased: Purchased) -> Result<Response, Problem> {
+fn purchase_response(
+    claim: CodeClaim,
+    caller: &Caller,
+    purchased: Purchased,
+) -> Result<Response, Problem> {
     let (outcome, items, replayed) = match purchased {
         Purchased::Settled { outcome, items, replayed } => (outcome, items, replayed),
         Purchased::UnknownCode => return Err(ApiError::CodeNotFound.into()),
+        Purchased::OtherBuyer => return Err(caller.not_theirs().into()),
         Purchased::Refused { reason, facts } => {
             return Err(ApiError::refused(reason, facts).into());
         }
@@ -176,7 +185,7 @@ answers! {
 
 problems! {
     /// The error responses.
-    Problems in Two: "user_limit_exceeded" "idempotency_key_missing" "code_not_found" "items_already_sold"
+    Problems in Two: "unauthorized" "not_your_checkout" "forbidden" "user_limit_exceeded" "idempotency_key_missing" "code_not_found" "items_already_sold"
         "purchase_in_progress" "sale_not_started" "checkout_empty" "idempotency_key_in_use"
         "sale_ended" "idempotency_key_reused" "precondition_failed" "checkout_changed" "items_unavailable"
         "unsupported_media_type";

@@ -5,6 +5,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 
 use crate::application::browse::PurchaseLookup;
+use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::model::purchase::Purchase;
@@ -26,17 +27,24 @@ use crate::infrastructure::http::state::HttpState;
 )]
 pub(crate) async fn get(
     State(http): State<HttpState>,
+    caller: Caller,
     code: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Purchase>, Problem> {
     let claim = code_claim(code)?;
     match http.read(http.browse.purchase(claim)).await? {
-        PurchaseLookup::Found(view) => Ok(Json(view.into())),
-        PurchaseLookup::NotPurchased => Err(ApiError::NotPurchased.into()),
+        PurchaseLookup::Found(view) => {
+            caller.check_owner(&view.outcome.buyer)?;
+            Ok(Json(view.into()))
+        }
+        PurchaseLookup::NotPurchased => {
+            http.check_owner(&caller, claim).await?;
+            Err(ApiError::NotPurchased.into())
+        }
         PurchaseLookup::UnknownCode => Err(ApiError::CodeNotFound.into()),
     }
 }
 
 problems! {
     /// The error responses.
-    Problems in Two: "code_not_found" "not_purchased";
+    Problems in Two: "unauthorized" "not_your_checkout" "forbidden" "code_not_found" "not_purchased";
 }

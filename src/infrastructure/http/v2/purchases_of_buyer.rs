@@ -8,13 +8,14 @@ use axum::response::{IntoResponse, Response};
 use super::pagination::{ListBody, PageOrCursor, Paginator, format_time_and_id, parse_time_and_id};
 use crate::application::ports::PurchaseKey;
 use crate::domain::ids::AttemptId;
+use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::model::page::PageBody;
 use crate::infrastructure::http::model::purchase::Purchase;
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::openapi::params::PageOrCursorParams;
-use crate::infrastructure::http::openapi::problems::SaleProblems;
+use crate::infrastructure::http::openapi::problems::BuyerProblems;
 use crate::infrastructure::http::request::params::Params;
 use crate::infrastructure::http::request::path;
 use crate::infrastructure::http::state::HttpState;
@@ -32,10 +33,11 @@ use crate::infrastructure::http::state::HttpState;
         ("sale_id" = Option<schema::SaleId>, Query, description = "Only purchases in this sale."),
         PageOrCursorParams,
     ),
-    responses((status = 200, description = "Entries of the list.", body = ListBody<Purchase>), SaleProblems),
+    responses((status = 200, description = "Entries of the list.", body = ListBody<Purchase>), BuyerProblems),
 )]
 pub(crate) async fn get(
     State(http): State<HttpState>,
+    caller: Caller,
     OriginalUri(uri): OriginalUri,
     buyer_id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
@@ -54,6 +56,7 @@ pub(crate) async fn get(
     let Some(buyer) = buyer else {
         return Err(ApiError::invalid("buyer_id", "is required").into());
     };
+    caller.check_owner(&buyer)?;
     let sale = sale.transpose()?;
     Ok(match request {
         PageOrCursor::Page(page) => {

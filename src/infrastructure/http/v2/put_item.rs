@@ -11,6 +11,7 @@ use super::change::{change_checkout, code_and_item};
 use super::checkout_tag::required_tags;
 use crate::application::checkout::{LineChange, RequestedLine};
 use crate::application::idempotency::ChangeCommand;
+use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::model::schema;
@@ -51,6 +52,7 @@ struct NewQuantity {
 )]
 pub(crate) async fn put(
     State(http): State<HttpState>,
+    caller: Caller,
     OriginalUri(uri): OriginalUri,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
@@ -74,7 +76,8 @@ pub(crate) async fn put(
         keyed_request(key, &content)
     });
     let line_change = LineChange::Set(vec![RequestedLine { item, quantity }]);
-    change_checkout(&http, ChangeCommand { claim, line_change, tags, key }).await
+    let buyer = caller.buyer().cloned();
+    change_checkout(&http, &caller, ChangeCommand { claim, buyer, line_change, tags, key }).await
 }
 
 answers! {
@@ -86,7 +89,7 @@ answers! {
 
 problems! {
     /// The error responses.
-    Problems in Two: "user_limit_exceeded" "code_not_found" "item_not_found" "item_sold_out" "sale_sold_out"
+    Problems in Two: "unauthorized" "not_your_checkout" "forbidden" "user_limit_exceeded" "code_not_found" "item_not_found" "item_sold_out" "sale_sold_out"
         "sale_not_started" "checkout_closed" "idempotency_key_in_use" "sale_ended"
         "unsupported_media_type" "idempotency_key_reused" "precondition_failed";
 }

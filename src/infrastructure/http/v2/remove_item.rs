@@ -9,6 +9,7 @@ use super::change::{change_checkout, code_and_item};
 use super::checkout_tag::required_tags;
 use crate::application::checkout::LineChange;
 use crate::application::idempotency::ChangeCommand;
+use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::model::schema;
@@ -37,6 +38,7 @@ use crate::infrastructure::http::state::HttpState;
 )]
 pub(crate) async fn delete(
     State(http): State<HttpState>,
+    caller: Caller,
     OriginalUri(uri): OriginalUri,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
@@ -51,7 +53,8 @@ pub(crate) async fn delete(
     let claim = code_claim(code)?;
     let key = key.map(|key| keyed_request(key, &["delete", &claim.to_string(), item.as_str()]));
     let line_change = LineChange::Remove(item);
-    change_checkout(&http, ChangeCommand { claim, line_change, tags, key }).await
+    let buyer = caller.buyer().cloned();
+    change_checkout(&http, &caller, ChangeCommand { claim, buyer, line_change, tags, key }).await
 }
 
 answers! {
@@ -62,6 +65,6 @@ answers! {
 
 problems! {
     /// The error responses.
-    Problems in Two: "code_not_found" "item_not_found" "sale_not_started" "checkout_closed"
+    Problems in Two: "unauthorized" "not_your_checkout" "forbidden" "code_not_found" "item_not_found" "sale_not_started" "checkout_closed"
         "idempotency_key_in_use" "sale_ended" "idempotency_key_reused" "precondition_failed";
 }

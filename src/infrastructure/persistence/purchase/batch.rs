@@ -71,10 +71,15 @@ impl BatchTransaction for SettleBatch {
             && let Some(remembered) = recent_writes.take(sale, &attempts, lines_each)
         {
             let (basis, buyers) = Basis::remembered(remembered);
-            let undecided = buyers.iter().map(Undecided::without_terms).collect();
-            let Decisions { mut settled, .. } = batch.settle(connection, basis, undecided).await?;
-            let replies = attempts.iter().map(|attempt| replies::next(*attempt, &mut settled));
-            return Ok(replies.map(Some).map(Served::Reply).collect());
+            // What is remembered is in the order of the requests. Whoever asks for another buyer's checkout is refused below.
+            let mut owners = requests.iter().zip(&buyers);
+            if owners.all(|(keyed, known)| keyed.request.is_for(&known.user)) {
+                let undecided = buyers.iter().map(Undecided::without_terms).collect();
+                let Decisions { mut settled, .. } =
+                    batch.settle(connection, basis, undecided).await?;
+                let replies = attempts.iter().map(|attempt| replies::next(*attempt, &mut settled));
+                return Ok(replies.map(Some).map(Served::Reply).collect());
+            }
         }
         let Some(read) = batch.statements.read(connection, &attempts, lines_each).await? else {
             // The sale was dropped, and with it everything that its codes stood for.
@@ -85,21 +90,11 @@ impl BatchTransaction for SettleBatch {
         let keys = requests
             .iter()
             .map(|keyed| Some((&buyers.get(&keyed.request.attempt)?.user, keyed.key.as_ref()?)));
+        let others = others(requests, &buyers);
         let used = key_rows::used(database, connection, keys).await?;
         let mut settled = batch.statements.stored(connection, &buyers).await?;
-        let mut seen = BTreeSet::new();
-        let executed = attempts.iter().enumerate().filter(|(index, _)| !used.contains(index));
-        let undecided: Vec<Undecided<'_>> = executed
-            .filter(|(index, attempt)| {
-                // Each request has its own terms, and the first that meets them is decided.
-                let has_terms = requests[*index].request.terms.is_some();
-                !settled.contains_key(attempt) && (has_terms || seen.insert(**attempt))
-            })
-            .filter_map(|(index, attempt)| {
-                let terms = requests[index].request.terms.clone();
-                Some(Undecided { index, buyer: buyers.get(attempt)?, terms })
-            })
-            .collect();
+        let is_left_out = |index| used.contains(&index) || others.contains(&index);
+        let undecided = undecided(requests, is_left_out, &buyers, &settled);
         let mut declined = HashMap::new();
         if !undecided.is_empty() {
             let decisions = batch.decide(connection, &read, undecided).await?;
@@ -107,7 +102,9 @@ impl BatchTransaction for SettleBatch {
             declined = decisions.declined;
         }
         let served = attempts.iter().enumerate().map(|(index, attempt)| {
-            if used.contains(&index) {
+            if others.contains(&index) {
+                Served::Reply(Some(Settled::OtherBuyer))
+            } else if used.contains(&index) {
                 Served::Reply(None)
             } else if let Some(declined) = declined.remove(&index) {
                 Served::Reply(Some(Settled::Declined(declined)))
@@ -131,6 +128,39 @@ impl SettleBatch {
     pub(crate) fn new(context: BatchContext) -> Self {
         Self { context, partitions: Partitions::new(sql::STATEMENTS) }
     }
+}
+
+/// The places of requests for the checkouts of other buyers than they are on behalf of.
+fn others(
+    requests: &[MaybeKeyed<Settle>],
+    buyers: &HashMap<AttemptId, KnownBuyer>,
+) -> HashSet<usize> {
+    let is_others = |request: &Settle| {
+        buyers.get(&request.attempt).is_some_and(|known| !request.is_for(&known.user))
+    };
+    let places = requests.iter().enumerate().filter(|(_, keyed)| is_others(&keyed.request));
+    places.map(|(place, _)| place).collect()
+}
+
+/// The requests for attempts without an outcome, but those that are left out.
+fn undecided<'b>(
+    requests: &[MaybeKeyed<Settle>],
+    is_left_out: impl Fn(usize) -> bool,
+    buyers: &'b HashMap<AttemptId, KnownBuyer>,
+    settled: &HashMap<AttemptId, Settled>,
+) -> Vec<Undecided<'b>> {
+    let mut seen = BTreeSet::new();
+    let requests = requests.iter().map(|keyed| &keyed.request).enumerate();
+    let executed = requests.filter(|(index, _)| !is_left_out(*index)).filter(|(_, request)| {
+        // Each request has its own terms, and the first that meets them is decided.
+        let is_first = request.terms.is_some() || seen.insert(request.attempt);
+        is_first && !settled.contains_key(&request.attempt)
+    });
+    let undecided = executed.filter_map(|(index, request)| {
+        let buyer = buyers.get(&request.attempt)?;
+        Some(Undecided { index, buyer, terms: request.terms.clone() })
+    });
+    undecided.collect()
 }
 
 /// A request for an attempt without an outcome.

@@ -18,11 +18,14 @@ use crate::domain::terms::Declined;
 
 impl FakeShop {
     fn settle_in(&self, state: &mut State, request: Settle) -> Settled {
-        let Settle { sale, attempt, terms } = request;
+        let Settle { sale, attempt, terms, .. } = request.clone();
         let version = state.next_version(self.now());
         let Some(data) = state.sales.get_mut(&sale) else {
             return Settled::Unknown;
         };
+        if data.request(attempt).is_some_and(|open| !request.is_for(&open.buyer)) {
+            return Settled::OtherBuyer;
+        }
         if let Some(outcome) = data.outcomes.get(&attempt) {
             return Settled::Before(Arc::clone(outcome));
         }

@@ -14,7 +14,7 @@ use crate::application::ports::{
     BoughtLine, Cursor, Happened, RefusalRecord, StoryFilter, StoryKey,
 };
 use crate::config::Config;
-use crate::domain::ids::{BuyerId, SaleId};
+use crate::domain::ids::{BuyerId, ItemId, RequestId, SaleId};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BuyerCommand {
@@ -101,8 +101,8 @@ fn refused(refusal: &RefusalRecord) -> Value {
     json!({
         "operation": refusal.operation,
         "reason": refusal.reason,
-        "item_id": refusal.item.as_ref().map(|item| item.as_str()),
-        "request_id": refusal.request.as_ref().map(|request| request.as_str()),
+        "item_id": refusal.item.as_ref().map(ItemId::as_str),
+        "request_id": refusal.request.as_ref().map(RequestId::as_str),
     })
 }
 

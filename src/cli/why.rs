@@ -12,6 +12,8 @@ use crate::application::operators::why::{
 };
 use crate::application::ports::{AttemptLine, RefusalRecord};
 use crate::config::Config;
+use crate::domain::ids::{BuyerId, ItemId, RequestId};
+use crate::domain::purchase::LineOutcome;
 
 #[derive(Debug, Args)]
 pub(super) struct WhyArgs {
@@ -94,7 +96,7 @@ fn line(line: &AttemptLine) -> Value {
         "item_id": line.item.as_str(),
         "quantity": line.quantity.get(),
         "collected_at": text(line.collected_at),
-        "outcome": line.outcome.map(|outcome| outcome.as_str()),
+        "outcome": line.outcome.map(LineOutcome::as_str),
         "cancelled_at": line.cancelled_at.map(text),
         "remaining_then": left_then(line),
         "remaining_now": line.left_now,
@@ -107,9 +109,9 @@ fn refusal(refusal: &RefusalRecord) -> Value {
         "sale_id": refusal.sale.to_string(),
         "operation": refusal.operation,
         "reason": refusal.reason,
-        "buyer_id": refusal.buyer.as_ref().map(|buyer| buyer.as_str()),
-        "item_id": refusal.item.as_ref().map(|item| item.as_str()),
-        "request_id": refusal.request.as_ref().map(|request| request.as_str()),
+        "buyer_id": refusal.buyer.as_ref().map(BuyerId::as_str),
+        "item_id": refusal.item.as_ref().map(ItemId::as_str),
+        "request_id": refusal.request.as_ref().map(RequestId::as_str),
         "remaining_then": left_at_refusal(refusal),
         "remaining_now": refusal.left_now,
     })

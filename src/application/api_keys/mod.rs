@@ -6,6 +6,7 @@
 
 pub mod issue;
 mod service_keys;
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -171,6 +172,3 @@ impl ApiKeys {
         Ok(known)
     }
 }
-
-#[cfg(test)]
-mod tests;

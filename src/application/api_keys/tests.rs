@@ -1,5 +1,7 @@
 //! What instances know of keys, and for how long.
 
+#![cfg(test)]
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;

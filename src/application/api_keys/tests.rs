@@ -140,6 +140,25 @@ async fn a_key_is_verified_from_memory_until_that_is_old() {
 }
 
 #[tokio::test]
+async fn a_new_key_is_known_at_once_and_unknown_ones_cost_few_reads() {
+    let world = World::new();
+    world.store.is_revoked.store(true, Ordering::Relaxed);
+    assert!(!world.is_accepted().await);
+
+    // As if it had not been there before.
+    world.store.is_revoked.store(false, Ordering::Relaxed);
+    world.clock.advance(NEW_KEY_SETTLES_IN);
+
+    assert!(world.is_accepted().await);
+    let reads = world.reads();
+    let other = KeyText::new(KeyId::new([9; KEY_ID_BYTES]), &SECRET);
+    for _ in 0..100 {
+        assert_eq!(world.keys.verify(other.reveal()).await.unwrap(), Verified::Unknown);
+    }
+    assert_eq!(world.reads(), reads);
+}
+
+#[tokio::test]
 async fn a_revoked_key_is_refused_within_a_second() {
     let world = World::new();
     assert!(world.is_accepted().await);

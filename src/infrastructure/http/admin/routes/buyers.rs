@@ -8,7 +8,6 @@ use chrono::DateTime;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::parts::ReadProblems;
 use crate::application::operators::buyer_story::ToldEntry;
 use crate::application::operators::why::{
     ExplainedAttempt, Explanation, Subject, left_at_refusal, left_then,
@@ -17,7 +16,7 @@ use crate::application::ports::{
     AttemptLine, BoughtLine, Cursor, Happened, RefusalRecord, StoryFilter, StoryKey,
 };
 use crate::domain::code::CodeClaim;
-use crate::domain::ids::{BuyerId, RequestId, SaleId};
+use crate::domain::ids::{BuyerId, RequestId};
 use crate::domain::time_text::rfc3339;
 use crate::infrastructure::http::admin::state::AdminState;
 use crate::infrastructure::http::error::ApiError;

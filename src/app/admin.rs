@@ -9,6 +9,7 @@ use super::components::Components;
 use super::context::BuildContext;
 use super::error::AppError;
 use super::offline_jobs::OfflineJobs;
+use super::returns::Returns;
 use super::webhooks::Webhooks;
 use crate::application::api_keys::issue::IssueKey;
 use crate::application::create_sale::CreateSale;
@@ -16,12 +17,12 @@ use crate::application::operators::announced_edits::AnnouncedEdits;
 use crate::application::operators::edit_sale::EditSale;
 use crate::application::operators::import_items::ImportItems;
 use crate::application::operators::restock::Restock;
-use crate::application::ports::{ApiKeyStore, Clock, KeySecrets, SaleEditor, SaleStore};
+use crate::application::ports::{ApiKeyStore, Clock, KeySecrets, SaleEditor, SaleNews, SaleStore};
 use crate::application::sale_report::ReportSale;
 use crate::infrastructure::cache::RedisSaleNews;
 use crate::infrastructure::chart::sale_picture;
 use crate::infrastructure::http::{
-    Admin, AdminJobs, AdminMetrics, AdminReports, AdminSales, AdminWebhooks,
+    Admin, AdminBuyers, AdminJobs, AdminMetrics, AdminReports, AdminSales, AdminWebhooks,
 };
 use crate::infrastructure::imports::Formats;
 use crate::infrastructure::persistence::{
@@ -48,13 +49,16 @@ pub(crate) fn build(
     let database = context.database.separate(CONNECTIONS);
     let clock: &Arc<dyn Clock> = components.sale_cache.clock();
     let keys: Arc<dyn ApiKeyStore> = Arc::new(PostgresApiKeyStore::new(database.clone()));
+    let news: Arc<dyn SaleNews> =
+        Arc::new(RedisSaleNews::new(components.redis.clone(), Arc::clone(database.history())));
     let secrets: Arc<dyn KeySecrets> = Arc::new(HmacKeySecrets::new(&config.api_keys));
     Ok(Arc::new(Admin {
         verify: Arc::clone(&components.api_keys),
         issue_key: IssueKey::new(Arc::clone(&keys), secrets),
         keys,
         requests: Arc::new(PostgresOperatorRequests::new(database.clone())),
-        sales: sales(context, components, &database),
+        sales: sales(context, components, (&database, &news)),
+        buyers: buyers(Returns::build(config, &database, Arc::clone(clock), news)?),
         reports: AdminReports {
             report: ReportSale::new(Arc::new(PostgresSaleReports::new(database.clone()))),
             document: report_document::write,
@@ -73,11 +77,13 @@ pub(crate) fn build(
     }))
 }
 
-fn sales(context: &BuildContext<'_>, components: &Components, database: &Database) -> AdminSales {
+fn sales(
+    context: &BuildContext<'_>,
+    components: &Components,
+    (database, news): (&Database, &Arc<dyn SaleNews>),
+) -> AdminSales {
     let editor = Arc::new(PostgresSaleEditor::new(database.clone()));
-    let history = Arc::clone(components.database.history());
-    let news = Arc::new(RedisSaleNews::new(components.redis.clone(), history));
-    let editor: Arc<dyn SaleEditor> = Arc::new(AnnouncedEdits::new(editor, news));
+    let editor: Arc<dyn SaleEditor> = Arc::new(AnnouncedEdits::new(editor, Arc::clone(news)));
     let creator: Arc<dyn SaleStore> = Arc::new(PostgresSaleStore::new(
         database.clone(),
         // It creates sales only: the clock is that of the store that reads them.
@@ -96,6 +102,11 @@ fn sales(context: &BuildContext<'_>, components: &Components, database: &Databas
         calendar: Arc::<CronCalendar>::clone(&components.calendar),
         clock: Arc::clone(components.sale_cache.clock()),
     }
+}
+
+fn buyers(own: Returns) -> AdminBuyers {
+    let Returns { cancel, story, why, .. } = own;
+    AdminBuyers { cancel, story, why }
 }
 
 fn jobs(own: OfflineJobs) -> AdminJobs {

@@ -10,6 +10,7 @@ use super::actor::actor;
 use super::failure::{COULD_NOT, FAILED, Failure};
 use super::output::{self, Format};
 use crate::app::Offline;
+use crate::application::api_keys::NEW_KEY_SETTLES_IN;
 use crate::application::api_keys::issue::IssueKeyError;
 use crate::application::ports::{ApiKey, Cursor, KeyExpiry, KeyPosition, PortError};
 use crate::config::Config;
@@ -115,6 +116,8 @@ async fn create(args: CreateArgs, offline: &Offline, format: Format) -> Result<(
         IssueKeyError::Refused(_) => Failure::because(FAILED, &error),
         IssueKeyError::NoRandomness | IssueKeyError::Port(_) => Failure::because(COULD_NOT, &error),
     })?;
+    // It may be used when the command returns.
+    tokio::time::sleep(NEW_KEY_SETTLES_IN).await;
     let mut row = row(&key);
     row["key"] = text.reveal().into();
     output::one(format, &["id", "name", "scopes", "expires_at", "key"], &row)

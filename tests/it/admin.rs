@@ -262,6 +262,50 @@ async fn a_body_that_ends_in_the_middle_imports_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_purchase_is_taken_back_and_its_buyers_story_told() {
+    let (world, ports) = World::with_admin(2).await;
+    let operators = world.operators(&ports).await;
+    let sale = world.create_sale("--items 2 --buyer-limit 2").await;
+    let code = world.at(0).buys(&sale, "ann", "1").await;
+    let refused = world.at(1).checkout(&sale, "bob", "1").await;
+    let request = refused.header("x-request-id").unwrap().to_owned();
+    refused.refuses(409, "item_sold_out");
+    let cancel = format!("/admin/purchases/{code}/cancel");
+
+    let cancelled = operators[0].keyed(&cancel, "one", &json!({ "items": ["1"] })).await.is(200);
+    let repeat = operators[1].keyed(&cancel, "one", &json!({ "items": ["1"] })).await.is(200);
+
+    assert_eq!(cancelled.at("/items"), json!([{ "id": "1", "quantity": 1 }]));
+    assert_eq!((cancelled.at("/buyer_id"), cancelled.at("/bought")), (json!("ann"), json!(0)));
+    assert_eq!(repeat.content(), cancelled.content());
+    let again = operators[1].ask(Method::POST, &cancel, &Value::Null).await;
+    again.problem(409, "change_refused");
+    let forged = format!("/admin/purchases/{}0/cancel", &code[..code.len() - 1]);
+    let status = operators[1].ask(Method::POST, &forged, &Value::Null).await.status;
+    assert!([404, 409].contains(&status), "{status}");
+    world.at(1).buys(&sale, "bob", "1").await;
+    let story = operators[1].get("/admin/buyers/ann").await.is(200).at("/data");
+    let story: Vec<_> = story.as_array().unwrap().iter().map(|one| one["what"].clone()).collect();
+    assert_eq!(story, ["attempt", "line", "purchase", "cancellation"]);
+    let why = eventually("the refusal is on record", async || {
+        let path = format!("/admin/refusals?request_id={request}");
+        let why = operators[0].get(&path).await.is(200);
+        (!why.at("/why").is_null()).then_some(why)
+    })
+    .await;
+    assert_eq!(why.at("/data/0/reason"), "item_sold_out");
+    let of_bob = operators[0].get("/admin/refusals?buyer_id=bob").await.is(200);
+    assert_eq!(of_bob.at("/data/0/request_id"), request);
+    let of_code = operators[0].get(&format!("/admin/refusals?code={code}")).await.is(200);
+    assert_eq!(of_code.at("/attempts/0/buyer_id"), "ann");
+    operators[0].get("/admin/refusals").await.problem(400, "validation_failed");
+    let two = format!("/admin/refusals?code={code}&buyer_id=bob");
+    operators[0].get(&two).await.problem(400, "validation_failed");
+    operators[0].get("/admin/refusals?code=CHK-1").await.problem(404, "code_not_found");
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn jobs_and_schedules_are_read_and_changed() {
     let (world, ports) = World::with_admin(1).await;
     let operator = &world.operators(&ports).await[0];

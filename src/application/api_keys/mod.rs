@@ -6,6 +6,7 @@
 
 pub mod issue;
 mod service_keys;
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,11 @@ use crate::domain::api_key::{KeyId, KeyText};
 const REFRESH_AGE: Duration = Duration::from_millis(400);
 /// What is older lets nobody pass. Below a second, within which a revoked key must be known.
 const MAX_AGE: Duration = Duration::from_millis(900);
+/// A key that is not in what is older is looked for once more: it may be new. Younger knowledge is not read again, so that forged keys
+/// cost PostgreSQL at most twenty reads a second.
+const UNKNOWN_AGE: Duration = Duration::from_millis(50);
+/// Time after which every instance knows a new key.
+pub const NEW_KEY_SETTLES_IN: Duration = UNKNOWN_AGE;
 /// How often the use of a key is recorded, at most.
 const RECORD_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -85,7 +91,7 @@ impl ApiKeys {
     /// What a presented key is. A text that has not the form of a key costs nothing.
     pub async fn verify(&self, presented: &str) -> Result<Verified, PortError> {
         let Some((id, _)) = KeyText::parse(presented) else { return Ok(Verified::Unknown) };
-        let known = self.known().await?;
+        let known = self.known_with(id).await?;
         let Some((key, stored)) = known.keys.get(&id) else { return Ok(Verified::Unknown) };
         if !self.secrets.is_genuine(presented, stored) {
             return Ok(Verified::Unknown);
@@ -101,7 +107,7 @@ impl ApiKeys {
     /// accepts a signature calls [`Self::record_use`].
     pub async fn signing_key(&self, id: &str) -> Result<Option<(Arc<ApiKey>, KeyText)>, PortError> {
         let Some(id) = KeyId::parse(id) else { return Ok(None) };
-        let known = self.known().await?;
+        let known = self.known_with(id).await?;
         let Some((key, stored)) = known.keys.get(&id) else { return Ok(None) };
         let text = self.secrets.text(id, &stored.salt);
         // A key of another configured secret has another text than its holder's.
@@ -122,6 +128,19 @@ impl ApiKeys {
         }
         if let Err(error) = self.store.used(id).await {
             tracing::debug!(%error, "the use of an api key is not recorded");
+        }
+    }
+
+    /// The keys of less than [`MAX_AGE`] ago; without this one only if it was not there a moment ago.
+    async fn known_with(&self, id: KeyId) -> Result<Arc<Known>, PortError> {
+        let known = self.known().await?;
+        if known.keys.contains_key(&id) {
+            return Ok(known);
+        }
+        let _reading = self.reading.lock().await;
+        match self.remembered() {
+            Some((known, age)) if age < UNKNOWN_AGE => Ok(known),
+            _ => self.read().await,
         }
     }
 
@@ -171,6 +190,3 @@ impl ApiKeys {
         Ok(known)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,7 @@
 //! What instances know of keys, and for how long.
 
+#![cfg(test)]
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
@@ -135,6 +137,25 @@ async fn a_key_is_verified_from_memory_until_that_is_old() {
     world.clock.advance(REFRESH_AGE);
     assert!(world.is_accepted().await);
     assert_eq!(world.reads(), 2);
+}
+
+#[tokio::test]
+async fn a_new_key_is_known_at_once_and_unknown_ones_cost_few_reads() {
+    let world = World::new();
+    world.store.is_revoked.store(true, Ordering::Relaxed);
+    assert!(!world.is_accepted().await);
+
+    // As if it had not been there before.
+    world.store.is_revoked.store(false, Ordering::Relaxed);
+    world.clock.advance(NEW_KEY_SETTLES_IN);
+
+    assert!(world.is_accepted().await);
+    let reads = world.reads();
+    let other = KeyText::new(KeyId::new([9; KEY_ID_BYTES]), &SECRET);
+    for _ in 0..100 {
+        assert_eq!(world.keys.verify(other.reveal()).await.unwrap(), Verified::Unknown);
+    }
+    assert_eq!(world.reads(), reads);
 }
 
 #[tokio::test]

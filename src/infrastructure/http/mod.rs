@@ -35,7 +35,9 @@ pub(crate) use access::metrics::AccessMetrics;
 pub(crate) use admin::document::document as admin_document;
 pub(crate) use admin::metrics::AdminMetrics;
 pub(crate) use admin::router::{AdminPort, admin_routes};
-pub(crate) use admin::state::{Admin, AdminJobs, AdminReports, AdminSales, AdminWebhooks};
+pub(crate) use admin::state::{
+    Admin, AdminBuyers, AdminJobs, AdminReports, AdminSales, AdminWebhooks,
+};
 pub(crate) use connection::limits::ServerLimits;
 pub(crate) use connection::server::Server;
 pub(crate) use connection::tls::{InvalidTls, Tls};

@@ -7,11 +7,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri};
 use sha2::{Digest, Sha256};
 
-use super::gate::CHALLENGE;
 use crate::application::ports::{ApiKey, OperatorRequest};
 use crate::infrastructure::http::error::problem::Problem;
-use crate::infrastructure::http::error::{ApiError, ValidationErrors};
+use crate::infrastructure::http::error::{ApiError, Challenge, Scheme, ValidationErrors};
 use crate::infrastructure::http::request::idempotency_key::optional_key;
+
+/// What a request without a key is told to send.
+pub(crate) const CHALLENGE: Challenge = Challenge::new(Scheme::ApiKey, None);
 
 /// The key with which a request was sent. The gate puts it into the request.
 #[derive(Clone)]

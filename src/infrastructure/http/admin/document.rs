@@ -28,6 +28,7 @@ const SCHEME: &str = "api_key";
     servers((url = "/", description = "The port that serves this document.")),
     tags(
         (name = "sales", description = "Sales, their items and their reports."),
+        (name = "buyers", description = "Purchases, buyers, and why they were refused."),
         (name = "audit", description = "Who has changed what."),
         (name = "jobs", description = "Work outside of requests."),
         (name = "schedules", description = "When jobs are enqueued."),

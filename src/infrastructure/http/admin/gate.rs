@@ -5,17 +5,14 @@ use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::call::Operator;
+use super::call::{CHALLENGE, Operator};
 use super::state::AdminState;
 use crate::application::api_keys::Verified;
 use crate::domain::api_key::Scope;
-use crate::infrastructure::http::error::{ApiError, Challenge, Scheme};
+use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::middleware::auth_metrics::{AuthKind, AuthOutcome};
 use crate::infrastructure::http::model::headers::API_KEY;
 use crate::infrastructure::http::model::version::Version;
-
-/// What a request without a key is told to send.
-pub(crate) const CHALLENGE: Challenge = Challenge::new(Scheme::ApiKey, None);
 
 /// Why a request may not pass.
 struct Refused(AuthOutcome, ApiError);

@@ -23,6 +23,7 @@ actions! {
     SaleCancelled = "cancelled",
     ItemsImported = "imported",
     Restocked = "restocked",
+    PurchaseCancelled = "purchase_cancelled",
     JobEnqueued = "job_enqueued",
     JobRetried = "job_retried",
     JobsRetried = "jobs_retried",

@@ -13,9 +13,12 @@ use crate::application::api_keys::issue::IssueKey;
 use crate::application::create_sale::CreateSale;
 use crate::application::jobs::change_schedules::ChangeSchedules;
 use crate::application::jobs::retry_dead::RetryDead;
+use crate::application::operators::buyer_story::BuyerStory;
+use crate::application::operators::cancel_purchase::CancelPurchase;
 use crate::application::operators::edit_sale::EditSale;
 use crate::application::operators::import_items::ImportItems;
 use crate::application::operators::restock::Restock;
+use crate::application::operators::why::Why;
 use crate::application::ports::{
     ApiKeyStore, AuditTrail, Calendar, Clock, CursorSigner, ItemFormats, ItemReader, JobQueue,
     JobReader, JobRepair, JobTypes, OperatorRequests, PortError, SaleStore, ScheduleStore,
@@ -41,6 +44,7 @@ pub(crate) struct Admin {
     pub(crate) requests: Arc<dyn OperatorRequests>,
     pub(crate) sales: AdminSales,
     pub(crate) reports: AdminReports,
+    pub(crate) buyers: AdminBuyers,
     pub(crate) audit: Arc<dyn AuditTrail>,
     pub(crate) jobs: AdminJobs,
     pub(crate) webhooks: AdminWebhooks,
@@ -76,6 +80,13 @@ pub(crate) struct AdminReports {
     pub(crate) report: ReportSale,
     pub(crate) document: fn(&SaleReport) -> Value,
     pub(crate) picture: fn(&SaleReport) -> String,
+}
+
+/// Purchases and those who made them.
+pub(crate) struct AdminBuyers {
+    pub(crate) cancel: CancelPurchase,
+    pub(crate) story: BuyerStory,
+    pub(crate) why: Why,
 }
 
 /// Jobs and schedules.

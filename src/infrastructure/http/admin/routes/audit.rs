@@ -18,6 +18,12 @@ use crate::infrastructure::http::v2::pagination::{
     CursorPageBody, Paginator, format_time_and_id, parse_time_and_id,
 };
 
+/// What was changed, as JSON.
+#[derive(ToSchema)]
+#[schema(examples(json!({"stock": 6, "sold": 1})))]
+#[expect(dead_code, reason = "it documents a value")]
+struct AuditState(serde_json::Map<String, Value>);
+
 /// A change on record.
 #[derive(Serialize, ToSchema)]
 struct AuditBody {
@@ -38,10 +44,10 @@ struct AuditBody {
     #[schema(value_type = Option<String>, required = true, examples("item 17"))]
     subject: Option<String>,
     /// The state before; null for something new.
-    #[schema(value_type = Option<Object>, required = true, examples(json!({"stock": 1, "sold": 1})))]
+    #[schema(value_type = Option<AuditState>, required = true)]
     before: Value,
     /// The state after; null for something that was removed.
-    #[schema(value_type = Option<Object>, required = true, examples(json!({"stock": 6, "sold": 1})))]
+    #[schema(value_type = Option<AuditState>, required = true)]
     after: Value,
 }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::parts::{KeyIdText, ReadProblems, moment, segment};
+use crate::application::api_keys::NEW_KEY_SETTLES_IN;
 use crate::application::api_keys::issue::IssueKeyError;
 use crate::application::ports::{ApiKey, KeyExpiry, KeyPosition, NewKeyRefusal, StoredAnswer};
 use crate::domain::api_key::{KeyId, KeyName, Scope, Scopes};
@@ -195,6 +196,7 @@ pub(crate) async fn create(
         let (key, text) = issued.map_err(not_issued)?;
         let own = KeyBody::from(key);
         let done = Done::new(StatusCode::CREATED, &own, Some(Action::KeyCreated));
+        let done = done.settling_in(NEW_KEY_SETTLES_IN);
         Ok(done.showing(&IssuedKey { own, key: text.reveal().to_owned() }))
     };
     perform_and_restore(&admin, request, with_key, work).await

@@ -1,14 +1,17 @@
 //! The endpoints by theme.
 //!
 //! - [`sales`]: list, create and change sales. [`items`]: import and restock. [`reports`]: reports of sales.
+//! - [`purchases`]: take purchases back. [`buyers`]: their stories, and why they were refused.
 //! - [`audit`], [`jobs`], [`schedules`], [`webhooks`], [`keys`].
 //! - [`parts`]: parts of the document that they share.
 
 pub(crate) mod audit;
+pub(crate) mod buyers;
 pub(crate) mod items;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod parts;
+pub(crate) mod purchases;
 pub(crate) mod reports;
 pub(crate) mod sales;
 pub(crate) mod schedules;
@@ -29,6 +32,9 @@ pub(crate) fn router() -> OpenApiRouter<AdminState> {
         .routes(routes!(items::restock))
         .routes(routes!(reports::report))
         .routes(routes!(reports::picture))
+        .routes(routes!(purchases::cancel))
+        .routes(routes!(buyers::show))
+        .routes(routes!(buyers::refusals))
         .routes(routes!(audit::list))
         .routes(routes!(jobs::list, jobs::enqueue))
         .routes(routes!(jobs::show))

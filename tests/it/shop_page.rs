@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use chrono::{DateTime, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
 use thirtyfour::Key;
@@ -19,6 +20,11 @@ async fn shop() -> World {
 
 async fn page(world: &World, path: &str) -> Answer {
     world.at(0).send(Method::GET, path, &[BROWSER]).await
+}
+
+async fn server_time(world: &World, sale: &str) -> DateTime<Utc> {
+    let read = world.at(0).get(&format!("/v2/sales/{sale}")).await.is(200);
+    read.header("server-time").unwrap().parse().unwrap()
 }
 
 /// A browser at the page of a sale; `None`, said once a test, if there is none.
@@ -154,20 +160,25 @@ async fn what_is_sold_out_cannot_be_bought_and_the_loser_of_a_race_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_before_and_after_a_sale_says_so_and_follows_it() {
     let world = shop().await;
-    let (starts, lasts) = (world.seconds(12).await, world.seconds(12).await);
-    let terms = format!("--items 3 --starts-in {starts} --duration {lasts} --name Soon");
-    let sale = world.create_sale(&terms).await;
+    let sale = world.create_sale("--items 3 --starts-in 1h --duration 1h --name Soon").await;
     let Some(browser) = at(&world, &sale).await else { return };
 
     browser.shows("#state", "Starts soon").await;
     browser.shows("#clock-label", "Starts in").await;
     browser.shows(".buy", "Opens soon").await;
     browser.pictures("upcoming").await;
+    // It is moved under the page.
+    let pace = world.seconds(5).await;
+    let pace: i64 = pace.trim_end_matches("ms").parse().unwrap();
+    let start = server_time(&world, &sale).await + chrono::Duration::milliseconds(pace);
+    let change = ["sale", "change", &sale, "--starts-at", &start.to_rfc3339()];
+    world.program.run(&change).await.succeeded();
     browser.shows("#state", "Open now").await;
     browser.shows(".buy", "Buy").await;
     browser.click(".buy").await;
     browser.shows("#answer-title", "Bought").await;
     browser.click("#answer-close").await;
+    world.program.run(&["sale", "end", &sale]).await.succeeded();
     browser.shows("#state", "Ended").await;
     browser.shows(".card:nth-child(2) .buy", "Ended").await;
     browser.pictures("ended").await;
@@ -202,9 +213,9 @@ async fn a_script_in_a_name_is_text() {
         "\"><svg onload=\"document.title='hit'\">",
     ];
     let name = "<b onmouseover=\"document.title='hit'\">Sale</b>";
-    let now = world.at(0).get("/v2/sales/active").await.is(200);
-    let terms =
-        ["--starts-at", now.header("server-time").unwrap(), "--duration", "1h", "--name", name];
+    let other = world.create_sale("--items 1").await;
+    let now = server_time(&world, &other).await.to_rfc3339();
+    let terms = ["--starts-at", &*now, "--duration", "1h", "--name", name];
     let sale = sale_of(&world, &names, &terms).await;
     let Some(browser) = at(&world, &sale).await else { return };
 

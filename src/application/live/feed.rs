@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::LiveFacts;
+use super::facts::LiveFacts;
 use crate::domain::ids::SaleId;
 
 /// The newest state of a sale.

@@ -4,6 +4,7 @@
 //! change is written once and handed to all listeners of its sale. Each has only the newest state in front of it: a slow one misses
 //! those between, and nothing waits for it.
 
+mod facts;
 mod feed;
 mod tests;
 
@@ -13,14 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub use facts::{LiveFacts, LiveState};
 
 use super::browse::{Browse, SaleView};
 use super::ports::{Pause, PortError};
 use super::sale_cache::SaleCache;
 use crate::domain::ids::SaleId;
-use crate::domain::sale::SaleState;
 
 use feed::{Feed, Subscription};
 
@@ -30,26 +31,6 @@ pub const TICK: Duration = Duration::from_millis(250);
 const SETTLE: chrono::Duration = chrono::Duration::seconds(2);
 /// Maximum number of sales that listeners follow: it bounds the work of a tick.
 const MAX_SALES: usize = 1_000;
-
-/// What an event tells. Listeners get the same facts once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LiveFacts {
-    /// The state of the sale.
-    pub state: SaleState,
-    /// Number of sold pieces.
-    pub sold: i64,
-    /// Number of pieces that are not sold.
-    pub remaining: i64,
-}
-
-/// The facts at a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LiveState {
-    /// The facts.
-    pub facts: LiveFacts,
-    /// The database's clock.
-    pub server_time: DateTime<Utc>,
-}
 
 /// How a sale is followed.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use super::*;
 use crate::application::browse::BrowsePorts;
 use crate::application::ports::{MockCancellationReader, MockItemReader, PortError};
-use crate::domain::sale::Sale;
+use crate::domain::sale::{Sale, SaleState};
 use crate::testing::builders::{sale_id, unavailable};
 use crate::testing::fakes::FakePause;
 use crate::testing::test_shop::TestShop;

@@ -117,7 +117,7 @@ const showStock = () => {
   const all = status.sold + status.remaining;
   show(byId("stock"), all > 0);
   setText(byId("stock-left"), status.remaining === 0 ? "Sold out" : `${count(status.remaining)} left`);
-  setText(byId("stock-of"), `of ${pieces(all)}`);
+  setText(byId("stock-of"), status.remaining === 0 ? `all ${pieces(all)}` : `of ${pieces(all)}`);
   const meter = byId("stock-meter");
   meter.setAttribute("aria-valuemax", String(all));
   meter.setAttribute("aria-valuenow", String(status.remaining));

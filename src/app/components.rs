@@ -55,7 +55,7 @@ pub(crate) struct Components {
     pub(crate) redis: Redis,
     pub(crate) database: Database,
     pub(crate) replicas: Arc<Replicas>,
-    lists: Lists,
+    pub(crate) lists: Lists,
     pub(crate) selling: Selling,
     lock: Arc<dyn CodeLock>,
     lock_wait: Duration,
@@ -77,9 +77,9 @@ pub(crate) struct Components {
 }
 
 /// What only lists are read with, from replicas where there are some.
-struct Lists {
+pub(crate) struct Lists {
     sales: Arc<dyn SaleStore>,
-    items: Arc<dyn ItemReader>,
+    pub(crate) items: Arc<dyn ItemReader>,
     history: Arc<dyn PurchaseHistory>,
 }
 

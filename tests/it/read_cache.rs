@@ -233,12 +233,12 @@ async fn without_redis_each_instance_goes_on_with_its_own_pages() {
 
     listed(&world, 0, &sale).await;
     assert_eq!(requests(&world, 0, "items", "miss").await, misses);
-    for round in 0..5 {
+    for round in 0_i64..5 {
         let buyer = format!("buyer-{round}");
         purchases(&world, 0, &buyer).await;
         let code = world.at(0).buys(&sale, &buyer, "1").await;
         assert_eq!(purchases(&world, 0, &buyer).await, [code.as_str()]);
-        assert_eq!(listed(&world, 0, &sale).await, 8 - i64::try_from(round).unwrap());
+        assert_eq!(listed(&world, 0, &sale).await, 8 - round);
     }
     // It is empty, and instances forget what they may have missed.
     world.redis_server.as_ref().unwrap().run("start-redis");

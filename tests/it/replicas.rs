@@ -234,10 +234,10 @@ async fn lists_are_answered_while_a_replica_is_killed_hangs_and_comes_back() {
     shop.replica_is(1, true).await;
 
     // A host that vanishes answers nothing, and a list waits for it for a bounded time.
-    let (hangs, all) = (shop.proxy.stall(true), Instant::now());
-    let () = hangs;
+    shop.proxy.stall(true);
+    let asked = Instant::now();
     shop.listed_name(1).await;
-    assert!(all.elapsed() < Duration::from_secs(30), "{:?}", all.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
     shop.replica_is(1, false).await;
     shop.proxy.stall(false);
     shop.replica_is(1, true).await;

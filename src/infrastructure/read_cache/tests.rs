@@ -46,8 +46,11 @@ impl SharedPages for FakeSharedPages {
     async fn find(&self, key: &CacheKey) -> Result<SharedLookup, PortError> {
         let generation = self.of(&key.scope)?;
         let pages = self.pages.lock().unwrap();
-        let found = pages.get(key).filter(|(.., stored_in)| *stored_in == generation);
-        let found = found.map(|(page, expires_at, _)| (page.clone(), *expires_at - Instant::now()));
+        let now = Instant::now();
+        let found = pages
+            .get(key)
+            .filter(|(_, expires_at, stored_in)| *stored_in == generation && *expires_at > now);
+        let found = found.map(|(page, expires_at, _)| (page.clone(), *expires_at - now));
         Ok(SharedLookup { found, generation })
     }
 
@@ -99,7 +102,7 @@ impl World {
 
     fn instance(&self) -> TwoTierCache {
         let metrics = ReadCacheMetrics::register(&Registry::new()).unwrap();
-        TwoTierCache::new(self.config.clone(), self.shared.clone(), metrics)
+        TwoTierCache::new(self.config.clone(), Arc::<FakeSharedPages>::clone(&self.shared), metrics)
     }
 
     /// Reads the number of this read.

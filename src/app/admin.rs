@@ -17,7 +17,9 @@ use crate::application::operators::announced_edits::AnnouncedEdits;
 use crate::application::operators::edit_sale::EditSale;
 use crate::application::operators::import_items::ImportItems;
 use crate::application::operators::restock::Restock;
-use crate::application::ports::{ApiKeyStore, Clock, KeySecrets, SaleEditor, SaleNews, SaleStore};
+use crate::application::ports::{
+    ApiKeyStore, Clock, KeySecrets, SaleEditor, SaleNews, SaleReportReader, SaleStore,
+};
 use crate::application::sale_report::ReportSale;
 use crate::infrastructure::cache::RedisSaleNews;
 use crate::infrastructure::chart::sale_picture;
@@ -26,9 +28,9 @@ use crate::infrastructure::http::{
 };
 use crate::infrastructure::imports::Formats;
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, PostgresApiKeyStore, PostgresAuditTrail, PostgresItemImporter,
-    PostgresOperatorRequests, PostgresSaleEditor, PostgresSaleReports, PostgresSaleStore,
-    report_document,
+    Database, DatabaseClock, OnReplicas, PostgresApiKeyStore, PostgresAuditTrail,
+    PostgresItemImporter, PostgresOperatorRequests, PostgresSaleEditor, PostgresSaleReports,
+    PostgresSaleStore, report_document,
 };
 use crate::infrastructure::schedule::CronCalendar;
 use crate::infrastructure::signing::{HmacCursorSigner, HmacKeySecrets};
@@ -60,7 +62,7 @@ pub(crate) fn build(
         sales: sales(context, components, (&database, &news)),
         buyers: buyers(Returns::build(config, &database, Arc::clone(clock), news)?),
         reports: AdminReports {
-            report: ReportSale::new(Arc::new(PostgresSaleReports::new(database.clone()))),
+            report: ReportSale::new(reports(components, &database)),
             document: report_document::write,
             picture: sale_picture,
         },
@@ -98,7 +100,7 @@ fn sales(
         formats: Arc::new(Formats),
         imports: Arc::new(Semaphore::new(IMPORTS)),
         store: Arc::clone(&components.sales),
-        items: Arc::clone(&components.items),
+        items: Arc::clone(&components.lists.items),
         calendar: Arc::<CronCalendar>::clone(&components.calendar),
         clock: Arc::clone(components.sale_cache.clock()),
     }
@@ -107,6 +109,14 @@ fn sales(
 fn buyers(own: Returns) -> AdminBuyers {
     let Returns { cancel, story, why, .. } = own;
     AdminBuyers { cancel, story, why }
+}
+
+/// Reports, from replicas where there are some.
+fn reports(components: &Components, database: &Database) -> Arc<dyn SaleReportReader> {
+    let reader =
+        |database| -> Arc<dyn SaleReportReader> { Arc::new(PostgresSaleReports::new(database)) };
+    let each = components.replicas.on_each(reader(database.clone()), reader);
+    Arc::new(OnReplicas::acknowledged(&components.replicas, each))
 }
 
 fn jobs(own: OfflineJobs) -> AdminJobs {

@@ -9,7 +9,7 @@ use crate::application::compare_time_zones::CompareTimeZones;
 use crate::application::open_sales::{OpenSales, OpenSalesError, OpenSalesPorts, Schedule};
 use crate::application::ports::{Causes, PortError};
 use crate::application::sold_out_hints::SoldOutHints;
-use crate::infrastructure::cache::SoldOutListener;
+use crate::infrastructure::cache::{Forgotten, ReadNewsListener, SoldOutListener};
 use crate::infrastructure::schedule::CronCalendar;
 
 /// The start waits this long for the sale of this hour.
@@ -31,6 +31,8 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
     let Components { sale_cache, refusals, .. } = components;
 
     listen_to_redis(context, components);
+    components.replicas.begin().await;
+    tasks.run(Arc::clone(&components.replicas).watch(tasks.stopping()));
     if let Err(error) = sale_cache.refresh().await {
         tracing::warn!(error = %Causes(&error), "cannot read the sales yet");
     }
@@ -62,6 +64,8 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
 pub(crate) async fn start_for_worker(context: &BuildContext<'_>, components: &Components) {
     let (tasks, sale_cache) = (&context.tasks.background, &components.sale_cache);
     tasks.run(components.redis.clone().probe(tasks.stopping()));
+    // Nothing is read from them here, but operators see them.
+    tasks.run(Arc::clone(&components.replicas).watch(tasks.stopping()));
     if let Err(error) = sale_cache.refresh().await {
         tracing::warn!(error = %Causes(&error), "cannot read the sales yet");
     }
@@ -77,7 +81,18 @@ fn listen_to_redis(context: &BuildContext<'_>, components: &Components) {
     let hints = Arc::clone(&components.sold_out_hints);
     tasks.run(confirm_sold_out(Arc::clone(&hints)));
     let on_sold_out = Arc::new(move |event| hints.receive(event));
-    tasks.run(SoldOutListener::new(components.redis.clone(), history, on_sold_out).listen(stop));
+    let listener = SoldOutListener::new(components.redis.clone(), history, on_sold_out);
+    tasks.run(listener.listen(stop.clone()));
+    if let Some(cache) = &components.read_cache {
+        let cache = Arc::clone(cache);
+        let on_forgotten = Arc::new(move |forgotten| match forgotten {
+            Forgotten::Scope(scope) => cache.forget(&scope),
+            Forgotten::All => cache.forget_all(),
+        });
+        let name = context.instance.name.clone();
+        let listener = ReadNewsListener::new(components.redis.clone(), name, on_forgotten);
+        tasks.run(listener.listen(stop));
+    }
 }
 
 /// Confirms the events of other instances, all that waited with one read a sale.

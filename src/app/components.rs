@@ -17,7 +17,7 @@ use crate::application::idempotency::{Idempotency, IdempotencyPorts};
 use crate::application::live::{Live, LivePorts};
 use crate::application::ports::{
     BusinessMetrics, CancellationReader, CodeLock, HintCache, IdempotencyLock, IdempotencyStore,
-    ItemReader, Leadership, SaleStore,
+    ItemReader, Leadership, PurchaseHistory, ReadCache, SaleStore,
 };
 use crate::application::purchase::{Purchase, PurchasePorts};
 use crate::application::rebuild_filter::RebuildFilter;
@@ -29,15 +29,18 @@ use crate::config::{Config, RefusalsConfig};
 use crate::infrastructure::batching::BatchMetrics;
 use crate::infrastructure::cache::{
     CacheWriter, Redis, RedisCodeLock, RedisFilterBuilder, RedisHintCache, RedisIdempotencyLock,
-    RedisLeadership, RedisMetrics, RedisSoldOutEvents,
+    RedisLeadership, RedisMetrics, RedisReadPages, RedisSoldOutEvents,
 };
-use crate::infrastructure::http::{AuthMetrics, HttpCurrentRequest, HttpState, live_event};
+use crate::infrastructure::http::{
+    AuthMetrics, HttpCache, HttpCurrentRequest, HttpState, live_event,
+};
 use crate::infrastructure::monitoring::PrometheusBusinessMetrics;
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, PostgresApiKeyStore, PostgresCancellations, PostgresEpochReader,
-    PostgresIdempotencyStore, PostgresItemReader, PostgresLocalTimes, PostgresPurchaseHistory,
-    PostgresRefusalStore, PostgresSaleStore,
+    Database, DatabaseClock, OnReplicas, PostgresApiKeyStore, PostgresCancellations,
+    PostgresEpochReader, PostgresIdempotencyStore, PostgresItemReader, PostgresLocalTimes,
+    PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleStore, Replicas,
 };
+use crate::infrastructure::read_cache::{ReadCacheMetrics, TwoTierCache};
 use crate::infrastructure::schedule::CronCalendar;
 use crate::infrastructure::signing::{HmacCursorSigner, HmacKeySecrets, HmacSigner};
 
@@ -45,13 +48,14 @@ use crate::infrastructure::signing::{HmacCursorSigner, HmacKeySecrets, HmacSigne
 pub(crate) struct Components {
     pub(crate) sale_cache: Arc<SaleCache>,
     pub(crate) sales: Arc<dyn SaleStore>,
-    pub(crate) items: Arc<dyn ItemReader>,
     pub(crate) keys: Arc<dyn IdempotencyStore>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) leadership: Arc<dyn Leadership>,
     pub(crate) rebuild_filter: Arc<RebuildFilter>,
     pub(crate) redis: Redis,
     pub(crate) database: Database,
+    pub(crate) replicas: Arc<Replicas>,
+    pub(crate) lists: Lists,
     pub(crate) selling: Selling,
     lock: Arc<dyn CodeLock>,
     lock_wait: Duration,
@@ -62,12 +66,21 @@ pub(crate) struct Components {
     pub(crate) calendar: Arc<CronCalendar>,
     pub(crate) time_zones: Arc<CompareTimeZones>,
     cache_writer: CacheWriter,
+    /// The read cache, if it is on.
+    pub(crate) read_cache: Option<Arc<TwoTierCache>>,
     pub(crate) codes: Arc<Codes>,
     /// Keys of operators and services. They cost nothing until somebody sends one.
     pub(crate) api_keys: Arc<ApiKeys>,
     pub(crate) auth_metrics: Arc<AuthMetrics>,
     business_metrics: Arc<dyn BusinessMetrics>,
     pub(crate) batches: BatchMetrics,
+}
+
+/// What only lists are read with, from replicas where there are some.
+pub(crate) struct Lists {
+    sales: Arc<dyn SaleStore>,
+    pub(crate) items: Arc<dyn ItemReader>,
+    history: Arc<dyn PurchaseHistory>,
 }
 
 impl Components {
@@ -90,9 +103,12 @@ impl Components {
         let codes = codes(context, &clock)?;
         let calendar = Arc::new(CronCalendar::new(&config.schedule));
         let time_zones = time_zones(context, &calendar, &clock);
+        let replicas = Arc::new(Replicas::new(&config.database, database, registry)?);
+        let lists = lists(context, &replicas, (&sales, &items, &clock));
         let sale_cache = sale_cache(context, (&sales, &items, clock));
         let api_keys = api_keys(context, &sale_cache);
         let selling = (context.make_selling)((*database).clone(), config, &batches, &tasks.writers);
+        let read_cache = read_cache(context, &redis)?;
         let lock = RedisCodeLock::new(
             (redis.clone(), cache_writer.clone()),
             config.redis.lock_ttl,
@@ -124,13 +140,14 @@ impl Components {
             calendar,
             time_zones: Arc::new(time_zones),
             sales,
-            items,
             keys: Arc::new(keys(context, &batches)),
             refusals: refusals(context),
             leadership,
             rebuild_filter: Arc::new(rebuild_filter),
             redis,
             database: (*database).clone(),
+            replicas,
+            lists,
             selling,
             lock: Arc::new(lock),
             lock_wait: config.redis.lock_wait,
@@ -138,6 +155,7 @@ impl Components {
             hints: Arc::new(hints),
             cancellations: Arc::new(cancellations(context, &batches)),
             cache_writer,
+            read_cache,
             codes: Arc::new(codes),
             api_keys,
             auth_metrics: Arc::new(AuthMetrics::register(registry)?),
@@ -158,10 +176,22 @@ impl Components {
             purchase: Arc::clone(&purchase),
             browse,
             idempotency: Arc::new(self.idempotency((&checkout, &purchase))),
+            cache: self.http_cache(),
             cursors: Arc::new(HmacCursorSigner::new(&config.code_keys)),
             tasks: context.tasks.requests.clone(),
             request_timeout: config.http.request_timeout,
         }
+    }
+
+    fn http_cache(&self) -> Option<Arc<HttpCache>> {
+        let pages = self.reads()?;
+        Some(Arc::new(HttpCache::new(pages, Arc::clone(&self.sale_cache))))
+    }
+
+    /// The read cache, as use cases see it.
+    fn reads(&self) -> Option<Arc<dyn ReadCache>> {
+        let cache: Arc<dyn ReadCache> = Arc::<TwoTierCache>::clone(self.read_cache.as_ref()?);
+        Some(cache)
     }
 
     fn checkout(&self) -> Checkout {
@@ -186,6 +216,7 @@ impl Components {
             codes: Arc::clone(&self.codes),
             refusals: Arc::clone(&self.refusals),
             business_metrics: Arc::clone(&self.business_metrics),
+            read_cache: self.reads(),
         })
     }
 
@@ -210,14 +241,56 @@ impl Components {
     fn browse(&self) -> Browse {
         Browse::new(BrowsePorts {
             sale_cache: Arc::clone(&self.sale_cache),
-            sales: Arc::clone(&self.sales),
-            items: Arc::clone(&self.items),
+            sales: Arc::clone(&self.lists.sales),
+            items: Arc::clone(&self.lists.items),
             ledger: Arc::clone(&self.selling.ledger),
-            history: Arc::new(PostgresPurchaseHistory::new(self.database.clone())),
+            history: Arc::clone(&self.lists.history),
             cancellations: Arc::clone(&self.cancellations),
             codes: Arc::clone(&self.codes),
             pause: Arc::new(TokioPause),
+            read_cache: self.reads(),
         })
+    }
+}
+
+/// The read cache, if it is on. It forgets everything when the database has another history.
+fn read_cache(
+    context: &BuildContext<'_>,
+    redis: &Redis,
+) -> Result<Option<Arc<TwoTierCache>>, AppError> {
+    let config = &context.config.cache;
+    if !config.enabled {
+        return Ok(None);
+    }
+    let (instance, longest) = (context.instance.name.clone(), config.longest_ttl());
+    let shared = Arc::new(RedisReadPages::new(redis.clone(), instance, longest));
+    let metrics = ReadCacheMetrics::register(context.registry)?;
+    let cache = Arc::new(TwoTierCache::new(config.clone(), shared, metrics));
+    let forgetful = Arc::clone(&cache);
+    context.database.history().when_changed(move || forgetful.forget_all());
+    Ok(Some(cache))
+}
+
+/// The ports of lists. Those of the sale cache and of everything that decides stay on the primary.
+fn lists(
+    context: &BuildContext<'_>,
+    replicas: &Arc<Replicas>,
+    (sales, items, clock): (&Arc<dyn SaleStore>, &Arc<dyn ItemReader>, &Arc<DatabaseClock>),
+) -> Lists {
+    let store = |database| -> Arc<dyn SaleStore> {
+        let texts = context.config.catalogue.clone();
+        Arc::new(PostgresSaleStore::new(database, Arc::clone(clock), texts))
+    };
+    let reader = |database| -> Arc<dyn ItemReader> { Arc::new(PostgresItemReader::new(database)) };
+    let past =
+        |database| -> Arc<dyn PurchaseHistory> { Arc::new(PostgresPurchaseHistory::new(database)) };
+    let sales = replicas.on_each(Arc::clone(sales), store);
+    let items = replicas.on_each(Arc::clone(items), reader);
+    let history = replicas.on_each(past(context.database.clone()), past);
+    Lists {
+        sales: Arc::new(OnReplicas::recent(replicas, sales)),
+        items: Arc::new(OnReplicas::recent(replicas, items)),
+        history: Arc::new(OnReplicas::recent(replicas, history)),
     }
 }
 

@@ -7,7 +7,9 @@ use crate::infrastructure::http::InvalidTls;
 use crate::infrastructure::jobs::InvalidWorkers;
 use crate::infrastructure::monitoring::InvalidLog;
 use crate::infrastructure::nats::InvalidNats;
-use crate::infrastructure::persistence::{ConnectError, RequirementError, SchemaError};
+use crate::infrastructure::persistence::{
+    ConnectError, InvalidReplicas, RequirementError, SchemaError,
+};
 use crate::infrastructure::signing::TagClash;
 use crate::infrastructure::tokens::InvalidTokens;
 use crate::infrastructure::webhooks::InvalidRoots;
@@ -19,6 +21,8 @@ pub(crate) enum AppError {
     Log(#[from] InvalidLog),
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Replicas(#[from] InvalidReplicas),
     #[error(transparent)]
     Requirement(#[from] RequirementError),
     #[error(transparent)]

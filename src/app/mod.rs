@@ -9,7 +9,7 @@
 //! - [`workers`]: job workers and schedules. [`offline_jobs`]: what the commands `job` and `schedule` use.
 //! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`pause`]: waiting. [`offline`]: what commands other than
 //!   `serve` use; [`webhooks`]: those about webhooks; [`returns`]: those about purchases and
-//!   buyers.
+//!   buyers; [`read_cache`]: those about the read cache.
 
 mod access;
 mod admin;
@@ -24,6 +24,7 @@ mod limits;
 mod offline;
 mod offline_jobs;
 mod pause;
+mod read_cache;
 mod returns;
 mod selling;
 mod servers;
@@ -37,6 +38,7 @@ pub(crate) use crate::infrastructure::http::admin_document as admin_openapi;
 pub(crate) use crate::infrastructure::http::openapi_document as openapi;
 pub(crate) use offline::{Offline, migrate_schema};
 pub(crate) use offline_jobs::OfflineJobs;
+pub(crate) use read_cache::ReadCacheSweep;
 #[cfg(feature = "bench")]
 pub(crate) use selling::{MakeSelling, one_by_one};
 #[cfg(feature = "bench")]

@@ -18,7 +18,7 @@ use crate::application::operators::edit_sale::EditSale;
 use crate::application::operators::import_items::ImportItems;
 use crate::application::operators::restock::Restock;
 use crate::application::ports::{
-    ApiKeyStore, AuditTrail, Clock, ItemReader, KeySecrets, SaleEditor, SaleStore,
+    ApiKeyStore, AuditTrail, Clock, ItemReader, KeySecrets, SaleEditor, SaleReportReader, SaleStore,
 };
 use crate::application::sale_report::ReportSale;
 use crate::application::verify::{Verify, VerifyPorts};
@@ -27,9 +27,10 @@ use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics, RedisSa
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
-    Database, DatabaseClock, DatabaseMetrics, Planning, PostgresApiKeyStore, PostgresAuditTrail,
-    PostgresBuyerTotalsReader, PostgresInspector, PostgresItemImporter, PostgresItemReader,
-    PostgresSaleEditor, PostgresSaleReports, PostgresSaleStore, check_requirements, check_schema,
+    Database, DatabaseClock, DatabaseMetrics, OnReplicas, Planning, PostgresApiKeyStore,
+    PostgresAuditTrail, PostgresBuyerTotalsReader, PostgresInspector, PostgresItemImporter,
+    PostgresItemReader, PostgresSaleEditor, PostgresSaleReports, PostgresSaleStore, Replicas,
+    SchemaError, check_requirements, check_schema,
 };
 use crate::infrastructure::signing::HmacKeySecrets;
 
@@ -55,6 +56,7 @@ pub(crate) struct Offline {
     pub(crate) webhooks: Webhooks,
     pub(crate) jobs: OfflineJobs,
     pub(crate) returns: Returns,
+    replicas: Arc<Replicas>,
     database: Database,
 }
 
@@ -68,13 +70,14 @@ impl Offline {
         let database = Database::connect(&settings, Planning::Tables, metrics, &circuits).await?;
         check_requirements(&database).await?;
         check_schema(&database).await?;
+        if !config.database.replicas.is_empty() {
+            // A replica must follow this history.
+            database.begin_history().await.map_err(SchemaError::from)?;
+        }
+        let replicas = Arc::new(Replicas::new(&config.database, &database, &registry)?);
         let redis = Redis::new(&config.redis, RedisMetrics::register(&registry)?, &circuits)?;
         let clock = Arc::new(DatabaseClock::new());
-        let sales: Arc<dyn SaleStore> = Arc::new(PostgresSaleStore::new(
-            database.clone(),
-            Arc::clone(&clock),
-            config.catalogue.clone(),
-        ));
+        let sales = listed_sales(config, &database, (&replicas, &clock));
         let news = Arc::new(RedisSaleNews::new(redis.clone(), Arc::clone(database.history())));
         let editor = Arc::new(PostgresSaleEditor::new(database.clone()));
         let editor: Arc<dyn SaleEditor> =
@@ -89,8 +92,8 @@ impl Offline {
             import_items: ImportItems::new(Arc::new(PostgresItemImporter::new(database.clone()))),
             audit: Arc::new(PostgresAuditTrail::new(database.clone())),
             create_sale: CreateSale::new(Arc::clone(&sales)),
-            items: Arc::new(PostgresItemReader::new(database.clone())),
-            report_sale: ReportSale::new(Arc::new(PostgresSaleReports::new(database.clone()))),
+            items: listed_items(&database, &replicas),
+            report_sale: ReportSale::new(reports(&database, &replicas)),
             verify: Verify::new(VerifyPorts {
                 inspector: Arc::new(PostgresInspector::new(database.clone(), INSPECTION_TIMEOUT)),
                 sales: Arc::clone(&sales),
@@ -104,14 +107,42 @@ impl Offline {
             returns: Returns::build(config, &database, Arc::<DatabaseClock>::clone(&clock), news)?,
             sales,
             clock,
+            replicas,
             database,
         })
     }
 
     /// Closes the connections.
     pub(crate) async fn close(self) {
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.database.close()).await;
+        let close = async { tokio::join!(self.database.close(), self.replicas.close()) };
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, close).await;
     }
+}
+
+/// Sales. An operator's list has what the command before it has written.
+fn listed_sales(
+    config: &Config,
+    database: &Database,
+    (replicas, clock): (&Arc<Replicas>, &Arc<DatabaseClock>),
+) -> Arc<dyn SaleStore> {
+    let store = |database| -> Arc<dyn SaleStore> {
+        Arc::new(PostgresSaleStore::new(database, Arc::clone(clock), config.catalogue.clone()))
+    };
+    let each = replicas.on_each(store(database.clone()), store);
+    Arc::new(OnReplicas::acknowledged(replicas, each))
+}
+
+fn listed_items(database: &Database, replicas: &Arc<Replicas>) -> Arc<dyn ItemReader> {
+    let reader = |database| -> Arc<dyn ItemReader> { Arc::new(PostgresItemReader::new(database)) };
+    let each = replicas.on_each(reader(database.clone()), reader);
+    Arc::new(OnReplicas::acknowledged(replicas, each))
+}
+
+fn reports(database: &Database, replicas: &Arc<Replicas>) -> Arc<dyn SaleReportReader> {
+    let reader =
+        |database| -> Arc<dyn SaleReportReader> { Arc::new(PostgresSaleReports::new(database)) };
+    let each = replicas.on_each(reader(database.clone()), reader);
+    Arc::new(OnReplicas::acknowledged(replicas, each))
 }
 
 /// Fewer retries than the service, because the caller waits at a terminal.

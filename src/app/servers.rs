@@ -16,6 +16,7 @@ use super::components::Components;
 use super::context::BuildContext;
 use super::error::AppError;
 use crate::application::live::TICK;
+use crate::application::ports::HealthCheck;
 use crate::config::HttpConfig;
 use crate::infrastructure::cache::RedisHealth;
 use crate::infrastructure::http::{
@@ -26,7 +27,7 @@ use crate::infrastructure::monitoring::{
     HealthReport, Monitoring, Readiness, SaleCacheMetrics, TaskCount, exposition, health_endpoint,
     register_live_listeners,
 };
-use crate::infrastructure::persistence::PostgresHealth;
+use crate::infrastructure::persistence::{PostgresHealth, ReplicaHealth};
 use crate::infrastructure::schedule::TimeZoneHealth;
 
 /// Time to close a connection after its last request.
@@ -187,12 +188,20 @@ fn monitoring(
         Arc::clone(readiness),
         context.config.monitoring.check_timeout,
     );
+    let replicas = components.replicas.watched().map(|replica| {
+        let check: Arc<dyn HealthCheck> = Arc::new(ReplicaHealth::new(Arc::clone(replica)));
+        check
+    });
+    // Front ends need not know their addresses.
+    let health = health.and_for_operators(replicas.collect());
     let database = components.database.clone();
     let sale_cache = Arc::clone(&components.sale_cache);
     let cached = SaleCacheMetrics::register(context.registry)?;
     let tasks = TaskCount::register(context.registry)?;
+    let read_cache = components.read_cache.clone();
     let before_scrape = Arc::new(move || {
         database.observe_pool();
+        read_cache.iter().for_each(|cache| cache.observe());
         cached.observe(sale_cache.usage());
         tasks.observe();
     });

@@ -24,7 +24,7 @@ use crate::config::{Config, TimeZoneRules};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::monitoring::{Readiness, init_logging};
 use crate::infrastructure::persistence::{
-    Database, DatabaseMetrics, Planning, SchemaError, check_requirements, check_schema,
+    Database, DatabaseMetrics, Planning, Replicas, SchemaError, check_requirements, check_schema,
     check_unsubscribed, migrate,
 };
 
@@ -80,6 +80,7 @@ struct Unfinished;
 /// The running service.
 struct App {
     database: Database,
+    replicas: Arc<Replicas>,
     refusals: Arc<Refusals>,
     deliveries: Deliveries,
     readiness: Arc<Readiness>,
@@ -135,7 +136,8 @@ impl App {
                 servers::listen_for_operators(&context, &components, &readiness).await?;
             }
         }
-        Ok(Self { database, refusals: components.refusals, deliveries, readiness, tasks })
+        let Components { refusals, replicas, .. } = components;
+        Ok(Self { database, replicas, refusals, deliveries, readiness, tasks })
     }
 
     /// Waits for a signal, then finishes accepted requests and writes what is still in memory.
@@ -177,7 +179,8 @@ impl App {
         }
         self.write_last_refusals().await;
         finished.map_err(|_| Unfinished)?;
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.database.close()).await;
+        let close = async { tokio::join!(self.database.close(), self.replicas.close()) };
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, close).await;
         self.tasks.monitoring.stop().await;
         Ok(())
     }

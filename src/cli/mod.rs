@@ -5,6 +5,7 @@
 mod actor;
 mod audit;
 mod buyer;
+mod cache;
 mod failure;
 mod health;
 mod ids;
@@ -93,6 +94,9 @@ enum Command {
     /// Shows what operators have changed.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Removes what is cached of lists.
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Audits the promises: exit 0 all hold, 1 at least one is broken, 2 the audit could not run.
     Verify(verify::VerifyArgs),
     /// Probes the running service: exit 0 it is alive, 1 it is not.
@@ -163,6 +167,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
             Command::Webhook(command) => webhook::run(command, &config, output.of_data()?).await,
             Command::Key(command) => key::run(command, &config, output.of_data()?).await,
             Command::Audit(command) => audit::run(&command, &config, output.of_data()?).await,
+            Command::Cache(command) => cache::run(command, &config, output.of_data()?).await,
             Command::Verify(args) => verify::run(&args, &config, output.of_data()?).await,
             Command::Job(command) => job::run(command, &config, output.of_data()?).await,
             Command::Schedule(command) => schedule::run(command, &config, output.of_data()?).await,

@@ -37,6 +37,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Sales that open by themselves.
     pub schedule: ScheduleConfig,
+    /// The read cache.
+    pub cache: CacheConfig,
     /// Texts of generated items.
     pub catalogue: CatalogueConfig,
     /// Keys of checkout codes; the first one signs.
@@ -100,6 +102,7 @@ impl Config {
             auth: AuthConfig::read(&mut read, has_keys),
             limits: LimitsConfig::read(&mut read),
             schedule: ScheduleConfig::read(&mut read),
+            cache: CacheConfig::read(&mut read),
             catalogue: CatalogueConfig::read(&mut read),
             code_keys: CodeKey::read_all(&mut read, &layers.profile),
             sale_cache: SaleCacheConfig::read(&mut read),

@@ -4,7 +4,7 @@
 //! - [`http`]: the API. [`persistence`]: PostgreSQL. [`cache`]: Redis. [`monitoring`]: metrics, health checks, logs.
 //!   [`nats`]: events to JetStream. [`webhooks`]: the client of endpoints. [`events`]: what is measured of deliveries.
 //!   [`jobs`]: River's workers. [`schedule`]: cron. [`signing`]: MACs of codes and cursors. [`chart`]: pictures of sales, as SVG.
-//!   [`imports`]: items in files. [`tokens`]: JSON Web Tokens of buyers.
+//!   [`imports`]: items in files. [`tokens`]: JSON Web Tokens of buyers. [`read_cache`]: cached reads, in this process and shared.
 
 pub(crate) mod batching;
 pub(crate) mod cache;
@@ -17,6 +17,7 @@ pub(crate) mod jobs;
 pub(crate) mod monitoring;
 pub(crate) mod nats;
 pub(crate) mod persistence;
+pub(crate) mod read_cache;
 pub(crate) mod schedule;
 pub(crate) mod signing;
 pub(crate) mod tokens;

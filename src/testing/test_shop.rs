@@ -200,6 +200,7 @@ impl TestShop {
             codes: self.codes(),
             refusals: self.refusals.clone(),
             business_metrics: self.business_metrics.clone(),
+            read_cache: None,
         }
     }
 }

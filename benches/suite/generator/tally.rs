@@ -46,7 +46,7 @@ impl Tally {
     pub(crate) fn new() -> Result<Self, GeneratorError> {
         Ok(Self {
             counts: Default::default(),
-            served: [histogram()?, histogram()?],
+            served: [histogram()?, histogram()?, histogram()?],
             shed: histogram()?,
             accepted: Vec::new(),
             unsent: 0,

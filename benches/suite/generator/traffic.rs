@@ -9,6 +9,8 @@ pub(crate) enum Kind {
     Checkout,
     /// `POST /purchase`.
     Purchase,
+    /// `GET` of a list.
+    List,
 }
 
 /// What a response means.
@@ -26,13 +28,14 @@ pub(crate) enum Class {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::Checkout, Self::Purchase];
+    pub(crate) const ALL: [Self; 3] = [Self::Checkout, Self::Purchase, Self::List];
 
     /// Its name in the report.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Checkout => "checkout",
             Self::Purchase => "purchase",
+            Self::List => "list",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod board;
+mod cached;
 mod checkout;
 mod compared;
 mod events;
@@ -50,6 +51,7 @@ pub(crate) const ALL: &[Scenario] = &[
     growth::GROWTH,
     lists::LISTS,
     live::LIVE,
+    cached::CACHED,
     floor::FLOOR,
 ];
 

@@ -1,9 +1,11 @@
 //! Browse: read sales, their items and purchases.
 //!
-//! Items and purchases are read from PostgreSQL each time, so a read contains every acknowledged write. A sale and its progress
-//! may be `MIN_AGE` old, so that front ends that poll cost the same however many they are; what this instance has
-//! acknowledged is contained all the same.
+//! Items and purchases are read from PostgreSQL each time, so a read contains every acknowledged write; from a replica, if there is
+//! one, pages of items and lists of sales may lag by its limit. A sale and its progress may be `MIN_AGE` old, so that front ends that
+//! poll cost the same however many they are; what this instance has acknowledged is contained all the same. The read cache, if it is
+//! on, makes all of them older by the times that the operator has chosen.
 
+mod cached_sums;
 mod progress;
 mod tests;
 
@@ -16,8 +18,8 @@ use super::catalogue::Item;
 use super::codes::Codes;
 use super::ports::{
     CancellationReader, Cursor, CursorPage, ItemReader, Ledger, Page, PageRequest, PastPurchase,
-    Pause, PortError, PurchaseHistory, PurchaseKey, SaleFilter, SaleKey, SaleStore, StockedItem,
-    TakenBack,
+    Pause, PortError, PurchaseHistory, PurchaseKey, ReadCache, SaleFilter, SaleKey, SaleStore,
+    StockedItem, TakenBack,
 };
 use super::sale_cache::{CachedSale, SaleCache};
 use crate::domain::code::CodeClaim;
@@ -25,6 +27,7 @@ use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 use crate::domain::sale::{Progress, Sale, SaleState};
 
+use cached_sums::known_sum;
 use progress::{MIN_AGE, SharedProgress, Sources, Wanted};
 
 /// Maximum number of open sales in the answer to [`Browse::active`].
@@ -102,6 +105,8 @@ pub struct BrowsePorts {
     pub codes: Arc<Codes>,
     /// Waits until a sum may be made again.
     pub pause: Arc<dyn Pause>,
+    /// Caches sums for longer, if reads are cached.
+    pub read_cache: Option<Arc<dyn ReadCache>>,
 }
 
 impl Browse {
@@ -265,12 +270,28 @@ impl Browse {
         &self,
         sales: &[Arc<CachedSale>],
     ) -> Result<HashMap<SaleId, Progress>, PortError> {
-        self.progress.read(&wanted(sales), self.sources()).await
+        let read_cache = self.ports.read_cache.as_deref();
+        let known = |cached: &Arc<CachedSale>| {
+            known_sum(read_cache?, (cached.sale.id, cached.sale.generation))
+        };
+        let mut found: HashMap<SaleId, Progress> = sales.iter().filter_map(known).collect();
+        let others: Vec<Arc<CachedSale>> = sales
+            .iter()
+            .filter(|cached| !found.contains_key(&cached.sale.id))
+            .cloned()
+            .collect();
+        found.extend(self.progress.read(&wanted(&others), self.sources()).await?);
+        Ok(found)
     }
 
     fn sources(&self) -> Sources<'_> {
-        let BrowsePorts { sale_cache, items, pause, .. } = &self.ports;
-        Sources { items: &**items, clock: &**sale_cache.clock(), pause: &**pause }
+        let BrowsePorts { sale_cache, items, pause, read_cache, .. } = &self.ports;
+        Sources {
+            items: &**items,
+            cache: read_cache.as_deref(),
+            clock: &**sale_cache.clock(),
+            pause: &**pause,
+        }
     }
 
     /// These sales with their progress. One that was dropped meanwhile is left out.
@@ -309,6 +330,7 @@ fn wanted(sales: &[Arc<CachedSale>]) -> Vec<Wanted> {
         sale: cached.sale.id,
         items: cached.sale.items,
         sold_at: cached.sold_at(),
+        generation: cached.sale.generation,
     });
     wanted.collect()
 }

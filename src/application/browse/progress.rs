@@ -9,7 +9,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::application::ports::{Clock, ItemReader, Pause, PortError};
+use futures_util::future::try_join_all;
+
+use super::cached_sums::cached_sum;
+use crate::application::ports::{Clock, ItemReader, Pause, PortError, ReadCache};
 use crate::application::single_flight::SingleFlight;
 use crate::domain::ids::SaleId;
 use crate::domain::sale::Progress;
@@ -29,7 +32,12 @@ pub(super) struct Wanted {
     pub(super) items: i32,
     /// Monotonic time of the last purchase that this instance had acknowledged when the request arrived.
     pub(super) sold_at: Option<Duration>,
+    /// The generation of the sale.
+    pub(super) generation: i64,
 }
+
+/// More sales than this at once are not cached: each would need a query of its own.
+const MAX_CACHED: usize = 16;
 
 /// A sum, and the monotonic time at which its query began.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +50,7 @@ struct Sum {
 #[derive(Clone, Copy)]
 pub(super) struct Sources<'a> {
     pub(super) items: &'a dyn ItemReader,
+    pub(super) cache: Option<&'a dyn ReadCache>,
     pub(super) clock: &'a dyn Clock,
     pub(super) pause: &'a dyn Pause,
 }
@@ -85,7 +94,7 @@ impl SharedProgress {
             if due.is_empty() {
                 continue;
             }
-            let sums = from.items.progress(&due).await;
+            let sums = sums(&from, &due, &missing).await;
             flight.record(began_at, from.clock.monotonic(), &sums);
             let sums = sums?;
             missing.retain(|wanted| {
@@ -173,4 +182,19 @@ fn within_max_items(wanted: &[Wanted]) -> usize {
         items <= MAX_ITEMS
     });
     fit.count().max(1)
+}
+
+/// The sums of these sales, cached if there is a cache.
+async fn sums(
+    from: &Sources<'_>,
+    due: &[SaleId],
+    wanted: &[Wanted],
+) -> Result<Vec<(SaleId, Progress)>, PortError> {
+    let Some(cache) = from.cache.filter(|_| due.len() <= MAX_CACHED) else {
+        return from.items.progress(due).await;
+    };
+    let due = wanted.iter().filter(|wanted| due.contains(&wanted.sale));
+    let sums = due.map(|wanted| cached_sum(from.items, cache, (wanted.sale, wanted.generation)));
+    let sums = try_join_all(sums).await?;
+    Ok(sums.into_iter().flatten().collect())
 }

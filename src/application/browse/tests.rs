@@ -28,6 +28,7 @@ fn ports(test_shop: &TestShop) -> BrowsePorts {
         cancellations: Arc::new(nothing_taken_back()),
         codes: test_shop.codes(),
         pause: Arc::new(FakePause(test_shop.clock())),
+        read_cache: None,
     }
 }
 

@@ -51,6 +51,7 @@ impl Stage {
             history: test_shop.shop(),
             codes: test_shop.codes(),
             pause: Arc::new(FakePause(test_shop.clock())),
+            read_cache: None,
         });
         let ports = LivePorts {
             sale_cache: test_shop.sale_cache(),

@@ -95,7 +95,7 @@ pub enum Health {
 #[async_trait]
 pub trait HealthCheck: Send + Sync {
     /// Its name in `/healthz`.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Runs the check.
     async fn check(&self) -> Health;

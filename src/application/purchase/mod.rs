@@ -14,7 +14,7 @@ use super::codes::Codes;
 use super::ports::{
     BusinessMetrics, CodeLock, CommittedTotals, Decision, Done, HintCache, Keyed, KeyedRequest,
     Ledger, Operation, PortError, PurchaseAnswer, Refusal, RefusalReason, Settle, Settled,
-    SoldOutEvents,
+    SoldOutEvents, ReadCache,
 };
 use super::refusal_facts::{RefusalFacts, StartFacts};
 use super::refusals::Refusals;
@@ -114,6 +114,8 @@ pub struct PurchasePorts {
     pub refusals: Arc<Refusals>,
     /// Counts answers.
     pub business_metrics: Arc<dyn BusinessMetrics>,
+    /// Forgets what a purchase changes, if reads are cached.
+    pub read_cache: Option<Arc<dyn ReadCache>>,
 }
 
 impl Purchase {
@@ -335,6 +337,10 @@ impl Purchase {
         outcome: Arc<Outcome>,
         replayed: bool,
     ) -> Result<Purchased, PortError> {
+        // Before the answer, and for a repeat too: the instance that sold it may have died before this.
+        if let Some(read_cache) = &self.ports.read_cache {
+            read_cache.purchased(&outcome.buyer, sale).await;
+        }
         let numbers: Vec<ItemNo> = outcome.lines.iter().map(|line| line.line.item).collect();
         let items = self.ports.sale_cache.items_by_number(sale, &numbers).await?;
         self.ports.business_metrics.purchase(match outcome.verdict() {

@@ -17,6 +17,7 @@ mod sold_out;
 mod tests;
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -65,6 +66,8 @@ pub struct SaleCache {
     read: SingleFlight,
     /// Monotonic time of the last poll, in microseconds: a clock that costs requests nothing.
     polled_at: AtomicU64,
+    /// Of the sales and their terms, as the last poll found them.
+    fingerprint: AtomicU64,
 }
 
 /// The bounds of a [`SaleCache`].
@@ -108,6 +111,7 @@ impl SaleCache {
             lookup: SingleFlight::default(),
             read: SingleFlight::default(),
             polled_at: AtomicU64::new(2),
+            fingerprint: AtomicU64::new(0),
         }
     }
 
@@ -134,6 +138,7 @@ impl SaleCache {
         let epoch = self.history.id();
         let live = self.sales.live().await?;
         let ids: HashSet<SaleId> = live.iter().map(|sale| sale.id).collect();
+        self.fingerprint.store(fingerprint(&live), Ordering::Relaxed);
         for sale in live {
             self.put(sale, began_at, epoch);
         }
@@ -177,6 +182,12 @@ impl SaleCache {
     pub fn forget(&self) {
         self.cached.clear();
         self.not_found.clear();
+    }
+
+    /// Another number whenever a poll has found other sales, or other terms of one; the same number at all instances.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint.load(Ordering::Relaxed)
     }
 
     /// A sale that was last used before this poll is idle.
@@ -383,4 +394,16 @@ impl SaleCache {
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
+}
+
+/// A number that differs for other sales, or other terms of one. The poll returns them in one order.
+fn fingerprint(sales: &[Sale]) -> u64 {
+    // It has no random part: all instances come to the same number.
+    let mut hasher = DefaultHasher::new();
+    for sale in sales {
+        let window = (sale.window.starts_at(), sale.window.ends_at());
+        (sale.id, &sale.name, window, sale.buyer_limit, sale.items, sale.generation)
+            .hash(&mut hasher);
+    }
+    hasher.finish()
 }

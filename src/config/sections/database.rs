@@ -27,6 +27,8 @@ pub struct DatabaseConfig {
     pub retry_delay: Duration,
     pub migrate_on_start: bool,
     pub slow_statement: Duration,
+    pub replicas: Vec<SecretString>,
+    pub replica_max_lag: Duration,
     pub circuit: CircuitConfig,
 }
 
@@ -83,6 +85,8 @@ impl DatabaseConfig {
             retry_delay: read.duration("database.retry_delay", MS..=MINUTE),
             migrate_on_start: read.flag("database.migrate_on_start"),
             slow_statement: read.duration("database.slow_statement", MS..=HOUR),
+            replicas: replicas(read),
+            replica_max_lag: read.duration("database.replica_max_lag", 100 * MS..=HOUR),
             circuit: CircuitConfig::read(read, "database"),
         }
     }
@@ -91,6 +95,21 @@ impl DatabaseConfig {
 /// The driver connects to one host: it would take a list for a name, or ignore what the other parameters ask for.
 const ONE_HOST: &str = "must name one host, that of a proxy or a name that follows the primary: \
      docs/postgresql-and-redis.md, \"Several servers\", has the lines for HAProxy";
+
+/// The URLs of replicas, one a server.
+fn replicas(read: &mut Reader) -> Vec<SecretString> {
+    const KEY: &str = "database.replicas";
+    let urls = read.list(KEY);
+    let is_url = |url: &String| url.starts_with("postgres://") || url.starts_with("postgresql://");
+    if !urls.iter().all(is_url) {
+        read.fault(
+            KEY,
+            "must be URLs of one replica each, comma-separated, such as postgres://user:password@host:5432/name; a comma inside \
+             a password is %2C",
+        );
+    }
+    urls.into_iter().map(SecretString::from).collect()
+}
 
 /// What libpq understands of several hosts and the driver does not.
 fn check_url(read: &mut Reader, url: &str) {

@@ -8,12 +8,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use sha2::{Digest, Sha256};
 
-use crate::application::ports::{Bucket, LimitedBy};
+use crate::application::ports::{Bucket, CacheKey, CacheScope, LimitedBy};
 use crate::domain::ids::{AttemptId, BuyerId, IdempotencyKey, SaleId};
 use crate::domain::sale::Sale;
 
-/// Bytes of the hash in the key of an idempotency lock: enough that no two of them collide.
-const IDEMPOTENCY_HASH_BYTES: usize = 16;
+/// Bytes of the hash of a buyer in a key: enough that no two of them collide.
+const HASH_BYTES: usize = 16;
 
 /// Builds keys.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ impl Keys {
         // Separates the two: no user id contains a zero byte.
         hash.update([0]);
         hash.update(key.as_str());
-        let hash = BASE64.encode(&hash.finalize()[..IDEMPOTENCY_HASH_BYTES]);
+        let hash = BASE64.encode(&hash.finalize()[..HASH_BYTES]);
         format!("{}gate:{hash}", self.prefix)
     }
 
@@ -74,7 +74,33 @@ impl Keys {
         format!("{}events", self.prefix)
     }
 
-    /// Pattern for all keys, and for the channel, as the rules of an ACL need it.
+    /// string: a page of the read cache, as `read_store.lua` writes it. Expires with the page.
+    pub(crate) fn read_page(&self, key: &CacheKey) -> String {
+        format!("{}read:{}:{key}", self.prefix, scope_tag(&key.scope))
+    }
+
+    /// string: the generation of a scope of the read cache; random. Expires minutes after the last page of the one before.
+    pub(crate) fn read_generation(&self, scope: &CacheScope) -> String {
+        format!("{}read-generation:{}", self.prefix, scope_tag(scope))
+    }
+
+    /// Pattern for all pages of the read cache.
+    pub(crate) fn all_read_pages(&self) -> String {
+        pattern(&format!("{}read:", self.prefix))
+    }
+
+    /// The text of the [`CacheKey`] behind a key of [`Self::read_page`].
+    pub(crate) fn text_of_page<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let tagged = key.strip_prefix(&*self.prefix)?.strip_prefix("read:{")?;
+        Some(tagged.split_once("}:")?.1)
+    }
+
+    /// The pub/sub channel for what is to be forgotten of the read cache.
+    pub(crate) fn read_news(&self) -> String {
+        format!("{}cache", self.prefix)
+    }
+
+    /// Pattern for all keys, and for the channels, as the rules of an ACL need it.
     pub(crate) fn all(&self) -> String {
         pattern(&self.prefix)
     }
@@ -139,6 +165,18 @@ impl Keys {
     }
 }
 
+/// The hash tag of a scope of the read cache: a page and its generation are on one node. A user id may contain braces, so it is hashed.
+fn scope_tag(scope: &CacheScope) -> String {
+    match scope {
+        CacheScope::Sales => "{sales}".to_owned(),
+        CacheScope::Sale(sale) => format!("{{sale:{}}}", sale.get()),
+        CacheScope::Buyer(buyer) => {
+            let hash = Sha256::digest(buyer.as_str());
+            format!("{{buyer:{}}}", BASE64.encode(&hash[..HASH_BYTES]))
+        }
+    }
+}
+
 /// Pattern for everything that begins so. The prefix may contain characters that have a meaning in a pattern.
 fn pattern(begin: &str) -> String {
     let mut pattern = String::new();
@@ -155,6 +193,7 @@ fn pattern(begin: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::application::ports::CacheKind;
 
     fn keys() -> Keys {
         Keys::new("shop[1]:", Duration::from_mins(1))
@@ -188,6 +227,23 @@ mod tests {
         let buyer = BuyerId::parse("a:b{c}").unwrap();
 
         assert_eq!(keys().buyer_of(sale, &keys().totals(sale, &buyer)), Some("a:b{c}"));
+    }
+
+    #[test]
+    fn a_page_and_its_generation_share_their_hash_tag_and_the_page_names_its_key() {
+        let scope = CacheScope::Buyer(BuyerId::parse("a}:{b}").unwrap());
+        let key = CacheKey {
+            kind: CacheKind::Purchases,
+            scope: scope.clone(),
+            generation: 0,
+            request: "v2:limit=5".into(),
+        };
+        let (page, generation) = (keys().read_page(&key), keys().read_generation(&scope));
+
+        let tag = |key: &str| key.split_once('{').unwrap().1.split_once('}').unwrap().0.to_owned();
+        assert_eq!(tag(&page), tag(&generation));
+        assert_eq!(keys().text_of_page(&page), Some("purchases:a}:{b}:0:v2:limit=5"));
+        assert_eq!(keys().text_of_page(&generation), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! - [`code_lock`], [`idempotency_lock`], on [`lock`]. [`leadership`]: one instance for a background task.
 //! - [`sold_out_events`], [`sale_news`]: pub/sub between instances. [`event_stream`]: events for others.
 //! - [`rate_limits`]: counts requests. [`nonces`]: those of signed requests.
+//! - [`read_pages`]: pages of the read cache; [`read_news`]: what instances tell each other to forget; [`read_sweep`]: what operators delete.
 //! - [`writer`]: writes after a commit, in the background; [`buyer_totals`], [`stock`] and [`sold_out_message`] are what
 //!   it writes.
 
@@ -25,6 +26,9 @@ mod lock;
 mod metrics;
 mod nonces;
 mod rate_limits;
+mod read_news;
+mod read_pages;
+mod read_sweep;
 mod reason;
 mod rights;
 mod sale_news;
@@ -47,5 +51,8 @@ pub(crate) use metrics::RedisMetrics;
 pub(crate) use nonces::RedisNonces;
 pub(crate) use rate_limits::RedisRateLimiter;
 pub(crate) use sale_news::RedisSaleNews;
+pub(crate) use read_news::{Forgotten, ReadNewsListener};
+pub(crate) use read_pages::RedisReadPages;
+pub(crate) use read_sweep::RedisReadSweep;
 pub(crate) use sold_out_events::{RedisSoldOutEvents, SoldOutListener};
 pub(crate) use writer::CacheWriter;

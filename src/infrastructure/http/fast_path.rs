@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use tower::ServiceExt;
@@ -19,14 +19,24 @@ use tower_http::cors::CorsLayer;
 use super::access::caller::Caller;
 use super::access::gate::{Access, Arrival};
 use super::access::layer::Origin;
+use super::cached;
+use super::middleware::compression::is_compressible;
 use super::middleware::observe::Observer;
 use super::model::current_request::with_id;
 use super::model::links::{self, LinkBase};
+use super::model::version::Version;
 use super::request::head::RequestLimits;
-use super::request::version::{self, RequestedVersion};
+use super::request::version::{self, RequestedVersion, VersionSource};
 use super::router::router;
 use super::state::HttpState;
 use super::v1::{checkout, purchase};
+
+/// The list of sales.
+const SALES: &str = "/v2/sales";
+/// Its label in metrics.
+const SALES_LABEL: &str = "/sales";
+/// A client that accepts compressed responses would get another one.
+const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("accept-encoding");
 
 /// Handles the requests of all connections.
 #[derive(Clone)]
@@ -85,6 +95,9 @@ impl FastPath {
         peer: IpAddr,
     ) -> Result<Response, Infallible> {
         let Shared { state, router, observer, link_base, .. } = &*self.shared;
+        if let Some(response) = self.shared.cached_list(&request, peer) {
+            return Ok(response);
+        }
         let Some(fast_route) = self.shared.fast_route(&request) else {
             if self.shared.access.is_some() {
                 let target = request.uri().clone();
@@ -135,6 +148,31 @@ fn arrival(request: &Request<Incoming>, peer: IpAddr) -> Arrival<'_> {
 }
 
 impl Shared {
+    /// A cached list of sales. The router has the rest: other origins, compression, links of a gateway, and who may come in.
+    fn cached_list(&self, request: &Request<Incoming>, peer: IpAddr) -> Option<Response> {
+        let cache = self.state.cache.as_ref()?;
+        let (uri, headers) = (request.uri(), request.headers());
+        let is_plain = self.access.is_none()
+            && uri.path() == SALES
+            && request.method() == Method::GET
+            && request.body().is_end_stream()
+            && !self.has_cors
+            && !headers.contains_key(header::ACCEPT_ENCODING)
+            && self.limits.check_head(request).is_ok();
+        let page = if is_plain { cache.peek(uri.path_and_query()?.as_str()) } else { None }?;
+        if page.next.is_some() && self.link_base.of(peer, headers).is_some() {
+            return None;
+        }
+        let in_progress = self.observer.begin(request);
+        let mut response = cached::response(headers, &page);
+        if is_compressible(&page.body) {
+            response.headers_mut().insert(header::VARY, ACCEPT_ENCODING);
+        }
+        let version = RequestedVersion { version: Version::Two, source: VersionSource::Path };
+        self.observer.end(in_progress, (version, SALES_LABEL), &mut response);
+        Some(response)
+    }
+
     fn fast_route(&self, request: &Request<Incoming>) -> Option<FastRoute> {
         let fast_route = match request.uri().path() {
             "/checkout" | "/v1/checkout" => FastRoute::Checkout,

@@ -5,7 +5,7 @@
 //! - [`request`]: parsing of heads, queries, headers and bodies. [`connection`]: TCP, TLS, HTTP/1 and HTTP/2.
 //! - [`middleware`]: around every handler: request id, metrics, access log, limits, CORS, compression.
 //! - [`access`]: who sends a request, and how often.
-//! - [`detach_on_drop`]: work that continues when its client hangs up. [`state`]: the use cases, for handlers.
+//! - [`detach_on_drop`]: work that continues when its client hangs up. [`cached`]: pages of lists, cached or not. [`state`]: the use cases, for handlers.
 //! - [`v1`] and [`v2`]: one file an endpoint, and the routes of each version. [`events`]: events, whose data is what version 2
 //!   answers. [`docs`]: the OpenAPI document, pages for people. [`shop_page`]: the page on which people buy.
 //! - [`admin`]: the port for operators: its routes below `/admin`, and who may use them.
@@ -13,6 +13,7 @@
 
 mod access;
 mod admin;
+mod cached;
 mod connection;
 mod detach_on_drop;
 mod docs;
@@ -38,6 +39,7 @@ pub(crate) use admin::router::{AdminPort, admin_routes};
 pub(crate) use admin::state::{
     Admin, AdminBuyers, AdminJobs, AdminReports, AdminSales, AdminWebhooks,
 };
+pub(crate) use cached::HttpCache;
 pub(crate) use connection::limits::ServerLimits;
 pub(crate) use connection::server::Server;
 pub(crate) use connection::tls::{InvalidTls, Tls};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use super::access::caller::Caller;
+use super::cached::HttpCache;
 use super::detach_on_drop::DetachOnDrop;
 use super::error::ApiError;
 use crate::application::browse::Browse;
@@ -24,6 +25,8 @@ pub(crate) struct HttpState {
     pub(crate) browse: Arc<Browse>,
     pub(crate) live: Arc<Live>,
     pub(crate) idempotency: Arc<Idempotency>,
+    /// The read cache, if it is on.
+    pub(crate) cache: Option<Arc<HttpCache>>,
     pub(crate) cursors: Arc<dyn CursorSigner>,
     /// Tracks work with effects, so that the shutdown can wait for it.
     pub(crate) tasks: TaskTracker,

@@ -54,6 +54,8 @@ pub(crate) enum Detail {
 #[derive(Clone)]
 pub(crate) struct HealthReport {
     checks: Arc<[Arc<dyn HealthCheck>]>,
+    /// The first of them, which anybody may know of.
+    public: usize,
     readiness: Arc<Readiness>,
     timeout: Duration,
 }
@@ -65,7 +67,13 @@ impl HealthReport {
         readiness: Arc<Readiness>,
         timeout: Duration,
     ) -> Self {
-        Self { checks: checks.into(), readiness, timeout }
+        Self { public: checks.len(), checks: checks.into(), readiness, timeout }
+    }
+
+    /// With further checks, whose names are for operators only.
+    pub(crate) fn and_for_operators(self, more: Vec<Arc<dyn HealthCheck>>) -> Self {
+        let checks = self.checks.iter().cloned().chain(more).collect();
+        Self { checks, ..self }
     }
 
     /// Runs all checks; returns the overall result and the body that lists each check.
@@ -76,7 +84,8 @@ impl HealthReport {
         });
         let results = futures_util::future::join_all(checks).await;
         let overall = self.overall(&results);
-        let described = self.checks.iter().zip(results).map(|(check, health)| {
+        let shown = if detail == Detail::Reasons { self.checks.len() } else { self.public };
+        let described = self.checks.iter().zip(results).take(shown).map(|(check, health)| {
             (check.name().to_owned(), describe(&**check, health, detail).into())
         });
         let checks: Map<String, Value> = described.collect();
@@ -121,7 +130,7 @@ mod tests {
 
     fn check(name: &'static str, health: Health) -> Arc<dyn HealthCheck> {
         let mut check = MockHealthCheck::new();
-        check.expect_name().return_const(name);
+        check.expect_name().return_const(name.to_owned());
         check.expect_check().returning(move || health.clone());
         check.expect_details().returning(|| vec![("release", "2026f".to_owned())]);
         Arc::new(check)
@@ -161,6 +170,19 @@ mod tests {
         assert_eq!(redis["message"], "wrong password");
         assert_eq!(redis["release"], "2026f");
         assert_eq!(for_anybody["checks"]["redis"], json!({ "status": "degraded" }));
+    }
+
+    #[tokio::test]
+    async fn checks_for_operators_count_for_all_and_are_named_to_operators_alone() {
+        let replica = check("replica 10.0.0.7:5432", Health::Degraded("away".into()));
+        let report = report(vec![check("postgresql", Health::Up)]).and_for_operators(vec![replica]);
+
+        let (overall, for_anybody) = report.run(Detail::States).await;
+        let (_, for_operators) = report.run(Detail::Reasons).await;
+
+        assert_eq!(overall, Overall::Degraded);
+        assert_eq!(for_operators["checks"]["replica 10.0.0.7:5432"]["status"], "degraded");
+        assert!(!for_anybody.to_string().contains("10.0.0.7"), "{for_anybody}");
     }
 
     #[tokio::test]

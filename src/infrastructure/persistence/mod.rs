@@ -21,6 +21,7 @@
 //! - [`sale`]: sales and items. [`operators`]: what operators change, and the audit of it.
 //!   [`stories`]: what is on record of buyers and attempts. [`report`]: reports of sales, and their close.
 //!   [`audit`]: the inspection, and the record of refusals.
+//! - [`replicas`]: standbys that answer lists and reports.
 //! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
 
@@ -38,6 +39,7 @@ pub(crate) mod outbox;
 pub(crate) mod partitions;
 pub(crate) mod pool;
 pub(crate) mod purchase;
+pub(crate) mod replicas;
 pub(crate) mod report;
 pub(crate) mod requirements;
 pub(crate) mod row;
@@ -78,6 +80,9 @@ pub(crate) use purchase::cancellations::PostgresCancellations;
 pub(crate) use purchase::history::PostgresPurchaseHistory;
 pub(crate) use purchase::ledger::PostgresLedger;
 pub(crate) use purchase::outcome_reader::OutcomeReader;
+pub(crate) use replicas::health::ReplicaHealth;
+pub(crate) use replicas::reads::OnReplicas;
+pub(crate) use replicas::set::{InvalidReplicas, Replicas};
 pub(crate) use report::document as report_document;
 pub(crate) use report::store::PostgresSaleReports;
 pub(crate) use requirements::{RequirementError, check_requirements, check_unsubscribed};

@@ -390,6 +390,8 @@ async fn connect(
         retry_delay: Duration::from_millis(50),
         migrate_on_start: false,
         slow_statement: DEADLINE,
+        replicas: Vec::new(),
+        replica_max_lag: DEADLINE,
         circuit: CircuitConfig {
             mode: CircuitMode::Auto,
             failures: 3,

@@ -35,6 +35,26 @@ impl Standby {
         .await;
     }
 
+    /// Runs a statement on it.
+    pub(crate) async fn execute(&self, statement: &'static str) {
+        sqlx::raw_sql(statement).execute(&self.pool).await.unwrap();
+    }
+
+    /// Stops to replay what it receives, and lets reads see what it has.
+    pub(crate) async fn is_paused(&self) {
+        self.execute("SELECT pg_wal_replay_pause()").await;
+        until("the standby is paused", async || {
+            let state = sqlx::query_scalar::<_, String>("SELECT pg_get_wal_replay_pause_state()");
+            state.fetch_one(&self.pool).await.unwrap() == "paused"
+        })
+        .await;
+    }
+
+    /// Ends [`Self::is_paused`].
+    pub(crate) async fn goes_on(&self) {
+        self.execute("SELECT pg_wal_replay_resume()").await;
+    }
+
     /// Cuts it off from its primary.
     pub(crate) async fn is_cut_off(&self) {
         for statement in ["ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"] {

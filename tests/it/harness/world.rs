@@ -78,6 +78,12 @@ impl Plan {
         self
     }
 
+    /// Sets configuration keys.
+    pub(crate) fn set_all(mut self, settings: &[(&str, &str)]) -> Self {
+        self.program = self.program.set_all(settings);
+        self
+    }
+
     /// With a private PostgreSQL, which may be killed.
     pub(crate) fn private_postgres(mut self) -> Self {
         self.private_postgres = true;
@@ -208,6 +214,11 @@ impl World {
     /// The test's own connections to the same database on another server, such as a standby.
     pub(crate) fn pool_on(&self, server: &str) -> PgPool {
         self.database.on(server)
+    }
+
+    /// The URL of the test's database through another address, such as that of a replica.
+    pub(crate) fn url_through(&self, address: SocketAddr) -> String {
+        self.database.url_through(address)
     }
 
     /// The TCP address of PostgreSQL, without a proxy.

@@ -12,8 +12,8 @@ use axum::routing::get;
 use utoipa_swagger_ui::Config;
 
 use crate::infrastructure::http::error::ApiError;
+use crate::infrastructure::http::model::etag::with_etag;
 use crate::infrastructure::http::model::paths::FILES;
-use crate::infrastructure::http::v2::etag::with_etag;
 
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse, Response};
 
-use crate::infrastructure::http::v2::etag::with_etag;
+use crate::infrastructure::http::model::etag::with_etag;
 
 const LAYOUT: &str = include_str!("pages/layout.html");
 /// The pages that every page links to, by their paths below the start page.

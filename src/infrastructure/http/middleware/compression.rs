@@ -14,6 +14,11 @@ const MIN_BYTES: u64 = 1_024;
 /// Supported content codings.
 const CODINGS: [&str; 2] = ["gzip", "zstd"];
 
+/// Whether a response with this body would be compressed for a client that accepts it.
+pub(crate) fn is_compressible(body: &[u8]) -> bool {
+    u64::try_from(body.len()).is_ok_and(|bytes| bytes >= MIN_BYTES)
+}
+
 /// Compresses at the fastest level, because a buyer waits for the response.
 pub(crate) fn layer() -> CompressionLayer<impl Predicate> {
     CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(

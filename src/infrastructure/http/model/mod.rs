@@ -3,6 +3,7 @@
 pub(crate) mod at_end;
 pub(crate) mod checkout;
 pub(crate) mod current_request;
+pub(crate) mod etag;
 pub(crate) mod headers;
 pub(crate) mod links;
 pub(crate) mod live;

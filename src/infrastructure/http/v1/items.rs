@@ -1,12 +1,14 @@
 //! `GET /v1/sales/{sale_id}/items`: a sale's items.
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::application::ports::StockedItem;
+use crate::infrastructure::http::cached::{self, Subject, rendered};
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::model::page::PageBody;
 use crate::infrastructure::http::model::schema;
@@ -64,13 +66,23 @@ pub(crate) async fn get(
     State(http): State<HttpState>,
     sale_id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<Json<PageBody<ItemBody>>, ApiError> {
+) -> Result<Response, ApiError> {
     let mut params = Params::parse(query.as_deref());
     let page = page_request(&mut params);
     let available = params.flag("available");
     params.finish()?;
-    let items = http.browse.items(path::sale_id(sale_id)?, available.unwrap_or(false), page);
-    let items = http.read(items).await?.ok_or(ApiError::SaleNotFound)?;
-    let data = items.entries.into_iter().map(ItemBody::from).collect();
-    Ok(Json(PageBody::new(data, items.total, page)))
+    let (sale, available) = (path::sale_id(sale_id)?, available.unwrap_or(false));
+    let numbers = format!("page={}&limit={}", page.page, page.limit);
+    let request = format!("/sales/{sale}/items?available={available}&{numbers}");
+    let load = async {
+        let Some(items) = http.browse.items(sale, available, page).await? else {
+            return Ok(None);
+        };
+        let data = items.entries.into_iter().map(ItemBody::from).collect();
+        rendered(&PageBody::<ItemBody>::new(data, items.total, page), false, None).map(Some)
+    };
+    let subject = Subject::Items(sale);
+    let page = cached::page(http.cache.as_deref(), subject, ("", request), Box::pin(load));
+    let page = http.read(page).await?.ok_or(ApiError::SaleNotFound)?;
+    Ok(cached::response(&HeaderMap::new(), &page))
 }

@@ -1,11 +1,13 @@
 //! `GET /v1/users/{user_id}/purchases`: a buyer's purchases.
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{OriginalUri, Path, RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 
 use super::purchase_of_code::PastPurchaseBody;
 use crate::infrastructure::http::access::caller::Caller;
+use crate::infrastructure::http::cached::{self, Subject, rendered};
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::model::page::PageBody;
 use crate::infrastructure::http::model::schema;
@@ -37,7 +39,7 @@ pub(crate) async fn get(
     OriginalUri(uri): OriginalUri,
     user_id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<Json<PageBody<PastPurchaseBody>>, ApiError> {
+) -> Result<Response, ApiError> {
     let mut params = Params::parse(query.as_deref());
     let page = page_request(&mut params);
     let sale = params.sale_id();
@@ -48,7 +50,16 @@ pub(crate) async fn get(
     };
     caller.check_owner(&buyer)?;
     let sale = sale.transpose()?;
-    let history = http.read(http.browse.history(&buyer, sale, page)).await?;
-    let data = history.entries.into_iter().map(PastPurchaseBody::from).collect();
-    Ok(Json(PageBody::new(data, history.total, page)))
+    let filter = sale.map_or_else(String::new, |sale| format!("sale_id={sale}&"));
+    let request = format!("{}?{filter}page={}&limit={}", uri.path(), page.page, page.limit);
+    let load = async {
+        let history = http.browse.history(&buyer, sale, page).await?;
+        let data = history.entries.into_iter().map(PastPurchaseBody::from).collect();
+        rendered(&PageBody::<PastPurchaseBody>::new(data, history.total, page), false, None)
+            .map(Some)
+    };
+    let subject = Subject::Purchases(buyer.clone());
+    let page = cached::page(http.cache.as_deref(), subject, ("", request), Box::pin(load));
+    let page = http.read(page).await?.ok_or(ApiError::RouteNotFound)?;
+    Ok(cached::response(&HeaderMap::new(), &page))
 }

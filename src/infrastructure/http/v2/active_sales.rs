@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::etag::with_etag;
 use super::sale_body::{Sale, with_server_time};
 use crate::infrastructure::http::error::problem::Problem;
+use crate::infrastructure::http::model::etag::with_etag;
 use crate::infrastructure::http::openapi::answers::NotModified;
 use crate::infrastructure::http::openapi::params::IfNoneMatchHeader;
 use crate::infrastructure::http::openapi::problems::ReadProblems;

@@ -6,11 +6,11 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
-use super::etag::{if_none_match, not_modified};
 use crate::application::idempotency::{CheckoutStatus, CheckoutView};
 use crate::domain::terms::CheckoutTag;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::model::checkout::Checkout;
+use crate::infrastructure::http::model::etag::{if_none_match, not_modified};
 
 /// Ends the tag of an open checkout. The state is part of the tag because it is part of the response.
 const OPEN: &str = ".open";

@@ -1,17 +1,16 @@
 //! `GET /v2/sales/{sale_id}/items`: a sale's items.
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{OriginalUri, Path, RawQuery, State};
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::etag::with_etag;
 use super::pagination::{ListBody, PageOrCursor, Paginator};
-use crate::application::ports::StockedItem;
+use crate::application::ports::{LoadPage, StockedItem};
 use crate::domain::ids::ItemNo;
+use crate::infrastructure::http::cached::{self, Subject, rendered};
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::model::page::PageBody;
@@ -93,19 +92,34 @@ pub(crate) async fn get(
         paginator.page_or_cursor(&mut params, |position| position.parse().ok().map(ItemNo));
     params.finish()?;
     let (sale, available) = (path::sale_id(sale_id)?, available.unwrap_or(false));
-    let response = match request {
-        PageOrCursor::Page(page) => {
-            let items = http.read(http.browse.items(sale, available, page)).await?;
-            let items = items.ok_or(ApiError::SaleNotFound)?;
-            let data: Vec<Item> = items.entries.into_iter().map(Item::from).collect();
-            Json(PageBody::new(data, items.total, page)).into_response()
-        }
-        PageOrCursor::Cursor(cursor) => {
-            let items = http.read(http.browse.items_after(sale, available, cursor)).await?;
-            let items = items.ok_or(ApiError::SaleNotFound)?;
-            let format_position = |next: &ItemNo| next.0.to_string();
-            paginator.response::<_, _, Item>(items, cursor.limit, format_position)
-        }
+    let (browse, list) = (&http.browse, &paginator);
+    let (request, load): (_, LoadPage<'_>) = match request {
+        PageOrCursor::Page(page) => (
+            paginator.request(Some(format!("page-{}", page.page)), page.limit),
+            Box::pin(async move {
+                let Some(items) = browse.items(sale, available, page).await? else {
+                    return Ok(None);
+                };
+                let data: Vec<Item> = items.entries.into_iter().map(Item::from).collect();
+                rendered(&PageBody::new(data, items.total, page), true, None).map(Some)
+            }),
+        ),
+        PageOrCursor::Cursor(cursor) => (
+            paginator.request(cursor.entry.as_ref().map(format_position), cursor.limit),
+            Box::pin(async move {
+                let Some(items) = browse.items_after(sale, available, cursor).await? else {
+                    return Ok(None);
+                };
+                let page = (cursor.limit, true);
+                list.page::<_, _, Item>(items, page, format_position).map(Some)
+            }),
+        ),
     };
-    Ok(with_etag(&headers, response).await)
+    let page = cached::page(http.cache.as_deref(), Subject::Items(sale), ("", request), load);
+    let page = http.read(page).await?.ok_or(ApiError::SaleNotFound)?;
+    Ok(cached::response(&headers, &page))
+}
+
+fn format_position(next: &ItemNo) -> String {
+    next.0.to_string()
 }

@@ -1,12 +1,11 @@
 //! Version 2: JSON bodies, problem details, idempotency keys and cursors. One file an endpoint. Several endpoints share
-//! [`pagination`], [`etag`], [`checkout_tag`], [`sale_body`], [`keyed`], [`requested_lines`] and [`change`].
+//! [`pagination`], [`checkout_tag`], [`sale_body`], [`keyed`], [`requested_lines`] and [`change`].
 
 mod active_sales;
 mod change;
 mod checkout;
 mod checkout_tag;
 mod collect;
-pub(crate) mod etag;
 mod items;
 mod keyed;
 pub(crate) mod pagination;

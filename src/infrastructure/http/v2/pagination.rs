@@ -1,9 +1,6 @@
 //! Lists of version 2. With `page`, a client gets that page and the length of the list. Otherwise it gets entries and a cursor
 //! that continues the list after them.
 
-use axum::Json;
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use chrono::{DateTime, Utc};
@@ -11,9 +8,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::application::ports::{
-    CURSOR_MAC_BYTES, Cursor, CursorMac, CursorPage, CursorSigner, PageRequest,
+    CURSOR_MAC_BYTES, CachedPage, Cursor, CursorMac, CursorPage, CursorSigner, PageRequest,
+    PortError,
 };
-use crate::infrastructure::http::model::links;
+use crate::infrastructure::http::cached::rendered;
 use crate::infrastructure::http::model::page::PageBody;
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::request::paging::{limit, page_request};
@@ -85,26 +83,27 @@ impl Paginator<'_> {
         Cursor { entry, limit: limit(params) }
     }
 
-    /// The response with entries and a cursor. `format_position` writes the position at which the list continues.
-    pub(crate) fn response<T, K, B: Serialize + From<T>>(
+    /// The request in its normal form, as the read cache knows it.
+    pub(crate) fn request(&self, position: Option<String>, limit: u32) -> String {
+        let Self { path, filters, .. } = self;
+        let after = position.map_or_else(String::new, |position| format!("after={position}&"));
+        format!("{path}?{filters}{after}limit={limit}")
+    }
+
+    /// The page with entries and a cursor. `format_position` writes the position at which the list continues.
+    pub(crate) fn page<T, K, B: Serialize + From<T>>(
         &self,
         page: CursorPage<T, K>,
-        limit: u32,
+        (limit, is_tagged): (u32, bool),
         format_position: impl Fn(&K) -> String,
-    ) -> Response {
+    ) -> Result<CachedPage, PortError> {
         let next_cursor = page.next.map(|next| self.signed_cursor(&format_position(&next)));
-        let link = next_cursor.as_ref().and_then(|cursor| {
+        let next = next_cursor.as_ref().map(|cursor| {
             let Self { path, filters, .. } = self;
-            let path = links::link(path);
-            let link = format!("<{path}?{filters}limit={limit}&cursor={cursor}>; rel=\"next\"");
-            HeaderValue::try_from(link).ok()
+            format!("{path}?{filters}limit={limit}&cursor={cursor}")
         });
-        let data = page.entries.into_iter().map(B::from).collect();
-        let mut response = Json(CursorPageBody { data, next_cursor }).into_response();
-        if let Some(link) = link {
-            response.headers_mut().insert(header::LINK, link);
-        }
-        response
+        let data: Vec<B> = page.entries.into_iter().map(B::from).collect();
+        rendered(&CursorPageBody { data, next_cursor }, is_tagged, next)
     }
 
     /// What a cursor is valid for.

@@ -1,14 +1,15 @@
 //! `GET /v2/buyers/{buyer_id}/purchases`: a buyer's purchases.
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{OriginalUri, Path, RawQuery, State};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 
 use super::pagination::{ListBody, PageOrCursor, Paginator, format_time_and_id, parse_time_and_id};
-use crate::application::ports::PurchaseKey;
+use crate::application::ports::{LoadPage, PurchaseKey};
 use crate::domain::ids::AttemptId;
 use crate::infrastructure::http::access::caller::Caller;
+use crate::infrastructure::http::cached::{self, Subject, rendered};
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::model::page::PageBody;
@@ -58,17 +59,31 @@ pub(crate) async fn get(
     };
     caller.check_owner(&buyer)?;
     let sale = sale.transpose()?;
-    Ok(match request {
-        PageOrCursor::Page(page) => {
-            let history = http.read(http.browse.history(&buyer, sale, page)).await?;
-            let data: Vec<Purchase> = history.entries.into_iter().map(Purchase::from).collect();
-            Json(PageBody::new(data, history.total, page)).into_response()
-        }
-        PageOrCursor::Cursor(cursor) => {
-            let history = http.read(http.browse.history_after(&buyer, sale, cursor)).await?;
-            let format_position =
-                |next: &PurchaseKey| format_time_and_id(next.purchased_at, next.attempt.get());
-            paginator.response::<_, _, Purchase>(history, cursor.limit, format_position)
-        }
-    })
+    let (browse, list, of) = (&http.browse, &paginator, &buyer);
+    let (request, load): (_, LoadPage<'_>) = match request {
+        PageOrCursor::Page(page) => (
+            paginator.request(Some(format!("page-{}", page.page)), page.limit),
+            Box::pin(async move {
+                let history = browse.history(of, sale, page).await?;
+                let data: Vec<Purchase> = history.entries.into_iter().map(Purchase::from).collect();
+                rendered(&PageBody::new(data, history.total, page), false, None).map(Some)
+            }),
+        ),
+        PageOrCursor::Cursor(cursor) => (
+            paginator.request(cursor.entry.as_ref().map(format_position), cursor.limit),
+            Box::pin(async move {
+                let history = browse.history_after(of, sale, cursor).await?;
+                let page = (cursor.limit, false);
+                list.page::<_, _, Purchase>(history, page, format_position).map(Some)
+            }),
+        ),
+    };
+    let subject = Subject::Purchases(buyer.clone());
+    let page = cached::page(http.cache.as_deref(), subject, ("", request), load);
+    let page = http.read(page).await?.ok_or(ApiError::RouteNotFound)?;
+    Ok(cached::response(&HeaderMap::new(), &page))
+}
+
+fn format_position(next: &PurchaseKey) -> String {
+    format_time_and_id(next.purchased_at, next.attempt.get())
 }

@@ -6,10 +6,10 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 
-use super::etag::with_etag;
 use super::sale_body::{Sale, with_server_time};
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
+use crate::infrastructure::http::model::etag::with_etag;
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::openapi::answers::NotModified;
 use crate::infrastructure::http::openapi::params::IfNoneMatchHeader;

@@ -2,15 +2,17 @@
 
 use axum::extract::{OriginalUri, RawQuery, State};
 use axum::http::HeaderMap;
+use axum::http::uri::PathAndQuery;
 use axum::response::Response;
 use chrono::{DateTime, Datelike};
 
-use super::etag::with_etag;
 use super::pagination::{CursorPageBody, Paginator, format_time_and_id, parse_time_and_id};
 use super::sale_body::ListedSale;
 use crate::application::ports::{SaleFilter, SaleKey};
 use crate::domain::ids::SaleId;
 use crate::domain::sale::SaleState;
+use crate::infrastructure::http::cached::{self, Subject};
+use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::model::time::rfc3339;
@@ -72,8 +74,15 @@ pub(crate) async fn get(
         Some(SaleKey { starts_at, sale: SaleId::new(sale)? })
     });
     params.finish()?;
-    let sales = http.read(http.browse.sales(SaleFilter { state, since }, cursor)).await?;
     let format_position = |next: &SaleKey| format_time_and_id(next.starts_at, next.sale.get());
-    let response = paginator.response::<_, _, ListedSale>(sales, cursor.limit, format_position);
-    Ok(with_etag(&headers, response).await)
+    let request = paginator.request(cursor.entry.as_ref().map(format_position), cursor.limit);
+    let load = async {
+        let sales = http.browse.sales(SaleFilter { state, since }, cursor).await?;
+        let page = (cursor.limit, true);
+        paginator.page::<_, _, ListedSale>(sales, page, format_position).map(Some)
+    };
+    let sent = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let page = cached::page(http.cache.as_deref(), Subject::Sales, (sent, request), Box::pin(load));
+    let page = http.read(page).await?.ok_or(ApiError::RouteNotFound)?;
+    Ok(cached::response(&headers, &page))
 }

@@ -11,6 +11,7 @@ use super::connections::{Connections, Lent};
 use super::error::DatabaseError;
 use super::metrics::DatabaseMetrics;
 use super::probe::ConnectionProbe;
+use super::server_history::Server;
 use super::setup::ConnectionSetup;
 use super::stale_connections::StaleConnections;
 use super::tx::Tx;
@@ -60,6 +61,17 @@ impl Database {
     /// The history that this instance works in.
     pub(crate) fn history(&self) -> &Arc<History> {
         self.setup.history().history()
+    }
+
+    /// The server that writes that history; `None` until it has begun.
+    pub(crate) fn server(&self) -> Option<Server> {
+        self.setup.history().server()
+    }
+
+    /// Connections of the pool: those in use, and those that nothing uses.
+    pub(crate) fn in_use_and_idle(&self) -> (usize, usize) {
+        let (size, idle) = self.connections.size_and_idle();
+        (usize::try_from(size).unwrap_or(usize::MAX).saturating_sub(idle), idle)
     }
 
     /// Learns the database's epochs, whatever the circuit's state. From then on every new connection is compared with them.

@@ -41,10 +41,11 @@ pub(crate) enum Statement {
     EditSale,
     Import,
     ApiKeys,
+    Position,
 }
 
 impl Statement {
-    const ALL: [Self; 29] = [
+    const ALL: [Self; 30] = [
         Self::Begin,
         Self::LockBuyers,
         Self::ReadCheckouts,
@@ -74,6 +75,7 @@ impl Statement {
         Self::EditSale,
         Self::Import,
         Self::ApiKeys,
+        Self::Position,
     ];
 
     fn as_str(self) -> &'static str {
@@ -107,6 +109,7 @@ impl Statement {
             Self::EditSale => "edit_sale",
             Self::Import => "import",
             Self::ApiKeys => "api_keys",
+            Self::Position => "position",
         }
     }
 }

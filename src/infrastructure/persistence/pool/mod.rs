@@ -6,6 +6,7 @@
 //! - [`error`]: errors, classified by what to do about them. [`observe`], [`metrics`]: what is measured.
 //! - [`probe`]: whether PostgreSQL is available. [`stale_connections`]: which connections to test before use. [`health`]: the health
 //!   check.
+//! - [`standby`]: a pool of connections to a standby, for reads.
 //! - [`epochs`]: the epochs of the database, for codes.
 //! - [`last_time`]: when something last happened.
 
@@ -26,6 +27,7 @@ pub(crate) mod returned;
 pub(crate) mod server_history;
 pub(crate) mod setup;
 pub(crate) mod stale_connections;
+pub(crate) mod standby;
 pub(crate) mod transaction;
 mod turns;
 pub(crate) mod tx;

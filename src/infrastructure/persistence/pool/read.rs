@@ -36,7 +36,10 @@ impl Database {
             let turn_and_answer = async {
                 let _turn = match statement {
                     // The sale cache and buyers need these: they do not queue behind browsing front ends.
-                    Statement::LiveSales | Statement::Catalogue | Statement::ReadKeys => None,
+                    Statement::LiveSales
+                    | Statement::Catalogue
+                    | Statement::ReadKeys
+                    | Statement::Position => None,
                     _ => self.readers.acquire().await.ok(),
                 };
                 let since = Instant::now();

@@ -166,6 +166,11 @@ impl ServerHistory {
         }
     }
 
+    /// The server that this history is written on; `None` until it has begun.
+    pub(crate) fn server(&self) -> Option<Server> {
+        self.last().map(|place| place.server)
+    }
+
     fn last(&self) -> Option<Place> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -118,6 +118,14 @@ fn statement(config: &DatabaseConfig, planning: Planning) -> String {
     )
 }
 
+/// Applies what reads on a standby need of the settings.
+pub(super) fn standby_statement(config: &DatabaseConfig) -> String {
+    let values = settings(config, Planning::Keys).into_iter();
+    let applied: Vec<String> =
+        values.map(|(name, value)| format!("set_config('{name}', '{value}', false)")).collect();
+    format!("SELECT {}", applied.join(", "))
+}
+
 /// JIT is off: it compiles for longer than any statement here runs.
 fn settings(config: &DatabaseConfig, planning: Planning) -> Vec<(&'static str, String)> {
     let milliseconds = |time: Duration| format!("{}ms", time.as_millis());

@@ -18,8 +18,7 @@ pub(crate) async fn with_etag(request_headers: &HeaderMap, response: Response) -
     let Ok(bytes) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    // Weak, because the bytes differ if the response is compressed.
-    let tag = format!("W/\"{}\"", BASE64.encode(&Sha256::digest(&bytes)[..HASH_BYTES]));
+    let tag = tag_of(&bytes);
     let is_current = contains_tag(request_headers, &tag);
     if let Ok(tag) = HeaderValue::try_from(tag) {
         parts.headers.insert(header::ETAG, tag);
@@ -28,6 +27,11 @@ pub(crate) async fn with_etag(request_headers: &HeaderMap, response: Response) -
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     let response = Response::from_parts(parts, Body::from(bytes));
     if is_current { not_modified(response) } else { response }
+}
+
+/// The tag of a body. Weak, because the bytes differ if the response is compressed.
+pub(crate) fn tag_of(body: &[u8]) -> String {
+    format!("W/\"{}\"", BASE64.encode(&Sha256::digest(body)[..HASH_BYTES]))
 }
 
 /// The empty 304 in place of a response that the client has already.

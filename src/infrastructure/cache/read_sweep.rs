@@ -1,0 +1,90 @@
+//! Deletes pages of the read cache that an operator names, and has all instances forget theirs.
+
+use std::time::Duration;
+
+use deadpool_redis::Connection;
+use redis::RedisError;
+
+use super::connection::Redis;
+use super::read_news;
+use super::read_pages::RedisReadPages;
+use crate::application::ports::{CacheScope, PortError, SharedPages};
+
+const WHAT: &str = "the read cache";
+/// Keys that one step of a scan looks at.
+const STEP: usize = 1_000;
+/// Instances have a message this long after it was sent: from then on they store no page that they read before it.
+const HEARD: Duration = Duration::from_millis(50);
+/// The origin of messages that no instance has sent.
+const ORIGIN: &str = "operator";
+
+/// Which pages are deleted.
+pub(crate) type IsWanted<'a> = &'a (dyn Fn(&str) -> bool + Send + Sync);
+
+/// Sweeps the read cache.
+pub(crate) struct RedisReadSweep {
+    redis: Redis,
+    pages: RedisReadPages,
+}
+
+impl RedisReadSweep {
+    /// For pages that live for at most `longest_ttl`.
+    pub(crate) fn new(redis: Redis, longest_ttl: Duration) -> Self {
+        let pages = RedisReadPages::new(redis.clone(), ORIGIN.to_owned(), longest_ttl);
+        Self { redis, pages }
+    }
+
+    /// Deletes the pages whose keys are wanted, and returns their number. Before that all instances forget what these scopes, or all
+    /// pages if there are none, hold in memory; afterwards again, because they may have fetched what was not deleted yet.
+    pub(crate) async fn sweep(
+        &self,
+        scopes: &[CacheScope],
+        is_wanted: IsWanted<'_>,
+    ) -> Result<usize, PortError> {
+        self.tell(scopes).await?;
+        tokio::time::sleep(HEARD).await;
+        let deleted = self.delete(is_wanted).await?;
+        self.tell(scopes).await?;
+        Ok(deleted)
+    }
+
+    async fn tell(&self, scopes: &[CacheScope]) -> Result<(), PortError> {
+        if scopes.is_empty() {
+            return read_news::publish(&self.redis, &read_news::of_all(ORIGIN)).await;
+        }
+        self.pages.forget(scopes).await
+    }
+
+    async fn delete(&self, is_wanted: IsWanted<'_>) -> Result<usize, PortError> {
+        let (mut deleted, mut cursor) = (0, 0_u64);
+        loop {
+            let step =
+                async |connection: &mut Connection| self.step(connection, cursor, is_wanted).await;
+            let (next, count) = self.redis.call_pooled(WHAT, step).await?;
+            deleted += count;
+            cursor = next;
+            if cursor == 0 {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    /// Where the next step begins, and how many pages this one has deleted.
+    async fn step(
+        &self,
+        connection: &mut Connection,
+        cursor: u64,
+        is_wanted: IsWanted<'_>,
+    ) -> Result<(u64, usize), RedisError> {
+        let keys = self.redis.keys();
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(keys.all_read_pages()).arg("COUNT").arg(STEP);
+        let (next, found): (u64, Vec<String>) = scan.query_async(connection).await?;
+        let is_wanted = |key: &&String| keys.text_of_page(key).is_some_and(is_wanted);
+        let mut deleted = 0;
+        for key in found.iter().filter(is_wanted) {
+            deleted += redis::cmd("DEL").arg(key).query_async::<usize>(connection).await?;
+        }
+        Ok((next, deleted))
+    }
+}

@@ -1,0 +1,277 @@
+//! One replica: its pool, and what is known of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::error::DatabaseError;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio::sync::{Mutex, Notify, watch};
+
+use super::examination::{Examined, examine, replayed};
+use super::metrics::ReplicaGauges;
+use super::primary::Primary;
+use super::standing::Standing;
+use crate::config::DatabaseConfig;
+use crate::infrastructure::circuit::Reason;
+use crate::infrastructure::persistence::pool::database::Database;
+use crate::infrastructure::persistence::pool::standby::{MayBeLent, Use};
+
+/// Maximum time of an examination, and of the question before a connection is lent.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// Maximum time of an examination that has to connect first.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A replica that lagged too far is read from again when it lags by less than the limit divided by this: one that lags by about the
+/// limit must not change sides all the time.
+const RECOVERED: u32 = 2;
+
+/// A replica. It is shared by its pool, the task that examines it, and readers.
+pub(crate) struct Replica {
+    pub(crate) database: Database,
+    pub(crate) watched: Arc<Watched>,
+}
+
+/// What is known of a replica.
+pub(crate) struct Watched {
+    /// Its host and port: no user, no password.
+    pub(crate) name: String,
+    options: PgConnectOptions,
+    primary: Arc<Primary>,
+    max_lag: Duration,
+    /// How far it has replayed, in bytes: the highest that was seen.
+    replayed: AtomicI64,
+    standing: watch::Sender<Standing>,
+    /// A reader has seen it fail: the next examination is due now.
+    doubts: Notify,
+    examination: Mutex<Examination>,
+    gauges: ReplicaGauges,
+}
+
+/// One examination at a time; who waits for it shares the result.
+#[derive(Default)]
+struct Examination {
+    began_at: Option<Instant>,
+    /// Kept between examinations.
+    connection: Option<PgConnection>,
+}
+
+impl Replica {
+    /// A replica that is not examined yet, and has no connection.
+    pub(crate) fn new(
+        config: &DatabaseConfig,
+        (name, options): (String, PgConnectOptions),
+        primary: &Arc<Primary>,
+        gauges: ReplicaGauges,
+    ) -> prometheus::Result<Self> {
+        let watched = Arc::new(Watched {
+            name,
+            options: options.clone(),
+            primary: Arc::clone(primary),
+            max_lag: config.replica_max_lag,
+            replayed: AtomicI64::new(0),
+            standing: watch::Sender::new(Standing::Unknown),
+            doubts: Notify::new(),
+            examination: Mutex::default(),
+            gauges,
+        });
+        let asked = Arc::clone(&watched);
+        let may_be_lent: MayBeLent = Arc::new(move |connection, use_of| {
+            let asked = Arc::clone(&asked);
+            Box::pin(async move { asked.may_be_lent(connection, use_of).await })
+        });
+        let database = primary.database.standby(config, options, may_be_lent)?;
+        Ok(Self { database, watched })
+    }
+
+    /// Updates the gauges.
+    pub(crate) fn observe(&self) {
+        let (in_use, idle) = self.database.in_use_and_idle();
+        self.watched.gauges.connections(in_use, idle);
+    }
+}
+
+impl Watched {
+    /// What is known of it.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// Whether it is a replica, and what it has is recent enough at this moment.
+    pub(crate) fn is_fresh(&self) -> bool {
+        matches!(*self.standing.borrow(), Standing::Up) && self.is_within_the_limit()
+    }
+
+    /// How long it lags behind, as far as is known.
+    pub(crate) fn lag(&self) -> Option<Duration> {
+        self.primary.positions.lag(self.replayed(), Instant::now())
+    }
+
+    /// How far it has replayed, as far as is known.
+    pub(crate) fn replayed(&self) -> i64 {
+        self.replayed.load(Ordering::Relaxed)
+    }
+
+    /// Whether a read that has begun on it may go on.
+    pub(crate) fn lets_reads_finish(&self) -> bool {
+        self.standing.borrow().lets_reads_finish()
+    }
+
+    /// Waits until a read that has begun on it is in vain.
+    pub(crate) async fn is_lost(&self) {
+        let mut standing = self.standing.subscribe();
+        // It cannot fail, because the sender lives as long as `self`.
+        let _ = standing.wait_for(|standing| !standing.lets_reads_finish()).await;
+    }
+
+    /// Has it examined at once.
+    pub(crate) fn doubt(&self) {
+        self.doubts.notify_one();
+    }
+
+    /// Waits for [`Self::doubt`].
+    pub(crate) async fn doubted(&self) {
+        self.doubts.notified().await;
+    }
+
+    /// Everything that was learnt belongs to another history of the database.
+    pub(crate) fn forget(&self) {
+        self.replayed.store(0, Ordering::Relaxed);
+        self.note(Standing::OtherHistory);
+        self.doubt();
+    }
+
+    /// Examines it, and remembers the result; or shares that of an examination that has begun since this was called.
+    pub(crate) async fn examine(&self) {
+        let arrived_at = Instant::now();
+        let mut examination = self.examination.lock().await;
+        if examination.began_at.is_some_and(|began_at| began_at >= arrived_at) {
+            return;
+        }
+        examination.began_at = Some(Instant::now());
+        let standing = match self.examined(&mut examination.connection).await {
+            Ok(examined) => self.judged(&examined),
+            Err(error) if is_missing_table(&error) => Standing::Foreign("it has no epochs"),
+            Err(error) => Standing::Away(Reason::new(&error.to_string())),
+        };
+        self.note(standing);
+    }
+
+    async fn examined(&self, held: &mut Option<PgConnection>) -> Result<Examined, sqlx::Error> {
+        // One that exceeds its time leaves no connection behind.
+        if let Some(mut kept) = held.take()
+            && let Ok(Ok(examined)) = tokio::time::timeout(ANSWER_TIMEOUT, examine(&mut kept)).await
+        {
+            *held = Some(kept);
+            return Ok(examined);
+        }
+        let connected = async {
+            let mut connection = self.options.connect().await?;
+            let examined = examine(&mut connection).await?;
+            Ok((connection, examined))
+        };
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connected).await;
+        let (connection, examined) = connected.unwrap_or_else(|_| Err(no_answer()))?;
+        *held = Some(connection);
+        Ok(examined)
+    }
+
+    fn judged(&self, examined: &Examined) -> Standing {
+        let database = &self.primary.database;
+        let Some(server) = database.server() else { return Standing::Unknown };
+        if let Some(fault) = examined.fault(server, database.history().id()) {
+            return fault;
+        }
+        self.replayed.fetch_max(examined.position, Ordering::Relaxed);
+        let now = Instant::now();
+        let own = examined.own_lag.filter(|lag| *lag > 0.0).map(Duration::from_secs_f64);
+        // Longer ago than the primary's positions are known: by the replica's own clock then.
+        let lag = self.primary.positions.lag(examined.position, now).or(own);
+        if let Some(lag) = lag {
+            self.gauges.lag(lag);
+        }
+        let was_lagging = matches!(*self.standing.borrow(), Standing::Lagging);
+        let limit = if was_lagging { self.max_lag / RECOVERED } else { self.max_lag };
+        if self.age(now).is_some_and(|age| age <= limit) { Standing::Up } else { Standing::Lagging }
+    }
+
+    /// Asked before a connection to it is lent. A new one may lead to another server than those before it.
+    async fn may_be_lent(&self, connection: &mut PgConnection, use_of: Use) -> bool {
+        let asked = async {
+            match use_of {
+                Use::First => examine(connection).await.map(|examined| self.judged(&examined)),
+                Use::Further => replayed(connection).await.map(|(is_standby, position)| {
+                    if !is_standby {
+                        return Standing::Promoted;
+                    }
+                    self.replayed.fetch_max(position, Ordering::Relaxed);
+                    self.standing()
+                }),
+            }
+        };
+        let Ok(Ok(standing)) = tokio::time::timeout(ANSWER_TIMEOUT, asked).await else {
+            self.doubt();
+            return false;
+        };
+        let may_be = standing.lets_reads_finish();
+        if !may_be {
+            self.note(standing);
+        }
+        may_be
+    }
+
+    /// How old what it has may be at most.
+    fn age(&self, now: Instant) -> Option<Duration> {
+        Some(now.saturating_duration_since(self.primary.positions.as_of(self.replayed())?))
+    }
+
+    fn is_within_the_limit(&self) -> bool {
+        self.age(Instant::now()).is_some_and(|age| age <= self.max_lag)
+    }
+
+    /// Remembers what is known of it, and logs a change once.
+    fn note(&self, new: Standing) {
+        self.gauges.up(matches!(new, Standing::Up));
+        self.standing.send_if_modified(|known| {
+            if *known == new {
+                return false;
+            }
+            if !known.is_like(&new) {
+                self.log(&new);
+            }
+            *known = new;
+            true
+        });
+    }
+
+    fn log(&self, new: &Standing) {
+        let replica = &self.name;
+        let lag_ms = self.lag().map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
+        match new {
+            Standing::Unknown => {}
+            Standing::Up => tracing::info!(replica, lag_ms, "a replica is read from"),
+            Standing::Lagging | Standing::OtherHistory => {
+                tracing::warn!(replica, lag_ms, why = %new, "a replica is not read from: other servers answer");
+            }
+            Standing::Away(_) | Standing::Promoted | Standing::Foreign(_) => {
+                tracing::warn!(replica, why = %new, "a replica is not read from: other servers answer");
+            }
+        }
+    }
+
+    /// Closes the examination's connection.
+    pub(crate) async fn close(&self) {
+        if let Some(connection) = self.examination.lock().await.connection.take() {
+            let _ = tokio::time::timeout(ANSWER_TIMEOUT, connection.close()).await;
+        }
+    }
+}
+
+/// `undefined_table`
+fn is_missing_table(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(DatabaseError::code).as_deref() == Some("42P01")
+}
+
+fn no_answer() -> sqlx::Error {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time").into()
+}

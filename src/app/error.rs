@@ -7,6 +7,7 @@ use crate::infrastructure::http::InvalidTls;
 use crate::infrastructure::jobs::InvalidWorkers;
 use crate::infrastructure::monitoring::InvalidLog;
 use crate::infrastructure::nats::InvalidNats;
+use crate::infrastructure::otlp::TraceError;
 use crate::infrastructure::persistence::{ConnectError, RequirementError, SchemaError};
 use crate::infrastructure::signing::TagClash;
 use crate::infrastructure::webhooks::InvalidRoots;
@@ -26,6 +27,8 @@ pub(crate) enum AppError {
     Redis(#[from] InvalidRedis),
     #[error(transparent)]
     Nats(#[from] InvalidNats),
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     #[error(transparent)]
     Keys(#[from] TagClash),
     #[error(transparent)]

@@ -98,7 +98,8 @@ impl FastPath {
                 FastRoute::Purchase => purchase::buy(state, query).await,
             }
         };
-        let mut response = with_id(in_progress.id(), handle).await;
+        let serve = with_id(in_progress.id(), handle);
+        let mut response = in_progress.serve(serve).await;
         observer.end(in_progress, (RequestedVersion::default(), fast_route.label()), &mut response);
         Ok(response)
     }

@@ -18,6 +18,7 @@ use crate::infrastructure::http::model::time::rfc3339;
 use crate::infrastructure::http::openapi::problems::problems;
 use crate::infrastructure::http::request::params::{Params, parse_quantity, quantity_out_of_range};
 use crate::infrastructure::http::state::HttpState;
+use crate::infrastructure::traces::{in_span, span};
 
 #[derive(Serialize, ToSchema)]
 struct CheckoutBody {
@@ -65,11 +66,13 @@ pub(crate) async fn collect(http: &HttpState, query: Option<&str>) -> Response {
 
 async fn check_out(http: &HttpState, query: Option<&str>) -> Result<Response, ApiError> {
     let command = parse_command(http, query)?;
-    if let Some(refused) = http.checkout.refuse_from_cache(&command) {
+    let refuse = || http.checkout.refuse_from_cache(&command);
+    if let Some(refused) = in_span("checkout", refuse) {
         return to_response(refused);
     }
     let checkout = Arc::clone(&http.checkout);
-    to_response(http.run_to_end(async move { checkout.execute(&command).await }).await?)
+    let execute = span("checkout", async move { checkout.execute(&command).await });
+    to_response(http.run_to_end(execute).await?)
 }
 
 /// The response, also for a refusal.

@@ -21,6 +21,7 @@ use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::openapi::problems::problems;
 use crate::infrastructure::http::request::params::Params;
 use crate::infrastructure::http::state::HttpState;
+use crate::infrastructure::traces::span;
 
 #[derive(Serialize, ToSchema)]
 struct PurchaseBody {
@@ -69,7 +70,8 @@ async fn purchase(http: &HttpState, query: Option<&str>) -> Result<Response, Api
         return Err(ApiError::CodeNotFound);
     };
     let purchase = Arc::clone(&http.purchase);
-    match http.run_to_end(async move { purchase.execute(command).await }).await? {
+    let execute = span("purchase", async move { purchase.execute(command).await });
+    match http.run_to_end(execute).await? {
         Purchased::Settled { outcome, items, replayed } => {
             let mut response = to_response(&outcome, items);
             if replayed {

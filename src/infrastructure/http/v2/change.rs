@@ -17,6 +17,7 @@ use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::request::params::{escapes_are_whole, quantity_out_of_range};
 use crate::infrastructure::http::request::path::NOT_UTF8;
 use crate::infrastructure::http::state::HttpState;
+use crate::infrastructure::traces::span;
 
 /// Changes the checkout. Repeated requests with the same key change it once.
 pub(crate) async fn change_checkout(
@@ -24,7 +25,8 @@ pub(crate) async fn change_checkout(
     command: ChangeCommand,
 ) -> Result<Response, Problem> {
     let idempotency = Arc::clone(&http.idempotency);
-    let changed = http.run_to_end(async move { idempotency.change(command).await }).await?;
+    let changed =
+        http.run_to_end(span("checkout", async move { idempotency.change(command).await })).await?;
     keyed_response(changed, |changed| match changed {
         CheckoutReply::Accepted { view, created } => {
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };

@@ -35,6 +35,7 @@ use crate::infrastructure::http::request::json::Json as JsonValue;
 use crate::infrastructure::http::request::json_body::read_object;
 use crate::infrastructure::http::request::path::code_claim;
 use crate::infrastructure::http::state::HttpState;
+use crate::infrastructure::traces::span;
 
 /// Maximum number of items in `expected`: those of the largest checkout.
 const MAX_EXPECTED: usize = 1_000;
@@ -90,8 +91,9 @@ pub(crate) async fn post(
     let key = keyed_request(key, &content(claim, &terms));
     let terms = RequestedTerms { tags, ..terms };
     let idempotency = Arc::clone(&http.idempotency);
-    let purchased =
-        http.run_to_end(async move { idempotency.purchase(claim, terms, key).await }).await?;
+    let purchased = http
+        .run_to_end(span("purchase", async move { idempotency.purchase(claim, terms, key).await }))
+        .await?;
     keyed_response(purchased, |purchased| purchase_response(claim, purchased))
 }
 

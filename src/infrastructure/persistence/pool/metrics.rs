@@ -76,7 +76,7 @@ impl Statement {
         Self::ApiKeys,
     ];
 
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Begin => "begin",
             Self::LockBuyers => "lock_buyers",

@@ -226,12 +226,16 @@ impl Redis {
         }
     }
 
-    /// A command runs no probe that would have found the master.
     async fn lend(&self) -> Result<BackgroundConnection, NotLent> {
+        self.look_up_master().await;
+        self.link().lend().await
+    }
+
+    /// Looks the master of Sentinels up if none is known yet: a command runs no probe that would have found it.
+    pub(crate) async fn look_up_master(&self) {
         if self.link().is_none() {
             let _ = self.follow().await;
         }
-        self.link().lend().await
     }
 
     fn refused_or_failed(&self, what: &'static str, error: RedisError) -> PortError {

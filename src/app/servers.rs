@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderMap, Request};
 use axum::routing::get;
 use hyper::body::Incoming;
 use tower::ServiceExt;
@@ -29,6 +29,7 @@ use crate::infrastructure::monitoring::{
 };
 use crate::infrastructure::persistence::{PostgresHealth, ReplicaHealth};
 use crate::infrastructure::schedule::TimeZoneHealth;
+use crate::infrastructure::traces::Exemplars;
 
 /// Time to close a connection after its last request.
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
@@ -41,7 +42,7 @@ pub(crate) async fn listen(
 ) -> Result<(), AppError> {
     let (config, tasks) = (context.config, context.tasks);
     let monitoring = monitoring(context, components, readiness)?;
-    let (observer, tls) = (observer(context, readiness)?, tls(context)?);
+    let (observer, tls) = (observer(context, readiness, &monitoring)?, tls(context)?);
     let access = access(context, components).await?;
     let fast_path = fast_path(context, components, observer.clone(), (&monitoring, access))?;
     let address = (config.http.host.as_str(), config.http.port);
@@ -107,7 +108,11 @@ fn fast_path(
 }
 
 /// Observes the requests of buyers and operators.
-fn observer(context: &BuildContext<'_>, readiness: &Arc<Readiness>) -> Result<Observer, AppError> {
+fn observer(
+    context: &BuildContext<'_>,
+    readiness: &Arc<Readiness>,
+    monitoring: &Monitoring,
+) -> Result<Observer, AppError> {
     let config = context.config;
     let readiness = Arc::clone(readiness);
     let mut labels = routes();
@@ -115,7 +120,7 @@ fn observer(context: &BuildContext<'_>, readiness: &Arc<Readiness>) -> Result<Ob
         labels.extend(admin_routes());
     }
     Ok(Observer::new(
-        HttpMetrics::register(context.registry, labels)?,
+        HttpMetrics::register(context.registry, labels, monitoring.exemplars.clone())?,
         config.log.all_requests,
         context.instance.name.clone(),
         move || readiness.is_draining(),
@@ -205,7 +210,8 @@ fn monitoring(
         cached.observe(sale_cache.usage());
         tasks.observe();
     });
-    Ok(Monitoring { registry: context.registry.clone(), health, before_scrape })
+    let exemplars = context.config.telemetry.otlp.is_some().then(Exemplars::default);
+    Ok(Monitoring { registry: context.registry.clone(), health, exemplars, before_scrape })
 }
 
 /// Monitoring endpoints on the port for front ends: health for front ends, metrics for developers.
@@ -216,7 +222,7 @@ fn on_http_port(with_metrics: bool, monitoring: &Monitoring) -> Router {
         return router;
     }
     let monitoring = monitoring.clone();
-    router.route("/metrics", get(async move || exposition(&monitoring)))
+    router.route("/metrics", get(async move |headers: HeaderMap| exposition(&monitoring, &headers)))
 }
 
 async fn bind(

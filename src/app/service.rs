@@ -23,6 +23,7 @@ use crate::application::refusals::Refusals;
 use crate::config::{Config, TimeZoneRules};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::monitoring::{Readiness, init_logging};
+use crate::infrastructure::otlp::trace_to;
 use crate::infrastructure::persistence::{
     Database, DatabaseMetrics, Planning, Replicas, SchemaError, check_requirements, check_schema,
     check_unsubscribed, migrate,
@@ -108,6 +109,10 @@ impl App {
         database.begin_history().await.map_err(SchemaError::from)?;
 
         let (tasks, readiness) = (TaskGroups::default(), Arc::<Readiness>::default());
+        if let Some(exporter) = trace_to(&config.telemetry, &instance.name, &registry)? {
+            let (_, stop) = tasks.monitoring.scope();
+            tasks.monitoring.run(exporter.run(stop));
+        }
         // In the last group, because the last refusals are written to PostgreSQL.
         let (_, stop) = tasks.monitoring.scope();
         tasks.monitoring.run(database.clone().watch(stop));

@@ -67,6 +67,8 @@ pub struct Config {
     pub jobs: JobsConfig,
     /// Logging.
     pub log: LogConfig,
+    /// Traces.
+    pub telemetry: TelemetryConfig,
     /// Time limits of a shutdown.
     pub shutdown: ShutdownConfig,
     /// Warnings to log once logging works.
@@ -117,6 +119,7 @@ impl Config {
             webhooks: WebhooksConfig::read(&mut read),
             jobs: JobsConfig::read(&mut read),
             log: LogConfig::read(&mut read),
+            telemetry: TelemetryConfig::read(&mut read),
             shutdown: ShutdownConfig::read(&mut read),
             profile: layers.profile,
             warnings: layers.warnings,

@@ -110,6 +110,15 @@ impl Reader {
         number
     }
 
+    /// A number from 0 to 1.
+    pub(crate) fn ratio(&mut self, key: &str) -> f64 {
+        let ratio = self.layers.get_float(key).ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+        ratio.unwrap_or_else(|| {
+            self.fault(key, "must be a number from 0 to 1");
+            0.0
+        })
+    }
+
     pub(crate) fn duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Duration {
         let duration = self
             .layers

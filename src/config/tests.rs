@@ -204,3 +204,56 @@ fn faults_never_contain_values() {
 
     assert!(!faults.contains("hunter2"), "{faults}");
 }
+
+#[test]
+fn keys_of_redis_that_contradict_each_other_are_refused_with_what_to_do() {
+    let cluster = ("FLASH_SALE__REDIS__MODE", "cluster");
+    let sentinel = ("FLASH_SALE__REDIS__MODE", "sentinel");
+    let nodes = ("FLASH_SALE__REDIS__NODES", "redis-1:6379,redis-2:6379");
+    let name = ("FLASH_SALE__REDIS__SENTINEL__MASTER_NAME", "shop");
+    let password = ("FLASH_SALE__REDIS__SENTINEL__PASSWORD", "secret");
+    for (settings, part) in [
+        (&[cluster][..], "redis.nodes: must name nodes of the cluster"),
+        (&[sentinel, name], "redis.nodes: must name the Sentinels"),
+        (&[sentinel, nodes], "redis.sentinel.master_name: must be the name of the master"),
+        (&[nodes], "redis.nodes: needs redis.mode sentinel or cluster"),
+        (&[name], "redis.sentinel.master_name: needs redis.mode sentinel"),
+        (&[cluster, nodes, password], "redis.sentinel.password: needs redis.mode sentinel"),
+        (
+            &[cluster, nodes, ("REDIS_URL", "redis://a/2")],
+            "redis.mode: a cluster has only the database 0",
+        ),
+        (&[cluster, nodes, ("REDIS_URL", "unix:///run/redis")], "redis.mode: must be single"),
+        (
+            &[("FLASH_SALE__REDIS__MODE", "ring")],
+            "redis.mode: must be one of single, sentinel, cluster",
+        ),
+        (
+            &[cluster, ("FLASH_SALE__REDIS__NODES", "a:1,redis://u:hidden@b")],
+            "redis.nodes: entry 2 must be host:port",
+        ),
+    ] {
+        let faults = faults(settings);
+        assert_eq!(faults.matches("\n  ").count(), 1, "{faults}");
+        assert!(
+            faults.contains(part) && !faults.contains("hidden"),
+            "{part} is missing in: {faults}"
+        );
+    }
+    assert!(load(&[cluster, nodes]).is_ok() && load(&[sentinel, nodes, name, password]).is_ok());
+}
+
+#[test]
+fn keys_of_traces_are_checked() {
+    let faults = faults(&[
+        ("FLASH_SALE__TELEMETRY__OTLP__ENDPOINT", "collector:4318"),
+        ("FLASH_SALE__TELEMETRY__OTLP__HEADERS", "authorization"),
+        ("FLASH_SALE__TELEMETRY__SAMPLE_RATIO", "1.5"),
+        ("FLASH_SALE__TELEMETRY__SERVICE_NAME", ""),
+    ]);
+
+    for key in ["otlp.endpoint", "otlp.headers", "sample_ratio", "service_name"] {
+        assert!(faults.contains(&format!("telemetry.{key}:")), "{key} is missing in: {faults}");
+    }
+    assert!(load(&[]).unwrap().telemetry.otlp.is_none());
+}

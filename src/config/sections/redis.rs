@@ -6,6 +6,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::circuit::CircuitConfig;
+use super::redis_servers::RedisServers;
 use crate::config::reader::Reader;
 use crate::config::units::{DAY, HOUR, MINUTE, MS, SECOND};
 
@@ -17,6 +18,7 @@ const MAX_PREFIX_BYTES: usize = 64;
 #[expect(missing_docs, reason = "config/default.yaml documents every key")]
 pub struct RedisConfig {
     pub url: SecretString,
+    pub servers: RedisServers,
     pub ssl_root_cert: Option<PathBuf>,
     pub key_prefix: String,
     pub connect_timeout: Duration,
@@ -30,8 +32,10 @@ pub struct RedisConfig {
 
 impl RedisConfig {
     pub(crate) fn read(read: &mut Reader) -> Self {
+        let url = url(read);
         Self {
-            url: url(read),
+            servers: RedisServers::read(read, &url),
+            url,
             ssl_root_cert: ssl_root_cert(read),
             key_prefix: key_prefix(read),
             connect_timeout: read.duration("redis.connect_timeout", 10 * MS..=MINUTE),

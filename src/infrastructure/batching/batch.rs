@@ -6,11 +6,14 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::limits::Rejected;
+use crate::infrastructure::traces::{Link, current_link};
 
 /// A caller that waits for the reply to its request.
 #[derive(Debug)]
 pub(super) struct Caller<Reply> {
     pub(super) since: Instant,
+    /// Its span, if it is traced.
+    trace: Option<Link>,
     pub(super) reply: oneshot::Sender<Result<Reply, Rejected>>,
 }
 
@@ -28,7 +31,7 @@ impl<Reply> Caller<Reply> {
     /// A caller that begins to wait now.
     pub(super) fn new() -> (Self, Answer<Reply>) {
         let (reply, answer) = oneshot::channel();
-        (Self { since: Instant::now(), reply }, answer)
+        (Self { since: Instant::now(), trace: current_link(), reply }, answer)
     }
 
     /// Whether it still waits, after so long at most.
@@ -48,6 +51,11 @@ impl<Request, Reply> Batch<Request, Reply> {
 
     pub(crate) fn requests(&self) -> &[Request] {
         &self.requests
+    }
+
+    /// Takes the spans of its callers that are traced.
+    pub(super) fn take_traces(&mut self) -> Vec<Link> {
+        self.callers.iter_mut().filter_map(|caller| caller.trace.take()).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

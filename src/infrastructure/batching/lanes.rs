@@ -16,6 +16,7 @@ use super::limits::{BatchLimits, Rejected};
 use super::long::LongRequests;
 use super::metrics::{BatchMetrics, QueueMetrics};
 use super::work::BatchWork;
+use crate::infrastructure::traces::span_of_batch;
 
 /// A lane without requests for this time is closed; the next request opens it again.
 pub(super) const IDLE_AFTER: Duration = Duration::from_secs(30);
@@ -32,6 +33,8 @@ pub(super) struct Shared<W: BatchWork> {
     work: W,
     limits: BatchLimits,
     metrics: QueueMetrics,
+    /// The name of a batch's span.
+    span: Arc<str>,
     pub(super) lanes: Mutex<HashMap<W::Key, Lane<W>>>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -62,9 +65,9 @@ impl<W: BatchWork> Batcher<W> {
         metrics: &BatchMetrics,
         (tasks, stop): (TaskTracker, CancellationToken),
     ) -> Self {
-        let metrics = metrics.queue(name);
+        let (metrics, span) = (metrics.queue(name), format!("batch {name}").into());
         let lanes = Mutex::default();
-        Self { shared: Arc::new(Shared { work, limits, metrics, lanes, tasks, stop }) }
+        Self { shared: Arc::new(Shared { work, limits, metrics, span, lanes, tasks, stop }) }
     }
 
     /// Submits one request and waits for its reply. Dropping the future does not cancel the request.
@@ -130,12 +133,14 @@ impl<W: BatchWork> Shared<W> {
                 None => Some(self.waiting_now(&queue)),
             };
             let Some(next) = next else { return };
-            let batch = self.begin(next);
+            let mut batch = self.begin(next);
             if batch.is_empty() {
                 continue;
             }
             let (started, served) = (Instant::now(), batch.len());
-            let returned = self.work.serve(key, batch).await;
+            let callers = batch.take_traces();
+            let serve = self.work.serve(key, batch);
+            let returned = span_of_batch(&self.span, (&callers, served), serve).await;
             let admission = if is_long { long.admission() } else { &admission };
             admission.record(served, started.elapsed());
             let waiting = long.add(returned);

@@ -1,37 +1,31 @@
-//! Connections to Redis, behind a circuit that keeps callers away while Redis is gone.
+//! Calls to Redis, behind a circuit that keeps callers away while Redis is gone.
 //!
 //! - One multiplexed connection serves all requests of buyers: it pipelines their calls by itself.
 //! - A small pool serves background work, whose large commands and replies would delay the calls behind them on the
 //!   shared connection. Every use of the pool costs one more round trip, because it checks a connection before it
-//!   lends it.
+//!   lends it. In a cluster a second multiplexed connection takes its place.
 
-use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use deadpool_redis::{
-    BuildError, Connection, Manager, Pool, PoolError, Runtime, TimeoutType, Timeouts,
-};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, IntoConnectionInfo, RedisError,
-    Script, ScriptInvocation, TlsCertificates,
-};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use secrecy::ExposeSecret;
-use tokio::sync::Notify;
+use deadpool_redis::{PoolError, TimeoutType};
+use futures_util::future::join_all;
+use opentelemetry::KeyValue;
+use redis::aio::PubSub;
+use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::keys::Keys;
+use super::link::{BackgroundConnection, InvalidRedis, Link, NotLent, Servers, SharedConnection};
 use super::metrics::RedisMetrics;
-use super::reason;
-use super::rights::{Rights, is_refusal};
+use super::reason::{self, is_refusal};
+use super::rights::Rights;
 use super::script::script;
 use crate::application::ports::PortError;
 use crate::config::RedisConfig;
 use crate::infrastructure::circuit::{Circuit, CircuitMetrics, Reason};
+use crate::infrastructure::traces::{Kind, fail, span_with};
 
 static PROBE: LazyLock<Script> = script!("probe");
 
@@ -39,8 +33,8 @@ static PROBE: LazyLock<Script> = script!("probe");
 const PROBE_TTL_MS: u64 = 10_000;
 /// No filter was published later than this.
 const NEVER: i64 = i64::MAX;
-/// Maximum number of pooled connections: background tasks seldom run at the same time.
-const POOL_SIZE: usize = 4;
+/// The code of a call whose keys are on their way to another node of the cluster.
+const KEYS_MOVE: &str = "TRYAGAIN";
 
 /// What all adapters of Redis share.
 #[derive(Clone)]
@@ -49,11 +43,14 @@ pub(crate) struct Redis {
 }
 
 struct Shared {
-    /// Replaced when a probe fails: a connection to a server that has become a replica, for example, would never break.
-    manager: RwLock<ConnectionManager>,
-    manager_config: ConnectionManagerConfig,
-    pool: Pool,
-    client: Client,
+    servers: Servers,
+    /// Replaced when a probe fails, because a connection to a server that has become a replica, for example, would never break; and
+    /// when the master is another one.
+    link: RwLock<Link>,
+    /// Whether no Sentinel answers, while the master that they named last works.
+    is_blind: AtomicBool,
+    /// Counts the masters.
+    moves: watch::Sender<u64>,
     /// The server's time, in ms since 1970, at which the connection was known to work; [`NEVER`] since it failed.
     connected_at: AtomicI64,
     cold: Notify,
@@ -63,20 +60,6 @@ struct Shared {
     keys: Keys,
 }
 
-/// The configuration does not describe a connection.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum InvalidRedis {
-    /// The URL.
-    #[error("redis.url is not a Redis URL: {0}")]
-    Url(String),
-    /// The file of `redis.ssl_root_cert`.
-    #[error("redis.ssl_root_cert: {0} contains no certificate")]
-    NoCertificate(String),
-    /// The pool.
-    #[error("the pool of Redis connections: {0}")]
-    Pool(#[from] BuildError),
-}
-
 impl Redis {
     /// Prepares connections without opening one: the service starts without Redis too.
     pub(crate) fn new(
@@ -84,38 +67,15 @@ impl Redis {
         metrics: RedisMetrics,
         circuits: &CircuitMetrics,
     ) -> Result<Self, InvalidRedis> {
-        // The driver's message may repeat the URL, which may contain a password.
-        let invalid = |error: RedisError| InvalidRedis::Url(error.category().to_owned());
-        let info: ConnectionInfo =
-            config.url.expose_secret().into_connection_info().map_err(invalid)?;
-        // The library's name is of no use to anybody, and naming it needs a right of its own.
-        let settings = info.redis_settings().clone().set_skip_set_lib_name();
-        let info = info
-            .set_tcp_settings(TcpSettings::default().set_nodelay(true))
-            .set_redis_settings(settings);
-        let client = match &config.ssl_root_cert {
-            Some(file) => Client::build_with_tls(info, trusting(file)?),
-            None => Client::open(info),
-        };
-        let client = client.map_err(invalid)?;
-        // With the certificates, if any.
-        let info = client.get_connection_info().clone();
-        let manager_config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(config.connect_timeout))
-            .set_response_timeout(Some(config.response_timeout))
-            .set_number_of_retries(1);
-        let manager = client
-            .get_connection_manager_lazy(manager_config.clone())
-            .map(RwLock::new)
-            .map_err(invalid)?;
-        let pool = pool(info, config, invalid)?;
+        let servers = Servers::new(config)?;
+        let link = RwLock::new(servers.link()?);
         metrics.set(true);
         Ok(Self {
             shared: Arc::new(Shared {
-                manager,
-                manager_config,
-                pool,
-                client,
+                servers,
+                link,
+                is_blind: AtomicBool::new(false),
+                moves: watch::Sender::new(0),
                 connected_at: AtomicI64::new(NEVER),
                 cold: Notify::new(),
                 circuit: Circuit::new("redis", &config.circuit, circuits),
@@ -130,13 +90,33 @@ impl Redis {
         &self.shared.keys
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.shared.client
+    /// The shared connection.
+    pub(crate) fn manager(&self) -> SharedConnection {
+        self.shared.link.read().unwrap_or_else(PoisonError::into_inner).shared.clone()
     }
 
-    /// The shared connection.
-    pub(crate) fn manager(&self) -> ConnectionManager {
-        self.shared.manager.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn link(&self) -> Link {
+        self.shared.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// As `redis.mode` has it.
+    pub(crate) fn mode(&self) -> &'static str {
+        self.shared.servers.mode()
+    }
+
+    /// The master that Sentinels have named.
+    pub(crate) fn master(&self) -> Option<String> {
+        self.link().master.map(|(host, port)| format!("{host}:{port}"))
+    }
+
+    /// A connection for subscriptions; `None` while it is not known where to.
+    pub(crate) async fn subscriber(&self) -> Result<Option<PubSub>, RedisError> {
+        self.shared.servers.subscriber(&self.link()).await
+    }
+
+    /// Changes when another master is connected to.
+    pub(crate) fn moves(&self) -> watch::Receiver<u64> {
+        self.shared.moves.subscribe()
     }
 
     /// Whether the circuit lets callers through.
@@ -181,8 +161,8 @@ impl Redis {
         what: &'static str,
         call: &ScriptInvocation<'_>,
     ) -> Result<T, PortError> {
-        let mut manager = self.manager();
-        self.call(what, call.invoke_async(&mut manager)).await
+        let mut connection = self.manager();
+        self.call(what, call.invoke_async(&mut connection)).await
     }
 
     /// Awaits a call on the shared connection, unless the circuit is open.
@@ -194,6 +174,9 @@ impl Redis {
         if !self.is_up() {
             return Err(Self::unavailable(what));
         }
+        let call = span_with((what, Kind::Client), describe, async {
+            call.await.inspect_err(|_| fail("the call failed"))
+        });
         call.await.map_err(|error| self.refused_or_failed(what, error))
     }
 
@@ -213,37 +196,53 @@ impl Redis {
     pub(crate) async fn call_pooled<T>(
         &self,
         what: &'static str,
-        work: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
+        work: impl AsyncFnOnce(&mut BackgroundConnection) -> Result<T, RedisError>,
     ) -> Result<T, PortError> {
         if !self.is_up() {
             return Err(Self::unavailable(what));
         }
-        let mut connection = match self.shared.pool.get().await {
+        let mut connection = match self.lend().await {
             Ok(connection) => connection,
             // That the pool is too small does not show that Redis fails.
-            Err(PoolError::Timeout(TimeoutType::Wait)) => {
+            Err(NotLent::Pool(PoolError::Timeout(TimeoutType::Wait))) => {
                 return Err(PortError::Unavailable { what, source: "the pool is busy".into() });
             }
             Err(error) => {
-                self.failed(reason::of_pool(&error));
+                self.failed(reason_of(&error));
                 return Err(PortError::Unavailable { what, source: Box::new(error) });
             }
         };
-        match work(&mut connection).await {
+        let call = span_with((what, Kind::Client), describe, async {
+            work(&mut connection).await.inspect_err(|_| fail("the call failed"))
+        });
+        match call.await {
             Ok(value) => Ok(value),
             Err(error) => {
                 if !is_refusal(&error) {
-                    drop(Connection::take(connection));
+                    connection.close();
                 }
                 Err(self.refused_or_failed(what, error))
             }
         }
     }
 
+    async fn lend(&self) -> Result<BackgroundConnection, NotLent> {
+        self.look_up_master().await;
+        self.link().lend().await
+    }
+
+    /// Looks the master of Sentinels up if none is known yet: a command runs no probe that would have found it.
+    pub(crate) async fn look_up_master(&self) {
+        if self.link().is_none() {
+            let _ = self.follow().await;
+        }
+    }
+
     fn refused_or_failed(&self, what: &'static str, error: RedisError) -> PortError {
         let reason = reason::of(&error);
         tracing::debug!(what, %reason, "a call to redis failed");
-        if !self.note_refusal(&error) {
+        // Where keys move, a call waits for nothing, and the next one finds them.
+        if error.code() != Some(KEYS_MOVE) && !self.note_refusal(&error) {
             self.failed(reason);
         }
         PortError::Unavailable { what, source: Box::new(error) }
@@ -283,80 +282,116 @@ impl Redis {
 
     /// Whether Redis answers and takes writes, or refuses a right, which is no reason to go on without it.
     async fn accepts_writes(&self) -> Result<(), Reason> {
-        let mut manager = self.manager();
-        let mut call = PROBE.prepare_invoke();
-        call.key(self.keys().probe()).arg(PROBE_TTL_MS);
-        let answer: Result<i64, RedisError> = call.invoke_async(&mut manager).await;
-        let connected_at = &self.shared.connected_at;
-        let probed = match answer {
+        let not_followed = self.follow().await.err();
+        let probed = match self.write_probes().await {
             Ok(now) => {
+                let connected_at = &self.shared.connected_at;
                 let _ =
                     connected_at.compare_exchange(NEVER, now, Ordering::Relaxed, Ordering::Relaxed);
                 Ok(())
             }
             Err(error) if self.note_refusal(&error) => Ok(()),
             Err(error) => {
-                connected_at.store(NEVER, Ordering::Relaxed);
+                self.shared.connected_at.store(NEVER, Ordering::Relaxed);
                 self.reconnect();
-                let reason = reason::of(&error);
+                // Why there is no master says more than that there is none.
+                let reason = not_followed.clone().unwrap_or_else(|| reason::of(&error));
                 tracing::debug!(%reason, "the probe of redis failed");
                 Err(reason)
             }
         };
         if probed.is_ok() {
-            let missing = self.shared.rights.check(&mut manager, self.keys()).await;
+            self.report_blindness(not_followed);
+            let (mut connection, commands) = (self.manager(), self.shared.servers.commands());
+            let missing = self.shared.rights.check(&mut connection, self.keys(), commands).await;
             self.shared.metrics.set_missing_rights(missing);
         }
         self.shared.metrics.set(probed.is_ok());
         probed
     }
 
-    /// Replaces the shared connection and closes the idle ones of the pool.
-    fn reconnect(&self) {
-        self.shared.pool.retain(|_, _| false);
-        let config = self.shared.manager_config.clone();
-        // Opens nothing yet, so it cannot fail: the same settings were accepted at the start.
-        if let Ok(manager) = self.shared.client.get_connection_manager_lazy(config) {
-            *self.shared.manager.write().unwrap_or_else(PoisonError::into_inner) = manager;
+    /// Logs once that a failover would not be noticed, and once that it would be again.
+    fn report_blindness(&self, why: Option<Reason>) {
+        let was_blind = self.shared.is_blind.swap(why.is_some(), Ordering::Relaxed);
+        match why {
+            Some(reason) if !was_blind => {
+                tracing::warn!(%reason, "the master is not looked up: the known one is kept");
+            }
+            None if was_blind => tracing::info!("the master is looked up again"),
+            Some(_) | None => {}
         }
     }
-}
 
-/// Trusts the authorities of this file, and no others.
-fn trusting(file: &Path) -> Result<TlsCertificates, InvalidRedis> {
-    // The configuration has opened it.
-    let pem = std::fs::read(file).unwrap_or_default();
-    if !CertificateDer::pem_slice_iter(&pem).any(|certificate| certificate.is_ok()) {
-        return Err(InvalidRedis::NoCertificate(file.display().to_string()));
+    /// Writes a key on the server, or one on each master of a cluster: only together they show that every sale is served. Returns
+    /// the server's time, in ms since 1970.
+    async fn write_probes(&self) -> Result<i64, RedisError> {
+        let keys: Vec<String> = if self.shared.servers.is_cluster() {
+            self.keys().probes_of_cluster().collect()
+        } else {
+            vec![self.keys().probe()]
+        };
+        let probes = keys.into_iter().map(|key| async move {
+            let mut connection = self.manager();
+            let mut call = PROBE.prepare_invoke();
+            call.key(key).arg(PROBE_TTL_MS);
+            call.invoke_async::<i64>(&mut connection).await
+        });
+        let times = join_all(probes).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(times.into_iter().max().unwrap_or(NEVER))
     }
-    Ok(TlsCertificates { client_tls: None, root_cert: Some(pem) })
+
+    /// Connects to the master that the Sentinels name, if it is another one. While they do not answer, the known one is kept.
+    async fn follow(&self) -> Result<(), Reason> {
+        let known = self.link();
+        let is_known_to_work = self.connected_at() != NEVER;
+        if let Some(link) = self.shared.servers.moved(&known, is_known_to_work).await? {
+            let (before, now) = (address(&known), address(&link));
+            tracing::info!(before, now, "the Sentinels name another master");
+            // What was written may be missing there.
+            self.shared.connected_at.store(NEVER, Ordering::Relaxed);
+            self.replace(link);
+            self.shared.moves.send_modify(|moves| *moves += 1);
+        }
+        Ok(())
+    }
+
+    /// Replaces the connections.
+    fn reconnect(&self) {
+        if let Some(link) = self.shared.servers.again(&self.link()) {
+            self.replace(link);
+        }
+    }
+
+    fn replace(&self, link: Link) {
+        *self.shared.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+    }
 }
 
-fn pool(
-    info: ConnectionInfo,
-    config: &RedisConfig,
-    invalid: impl Fn(RedisError) -> InvalidRedis,
-) -> Result<Pool, InvalidRedis> {
-    let settings = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(config.connect_timeout))
-        .set_response_timeout(Some(config.response_timeout));
-    let manager = Manager::new_with_config(info, settings).map_err(invalid)?;
-    let timeouts = Timeouts {
-        wait: Some(config.connect_timeout),
-        create: Some(config.connect_timeout),
-        recycle: Some(config.response_timeout),
-    };
-    let builder = Pool::builder(manager).max_size(POOL_SIZE).timeouts(timeouts);
-    Ok(builder.runtime(Runtime::Tokio1).build()?)
+/// What the span of a call says.
+fn describe() -> Vec<KeyValue> {
+    vec![KeyValue::new("db.system.name", "redis")]
+}
+
+/// Why there is no connection for background work.
+fn reason_of(error: &NotLent) -> Reason {
+    match error {
+        NotLent::Pool(error) => reason::of_pool(error),
+        NotLent::NoMaster => Reason::new(&error.to_string()),
+    }
+}
+
+fn address(link: &Link) -> String {
+    link.master.as_ref().map_or("none".to_owned(), |(host, port)| format!("{host}:{port}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::infrastructure::cache::link::POOL_SIZE;
     use crate::testing::servers::RedisWorld;
 
     async fn run(redis: &Redis, command: &[&str]) -> Result<i64, PortError> {
-        let run = async |connection: &mut Connection| {
+        let run = async |connection: &mut BackgroundConnection| {
             redis::cmd(command[0]).arg(&command[1..]).query_async(connection).await
         };
         redis.call_pooled("a test", run).await
@@ -378,7 +413,7 @@ mod tests {
 
         run(&redis, &["NO-SUCH-COMMAND"]).await.unwrap_err();
 
-        assert_eq!((redis.shared.pool.status().size, redis.is_up()), (0, false));
+        assert_eq!((redis.link().pooled(), redis.is_up()), (0, false));
     }
 
     #[tokio::test]
@@ -386,7 +421,7 @@ mod tests {
         let (redis, _) = RedisWorld::open().connect();
         let mut in_use = Vec::new();
         for _ in 0..POOL_SIZE {
-            in_use.push(redis.shared.pool.get().await.unwrap());
+            in_use.push(redis.link().lend().await.unwrap());
         }
         tokio::time::pause();
 
@@ -402,6 +437,6 @@ mod tests {
 
         redis.reconnect();
 
-        assert_eq!(redis.shared.pool.status().size, 0);
+        assert_eq!(redis.link().pooled(), 0);
     }
 }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use redis::streams::StreamMaxlen;
 
 use super::connection::Redis;
+use super::link::BackgroundConnection;
 use crate::application::ports::{Event, EventSink, PortError};
 
 const WHAT: &str = "the stream of events";
@@ -46,7 +47,7 @@ impl EventSink for RedisEventStream {
                 pipeline.xadd_maxlen(&key, limit, "*", &fields).ignore();
             }
             pipeline.pexpire(&key, expiry).ignore();
-            let append = async |connection: &mut deadpool_redis::Connection| {
+            let append = async |connection: &mut BackgroundConnection| {
                 pipeline.query_async::<()>(connection).await
             };
             self.redis.call_pooled(WHAT, append).await?;

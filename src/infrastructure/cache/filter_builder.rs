@@ -3,10 +3,10 @@
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
-use deadpool_redis::Connection;
 use redis::{AsyncCommands, Script};
 
 use super::connection::Redis;
+use super::link::BackgroundConnection;
 use super::script::script;
 use super::stock;
 use crate::application::ports::{
@@ -67,7 +67,7 @@ impl FilterBuilder for RedisFilterBuilder {
         }
         let bits = BloomShape::for_items(sale.items).filled(stock.facts.sold_out.iter().copied());
         let built = self.redis.keys().built(sale.id, &self.instance);
-        let set = async |connection: &mut Connection| {
+        let set = async |connection: &mut BackgroundConnection| {
             connection.pset_ex::<_, _, ()>(&built, bits, BUILT_TTL_MS).await
         };
         self.redis.call_pooled(WHAT, set).await?;

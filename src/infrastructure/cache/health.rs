@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::connection::Redis;
 use crate::application::ports::{Health, HealthCheck};
 
-/// Reports the state of the circuit, and the rights that Redis refuses.
+/// Reports the mode, the state of the circuit, and the rights that Redis refuses.
 pub(crate) struct RedisHealth {
     redis: Redis,
 }
@@ -33,5 +33,11 @@ impl HealthCheck for RedisHealth {
             Some(missing) => Health::Degraded(format!("redis refuses rights: {missing}")),
             None => Health::Up,
         }
+    }
+
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let mut details = vec![("mode", self.redis.mode().to_owned())];
+        details.extend(self.redis.master().map(|master| ("master", master)));
+        details
     }
 }

@@ -1,16 +1,13 @@
 //! Reads the buyers' totals in Redis, which `verify` compares with PostgreSQL.
 
 use async_trait::async_trait;
-use deadpool_redis::Connection;
 use redis::RedisError;
 
 use super::buyer_totals;
 use super::connection::Redis;
+use super::link::{BackgroundConnection, Scan};
 use crate::application::ports::{CachedTotals, HintReader, PortError};
 use crate::domain::ids::{BuyerId, SaleId};
-
-/// Keys that Redis examines in one step of a scan.
-const SCAN_COUNT: usize = 1_000;
 
 /// Reads buyers' totals.
 pub(crate) struct RedisHintReader {
@@ -24,29 +21,17 @@ impl RedisHintReader {
 
     async fn scan(
         &self,
-        connection: &mut Connection,
+        connection: &mut BackgroundConnection,
         sale: SaleId,
     ) -> Result<Vec<CachedTotals>, RedisError> {
-        let pattern = self.redis.keys().all_buyer_totals(sale);
+        let mut scan = Scan::new(self.redis.keys().all_buyer_totals(sale));
         let mut totals = Vec::new();
-        let mut cursor = 0_u64;
-        loop {
-            let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
-                .arg(cursor)
-                .arg("MATCH")
-                .arg(&pattern)
-                .arg("COUNT")
-                .arg(SCAN_COUNT)
-                .query_async(connection)
-                .await?;
+        while let Some(keys) = scan.next(connection).await? {
             let texts = read_all(connection, &keys).await?;
             let found = keys.iter().zip(texts);
             totals.extend(found.filter_map(|(key, text)| self.parse(sale, key, text)));
-            cursor = next;
-            if cursor == 0 {
-                return Ok(totals);
-            }
         }
+        Ok(totals)
     }
 
     fn parse(&self, sale: SaleId, key: &str, text: Option<String>) -> Option<CachedTotals> {
@@ -56,9 +41,9 @@ impl RedisHintReader {
     }
 }
 
-/// Reads all keys in one round trip.
+/// Reads all keys, which are of one sale and so on one node, in one round trip.
 async fn read_all(
-    connection: &mut Connection,
+    connection: &mut BackgroundConnection,
     keys: &[String],
 ) -> Result<Vec<Option<String>>, RedisError> {
     // A step may find no keys, and an MGET without keys is an error.
@@ -71,7 +56,7 @@ async fn read_all(
 #[async_trait]
 impl HintReader for RedisHintReader {
     async fn cached_totals(&self, sale: SaleId) -> Result<Vec<CachedTotals>, PortError> {
-        let scan = async |connection: &mut Connection| self.scan(connection, sale).await;
+        let scan = async |connection: &mut BackgroundConnection| self.scan(connection, sale).await;
         self.redis.call_pooled("buyers' totals", scan).await
     }
 }

@@ -15,6 +15,10 @@ use crate::domain::sale::Sale;
 /// Bytes of the hash of a buyer in a key: enough that no two of them collide.
 const HASH_BYTES: usize = 16;
 
+/// Hash tags whose slots lie in one sixteenth of all slots each.
+const PROBE_TAGS: [&str; 16] =
+    ["10", "3", "61", "43", "11", "2", "60", "42", "12", "1", "63", "41", "13", "0", "62", "40"];
+
 /// Builds keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
@@ -128,6 +132,11 @@ impl Keys {
         format!("{}probe", self.prefix)
     }
 
+    /// Like [`Self::probe`], for a cluster: one key for each sixteenth of the slots, and so for every master that has as many.
+    pub(crate) fn probes_of_cluster(&self) -> impl Iterator<Item = String> {
+        PROBE_TAGS.iter().map(|tag| format!("{}probe:{{{tag}}}", self.prefix))
+    }
+
     /// string: the instance that leads in a background task. Expires with its term.
     pub(crate) fn leader(&self, task: &str) -> String {
         format!("{}leader:{task}", self.prefix)
@@ -192,8 +201,11 @@ fn pattern(begin: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use redis::cluster_routing::Slot;
+
     use super::*;
     use crate::application::ports::CacheKind;
+    use crate::testing::builders::a_sale;
 
     fn keys() -> Keys {
         Keys::new("shop[1]:", Duration::from_mins(1))
@@ -207,6 +219,47 @@ mod tests {
 
         assert_eq!(keys().totals(sale, &buyer), "shop[1]:{sale:7}:buyer:ann");
         assert_eq!(keys().lock(sale, attempt), "shop[1]:{sale:7}:lock:3");
+    }
+
+    /// The slot of a key, as a cluster computes it.
+    fn slot(key: &str) -> u16 {
+        let is_slot = |slot: &u16| Slot::new(*slot) == Some(Slot::for_key(key));
+        (0..SLOTS).find(is_slot).unwrap()
+    }
+
+    const SLOTS: u16 = 16_384;
+
+    #[test]
+    fn the_keys_of_one_script_are_in_one_slot() {
+        let sale = a_sale(7);
+        let (buyers, attempt) = (["ann", "b{o}b", "}{"], AttemptId::new(3).unwrap());
+        let FilterKeys { filter, slots: [one, two], totals } = keys().filter(&sale);
+        let mut all = vec![filter, one, two, totals, keys().built(sale.id, "i{1}")];
+        all.push(keys().lock(sale.id, attempt));
+        all.extend(buyers.map(|buyer| keys().totals(sale.id, &BuyerId::parse(buyer).unwrap())));
+
+        let slots: std::collections::BTreeSet<u16> = all.iter().map(|key| slot(key)).collect();
+
+        assert_eq!(slots.len(), 1, "{all:?}");
+    }
+
+    #[test]
+    fn open_sales_are_spread_over_the_slots() {
+        let mut parts = [0; 4];
+        for sale in 1..=200 {
+            let slot = slot(&keys().lock(SaleId::new(sale).unwrap(), AttemptId::new(1).unwrap()));
+            parts[usize::from(slot / (SLOTS / 4))] += 1;
+        }
+
+        assert!(parts.iter().all(|sales| (25..=75).contains(sales)), "{parts:?}");
+    }
+
+    #[test]
+    fn every_sixteenth_of_the_slots_is_probed() {
+        let parts: Vec<u16> =
+            keys().probes_of_cluster().map(|key| slot(&key) / (SLOTS / 16)).collect();
+
+        assert_eq!(parts, (0..16).collect::<Vec<_>>());
     }
 
     #[test]

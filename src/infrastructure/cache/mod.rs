@@ -1,6 +1,7 @@
 //! Redis: disposable state that all instances share. It makes the service faster; correctness does not depend on it.
 //!
-//! - [`connection`]: the shared connection, the pool and the circuit. [`keys`]: every key, with type, meaning and expiry.
+//! - [`connection`]: calls, behind a circuit. [`link`]: the connections that they use, to one server, to the master of Sentinels,
+//!   or to a cluster. [`keys`]: every key, with type, meaning and expiry.
 //!   [`script`]: how a file in `lua/` is called. [`rights`]: what the user may do there. [`reason`]: why Redis fails.
 //! - [`hint_cache`]: answers prechecks from the buyers' totals and the filter of sold-out items. [`filter_builder`]
 //!   rebuilds the filter, [`hint_reader`] reads the totals for `verify`.
@@ -22,6 +23,7 @@ mod hint_reader;
 mod idempotency_lock;
 mod keys;
 mod leadership;
+mod link;
 mod lock;
 mod metrics;
 mod nonces;
@@ -39,7 +41,7 @@ mod stock;
 mod writer;
 
 pub(crate) use code_lock::RedisCodeLock;
-pub(crate) use connection::{InvalidRedis, Redis};
+pub(crate) use connection::Redis;
 pub(crate) use event_stream::RedisEventStream;
 pub(crate) use filter_builder::RedisFilterBuilder;
 pub(crate) use health::RedisHealth;
@@ -47,6 +49,7 @@ pub(crate) use hint_cache::RedisHintCache;
 pub(crate) use hint_reader::RedisHintReader;
 pub(crate) use idempotency_lock::RedisIdempotencyLock;
 pub(crate) use leadership::RedisLeadership;
+pub(crate) use link::InvalidRedis;
 pub(crate) use metrics::RedisMetrics;
 pub(crate) use nonces::RedisNonces;
 pub(crate) use rate_limits::RedisRateLimiter;

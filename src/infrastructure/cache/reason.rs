@@ -10,7 +10,7 @@ use redis::{ErrorKind, RedisError};
 use crate::infrastructure::circuit::Reason;
 
 /// Error codes of a server, with what they mean.
-const CODES: [(&str, &str); 14] = [
+const CODES: [(&str, &str); 15] = [
     ("NOAUTH", "redis requires a password"),
     ("WRONGPASS", "wrong user or password"),
     ("NOPERM", "the user lacks a right"),
@@ -25,11 +25,24 @@ const CODES: [(&str, &str); 14] = [
     ("CROSSSLOT", CLUSTER),
     ("MOVED", CLUSTER),
     ("ASK", CLUSTER),
+    ("TRYAGAIN", "keys are moving to another node of the cluster"),
 ];
-const CLUSTER: &str = "it is a node of a cluster, and the service needs a single server";
+const CLUSTER: &str = "it is a node of a cluster: set redis.mode to cluster";
 
 /// How the driver reports that a connection could not choose its database.
 const DATABASE_REFUSED: &str = "Redis server refused to switch database";
+
+/// How Redis 7.0 begins its refusal of a command in a script. It has no code of its own, and does not name the command.
+const IN_A_SCRIPT: &str = "The user executing the script can't";
+/// How later versions do.
+const IN_A_SCRIPT_SINCE_7_2: &str = "ACL failure in script";
+
+/// Whether Redis answers, and only refuses a right.
+pub(super) fn is_refusal(error: &RedisError) -> bool {
+    let in_a_script =
+        |text: &str| text.starts_with(IN_A_SCRIPT) || text.contains(IN_A_SCRIPT_SINCE_7_2);
+    error.code() == Some("NOPERM") || error.detail().is_some_and(in_a_script)
+}
 
 /// Why a call failed.
 pub(super) fn of(error: &RedisError) -> Reason {

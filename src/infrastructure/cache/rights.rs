@@ -12,15 +12,16 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use redis::aio::ConnectionManager;
 use redis::{RedisError, Script};
 
 use super::keys::Keys;
+use super::link::SharedConnection;
+use super::reason::is_refusal;
 use super::script::script;
 
 static RIGHTS: LazyLock<Script> = script!("rights");
 
-/// Every command that the service runs, by itself or in a script, as in an ACL rule.
+/// Every command that the service runs in each mode, by itself or in a script, as in an ACL rule.
 pub(super) const COMMANDS: [&str; 27] = [
     "bitfield",
     "bitfield_ro",
@@ -50,11 +51,6 @@ pub(super) const COMMANDS: [&str; 27] = [
     "unwatch",
     "xadd",
 ];
-
-/// How Redis 7.0 begins its refusal of a command in a script. It has no code of its own, and does not name the command.
-const IN_A_SCRIPT: &str = "The user executing the script can't";
-/// How later versions do.
-const IN_A_SCRIPT_SINCE_7_2: &str = "ACL failure in script";
 
 /// A right that Redis refuses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,28 +87,29 @@ struct Known {
     reported: BTreeSet<MissingRight>,
 }
 
-/// Whether Redis answers, and only refuses a right.
-pub(super) fn is_refusal(error: &RedisError) -> bool {
-    let in_a_script =
-        |text: &str| text.starts_with(IN_A_SCRIPT) || text.contains(IN_A_SCRIPT_SINCE_7_2);
-    error.code() == Some("NOPERM") || error.detail().is_some_and(in_a_script)
-}
-
 /// Asks Redis which rights the user lacks.
 async fn ask(
-    manager: &mut ConnectionManager,
+    connection: &mut SharedConnection,
     keys: &Keys,
+    further: &[&str],
 ) -> Result<BTreeSet<MissingRight>, RedisError> {
     let mut call = RIGHTS.prepare_invoke();
     call.arg(keys.probe()).arg(keys.sold_out_events()).arg(keys.all()).arg(&COMMANDS);
-    let missing: Vec<(String, String)> = call.invoke_async(manager).await?;
+    call.arg(further);
+    let missing: Vec<(String, String)> = call.invoke_async(connection).await?;
     Ok(missing.into_iter().map(|(command, rule)| MissingRight { command, rule }).collect())
 }
 
 impl Rights {
-    /// Asks Redis for the rights that the user lacks. Returns their number.
-    pub(super) async fn check(&self, manager: &mut ConnectionManager, keys: &Keys) -> usize {
-        match ask(manager, keys).await {
+    /// Asks Redis for the rights that the user lacks, of those that are needed in each mode and `further` ones. Returns their
+    /// number.
+    pub(super) async fn check(
+        &self,
+        connection: &mut SharedConnection,
+        keys: &Keys,
+        further: &[&str],
+    ) -> usize {
+        match ask(connection, keys, further).await {
             Ok(found) => self.found(found),
             Err(error) if is_refusal(&error) => {
                 self.refused(&error, keys);
@@ -251,7 +248,7 @@ mod tests {
     async fn missing(world: &RedisWorld) -> Option<String> {
         let (redis, _) = world.connect();
         let rights = Rights::default();
-        rights.check(&mut redis.manager(), redis.keys()).await;
+        rights.check(&mut redis.manager(), redis.keys(), &[]).await;
         rights.missing()
     }
 

@@ -32,6 +32,7 @@ impl RedisSaleNews {
 #[async_trait]
 impl SaleNews for RedisSaleNews {
     async fn changed(&self, sale: SaleId) -> Result<(), PortError> {
+        self.redis.look_up_master().await;
         sold_out_message::publish(&self.redis, self.history.id(), sale, &[]).await
     }
 }

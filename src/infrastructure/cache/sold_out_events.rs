@@ -70,16 +70,24 @@ impl SoldOutListener {
         }
     }
 
+    /// Receives until the subscription breaks, or the master is another one.
     async fn receive(&self) -> Result<(), redis::RedisError> {
-        let mut subscription = self.redis.client().get_async_pubsub().await?;
+        let mut moves = self.redis.moves();
+        let Some(mut subscription) = self.redis.subscriber().await? else {
+            return Ok(());
+        };
         subscription.subscribe(self.redis.keys().sold_out_events()).await?;
         let mut messages = subscription.on_message();
-        while let Some(message) = messages.next().await {
+        loop {
+            let message = tokio::select! {
+                message = messages.next() => message,
+                _ = moves.changed() => None,
+            };
+            let Some(message) = message else { return Ok(()) };
             // Whatever is published on the channel: a payload may be no text.
             let text = String::from_utf8_lossy(message.get_payload_bytes());
             (self.on_sold_out)(sold_out_message::parse(&text, self.history.id()));
         }
-        Ok(())
     }
 }
 

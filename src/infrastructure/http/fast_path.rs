@@ -129,7 +129,8 @@ impl FastPath {
             caller.finish(response.headers_mut());
             response
         };
-        let mut response = with_id(in_progress.id(), handle).await;
+        let serve = with_id(in_progress.id(), handle);
+        let mut response = in_progress.serve(serve).await;
         observer.end(in_progress, (RequestedVersion::default(), fast_route.label()), &mut response);
         Ok(response)
     }

@@ -16,6 +16,7 @@ use crate::application::live::Live;
 use crate::application::ports::{CursorSigner, PortError};
 use crate::application::purchase::Purchase;
 use crate::domain::code::CodeClaim;
+use crate::infrastructure::traces::span;
 
 /// The state of the router.
 #[derive(Clone)]
@@ -67,7 +68,7 @@ impl HttpState {
         &self,
         read: impl Future<Output = Result<T, PortError>>,
     ) -> Result<T, ApiError> {
-        match tokio::time::timeout(self.request_timeout, read).await {
+        match tokio::time::timeout(self.request_timeout, span("browse", read)).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(ApiError::TimedOut),
         }

@@ -1,11 +1,13 @@
 //! Metrics, health and logs for operators, on a separate port that buyers cannot reach.
 //!
 //! - [`server`]: the endpoints. [`health`]: all checks and their overall result. [`telemetry`]: logs.
+//!   [`openmetrics`]: metrics with exemplars.
 //! - [`business_metrics`], [`live`], [`sale_cache`], [`tasks`]: metrics; each adapter has a file of its own for its metrics.
 
 mod business_metrics;
 mod health;
 mod live;
+mod openmetrics;
 mod sale_cache;
 mod server;
 mod tasks;

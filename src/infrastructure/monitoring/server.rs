@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
@@ -12,6 +12,8 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
 use super::health::{Detail, HealthReport, Overall};
+use super::openmetrics;
+use crate::infrastructure::traces::Exemplars;
 
 /// Updates gauges before a scrape.
 type BeforeScrape = std::sync::Arc<dyn Fn() + Send + Sync>;
@@ -23,6 +25,8 @@ pub(crate) struct Monitoring {
     pub(crate) registry: Registry,
     /// All checks.
     pub(crate) health: HealthReport,
+    /// Traced observations, if there are traces: then metrics are also written as OpenMetrics.
+    pub(crate) exemplars: Option<Exemplars>,
     /// Called before every scrape.
     pub(crate) before_scrape: BeforeScrape,
 }
@@ -43,11 +47,17 @@ impl Monitoring {
     }
 }
 
-/// All metrics in the text format of Prometheus.
-pub(crate) fn exposition(monitoring: &Monitoring) -> Response {
+/// All metrics in the text format of Prometheus, or as OpenMetrics for a scraper that accepts it.
+pub(crate) fn exposition(monitoring: &Monitoring, headers: &HeaderMap) -> Response {
     (monitoring.before_scrape)();
-    match TextEncoder::new().encode_to_string(&monitoring.registry.gather()) {
-        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+    let families = monitoring.registry.gather();
+    let exemplars = monitoring.exemplars.as_ref().filter(|_| accepts_openmetrics(headers));
+    let (content_type, text) = match exemplars {
+        Some(exemplars) => (openmetrics::CONTENT_TYPE, openmetrics::encode(&families, exemplars)),
+        None => (TEXT_FORMAT, TextEncoder::new().encode_to_string(&families)),
+    };
+    match text {
+        Ok(text) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "cannot write the metrics");
             error_body(
@@ -59,8 +69,13 @@ pub(crate) fn exposition(monitoring: &Monitoring) -> Response {
     }
 }
 
-async fn metrics(State(monitoring): State<Monitoring>) -> Response {
-    exposition(&monitoring)
+fn accepts_openmetrics(headers: &HeaderMap) -> bool {
+    let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|it| it.to_str().ok());
+    accepted.any(|types| types.contains(openmetrics::MEDIA_TYPE))
+}
+
+async fn metrics(State(monitoring): State<Monitoring>, headers: HeaderMap) -> Response {
+    exposition(&monitoring, &headers)
 }
 
 async fn livez() -> Response {

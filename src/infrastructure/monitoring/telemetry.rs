@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{LogConfig, LogFormat};
+use crate::infrastructure::traces::{Ids, current_ids};
 
 /// Maximum number of lines waiting to be written; further ones are dropped, because a request must not wait for its log.
 const BUFFERED_LINES: usize = 65_536;
@@ -85,6 +86,10 @@ where
         line.insert("service".into(), json!("flash-sale"));
         line.insert("instance".into(), json!(self.instance));
         line.insert("target".into(), json!(event.metadata().target()));
+        if let Some(Ids { trace, span }) = current_ids() {
+            line.insert("trace_id".into(), json!(trace.to_string()));
+            line.insert("span_id".into(), json!(span.to_string()));
+        }
         if let Some(span) = context.lookup_current()
             && let Some(formatted) = span.extensions().get::<FormattedFields<N>>()
             && !formatted.is_empty()

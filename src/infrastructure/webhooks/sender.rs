@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use axum::http::{HeaderMap, Request, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use opentelemetry::KeyValue;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -27,6 +28,7 @@ use crate::application::ports::{
     Causes, EndpointAnswer, Message, NoAnswer, Target, UnfitUrl, WebhookSender,
 };
 use crate::config::WebhooksConfig;
+use crate::infrastructure::traces::{Kind, Root};
 
 /// Part of an answer's body that is read. The rest is not, and its connection is closed.
 const MAX_BODY_BYTES: usize = 4096;
@@ -115,9 +117,28 @@ impl WebhookSender for HttpWebhookSender {
     }
 
     async fn send(&self, target: &Target, message: &Message) -> Result<EndpointAnswer, NoAnswer> {
+        let trace = Root::of_work("webhook", Kind::Client);
+        let answer = trace.run(self.sign_and_send(target, message, trace.headers())).await;
+        let status = answer.as_ref().map_or(0, |answer| i64::from(answer.status));
+        let describe = || {
+            let status = KeyValue::new("http.response.status_code", status);
+            ("webhook".to_owned(), vec![status])
+        };
+        trace.end(describe, answer.is_err().then_some("no answer"));
+        answer
+    }
+}
+
+impl HttpWebhookSender {
+    async fn sign_and_send(
+        &self,
+        target: &Target,
+        message: &Message,
+        trace: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<EndpointAnswer, NoAnswer> {
         let unreadable = || NoAnswer("its secret is not readable: rotate it".to_owned());
         let signatures = signatures(&target.secrets, message).ok_or_else(unreadable)?;
-        let request = Request::post(&*target.url)
+        let mut request = Request::post(&*target.url)
             .header(CONTENT_TYPE, MEDIA_TYPE)
             .header(USER_AGENT, AGENT)
             .header("webhook-id", &message.id)
@@ -125,6 +146,7 @@ impl WebhookSender for HttpWebhookSender {
             .header("webhook-signature", signatures)
             .body(Full::new(message.body.clone()))
             .map_err(|error| NoAnswer(error.to_string()))?;
+        request.headers_mut().extend(trace);
         let exchange = self.exchange(request, message.at);
         tokio::time::timeout(self.timeout, exchange).await.unwrap_or_else(|_| {
             let timeout = humantime::format_duration(self.timeout);

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::environment::setting;
 use crate::application::ports::{CodeLock, IdempotencyLock, Leadership, SoldOutEvents};
-use crate::config::{CircuitConfig, CircuitMode, RedisConfig};
+use crate::config::{CircuitConfig, CircuitMode, RedisConfig, RedisServers};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::cache::{
     CacheWriter, Redis, RedisCodeLock, RedisFilterBuilder, RedisHintCache, RedisHintReader,
@@ -78,6 +78,7 @@ impl RedisWorld {
     pub(crate) fn connect(&self) -> (Redis, CacheWriter) {
         let config = RedisConfig {
             url: self.url.clone().into(),
+            servers: RedisServers::Single,
             ssl_root_cert: None,
             key_prefix: self.prefix.clone(),
             connect_timeout: PATIENCE,

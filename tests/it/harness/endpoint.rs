@@ -28,6 +28,7 @@ struct Received {
     status: AtomicU16,
     secret: Mutex<String>,
     events: Mutex<Vec<Value>>,
+    contexts: Mutex<Vec<String>>,
 }
 
 impl Endpoint {
@@ -39,6 +40,7 @@ impl Endpoint {
             status: AtomicU16::new(204),
             secret: Mutex::default(),
             events: Mutex::default(),
+            contexts: Mutex::default(),
         });
         let routes = Router::new().route("/", post(receive)).with_state(Arc::clone(&state));
         TaskTracker::new().spawn(async move { axum::serve(listener, routes).await });
@@ -64,6 +66,13 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// The W3C trace contexts of what it has accepted.
+    pub(crate) fn contexts(&self) -> Vec<String> {
+        self.state.contexts.lock().unwrap().clone()
+    }
+}
+
 async fn receive(
     State(state): State<Arc<Received>>,
     headers: HeaderMap,
@@ -78,6 +87,8 @@ async fn receive(
         let event: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(headers["webhook-id"].to_str().unwrap(), event["id"].as_str().unwrap());
         state.events.lock().unwrap().push(event);
+        let context = headers.get("traceparent").map(|value| value.to_str().unwrap().to_owned());
+        state.contexts.lock().unwrap().extend(context);
     }
     status
 }

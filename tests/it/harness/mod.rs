@@ -8,13 +8,14 @@
 //! - [`worker`]: processes that only run jobs, and commands about jobs.
 //! - [`client`], [`wire`]: well-behaved HTTP, and bytes on a socket for everything else.
 //! - [`storm`]: buyers who repeat every request until it is answered. [`trouble`]: commands that make servers fail.
-//! - [`endpoint`]: an endpoint of webhooks. [`events`]: a client of server-sent events. [`browser`]: Chromium.
+//! - [`endpoint`]: an endpoint of webhooks. [`collector`]: a collector of spans. [`redis_nodes`]: clusters and Sentinels. [`events`]: a client of server-sent events. [`browser`]: Chromium.
 //! - [`admin`]: the port for operators.
 //! - [`locks`], [`metrics`], [`eventually`]: small tools.
 
 pub(crate) mod admin;
 pub(crate) mod browser;
 pub(crate) mod client;
+pub(crate) mod collector;
 pub(crate) mod commands;
 pub(crate) mod database;
 pub(crate) mod endpoint;
@@ -24,6 +25,7 @@ pub(crate) mod instance;
 pub(crate) mod locks;
 pub(crate) mod metrics;
 pub(crate) mod process;
+pub(crate) mod redis_nodes;
 pub(crate) mod redis_server;
 pub(crate) mod sales;
 pub(crate) mod servers;

@@ -10,6 +10,7 @@ use prometheus::{
 
 use crate::infrastructure::http::error::with_page;
 use crate::infrastructure::http::model::version::Version;
+use crate::infrastructure::traces::{Exemplar, Exemplars, Ids};
 
 /// The label of requests that match no route.
 pub(crate) const UNMATCHED: &str = "unmatched";
@@ -17,6 +18,13 @@ pub(crate) const UNMATCHED: &str = "unmatched";
 const METHODS: [&str; 8] = ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"];
 /// Statuses that are not errors.
 const SUCCESSES: [u16; 5] = [200, 201, 204, 303, 304];
+
+/// The histogram of durations, and the bounds of its buckets.
+const DURATION: &str = "http_request_duration_seconds";
+const BUCKETS: [f64; 16] = [
+    0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
 
 /// Counts requests and measures their duration.
 pub(crate) struct HttpMetrics {
@@ -30,6 +38,8 @@ pub(crate) struct HttpMetrics {
     totals: Vec<OnceLock<IntCounter>>,
     /// By version, route and method.
     durations: Vec<OnceLock<Histogram>>,
+    /// Traced requests, if there are traces.
+    exemplars: Option<Exemplars>,
 }
 
 impl HttpMetrics {
@@ -37,19 +47,15 @@ impl HttpMetrics {
     pub(crate) fn register(
         registry: &Registry,
         mut routes: Vec<String>,
+        exemplars: Option<Exemplars>,
     ) -> prometheus::Result<Self> {
         routes.push(UNMATCHED.to_owned());
         let total = IntCounterVec::new(
             Opts::new("http_requests_total", "Completed requests."),
             &["method", "route", "status", "version"],
         )?;
-        let buckets = vec![
-            0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
-            2.5, 5.0, 10.0,
-        ];
         let duration = HistogramVec::new(
-            HistogramOpts::new("http_request_duration_seconds", "Time until the response.")
-                .buckets(buckets),
+            HistogramOpts::new(DURATION, "Time until the response.").buckets(BUCKETS.into()),
             &["method", "route", "version"],
         )?;
         registry.register(Box::new(total.clone()))?;
@@ -63,6 +69,7 @@ impl HttpMetrics {
             totals: (0..series * (statuses.len() + 1)).map(|_| OnceLock::new()).collect(),
             statuses,
             durations: (0..series).map(|_| OnceLock::new()).collect(),
+            exemplars,
         })
     }
 
@@ -72,7 +79,7 @@ impl HttpMetrics {
         method: &Method,
         (version, route): (Version, &str),
         status: u16,
-        elapsed: Duration,
+        (elapsed, traced): (Duration, Option<Ids>),
     ) {
         let route = index_of(&self.routes, route);
         let method = index_of(&METHODS, method.as_str());
@@ -90,6 +97,11 @@ impl HttpMetrics {
         self.durations[series]
             .get_or_init(|| self.duration.with_label_values(&[method, route, version]))
             .observe(elapsed.as_secs_f64());
+        if let (Some(exemplars), Some(ids)) = (&self.exemplars, traced) {
+            let labels = format!("method=\"{method}\",route=\"{route}\",version=\"{version}\"");
+            let value = elapsed.as_secs_f64();
+            exemplars.observe((DURATION, labels), &BUCKETS, Exemplar { ids, value });
+        }
     }
 }
 
@@ -107,6 +119,11 @@ fn index_of(labels: &[impl AsRef<str>], label: &str) -> usize {
     labels.iter().position(|known| known.as_ref() == label).unwrap_or(labels.len() - 1)
 }
 
+/// The label of a method: clients may make up their own.
+pub(crate) fn method_label(method: &Method) -> &'static str {
+    METHODS[index_of(&METHODS, method.as_str())]
+}
+
 /// The label of a route: its template without the version, which has a label of its own.
 pub(crate) fn route_label(matched: Option<&str>) -> &str {
     let unversioned =
@@ -121,10 +138,10 @@ mod tests {
     #[test]
     fn nothing_that_a_client_sends_becomes_a_label() {
         let registry = Registry::new();
-        let metrics = HttpMetrics::register(&registry, vec!["/checkout".to_owned()]).unwrap();
+        let metrics = HttpMetrics::register(&registry, vec!["/checkout".to_owned()], None).unwrap();
         let method = Method::from_bytes(b"BREW").unwrap();
 
-        metrics.count(&method, (Version::One, "/etc/passwd"), 299, Duration::ZERO);
+        metrics.count(&method, (Version::One, "/etc/passwd"), 299, (Duration::ZERO, None));
 
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         assert!(text.contains(

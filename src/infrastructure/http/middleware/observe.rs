@@ -7,15 +7,17 @@ use axum::extract::{MatchedPath, State};
 use axum::http::{HeaderName, HeaderValue, Method, Request, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use opentelemetry::KeyValue;
 
 use super::access_log::{AccessLog, CompletedRequest};
-use super::metrics::{HttpMetrics, route_label};
+use super::metrics::{HttpMetrics, method_label, route_label};
 use super::protection::protect;
 use super::request_id::RequestIds;
 use crate::infrastructure::http::model::current_request::with_id;
 use crate::infrastructure::http::model::headers::{API_VERSION, REQUEST_ID};
 use crate::infrastructure::http::model::version::Version;
 use crate::infrastructure::http::request::version::{RequestedVersion, VersionSource};
+use crate::infrastructure::traces::{Root, Spanned};
 
 /// The request headers that select the version of a path without one.
 const VARIES_BY: HeaderValue = HeaderValue::from_static("api-version, accept");
@@ -42,6 +44,14 @@ pub(crate) struct RequestInProgress {
     started: Instant,
     id: HeaderValue,
     method: Method,
+    trace: Root,
+}
+
+impl RequestInProgress {
+    /// Serves the request in its span, if it is traced.
+    pub(crate) fn serve<F: Future>(&self, serve: F) -> Spanned<F> {
+        self.trace.run(serve)
+    }
 }
 
 impl Observer {
@@ -67,7 +77,8 @@ impl Observer {
     /// Records the time and the id of the request.
     pub(crate) fn begin<B>(&self, request: &Request<B>) -> RequestInProgress {
         let (id, method) = (self.shared.ids.id_of(request.headers()), request.method().clone());
-        RequestInProgress { started: Instant::now(), id, method }
+        let trace = Root::of_request(request.headers(), "request");
+        RequestInProgress { started: Instant::now(), id, method, trace }
     }
 
     /// Counts and logs the response, and adds its headers.
@@ -77,12 +88,24 @@ impl Observer {
         (requested, route): (RequestedVersion, &str),
         response: &mut Response,
     ) {
-        let RequestInProgress { started, id, method } = request;
+        let RequestInProgress { started, id, method, trace } = request;
         let shared = &self.shared;
         let (elapsed, status) = (started.elapsed(), response.status().as_u16());
-        shared.metrics.count(&method, (requested.version, route), status, elapsed);
+        shared.metrics.count(
+            &method,
+            (requested.version, route),
+            status,
+            (elapsed, trace.recorded_ids()),
+        );
         let completed = CompletedRequest { id: &id, method: &method, route, started, elapsed };
-        shared.log.write(&completed, response);
+        {
+            let _span = trace.enter();
+            shared.log.write(&completed, response);
+        }
+        trace.end(
+            || describe(&completed, (requested.version, status)),
+            (status >= 500).then_some("the request was not served"),
+        );
         let headers = response.headers_mut();
         protect(headers, shared.is_encrypted);
         headers.insert(REQUEST_ID, id);
@@ -103,6 +126,22 @@ impl RequestInProgress {
     }
 }
 
+/// The name of a request's span, and what it says. No path and no query: they may contain codes and buyers.
+fn describe(
+    request: &CompletedRequest<'_>,
+    (version, status): (Version, u16),
+) -> (String, Vec<KeyValue>) {
+    let CompletedRequest { id, method, route, .. } = request;
+    let attributes = vec![
+        KeyValue::new("http.request.method", method_label(method)),
+        KeyValue::new("http.route", (*route).to_owned()),
+        KeyValue::new("http.response.status_code", i64::from(status)),
+        KeyValue::new("flash_sale.api_version", version.as_str()),
+        KeyValue::new("flash_sale.request_id", id.to_str().unwrap_or_default().to_owned()),
+    ];
+    (format!("{} {route}", method_label(method)), attributes)
+}
+
 /// Observes the requests that go through the router.
 pub(crate) async fn observe(
     State(observer): State<Observer>,
@@ -113,7 +152,8 @@ pub(crate) async fn observe(
     let requested = RequestedVersion::of(&request);
     let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
     let matched = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = with_id(in_progress.id(), next.run(request)).await;
+    let serve = with_id(in_progress.id(), next.run(request));
+    let mut response = in_progress.serve(serve).await;
     let route = route_label(matched.as_ref().map(MatchedPath::as_str));
     observer.end(in_progress, (requested, route), &mut response);
     if is_read && requested.source == VersionSource::Headers {

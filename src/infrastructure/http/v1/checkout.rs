@@ -19,6 +19,7 @@ use crate::infrastructure::http::model::time::rfc3339;
 use crate::infrastructure::http::openapi::problems::problems;
 use crate::infrastructure::http::request::params::{Params, parse_quantity, quantity_out_of_range};
 use crate::infrastructure::http::state::HttpState;
+use crate::infrastructure::traces::{in_span, span};
 
 #[derive(Serialize, ToSchema)]
 struct CheckoutBody {
@@ -78,13 +79,15 @@ async fn check_out(
     query: Option<&str>,
 ) -> Result<Response, ApiError> {
     let command = parse_command(http, caller, query)?;
-    if let Some(refused) = http.checkout.refuse_from_cache(&command) {
+    let refuse = || http.checkout.refuse_from_cache(&command);
+    if let Some(refused) = in_span("checkout", refuse) {
         caller.admit_from_memory().await?;
         return to_response(refused);
     }
     caller.admit().await?;
     let checkout = Arc::clone(&http.checkout);
-    to_response(http.run_to_end(async move { checkout.execute(&command).await }).await?)
+    let execute = span("checkout", async move { checkout.execute(&command).await });
+    to_response(http.run_to_end(execute).await?)
 }
 
 /// The response, also for a refusal.

@@ -22,6 +22,7 @@ use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::openapi::problems::problems;
 use crate::infrastructure::http::request::params::Params;
 use crate::infrastructure::http::state::HttpState;
+use crate::infrastructure::traces::span;
 
 #[derive(Serialize, ToSchema)]
 struct PurchaseBody {
@@ -80,7 +81,8 @@ async fn purchase(
     caller.admit().await?;
     let command = command.on_behalf_of(caller.buyer().cloned());
     let purchase = Arc::clone(&http.purchase);
-    match http.run_to_end(async move { purchase.execute(command).await }).await? {
+    let execute = span("purchase", async move { purchase.execute(command).await });
+    match http.run_to_end(execute).await? {
         Purchased::Settled { outcome, items, replayed } => {
             let mut response = to_response(&outcome, items);
             if replayed {

@@ -18,6 +18,7 @@ use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::request::params::{escapes_are_whole, quantity_out_of_range};
 use crate::infrastructure::http::request::path::NOT_UTF8;
 use crate::infrastructure::http::state::HttpState;
+use crate::infrastructure::traces::span;
 
 /// Changes the checkout. Repeated requests with the same key change it once.
 pub(crate) async fn change_checkout(
@@ -26,7 +27,8 @@ pub(crate) async fn change_checkout(
     command: ChangeCommand,
 ) -> Result<Response, Problem> {
     let idempotency = Arc::clone(&http.idempotency);
-    let changed = http.run_to_end(async move { idempotency.change(command).await }).await?;
+    let change = span("checkout", async move { idempotency.change(command).await });
+    let changed = http.run_to_end(change).await?;
     keyed_response(changed, caller, |changed| match changed {
         CheckoutReply::Accepted { view, created } => {
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };

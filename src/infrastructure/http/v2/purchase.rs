@@ -37,6 +37,7 @@ use crate::infrastructure::http::request::json::Json as JsonValue;
 use crate::infrastructure::http::request::json_body::read_object;
 use crate::infrastructure::http::request::path::code_claim;
 use crate::infrastructure::http::state::HttpState;
+use crate::infrastructure::traces::span;
 
 /// Maximum number of items in `expected`: those of the largest checkout.
 const MAX_EXPECTED: usize = 1_000;
@@ -94,8 +95,8 @@ pub(crate) async fn post(
     let terms = RequestedTerms { tags, ..terms };
     let idempotency = Arc::clone(&http.idempotency);
     let command = KeyedPurchase { claim, buyer: caller.buyer().cloned(), terms };
-    let purchased =
-        http.run_to_end(async move { idempotency.purchase(command, key).await }).await?;
+    let purchase = span("purchase", async move { idempotency.purchase(command, key).await });
+    let purchased = http.run_to_end(purchase).await?;
     keyed_response(purchased, &caller, |purchased| purchase_response(claim, &caller, purchased))
 }
 

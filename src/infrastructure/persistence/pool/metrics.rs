@@ -78,7 +78,7 @@ impl Statement {
         Self::Position,
     ];
 
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Begin => "begin",
             Self::LockBuyers => "lock_buyers",

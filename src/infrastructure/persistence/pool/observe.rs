@@ -2,19 +2,34 @@
 
 use std::time::{Duration, Instant};
 
+use opentelemetry::KeyValue;
+
 use super::database::Database;
 use super::error::{DatabaseError, ErrorClass};
 use super::metrics::Statement;
+use crate::infrastructure::traces::{Kind, fail, span_with};
+
+/// What the span of a statement says.
+fn describe() -> Vec<KeyValue> {
+    vec![KeyValue::new("db.system.name", "postgresql")]
+}
 
 impl Database {
-    /// Times a statement.
+    /// Times a statement, in a span.
     pub(crate) async fn time<T>(
         &self,
         statement: Statement,
         run: impl Future<Output = Result<T, sqlx::Error>> + Send,
     ) -> Result<T, DatabaseError> {
         let since = Instant::now();
-        let result = run.await;
+        let result = span_with((statement.as_str(), Kind::Client), describe, async {
+            let result = run.await;
+            if result.is_err() {
+                fail("the statement failed");
+            }
+            result
+        })
+        .await;
         self.metrics.queried(statement, since.elapsed());
         result.map_err(|error| self.record(error.into()))
     }

@@ -63,12 +63,12 @@ pub(crate) fn build(
         audit: Arc::new(PostgresAuditTrail::new(database.clone())),
         jobs: jobs(OfflineJobs::new(config, &database)),
         webhooks: webhooks(Webhooks::build(config, &database, Arc::clone(clock))?),
-        cursors: Arc::new(HmacCursorSigner::new(&config.code_keys)),
+        cursors: Arc::<HmacCursorSigner>::clone(&components.cursors),
         auth_metrics: Arc::clone(&components.auth_metrics),
         metrics: AdminMetrics::register(context.registry)?,
         tasks: context.tasks.requests.clone(),
-        request_timeout: config.http.request_timeout,
-        body_timeout: config.http.body_read_timeout,
+        request_timeout: context.in_force.setting(|config| config.http.request_timeout),
+        body_timeout: context.in_force.setting(|config| config.http.body_read_timeout),
         settle_time: config.sale_cache.poll_interval + POLL_MARGIN,
     }))
 }

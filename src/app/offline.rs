@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prometheus::Registry;
 
+use super::closing::{close_sale, drop_sales};
 use super::error::AppError;
 use super::limits::CLOSE_TIMEOUT;
 use super::offline_jobs::OfflineJobs;
@@ -13,14 +14,15 @@ use super::returns::Returns;
 use super::webhooks::Webhooks;
 use crate::application::api_keys::issue::IssueKey;
 use crate::application::create_sale::CreateSale;
+use crate::application::drop_sales::DropSales;
 use crate::application::operators::announced_edits::AnnouncedEdits;
 use crate::application::operators::edit_sale::EditSale;
 use crate::application::operators::import_items::ImportItems;
 use crate::application::operators::restock::Restock;
 use crate::application::ports::{
-    ApiKeyStore, AuditTrail, Clock, ItemReader, KeySecrets, SaleEditor, SaleStore,
+    ApiKeyStore, AuditTrail, Clock, ItemReader, KeySecrets, Outbox, SaleEditor, SaleStore,
 };
-use crate::application::sale_report::ReportSale;
+use crate::application::sale_report::{CloseSale, ReportSale};
 use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
 use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics, RedisSaleNews};
@@ -29,7 +31,8 @@ use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, Planning, PostgresApiKeyStore, PostgresAuditTrail,
     PostgresBuyerTotalsReader, PostgresInspector, PostgresItemImporter, PostgresItemReader,
-    PostgresSaleEditor, PostgresSaleReports, PostgresSaleStore, check_requirements, check_schema,
+    PostgresOutbox, PostgresSaleEditor, PostgresSaleReports, PostgresSaleStore, check_requirements,
+    check_schema,
 };
 use crate::infrastructure::signing::HmacKeySecrets;
 
@@ -49,6 +52,9 @@ pub(crate) struct Offline {
     pub(crate) restock: Restock,
     pub(crate) import_items: ImportItems,
     pub(crate) audit: Arc<dyn AuditTrail>,
+    pub(crate) drop_sales: DropSales,
+    pub(crate) close_sale: CloseSale,
+    pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) verify: Verify,
     pub(crate) keys: Arc<dyn ApiKeyStore>,
     pub(crate) issue_key: IssueKey,
@@ -69,6 +75,7 @@ impl Offline {
         check_requirements(&database).await?;
         check_schema(&database).await?;
         let redis = Redis::new(&config.redis, RedisMetrics::register(&registry)?, &circuits)?;
+        let keep = config.retention.keep;
         let clock = Arc::new(DatabaseClock::new());
         let sales: Arc<dyn SaleStore> = Arc::new(PostgresSaleStore::new(
             database.clone(),
@@ -88,6 +95,9 @@ impl Offline {
             restock: Restock::new(editor),
             import_items: ImportItems::new(Arc::new(PostgresItemImporter::new(database.clone()))),
             audit: Arc::new(PostgresAuditTrail::new(database.clone())),
+            drop_sales: drop_sales(Arc::new(move || keep), &database),
+            close_sale: close_sale(config, &database),
+            outbox: Arc::new(PostgresOutbox::new(database.clone())),
             create_sale: CreateSale::new(Arc::clone(&sales)),
             items: Arc::new(PostgresItemReader::new(database.clone())),
             report_sale: ReportSale::new(Arc::new(PostgresSaleReports::new(database.clone()))),
@@ -115,7 +125,7 @@ impl Offline {
 }
 
 /// Fewer retries than the service, because the caller waits at a terminal.
-fn with_few_retries(config: &DatabaseConfig) -> DatabaseConfig {
+pub(super) fn with_few_retries(config: &DatabaseConfig) -> DatabaseConfig {
     DatabaseConfig { retries: config.retries.min(MAX_RETRIES), ..without_circuit(config) }
 }
 

@@ -58,11 +58,13 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             "operators",
             "stories",
             "report",
+            "retention",
             "webhooks",
             "audit",
             "outbox",
             "migrate",
             "direct",
+            "explain",
             "tests",
         ],
         apart: &[

@@ -135,6 +135,18 @@ impl Browse {
         self.views_with(sales, &progress)
     }
 
+    /// Whether a sale that is not found was archived.
+    pub async fn is_archived(&self, sale: SaleId) -> Result<bool, PortError> {
+        let sale_cache = &self.ports.sale_cache;
+        Ok(sale_cache.find(sale).await?.is_none() && sale_cache.is_archived(sale).await?)
+    }
+
+    /// Whether a code that leads to nothing is one of an archived sale.
+    pub async fn is_archived_code(&self, claim: CodeClaim) -> Result<bool, PortError> {
+        let BrowsePorts { codes, sale_cache, .. } = &self.ports;
+        Ok(codes.is_genuine(&claim).await? && sale_cache.is_archived(claim.sale).await?)
+    }
+
     /// A page of a sale's items; `None` for an unknown sale.
     pub async fn items(
         &self,

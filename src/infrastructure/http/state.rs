@@ -14,7 +14,9 @@ use crate::application::idempotency::Idempotency;
 use crate::application::live::Live;
 use crate::application::ports::{CursorSigner, PortError};
 use crate::application::purchase::Purchase;
+use crate::config::Setting;
 use crate::domain::code::CodeClaim;
+use crate::domain::ids::SaleId;
 
 /// The state of the router.
 #[derive(Clone)]
@@ -27,7 +29,7 @@ pub(crate) struct HttpState {
     pub(crate) cursors: Arc<dyn CursorSigner>,
     /// Tracks work with effects, so that the shutdown can wait for it.
     pub(crate) tasks: TaskTracker,
-    pub(crate) request_timeout: Duration,
+    pub(crate) request_timeout: Setting<Duration>,
 }
 
 impl HttpState {
@@ -37,7 +39,7 @@ impl HttpState {
         work: impl Future<Output = Result<T, PortError>> + Send + 'static,
     ) -> Result<T, ApiError> {
         let work = DetachOnDrop::new(work, &self.tasks);
-        match tokio::time::timeout(self.request_timeout, work).await {
+        match tokio::time::timeout(self.request_timeout.get(), work).await {
             Ok(Ok(result)) => Ok(result?),
             Ok(Err(panic)) => Err(ApiError::Internal(Arc::new(panic))),
             Err(_) => Err(ApiError::TimedOut),
@@ -64,9 +66,35 @@ impl HttpState {
         &self,
         read: impl Future<Output = Result<T, PortError>>,
     ) -> Result<T, ApiError> {
-        match tokio::time::timeout(self.request_timeout, read).await {
+        match tokio::time::timeout(self.request_timeout.get(), read).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(ApiError::TimedOut),
         }
+    }
+
+    /// The error of a sale that is not found.
+    pub(crate) async fn no_sale(&self, sale: SaleId) -> ApiError {
+        archived_or(ApiError::SaleNotFound, self.read(self.browse.is_archived(sale)).await)
+    }
+
+    /// Fails if a sale without anything to list was archived. One that does not exist has an empty list.
+    pub(crate) async fn check_kept(&self, sale: SaleId) -> Result<(), ApiError> {
+        match self.no_sale(sale).await {
+            ApiError::SaleNotFound => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    /// The error of a code that leads to nothing: `error`, unless its sale was archived.
+    pub(crate) async fn no_code(&self, claim: CodeClaim, error: ApiError) -> ApiError {
+        archived_or(error, self.read(self.browse.is_archived_code(claim)).await)
+    }
+}
+
+fn archived_or(error: ApiError, is_archived: Result<bool, ApiError>) -> ApiError {
+    match is_archived {
+        Ok(false) => error,
+        Ok(true) => ApiError::SaleArchived,
+        Err(failure) => failure,
     }
 }

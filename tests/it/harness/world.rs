@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::client::{Answer, Client};
-use super::database::Database;
+use super::database::{Database, address_of};
 use super::eventually::until;
 use super::instance::Instance;
 use super::metrics::Metrics;
@@ -208,6 +208,11 @@ impl World {
     /// The test's own connections to the same database on another server, such as a standby.
     pub(crate) fn pool_on(&self, server: &str) -> PgPool {
         self.database.on(server)
+    }
+
+    /// The URL of this database through another server, such as a pooler.
+    pub(crate) fn through(&self, server: &str) -> String {
+        self.database.url_through(address_of(server))
     }
 
     /// The TCP address of PostgreSQL, without a proxy.

@@ -69,8 +69,11 @@ pub(crate) async fn get(
     let page = page_request(&mut params);
     let available = params.flag("available");
     params.finish()?;
-    let items = http.browse.items(path::sale_id(sale_id)?, available.unwrap_or(false), page);
-    let items = http.read(items).await?.ok_or(ApiError::SaleNotFound)?;
+    let sale = path::sale_id(sale_id)?;
+    let items = http.browse.items(sale, available.unwrap_or(false), page);
+    let Some(items) = http.read(items).await? else {
+        return Err(http.no_sale(sale).await);
+    };
     let data = items.entries.into_iter().map(ItemBody::from).collect();
     Ok(Json(PageBody::new(data, items.total, page)))
 }

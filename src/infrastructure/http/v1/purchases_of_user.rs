@@ -49,6 +49,11 @@ pub(crate) async fn get(
     caller.check_owner(&buyer)?;
     let sale = sale.transpose()?;
     let history = http.read(http.browse.history(&buyer, sale, page)).await?;
+    if history.total == 0
+        && let Some(sale) = sale
+    {
+        http.check_kept(sale).await?;
+    }
     let data = history.entries.into_iter().map(PastPurchaseBody::from).collect();
     Ok(Json(PageBody::new(data, history.total, page)))
 }

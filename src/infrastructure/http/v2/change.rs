@@ -11,6 +11,7 @@ use super::checkout_tag::tagged;
 use super::keyed::keyed_response;
 use crate::application::checkout::CheckoutRefusal;
 use crate::application::idempotency::{ChangeCommand, CheckoutReply};
+use crate::application::ports::Keyed;
 use crate::domain::ids::ItemId;
 use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::problem::Problem;
@@ -26,7 +27,11 @@ pub(crate) async fn change_checkout(
     command: ChangeCommand,
 ) -> Result<Response, Problem> {
     let idempotency = Arc::clone(&http.idempotency);
+    let claim = command.claim;
     let changed = http.run_to_end(async move { idempotency.change(command).await }).await?;
+    if matches!(changed, Keyed::UnknownCode) {
+        return Err(http.no_code(claim, ApiError::CodeNotFound).await.into());
+    }
     keyed_response(changed, caller, |changed| match changed {
         CheckoutReply::Accepted { view, created } => {
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };

@@ -12,7 +12,6 @@ use super::etag::with_etag;
 use super::pagination::{ListBody, PageOrCursor, Paginator};
 use crate::application::ports::StockedItem;
 use crate::domain::ids::ItemNo;
-use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::model::page::PageBody;
 use crate::infrastructure::http::model::schema;
@@ -96,13 +95,17 @@ pub(crate) async fn get(
     let response = match request {
         PageOrCursor::Page(page) => {
             let items = http.read(http.browse.items(sale, available, page)).await?;
-            let items = items.ok_or(ApiError::SaleNotFound)?;
+            let Some(items) = items else {
+                return Err(http.no_sale(sale).await.into());
+            };
             let data: Vec<Item> = items.entries.into_iter().map(Item::from).collect();
             Json(PageBody::new(data, items.total, page)).into_response()
         }
         PageOrCursor::Cursor(cursor) => {
             let items = http.read(http.browse.items_after(sale, available, cursor)).await?;
-            let items = items.ok_or(ApiError::SaleNotFound)?;
+            let Some(items) = items else {
+                return Err(http.no_sale(sale).await.into());
+            };
             let format_position = |next: &ItemNo| next.0.to_string();
             paginator.response::<_, _, Item>(items, cursor.limit, format_position)
         }

@@ -61,11 +61,21 @@ pub(crate) async fn get(
     Ok(match request {
         PageOrCursor::Page(page) => {
             let history = http.read(http.browse.history(&buyer, sale, page)).await?;
+            if history.total == 0
+                && let Some(sale) = sale
+            {
+                http.check_kept(sale).await?;
+            }
             let data: Vec<Purchase> = history.entries.into_iter().map(Purchase::from).collect();
             Json(PageBody::new(data, history.total, page)).into_response()
         }
         PageOrCursor::Cursor(cursor) => {
             let history = http.read(http.browse.history_after(&buyer, sale, cursor)).await?;
+            if history.entries.is_empty()
+                && let Some(sale) = sale
+            {
+                http.check_kept(sale).await?;
+            }
             let format_position =
                 |next: &PurchaseKey| format_time_and_id(next.purchased_at, next.attempt.get());
             paginator.response::<_, _, Purchase>(history, cursor.limit, format_position)

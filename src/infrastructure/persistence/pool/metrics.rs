@@ -41,10 +41,11 @@ pub(crate) enum Statement {
     EditSale,
     Import,
     ApiKeys,
+    Retention,
 }
 
 impl Statement {
-    const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::Begin,
         Self::LockBuyers,
         Self::ReadCheckouts,
@@ -74,9 +75,10 @@ impl Statement {
         Self::EditSale,
         Self::Import,
         Self::ApiKeys,
+        Self::Retention,
     ];
 
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Begin => "begin",
             Self::LockBuyers => "lock_buyers",
@@ -107,6 +109,7 @@ impl Statement {
             Self::EditSale => "edit_sale",
             Self::Import => "import",
             Self::ApiKeys => "api_keys",
+            Self::Retention => "retention",
         }
     }
 }

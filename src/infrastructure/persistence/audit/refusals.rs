@@ -41,7 +41,7 @@ pub(crate) const ADD_TOTALS: &str = r"
 ";
 
 /// Of sales that exist: the partition of a sale that was dropped is gone with it.
-const ADD_ANSWERED: &str = r"
+pub(crate) const ADD_ANSWERED: &str = r"
     INSERT INTO purchase_requests (sale_id, attempt_id, request_id)
     SELECT t.sale_id, t.attempt_id, t.request_id
     FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS t(sale_id, attempt_id, request_id)

@@ -97,7 +97,13 @@ pub(super) const STATEMENTS: &[Named] = &[
             ("text[]", "ARRAY[NULL]"),
             ("bigint[]", "ARRAY[NULL]"),
             ("timestamptz[]", "ARRAY[clock_timestamp()]"),
+            ("text[]", "ARRAY[NULL]"),
         ],
+    ),
+    Named::new(
+        ("flush_refusals.answered", Statement::FlushRefusals),
+        refusals::ADD_ANSWERED,
+        &[SALES, ("bigint[]", "ARRAY[1]"), ("text[]", "ARRAY[' explain']")],
     ),
     Named::new(("prune_keys", Statement::PruneKeys), keys::PRUNE, &[DAY, STEP]),
     Named::new(("prune_keys.operators", Statement::PruneKeys), keys::PRUNE_OPERATORS, &[DAY, STEP]),

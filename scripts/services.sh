@@ -6,6 +6,8 @@
 #   services.sh up-redis DIR
 #   services.sh up-standby DIR OF     starts a streaming standby of the PostgreSQL in the folder OF
 #   services.sh up-pooler DIR OF      starts a PgBouncer, which drops start-up options, before the PostgreSQL in the folder OF
+#   services.sh up-strict-pooler DIR OF       the same, and it refuses start-up options that it does not know
+#   services.sh up-transaction-pooler DIR OF  the same in transaction mode
 #   services.sh up-nats DIR           starts a NATS server with JetStream; prints `export NATS_URL=…`
 #   services.sh follow-postgres DIR OF  stops a PostgreSQL in order and starts it as a standby of the one in the folder OF
 #   services.sh promote-postgres DIR  makes a standby a primary, on a timeline of its own
@@ -450,9 +452,9 @@ listen_port = $1
 unix_socket_dir =
 auth_type = trust
 auth_file = $home/pooler/users
-pool_mode = session
+pool_mode = $pool_mode
 default_pool_size = 100
-ignore_startup_parameters = extra_float_digits, options
+ignore_startup_parameters = $ignored_parameters
 logfile = $home/pooler/log
 pidfile = $home/pooler/pid
 CONF
@@ -632,6 +634,12 @@ case $verb in
 esac
 
 of=${3:-}
+# How the pooler runs.
+pool_mode=session ignored_parameters='extra_float_digits, options'
+case $verb in
+  up-strict-pooler) verb=up-pooler ignored_parameters= ;;
+  up-transaction-pooler) verb=up-pooler pool_mode=transaction ;;
+esac
 case $verb in up-standby | up-pooler | follow-postgres) [ ! -e "$of/$mark" ] || set -- "$verb" "$2" ;; esac
 if [ $# != 2 ] || [ -z "$2" ]; then usage; fi
 case $2 in /*) dir=${2%/} ;; *) dir=$PWD/${2%/} ;; esac

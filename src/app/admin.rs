@@ -18,7 +18,7 @@ use crate::application::operators::edit_sale::EditSale;
 use crate::application::operators::import_items::ImportItems;
 use crate::application::operators::restock::Restock;
 use crate::application::ports::{
-    ApiKeyStore, Clock, KeySecrets, SaleEditor, SaleNews, SaleReportReader, SaleStore,
+    ApiKeyStore, Clock, KeySecrets, SaleEditor, SaleReportReader, SaleStore,
 };
 use crate::application::sale_report::ReportSale;
 use crate::infrastructure::cache::RedisSaleNews;
@@ -51,7 +51,7 @@ pub(crate) fn build(
     let database = context.database.separate(CONNECTIONS);
     let clock: &Arc<dyn Clock> = components.sale_cache.clock();
     let keys: Arc<dyn ApiKeyStore> = Arc::new(PostgresApiKeyStore::new(database.clone()));
-    let news: Arc<dyn SaleNews> =
+    let news =
         Arc::new(RedisSaleNews::new(components.redis.clone(), Arc::clone(database.history())));
     let secrets: Arc<dyn KeySecrets> = Arc::new(HmacKeySecrets::new(&config.api_keys));
     Ok(Arc::new(Admin {
@@ -69,12 +69,12 @@ pub(crate) fn build(
         audit: Arc::new(PostgresAuditTrail::new(database.clone())),
         jobs: jobs(OfflineJobs::new(config, &database)),
         webhooks: webhooks(Webhooks::build(config, &database, Arc::clone(clock))?),
-        cursors: Arc::new(HmacCursorSigner::new(&config.code_keys)),
+        cursors: Arc::<HmacCursorSigner>::clone(&components.cursors),
         auth_metrics: Arc::clone(&components.auth_metrics),
         metrics: AdminMetrics::register(context.registry)?,
         tasks: context.tasks.requests.clone(),
-        request_timeout: config.http.request_timeout,
-        body_timeout: config.http.body_read_timeout,
+        request_timeout: context.in_force.setting(|config| config.http.request_timeout),
+        body_timeout: context.in_force.setting(|config| config.http.body_read_timeout),
         settle_time: config.sale_cache.poll_interval + POLL_MARGIN,
     }))
 }
@@ -82,10 +82,11 @@ pub(crate) fn build(
 fn sales(
     context: &BuildContext<'_>,
     components: &Components,
-    (database, news): (&Database, &Arc<dyn SaleNews>),
+    (database, news): (&Database, &Arc<RedisSaleNews>),
 ) -> AdminSales {
     let editor = Arc::new(PostgresSaleEditor::new(database.clone()));
-    let editor: Arc<dyn SaleEditor> = Arc::new(AnnouncedEdits::new(editor, Arc::clone(news)));
+    let editor: Arc<dyn SaleEditor> =
+        Arc::new(AnnouncedEdits::new(editor, Arc::<RedisSaleNews>::clone(news)));
     let creator: Arc<dyn SaleStore> = Arc::new(PostgresSaleStore::new(
         database.clone(),
         // It creates sales only: the clock is that of the store that reads them.

@@ -9,6 +9,7 @@ use crate::application::compare_time_zones::CompareTimeZones;
 use crate::application::open_sales::{OpenSales, OpenSalesError, OpenSalesPorts, Schedule};
 use crate::application::ports::{Causes, PortError};
 use crate::application::sold_out_hints::SoldOutHints;
+use crate::config::ScheduleConfig;
 use crate::infrastructure::cache::{Forgotten, ReadNewsListener, SoldOutListener};
 use crate::infrastructure::schedule::CronCalendar;
 
@@ -26,7 +27,7 @@ const COMPARE_TIME_ZONES_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Starts all tasks. It returns when the sale of this hour can be sold: after the first reading of sales, after that sale
 /// exists, and after its items are in memory; unless PostgreSQL is away.
-pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
+pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) -> Arc<OpenSales> {
     let (config, tasks) = (context.config, &context.tasks.background);
     let Components { sale_cache, refusals, .. } = components;
 
@@ -36,9 +37,7 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
     if let Err(error) = sale_cache.refresh().await {
         tracing::warn!(error = %Causes(&error), "cannot read the sales yet");
     }
-    if config.schedule.enabled {
-        keep_schedule(context, components).await;
-    }
+    let open_sales = keep_schedule(context, components).await;
     // Only the sale of now: others are loaded in the background, and when a request needs them.
     if let Err(error) = sale_cache.warm_active().await {
         tracing::warn!(error = %Causes(&error), "cannot read the items of the sale yet");
@@ -58,6 +57,7 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) {
     );
     rebuild_filter(context, components);
     record_lost_writes(context, components);
+    open_sales
 }
 
 /// Starts what jobs need of these tasks, in a process that serves no buyers.
@@ -143,8 +143,10 @@ fn rebuild_filter(context: &BuildContext<'_>, components: &Components) {
     });
 }
 
-async fn keep_schedule(context: &BuildContext<'_>, components: &Components) {
+async fn keep_schedule(context: &BuildContext<'_>, components: &Components) -> Arc<OpenSales> {
     let config = &context.config.schedule;
+    let (in_force, actor) =
+        (context.in_force.clone(), format!("schedule@{}", context.instance.name));
     let open_sales = Arc::new(OpenSales::new(
         OpenSalesPorts {
             sale_cache: Arc::clone(&components.sale_cache),
@@ -152,15 +154,7 @@ async fn keep_schedule(context: &BuildContext<'_>, components: &Components) {
             calendar: Arc::<CronCalendar>::clone(&components.calendar),
             leadership: Arc::clone(&components.leadership),
         },
-        Schedule {
-            actor: format!("schedule@{}", context.instance.name),
-            // The leader renews its term in time, and a crashed leader is replaced after three intervals.
-            term: config.interval * 3,
-            duration: config.duration,
-            items: config.items,
-            stock: config.stock,
-            buyer_limit: config.buyer_limit,
-        },
+        Arc::new(move || schedule_of(&in_force.get().schedule, &actor)),
     ));
     match tokio::time::timeout(FIRST_SALE_TIMEOUT, open_due_sales(Arc::clone(&open_sales))).await {
         Ok(Ok(())) => {}
@@ -170,6 +164,20 @@ async fn keep_schedule(context: &BuildContext<'_>, components: &Components) {
         Err(_) => tracing::warn!("opening the scheduled sale takes long: serving meanwhile"),
     }
     context.tasks.background.every("keep schedule", config.interval, &open_sales, open_due_sales);
+    open_sales
+}
+
+fn schedule_of(config: &ScheduleConfig, actor: &str) -> Schedule {
+    Schedule {
+        enabled: config.enabled,
+        actor: actor.to_owned(),
+        // The leader renews its term in time, and a crashed leader is replaced after three intervals.
+        term: config.interval * 3,
+        duration: config.duration,
+        items: config.items,
+        stock: config.stock,
+        buyer_limit: config.buyer_limit,
+    }
 }
 
 async fn open_due_sales(open_sales: Arc<OpenSales>) -> Result<(), OpenSalesError> {

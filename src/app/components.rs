@@ -34,7 +34,7 @@ use crate::infrastructure::cache::{
 use crate::infrastructure::http::{
     AuthMetrics, HttpCache, HttpCurrentRequest, HttpState, live_event,
 };
-use crate::infrastructure::monitoring::PrometheusBusinessMetrics;
+use crate::infrastructure::monitoring::{PrometheusBusinessMetrics, ReloadStatus};
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, OnReplicas, PostgresApiKeyStore, PostgresCancellations,
     PostgresEpochReader, PostgresIdempotencyStore, PostgresItemReader, PostgresLocalTimes,
@@ -72,6 +72,9 @@ pub(crate) struct Components {
     /// Keys of operators and services. They cost nothing until somebody sends one.
     pub(crate) api_keys: Arc<ApiKeys>,
     pub(crate) auth_metrics: Arc<AuthMetrics>,
+    pub(crate) code_signer: Arc<HmacSigner>,
+    pub(crate) cursors: Arc<HmacCursorSigner>,
+    pub(crate) reloads: Arc<ReloadStatus>,
     business_metrics: Arc<dyn BusinessMetrics>,
     pub(crate) batches: BatchMetrics,
 }
@@ -100,7 +103,9 @@ impl Components {
             config.catalogue.clone(),
         ));
         let items: Arc<dyn ItemReader> = Arc::new(PostgresItemReader::new((*database).clone()));
-        let codes = codes(context, &clock)?;
+        let code_signer = code_signer(context)?;
+        let codes = codes(context, &clock, &code_signer);
+        let reloads = ReloadStatus::register(registry, Arc::<DatabaseClock>::clone(&clock))?;
         let calendar = Arc::new(CronCalendar::new(&config.schedule));
         let time_zones = time_zones(context, &calendar, &clock);
         let replicas = Arc::new(Replicas::new(&config.database, database, registry)?);
@@ -159,6 +164,9 @@ impl Components {
             codes: Arc::new(codes),
             api_keys,
             auth_metrics: Arc::new(AuthMetrics::register(registry)?),
+            code_signer,
+            cursors: Arc::new(HmacCursorSigner::new(&config.code_keys)),
+            reloads: Arc::new(reloads),
             business_metrics,
             batches,
         })
@@ -166,20 +174,19 @@ impl Components {
 
     /// The use cases behind HTTP.
     pub(crate) fn http_state(&self, context: &BuildContext<'_>) -> HttpState {
-        let config: &Config = context.config;
         let checkout = Arc::new(self.checkout());
         let purchase = Arc::new(self.purchase());
         let browse = Arc::new(self.browse());
         HttpState {
-            live: Arc::new(live(config, &self.sale_cache, &browse)),
+            live: Arc::new(live(context.config, &self.sale_cache, &browse)),
             checkout: Arc::clone(&checkout),
             purchase: Arc::clone(&purchase),
             browse,
             idempotency: Arc::new(self.idempotency((&checkout, &purchase))),
             cache: self.http_cache(),
-            cursors: Arc::new(HmacCursorSigner::new(&config.code_keys)),
+            cursors: Arc::<HmacCursorSigner>::clone(&self.cursors),
             tasks: context.tasks.requests.clone(),
-            request_timeout: config.http.request_timeout,
+            request_timeout: context.in_force.setting(|config| config.http.request_timeout),
         }
     }
 
@@ -331,7 +338,7 @@ fn keys(context: &BuildContext<'_>, batches: &BatchMetrics) -> PostgresIdempoten
     let batch = &context.config.batch;
     PostgresIdempotencyStore::new(
         context.database.clone(),
-        context.config.idempotency.keep,
+        context.in_force.setting(|config| config.idempotency.keep),
         limits(batch, batch.checkout_size, 1),
         batches,
         context.tasks.writers.scope(),
@@ -362,16 +369,24 @@ fn live(config: &Config, sale_cache: &Arc<SaleCache>, browse: &Arc<Browse>) -> L
     Live::new(ports, config.live.max_listeners, live_event)
 }
 
-/// Codes, in the epochs of the database.
-fn codes(context: &BuildContext<'_>, clock: &Arc<DatabaseClock>) -> Result<Codes, AppError> {
+/// Signs codes in the epochs of the database.
+fn code_signer(context: &BuildContext<'_>) -> Result<Arc<HmacSigner>, AppError> {
     let history = Arc::clone(context.database.history());
-    let signer = HmacSigner::new(&context.config.code_keys)?.following(Arc::clone(&history));
-    Ok(Codes::new(CodesPorts {
-        signer: Arc::new(signer),
-        history,
+    Ok(Arc::new(HmacSigner::new(&context.config.code_keys)?.following(history)))
+}
+
+/// Codes, in the epochs of the database.
+fn codes(
+    context: &BuildContext<'_>,
+    clock: &Arc<DatabaseClock>,
+    signer: &Arc<HmacSigner>,
+) -> Codes {
+    Codes::new(CodesPorts {
+        signer: Arc::<HmacSigner>::clone(signer),
+        history: Arc::clone(context.database.history()),
         epochs: Arc::new(PostgresEpochReader::new(context.database.clone())),
         clock: Arc::<DatabaseClock>::clone(clock),
-    }))
+    })
 }
 
 /// Compares the rules of the schedule's time zone.
@@ -380,7 +395,7 @@ fn time_zones(
     calendar: &Arc<CronCalendar>,
     clock: &Arc<DatabaseClock>,
 ) -> CompareTimeZones {
-    let zone = context.config.schedule.time_zone_name().to_owned();
+    let zone = context.in_force.setting(|config| config.schedule.time_zone_name().to_owned());
     let database = PostgresLocalTimes::new(context.database.clone(), zone);
     CompareTimeZones::new(
         Arc::<CronCalendar>::clone(calendar),

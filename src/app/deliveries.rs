@@ -108,9 +108,10 @@ impl Deliveries {
         tasks.every("announce earlier sales", CATCH_UP_INTERVAL, outbox, |it| async move {
             it.announce_openings(CATCH_UP_WITHIN).await
         });
-        let keep = context.config.events.keep;
-        tasks.every("prune events", PRUNE_INTERVAL, outbox, move |it| async move {
-            it.prune(keep).await.map(drop)
+        let keep = context.in_force.setting(|config| config.events.keep);
+        tasks.every("prune events", PRUNE_INTERVAL, outbox, move |it| {
+            let keep = keep.get();
+            async move { it.prune(keep).await.map(drop) }
         });
         let names = self.to_sinks.iter().map(|delivery| delivery.sink()).collect();
         let measured = Arc::new(Pending {

@@ -3,12 +3,13 @@
 //! - [`service`]: the service from start to stop. [`error`]: why it cannot start.
 //! - [`context`]: what the parts are built from. [`components`]: adapters and use cases; [`selling`]: the two that sell;
 //!   [`limits`]: the bounds of their queues.
-//! - [`background`]: background tasks; [`closing`]: the close of ended sales. [`deliveries`]: events on their way to the sinks.
+//! - [`background`]: background tasks; [`closing`]: what becomes of ended sales. [`deliveries`]: events on their way to the sinks.
 //! - [`servers`]: the ports. [`admin`]: what operators use over HTTP. [`access`]: who may buy, and how often. [`task_groups`]: how
 //!   tasks run and stop.
 //! - [`workers`]: job workers and schedules. [`offline_jobs`]: what the commands `job` and `schedule` use.
-//! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`pause`]: waiting. [`offline`]: what commands other than
-//!   `serve` use; [`webhooks`]: those about webhooks; [`returns`]: those about purchases and
+//! - [`instance`]: the name of one run. [`signals`]: SIGTERM and SIGINT. [`slow_statements`]: their log.
+//!   [`reload`]: changes of the configuration. [`pause`]: waiting. [`offline`]: what commands other than
+//!   `serve` use; [`webhooks`]: those about webhooks; [`explain`]: that about plans; [`returns`]: those about purchases and
 //!   buyers; [`read_cache`]: those about the read cache.
 
 mod access;
@@ -19,23 +20,27 @@ mod components;
 mod context;
 mod deliveries;
 mod error;
+mod explain;
 mod instance;
 mod limits;
 mod offline;
 mod offline_jobs;
 mod pause;
 mod read_cache;
+mod reload;
 mod returns;
 mod selling;
 mod servers;
 mod service;
 mod signals;
+mod slow_statements;
 mod task_groups;
 mod webhooks;
 mod workers;
 
 pub(crate) use crate::infrastructure::http::admin_document as admin_openapi;
 pub(crate) use crate::infrastructure::http::openapi_document as openapi;
+pub(crate) use explain::{ExplainFailure, explain_statements};
 pub(crate) use offline::{Offline, migrate_schema};
 pub(crate) use offline_jobs::OfflineJobs;
 pub(crate) use read_cache::ReadCacheSweep;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prometheus::Registry;
 
+use super::closing::{close_sale, drop_sales};
 use super::error::AppError;
 use super::limits::CLOSE_TIMEOUT;
 use super::offline_jobs::OfflineJobs;
@@ -13,14 +14,16 @@ use super::returns::Returns;
 use super::webhooks::Webhooks;
 use crate::application::api_keys::issue::IssueKey;
 use crate::application::create_sale::CreateSale;
+use crate::application::drop_sales::DropSales;
 use crate::application::operators::announced_edits::AnnouncedEdits;
 use crate::application::operators::edit_sale::EditSale;
 use crate::application::operators::import_items::ImportItems;
 use crate::application::operators::restock::Restock;
 use crate::application::ports::{
-    ApiKeyStore, AuditTrail, Clock, ItemReader, KeySecrets, SaleEditor, SaleReportReader, SaleStore,
+    ApiKeyStore, AuditTrail, Clock, ItemReader, KeySecrets, Outbox, SaleEditor, SaleReportReader,
+    SaleStore,
 };
-use crate::application::sale_report::ReportSale;
+use crate::application::sale_report::{CloseSale, ReportSale};
 use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
 use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics, RedisSaleNews};
@@ -29,8 +32,8 @@ use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, OnReplicas, Planning, PostgresApiKeyStore,
     PostgresAuditTrail, PostgresBuyerTotalsReader, PostgresInspector, PostgresItemImporter,
-    PostgresItemReader, PostgresSaleEditor, PostgresSaleReports, PostgresSaleStore, Replicas,
-    SchemaError, check_requirements, check_schema,
+    PostgresItemReader, PostgresOutbox, PostgresSaleEditor, PostgresSaleReports, PostgresSaleStore,
+    Replicas, SchemaError, check_requirements, check_schema,
 };
 use crate::infrastructure::signing::HmacKeySecrets;
 
@@ -50,6 +53,9 @@ pub(crate) struct Offline {
     pub(crate) restock: Restock,
     pub(crate) import_items: ImportItems,
     pub(crate) audit: Arc<dyn AuditTrail>,
+    pub(crate) drop_sales: DropSales,
+    pub(crate) close_sale: CloseSale,
+    pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) verify: Verify,
     pub(crate) keys: Arc<dyn ApiKeyStore>,
     pub(crate) issue_key: IssueKey,
@@ -76,6 +82,7 @@ impl Offline {
         }
         let replicas = Arc::new(Replicas::new(&config.database, &database, &registry)?);
         let redis = Redis::new(&config.redis, RedisMetrics::register(&registry)?, &circuits)?;
+        let keep = config.retention.keep;
         let clock = Arc::new(DatabaseClock::new());
         let sales = listed_sales(config, &database, (&replicas, &clock));
         let news = Arc::new(RedisSaleNews::new(redis.clone(), Arc::clone(database.history())));
@@ -91,6 +98,9 @@ impl Offline {
             restock: Restock::new(editor),
             import_items: ImportItems::new(Arc::new(PostgresItemImporter::new(database.clone()))),
             audit: Arc::new(PostgresAuditTrail::new(database.clone())),
+            drop_sales: drop_sales(Arc::new(move || keep), &database),
+            close_sale: close_sale(config, &database),
+            outbox: Arc::new(PostgresOutbox::new(database.clone())),
             create_sale: CreateSale::new(Arc::clone(&sales)),
             items: listed_items(&database, &replicas),
             report_sale: ReportSale::new(reports(&database, &replicas)),
@@ -146,7 +156,7 @@ fn reports(database: &Database, replicas: &Arc<Replicas>) -> Arc<dyn SaleReportR
 }
 
 /// Fewer retries than the service, because the caller waits at a terminal.
-fn with_few_retries(config: &DatabaseConfig) -> DatabaseConfig {
+pub(super) fn with_few_retries(config: &DatabaseConfig) -> DatabaseConfig {
     DatabaseConfig { retries: config.retries.min(MAX_RETRIES), ..without_circuit(config) }
 }
 

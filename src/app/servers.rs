@@ -17,15 +17,15 @@ use super::context::BuildContext;
 use super::error::AppError;
 use crate::application::live::TICK;
 use crate::application::ports::HealthCheck;
-use crate::config::HttpConfig;
+use crate::config::{HttpConfig, Setting};
 use crate::infrastructure::cache::RedisHealth;
 use crate::infrastructure::http::{
     Access, AdminPort, FastPath, HttpMetrics, HttpState, LinkBase, Observer, RequestLimits, Server,
     ServerLimits, Tls, admin_routes, announcement, cors, routes, start_page,
 };
 use crate::infrastructure::monitoring::{
-    HealthReport, Monitoring, Readiness, SaleCacheMetrics, TaskCount, exposition, health_endpoint,
-    register_live_listeners,
+    HealthReport, Monitoring, Readiness, ReloadStatus, SaleCacheMetrics, TaskCount, exposition,
+    health_endpoint, register_live_listeners,
 };
 use crate::infrastructure::persistence::{PostgresHealth, ReplicaHealth};
 use crate::infrastructure::schedule::TimeZoneHealth;
@@ -45,8 +45,9 @@ pub(crate) async fn listen(
     let (observer, tls) = (observer(context, readiness, &monitoring)?, tls(context)?);
     let access = access(context, components).await?;
     let fast_path = fast_path(context, components, observer.clone(), (&monitoring, access))?;
+    let limits = context.in_force.setting(|config| limits(&config.http));
     let address = (config.http.host.as_str(), config.http.port);
-    let server = bind("http", address, limits(&config.http), tls.clone()).await?;
+    let server = bind("http", address, limits.clone(), tls.clone()).await?;
     let (_, stop) = tasks.servers.scope();
     let answer = move |request, peer| fast_path.clone().answer(request, peer);
     tasks.servers.run(server.serve(answer, stop));
@@ -54,10 +55,10 @@ pub(crate) async fn listen(
         let admin = AdminPort::new(
             admin::build(context, components)?,
             observer,
-            request_limits(&config.http),
+            context.in_force.setting(|config| request_limits(&config.http)),
         );
         let address = (config.admin.host.as_str(), port);
-        let server = bind("admin", address, limits(&config.http), tls).await?;
+        let server = bind("admin", address, limits, tls).await?;
         let (_, stop) = tasks.servers.scope();
         let answer = move |request, peer| admin.clone().answer(request, peer);
         tasks.servers.run(server.serve(answer, stop));
@@ -79,8 +80,9 @@ async fn serve_monitoring(
     monitoring: Monitoring,
 ) -> Result<(), AppError> {
     let (config, tasks) = (context.config, context.tasks);
+    let limits = context.in_force.setting(|config| limits(&config.http));
     let address = (config.monitoring.host.as_str(), config.monitoring.port);
-    let server = bind("monitoring", address, limits(&config.http), None).await?;
+    let server = bind("monitoring", address, limits, None).await?;
     let router = monitoring.router();
     let (_, stop) = tasks.monitoring.scope();
     let answer =
@@ -99,9 +101,15 @@ fn fast_path(
     let extra = on_http_port(config.monitoring.on_http_port, monitoring);
     let extra = extra.merge(start_page(config.shop_page.enabled));
     let layers = (cors(&config.http.cors), extra);
-    let keep_bodies = access.as_ref().is_some_and(Access::reads_bodies);
-    let requests = RequestLimits { keep_bodies, ..request_limits(&config.http) };
-    let limits = (requests, LinkBase::new(&config.http.links), access);
+    // Who may pass does not change while the service runs.
+    let limits = if access.as_ref().is_some_and(Access::reads_bodies) {
+        context
+            .in_force
+            .setting(|config| RequestLimits { keep_bodies: true, ..request_limits(&config.http) })
+    } else {
+        context.in_force.setting(|config| request_limits(&config.http))
+    };
+    let limits = (limits, LinkBase::new(&config.http.links), access);
     let state = components.http_state(context);
     tell_listeners(context, &state)?;
     Ok(FastPath::new(state, observer, limits, layers))
@@ -121,7 +129,7 @@ fn observer(
     }
     Ok(Observer::new(
         HttpMetrics::register(context.registry, labels, monitoring.exemplars.clone())?,
-        config.log.all_requests,
+        context.in_force.setting(|config| config.log.all_requests),
         context.instance.name.clone(),
         move || readiness.is_draining(),
         (announcement(&config.http.v1), config.http.tls.is_some()),
@@ -187,11 +195,12 @@ fn monitoring(
             Arc::new(RedisHealth::new(components.redis.clone())),
             Arc::new(TimeZoneHealth::new(
                 Arc::clone(&components.time_zones),
-                &context.config.schedule,
+                context.in_force.setting(|config| config.schedule.time_zone_name().to_owned()),
             )),
+            Arc::<ReloadStatus>::clone(&components.reloads),
         ],
         Arc::clone(readiness),
-        context.config.monitoring.check_timeout,
+        context.in_force.setting(|config| config.monitoring.check_timeout),
     );
     let replicas = components.replicas.watched().map(|replica| {
         let check: Arc<dyn HealthCheck> = Arc::new(ReplicaHealth::new(Arc::clone(replica)));
@@ -228,7 +237,7 @@ fn on_http_port(with_metrics: bool, monitoring: &Monitoring) -> Router {
 async fn bind(
     name: &str,
     (host, port): (&str, u16),
-    limits: ServerLimits,
+    limits: Setting<ServerLimits>,
     tls: Option<Tls>,
 ) -> Result<Server, AppError> {
     let bound = Server::bind(name, (host, port), limits, tls).await;

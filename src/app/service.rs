@@ -13,20 +13,22 @@ use super::deliveries::Deliveries;
 use super::error::AppError;
 use super::instance::Instance;
 use super::limits::CLOSE_TIMEOUT;
+use super::reload;
 use super::selling::{MakeSelling, in_groups};
 use super::servers;
-use super::signals::Signals;
+use super::signals::{Hangup, Signals};
+use super::slow_statements::slow_statements;
 use super::task_groups::TaskGroups;
 use super::workers;
 use crate::application::ports::Causes;
 use crate::application::refusals::Refusals;
-use crate::config::{Config, TimeZoneRules};
+use crate::config::{Config, InForce, Pooler, TimeZoneRules};
 use crate::infrastructure::circuit::CircuitMetrics;
-use crate::infrastructure::monitoring::{Readiness, init_logging};
+use crate::infrastructure::monitoring::{LogLevel, Readiness, init_logging};
 use crate::infrastructure::otlp::trace_to;
 use crate::infrastructure::persistence::{
     Database, DatabaseMetrics, Planning, Replicas, SchemaError, check_requirements, check_schema,
-    check_unsubscribed, migrate,
+    check_sessions, check_unsubscribed, migrate,
 };
 
 /// The last refusals have this part of the drain time for themselves, which no other step can use up.
@@ -60,19 +62,22 @@ pub(crate) async fn work(config: Config) -> Result<(), AppError> {
 
 async fn run(config: Config, role: Role, selling: MakeSelling) -> Result<(), AppError> {
     let instance = Instance::new();
-    let _log = init_logging(&config.log, &instance.name)?;
+    let (_log, level) = init_logging(&config.log, &instance.name, slow_statements())?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let rules = TimeZoneRules::in_use();
     tracing::info!(release = rules.release_name(), source = rules.source(), "rules of time zones");
     let mut signals = Signals::listen()?;
+    let reloads = (level, Hangup::listen()?);
+    let in_force = InForce::new(config);
     let app = tokio::select! {
-        app = App::build(&config, &instance, (role, selling)) => app?,
+        app = App::build(&in_force, &instance, (role, selling), reloads) => app?,
         () = signals.next() => return Ok(()),
     };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), profile = config.profile, "ready");
-    app.run_until_stopped(&config, &mut signals).await
+    let profile = in_force.get().profile.clone();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), profile, "ready");
+    app.run_until_stopped(&in_force, &mut signals).await
 }
 
 /// Some accepted requests were not finished in time.
@@ -90,16 +95,22 @@ struct App {
 
 impl App {
     async fn build(
-        config: &Config,
+        in_force: &InForce,
         instance: &Instance,
         (role, make_selling): (Role, MakeSelling),
+        (level, hangup): (LogLevel, Hangup),
     ) -> Result<Self, AppError> {
+        let started = in_force.get();
+        let config = &*started;
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let circuits = CircuitMetrics::register(&registry)?;
         let metrics = DatabaseMetrics::register(&registry)?;
         let database =
             Database::connect(&config.database, Planning::Keys, metrics, &circuits).await?;
+        if config.database.pooler == Pooler::Session {
+            check_sessions(&database).await?;
+        }
         check_requirements(&database).await?;
         if config.database.migrate_on_start {
             migrate(&database).await?;
@@ -118,6 +129,7 @@ impl App {
         tasks.monitoring.run(database.clone().watch(stop));
         let context = BuildContext {
             config,
+            in_force,
             instance,
             registry: &registry,
             circuits: &circuits,
@@ -127,10 +139,14 @@ impl App {
         };
         let components = Components::build(&context)?;
         let deliveries = Deliveries::build(&context, &components)?;
-        match role {
-            Role::Service => background::start(&context, &components).await,
-            Role::Worker => background::start_for_worker(&context, &components).await,
-        }
+        let open_sales = match role {
+            Role::Service => Some(background::start(&context, &components).await),
+            Role::Worker => {
+                background::start_for_worker(&context, &components).await;
+                None
+            }
+        };
+        reload::start(&context, &components, (level, open_sales), hangup);
         if role == Role::Worker || config.jobs.enabled {
             workers::start(&context, &components)?;
             deliveries.start(&context).await;
@@ -148,10 +164,11 @@ impl App {
     /// Waits for a signal, then finishes accepted requests and writes what is still in memory.
     async fn run_until_stopped(
         self,
-        config: &Config,
+        in_force: &InForce,
         signals: &mut Signals,
     ) -> Result<(), AppError> {
         signals.next().await;
+        let config = in_force.get();
         tracing::info!("stopping: not ready any more");
         self.readiness.drain();
         // They have the grace time as well, in which nothing is asked of them.

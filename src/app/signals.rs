@@ -1,4 +1,4 @@
-//! The signals that stop the service.
+//! The signals that stop the service, and the one that makes it read its configuration again.
 
 use std::io;
 
@@ -8,6 +8,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+}
+
+/// SIGHUP. Its default would end the process.
+pub(crate) struct Hangup(Signal);
+
+impl Hangup {
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        self.0.recv().await;
+    }
 }
 
 impl Signals {

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::closing::close_sale;
+use super::closing::{close_sale, drop_sales};
 use super::components::Components;
 use super::context::BuildContext;
 use super::error::AppError;
+use crate::application::drop_sales::Keep;
 use crate::application::jobs::lease::Lease;
 use crate::application::jobs::run_schedules::{RunSchedules, ScheduleEvent};
 use crate::application::jobs::tend::TendJobs;
 use crate::application::ports::{Clock, JobReader, PortError, ScheduleRuns, WorkerJobs};
-use crate::config::Config;
 use crate::infrastructure::jobs::{
-    Desk, Handlers, InvalidWorkers, JobMetrics, KnownTypes, RunCloseSales, RunNoop, RunPruneJobs,
-    RunPruneKeys, RunRebuildFilter, Runner, RunnerSettings,
+    Desk, Handlers, InvalidWorkers, JobMetrics, KnownTypes, RunCloseSales, RunDropSales, RunNoop,
+    RunPruneJobs, RunPruneKeys, RunRebuildFilter, Runner, RunnerSettings,
 };
 use crate::infrastructure::persistence::{
     Database, PostgresJobReader, PostgresJobRepair, PostgresScheduleRuns, PostgresWorkerJobs,
@@ -61,7 +61,7 @@ fn run_jobs(
         metrics: Arc::clone(metrics),
         timeout: config.jobs.timeout,
     };
-    let handlers = handlers(config, components, database, desk)?;
+    let handlers = handlers(context, components, database, desk)?;
     let settings = RunnerSettings {
         workers: config.jobs.workers,
         poll_interval: config.jobs.poll_interval,
@@ -75,15 +75,21 @@ fn run_jobs(
 
 /// A line for each type of job.
 fn handlers(
-    config: &Config,
+    context: &BuildContext<'_>,
     components: &Components,
     database: &Database,
     desk: Desk,
 ) -> Result<Handlers, InvalidWorkers> {
+    let config = context.config;
+    let actor = format!("drop_sales@{}", context.instance.name);
     let repair = Arc::new(PostgresJobRepair::new(database.clone()));
-    let (keep_done, keep_dead) = (config.jobs.keep_done, config.jobs.keep_dead);
+    let keep_done = context.in_force.setting(|config| config.jobs.keep_done);
+    let keep_dead = context.in_force.setting(|config| config.jobs.keep_dead);
+    let keep = context.in_force.setting(|config| config.retention.keep);
+    let keep: Keep = Arc::new(move || keep.get());
     let mut handlers = Handlers::new(desk);
     handlers.add(RunCloseSales::new(Arc::new(close_sale(config, database))))?;
+    handlers.add(RunDropSales::new(Arc::new(drop_sales(keep, database)), actor))?;
     handlers.add(RunNoop)?;
     handlers.add(RunPruneJobs::new(repair, keep_done, keep_dead))?;
     handlers.add(RunPruneKeys::new(Arc::clone(&components.keys)))?;

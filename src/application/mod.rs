@@ -7,6 +7,7 @@
 //! - [`browse`]: read sales, items and purchases.
 //! - [`create_sale`]: create a sale for an operator. [`open_sales`]: create the scheduled sales.
 //! - [`live`]: the state of sales for clients that follow them.
+//! - [`drop_sales`]: archive sales that are old enough, and drop what they leave.
 //! - [`operators`]: what operators change, and why buyers were refused.
 //! - [`api_keys`]: issue and verify the keys of operators and services.
 //! - [`compare_time_zones`]: whether PostgreSQL has the same rules as the schedule.
@@ -30,6 +31,7 @@ pub mod checkout;
 pub mod codes;
 pub mod compare_time_zones;
 pub mod create_sale;
+pub mod drop_sales;
 pub mod events;
 pub mod history;
 pub mod idempotency;

@@ -21,6 +21,8 @@ const MAX_OVERLAP: usize = 24;
 /// How scheduled sales are created.
 #[derive(Debug, Clone)]
 pub struct Schedule {
+    /// Whether they are.
+    pub enabled: bool,
     /// The creator on record.
     pub actor: String,
     /// The leader's term: sales that start within it are created ahead.
@@ -58,10 +60,13 @@ pub enum OpenSalesError {
     Port(#[from] PortError),
 }
 
+/// The schedule of each moment, which may change.
+pub type CurrentSchedule = Arc<dyn Fn() -> Schedule + Send + Sync>;
+
 /// Creates the scheduled sales.
 pub struct OpenSales {
     ports: OpenSalesPorts,
-    schedule: Schedule,
+    schedule: CurrentSchedule,
     /// Start of the last sale created here: one that is days away is not among the live sales yet.
     last_created: Mutex<Option<DateTime<Utc>>>,
 }
@@ -69,13 +74,22 @@ pub struct OpenSales {
 impl OpenSales {
     /// Creates sales of this schedule.
     #[must_use]
-    pub fn new(ports: OpenSalesPorts, schedule: Schedule) -> Self {
+    pub fn new(ports: OpenSalesPorts, schedule: CurrentSchedule) -> Self {
         Self { ports, schedule, last_created: Mutex::default() }
+    }
+
+    /// Forgets what was created by another schedule: starts before that are new by this one.
+    pub fn forget(&self) {
+        *self.last_created.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Creates the due sales and returns those that this call created.
     pub async fn execute(&self) -> Result<Vec<Sale>, OpenSalesError> {
-        let term = self.schedule.term;
+        let schedule = (self.schedule)();
+        if !schedule.enabled {
+            return Ok(Vec::new());
+        }
+        let term = schedule.term;
         let existing = self.ports.sales.live().await?;
         let Some(reading) = self.ports.sale_cache.clock().database() else {
             return Ok(Vec::new());
@@ -83,8 +97,8 @@ impl OpenSales {
         let is_missing = |start: &DateTime<Utc>| {
             !existing.iter().any(|sale| sale.scheduled && sale.window.starts_at() == *start)
         };
-        let mut due = self.open_at(reading.at);
-        let next = self.next_starts(reading.at);
+        let mut due = self.open_at(reading.at, &schedule);
+        let next = self.next_starts(reading.at, term);
         if let Some(first) = next.iter().find(|start| is_missing(start) && self.is_new(start)) {
             let ahead = (*first - reading.at).to_std();
             let is_near = ahead.is_ok_and(|ahead| ahead < ALL_CREATE_BEFORE);
@@ -95,9 +109,9 @@ impl OpenSales {
         }
         let mut created = Vec::new();
         for start in due.into_iter().filter(is_missing) {
-            let Some(sale) = self.sale(start) else { continue };
+            let Some(sale) = self.sale(start, &schedule) else { continue };
             let sale = sale.validated()?;
-            created.extend(self.ports.sales.create(&sale, &self.schedule.actor).await?);
+            created.extend(self.ports.sales.create(&sale, &schedule.actor).await?);
             *self.last_created.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
         }
         if !created.is_empty() {
@@ -107,11 +121,11 @@ impl OpenSales {
     }
 
     /// The next start, and all others within the leader's term.
-    fn next_starts(&self, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+    fn next_starts(&self, now: DateTime<Utc>, term: Duration) -> Vec<DateTime<Utc>> {
         let mut starts = Vec::new();
         let mut moment = now;
         while let Some(start) = self.ports.calendar.next_start(moment) {
-            let is_soon = (start - now).to_std().is_ok_and(|ahead| ahead < self.schedule.term);
+            let is_soon = (start - now).to_std().is_ok_and(|ahead| ahead < term);
             if starts.len() == MAX_OVERLAP || (!starts.is_empty() && !is_soon) {
                 break;
             }
@@ -127,11 +141,11 @@ impl OpenSales {
     }
 
     /// Starts whose sales are open at `now`, earliest first.
-    fn open_at(&self, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+    fn open_at(&self, now: DateTime<Utc>, schedule: &Schedule) -> Vec<DateTime<Utc>> {
         let mut starts = Vec::new();
         let mut moment = now;
         while let Some(start) = self.ports.calendar.last_start(moment) {
-            let is_open = SaleWindow::lasting(start, self.schedule.duration)
+            let is_open = SaleWindow::lasting(start, schedule.duration)
                 .is_some_and(|window| now < window.ends_at());
             if !is_open || starts.len() == MAX_OVERLAP {
                 break;
@@ -146,14 +160,14 @@ impl OpenSales {
         starts
     }
 
-    fn sale(&self, start: DateTime<Utc>) -> Option<NewSale> {
+    fn sale(&self, start: DateTime<Utc>, schedule: &Schedule) -> Option<NewSale> {
         Some(NewSale {
             name: format!("Flash sale of {}", self.ports.calendar.shown(start)),
             scheduled: true,
-            window: SaleWindow::lasting(start, self.schedule.duration)?,
-            buyer_limit: self.schedule.buyer_limit,
-            items: self.schedule.items,
-            stock: self.schedule.stock,
+            window: SaleWindow::lasting(start, schedule.duration)?,
+            buyer_limit: schedule.buyer_limit,
+            items: schedule.items,
+            stock: schedule.stock,
         })
     }
 }
@@ -193,6 +207,7 @@ mod tests {
             test_shop.clock.set(at(seconds));
             let terms = FakeLeaderships::new(Arc::clone(&test_shop.clock));
             let schedule = Schedule {
+                enabled: true,
                 actor: "schedule@test".to_owned(),
                 term: TERM,
                 duration: HOUR,
@@ -214,7 +229,7 @@ mod tests {
 
         fn on(&self, sales: Arc<dyn SaleStore>, leadership: Arc<dyn Leadership>) -> OpenSales {
             let ports = OpenSalesPorts { sales, leadership, ..self.ports() };
-            OpenSales::new(ports, self.schedule.clone())
+            OpenSales::new(ports, always(&self.schedule))
         }
 
         fn instance(&self, number: u32) -> OpenSales {
@@ -228,10 +243,53 @@ mod tests {
         }
     }
 
+    /// A schedule that does not change.
+    fn always(schedule: &Schedule) -> CurrentSchedule {
+        let schedule = schedule.clone();
+        Arc::new(move || schedule.clone())
+    }
+
     fn leads(answer: fn() -> Result<bool, PortError>) -> Arc<dyn Leadership> {
         let mut leadership = MockLeadership::new();
         leadership.expect_lead().returning(move |_, _| answer());
         Arc::new(leadership)
+    }
+
+    #[tokio::test]
+    async fn a_schedule_that_is_off_creates_nothing_until_it_is_on() {
+        let world = World::at(TEN_TO_ELEVEN);
+        let is_on = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (switch, schedule) = (Arc::clone(&is_on), world.schedule.clone());
+        let current: CurrentSchedule = Arc::new(move || Schedule {
+            enabled: switch.load(std::sync::atomic::Ordering::Relaxed),
+            ..schedule.clone()
+        });
+        let instance = OpenSales::new(world.ports(), current);
+
+        let before = world.run(&instance).await;
+        is_on.store(true, std::sync::atomic::Ordering::Relaxed);
+
+        assert!(before.is_empty());
+        assert_eq!(world.run(&instance).await, [10 * 3_600, 11 * 3_600]);
+    }
+
+    #[tokio::test]
+    async fn starts_of_a_denser_schedule_are_new_after_the_old_one_is_forgotten() {
+        let world = World::at(TEN_TO_ELEVEN);
+        let every = |hours: i64| {
+            let calendar = Arc::new(FakeCalendar { period_seconds: hours * 3_600 });
+            let ports = OpenSalesPorts { calendar, ..world.ports() };
+            OpenSales::new(ports, always(&world.schedule))
+        };
+        let (sparse, dense) = (every(2), every(1));
+        assert_eq!(world.run(&sparse).await, [10 * 3_600, 12 * 3_600]);
+        // The calendar of an instance changes, and what it remembers does not.
+        *dense.last_created.lock().unwrap() = *sparse.last_created.lock().unwrap();
+        assert!(world.run(&dense).await.is_empty());
+
+        dense.forget();
+
+        assert_eq!(world.run(&dense).await, [11 * 3_600]);
     }
 
     #[tokio::test]
@@ -355,7 +413,7 @@ mod tests {
         never.expect_next_start().returning(|_| None);
         let ports = OpenSalesPorts { calendar: Arc::new(never), ..world.ports() };
 
-        let idle = OpenSales::new(ports, world.schedule.clone());
+        let idle = OpenSales::new(ports, always(&world.schedule));
 
         assert_eq!(world.run(&idle).await, [0; 0]);
     }
@@ -402,7 +460,7 @@ mod tests {
             leadership: leads(|| Ok(true)),
             ..world.ports()
         };
-        let instance = OpenSales::new(ports, world.schedule.clone());
+        let instance = OpenSales::new(ports, always(&world.schedule));
 
         world.run(&instance).await;
 

@@ -6,6 +6,7 @@ mod actor;
 mod audit;
 mod buyer;
 mod cache;
+mod explain;
 mod failure;
 mod health;
 mod ids;
@@ -13,6 +14,7 @@ mod job;
 mod key;
 mod output;
 mod purchase;
+mod retention;
 mod sale;
 mod schedule;
 mod time;
@@ -91,12 +93,17 @@ enum Command {
     /// Creates, lists and revokes API keys of operators and services.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Archives old sales and drops their tables.
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
     /// Shows what operators have changed.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     /// Removes what is cached of lists.
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    /// Shows how PostgreSQL runs the service's statements.
+    Explain(explain::ExplainArgs),
     /// Audits the promises: exit 0 all hold, 1 at least one is broken, 2 the audit could not run.
     Verify(verify::VerifyArgs),
     /// Probes the running service: exit 0 it is alive, 1 it is not.
@@ -114,7 +121,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return explain(&error),
+        Err(error) => return explain_misuse(&error),
     };
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -166,8 +173,12 @@ fn execute(cli: Cli) -> Result<(), Failure> {
             Command::Why(args) => why::run(args, &config, output.of_data()?).await,
             Command::Webhook(command) => webhook::run(command, &config, output.of_data()?).await,
             Command::Key(command) => key::run(command, &config, output.of_data()?).await,
+            Command::Retention(command) => {
+                retention::run(&command, &config, output.of_data()?).await
+            }
             Command::Audit(command) => audit::run(&command, &config, output.of_data()?).await,
             Command::Cache(command) => cache::run(command, &config, output.of_data()?).await,
+            Command::Explain(args) => explain::run(&args, &config, output.of_data()?).await,
             Command::Verify(args) => verify::run(&args, &config, output.of_data()?).await,
             Command::Job(command) => job::run(command, &config, output.of_data()?).await,
             Command::Schedule(command) => schedule::run(command, &config, output.of_data()?).await,
@@ -191,7 +202,7 @@ fn warn_on_stderr() {
 }
 
 /// Prints help on standard output, and an error as one line on standard error.
-fn explain(error: &clap::Error) -> ExitCode {
+fn explain_misuse(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let _ = error.print();
         return ExitCode::SUCCESS;

@@ -26,7 +26,7 @@ pub(super) async fn run(args: &VerifyArgs, config: &Config, format: Format) -> R
         let found = offline.sales.find(sale).await;
         match found.map_err(|error| could_not_run(Causes(&error)))? {
             Some(_) => {}
-            None => return Err(could_not_run(format!("there is no sale {sale}"))),
+            None => return Err(could_not_run(absence(&offline, sale).await)),
         }
     }
     let findings = offline.verify.execute(args.sale).await;
@@ -44,6 +44,15 @@ pub(super) async fn run(args: &VerifyArgs, config: &Config, format: Format) -> R
     }
     let broken = findings.iter().filter(|finding| finding.broken > 0).count();
     Err(Failure::new(FAILED, format!("{broken} checks failed")))
+}
+
+/// Why a sale is not found.
+async fn absence(offline: &Offline, sale: SaleId) -> String {
+    match offline.sales.is_archived(sale).await {
+        Ok(true) => format!("the sale {sale} was archived, and its record is gone"),
+        Ok(false) => format!("there is no sale {sale}"),
+        Err(error) => Causes(&error).to_string(),
+    }
 }
 
 fn could_not_run(reason: impl Display) -> Failure {

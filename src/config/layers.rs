@@ -1,7 +1,7 @@
 //! The layers: defaults, a profile and the environment; later layers override earlier ones.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use config::{File, FileFormat, Value, ValueKind};
 
@@ -26,6 +26,8 @@ pub(crate) struct Layers {
     pub(crate) from_environment: BTreeSet<String>,
     pub(crate) faults: Vec<String>,
     pub(crate) warnings: Vec<String>,
+    /// Files of the folder, read or looked for, and those that the environment names.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// The environment, read once.
@@ -46,9 +48,10 @@ pub(crate) fn merge(environment: &Environment, folder: Option<&Path>) -> Result<
             "{PROFILE}: there is no profile of this name; use development or production"
         ));
     };
-    let mut faults = Vec::new();
+    let (mut faults, mut files) = (Vec::new(), Vec::new());
+    files.extend(folder.into_iter().flat_map(|folder| of_folder(folder, &profile)));
     let known = keys(&build(&[DEFAULTS])?);
-    let (set, from_environment) = overrides(environment, &known, &mut faults);
+    let (set, from_environment) = overrides(environment, &known, (&mut faults, &mut files));
     let mut builder = config::Config::builder();
     // The defaults in the binary lie below those of the folder, so a key that it leaves out has its default.
     for text in [DEFAULTS, defaults.as_str(), on_top.as_str()] {
@@ -60,7 +63,12 @@ pub(crate) fn merge(environment: &Environment, folder: Option<&Path>) -> Result<
     let merged = builder.build().map_err(|error| error.to_string())?;
     let unknown = keys(&merged).into_iter().filter(|key| !known.contains(key));
     faults.extend(unknown.map(|key| format!("{key}: there is no such key")));
-    Ok(Layers { merged, profile, from_environment, faults, warnings })
+    Ok(Layers { merged, profile, from_environment, faults, warnings, files })
+}
+
+/// The files of a folder that a profile is read from.
+fn of_folder(folder: &Path, profile: &str) -> [PathBuf; 2] {
+    ["default", profile].map(|name| folder.join(format!("{name}.yaml")))
 }
 
 fn read(folder: Option<&Path>, name: &str) -> Result<Option<String>, String> {
@@ -88,7 +96,7 @@ fn build(texts: &[&str]) -> Result<config::Config, String> {
 }
 
 /// All keys with a value, as `a.b`.
-fn keys(layers: &config::Config) -> BTreeSet<String> {
+pub(crate) fn keys(layers: &config::Config) -> BTreeSet<String> {
     fn insert_keys(prefix: &str, value: &Value, keys: &mut BTreeSet<String>) {
         match &value.kind {
             ValueKind::Table(table) => {
@@ -112,7 +120,7 @@ fn keys(layers: &config::Config) -> BTreeSet<String> {
 fn overrides(
     environment: &Environment,
     known: &BTreeSet<String>,
-    faults: &mut Vec<String>,
+    (faults, files): (&mut Vec<String>, &mut Vec<PathBuf>),
 ) -> (BTreeMap<String, String>, BTreeSet<String>) {
     let mut set = BTreeMap::new();
     for (short, key) in [("DATABASE_URL", "database.url"), ("REDIS_URL", "redis.url")] {
@@ -129,14 +137,17 @@ fn overrides(
         let holder = key.strip_suffix(FILE_SUFFIX).filter(|holder| known.contains(*holder));
         let (key, value) = match holder {
             None => (key, value.clone()),
-            Some(holder) => match std::fs::read_to_string(value) {
-                Ok(text) => (holder.to_owned(), text.trim_end_matches(['\n', '\r']).to_owned()),
-                Err(error) => {
-                    faults
-                        .push(format!("{holder}: cannot read the file that {name} names: {error}"));
-                    continue;
+            Some(holder) => {
+                files.push(PathBuf::from(value));
+                match std::fs::read_to_string(value) {
+                    Ok(text) => (holder.to_owned(), text.trim_end_matches(['\n', '\r']).to_owned()),
+                    Err(error) => {
+                        let why = format!("cannot read the file that {name} names: {error}");
+                        faults.push(format!("{holder}: {why}"));
+                        continue;
+                    }
                 }
-            },
+            }
         };
         if !known.contains(&key) {
             faults.push(format!("{name}: there is no key {key}"));

@@ -1,9 +1,11 @@
 //! Configuration: loaded once, typed, validated as a whole, secrets redacted.
 //!
 //! `config/default.yaml` documents every key; `sections` has one file per section. [`Config::load`] reports all faults
-//! at once and never a value, which may be a secret.
+//! at once and never a value, which may be a secret. [`InForce`] is the configuration in force: it may be replaced while the service runs.
 
+mod in_force;
 mod layers;
+mod origin;
 mod reader;
 mod sections;
 mod tests;
@@ -12,10 +14,12 @@ mod units;
 
 use std::path::Path;
 
+pub use in_force::{InForce, LIVE_KEYS, Setting};
 pub use sections::*;
 pub use time_zones::TimeZoneRules;
 
 use layers::Environment;
+use origin::Origin;
 use reader::Reader;
 
 /// The configuration of one run.
@@ -65,14 +69,19 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     /// Work outside of requests.
     pub jobs: JobsConfig,
+    /// How long sales are kept.
+    pub retention: RetentionConfig,
     /// Logging.
     pub log: LogConfig,
     /// Traces.
     pub telemetry: TelemetryConfig,
     /// Time limits of a shutdown.
     pub shutdown: ShutdownConfig,
+    /// Whether a folder of files is watched.
+    pub watch: bool,
     /// Warnings to log once logging works.
     pub warnings: Vec<String>,
+    origin: Origin,
 }
 
 /// The configuration is not valid; lists every fault.
@@ -92,6 +101,7 @@ impl Config {
     ) -> Result<Self, InvalidConfig> {
         let layers =
             layers::merge(environment, folder).map_err(|fault| InvalidConfig(vec![fault]))?;
+        let origin = Origin::of(&layers, folder);
         let mut read = Reader::new(layers.merged, layers.from_environment, layers.faults);
         let admin = AdminConfig::read(&mut read);
         let api_keys = ApiKeysConfig::read(&mut read, &layers.profile, admin.port.is_some());
@@ -118,11 +128,14 @@ impl Config {
             idempotency: IdempotencyConfig::read(&mut read),
             webhooks: WebhooksConfig::read(&mut read),
             jobs: JobsConfig::read(&mut read),
+            retention: RetentionConfig::read(&mut read),
             log: LogConfig::read(&mut read),
             telemetry: TelemetryConfig::read(&mut read),
             shutdown: ShutdownConfig::read(&mut read),
+            watch: read.flag("config.watch"),
             profile: layers.profile,
             warnings: layers.warnings,
+            origin,
         };
         if !read.faults.is_empty() {
             return Err(InvalidConfig(read.faults));

@@ -257,3 +257,73 @@ fn keys_of_traces_are_checked() {
     }
     assert!(load(&[]).unwrap().telemetry.otlp.is_none());
 }
+
+/// The keys of `config/default.yaml` whose comment ends with `[live]`, in its order.
+fn marked() -> Vec<String> {
+    let (mut path, mut is_marked, mut found) = (Vec::<&str>::new(), false, Vec::new());
+    for line in include_str!("../../config/default.yaml").lines() {
+        let text = line.trim_start();
+        if text.starts_with('#') {
+            is_marked = text.ends_with("[live]");
+        } else if let Some((name, _)) = text.split_once(':') {
+            path.truncate((line.len() - text.len()) / 2);
+            path.push(name);
+            if is_marked {
+                found.push(path.join("."));
+            }
+            is_marked = false;
+        }
+    }
+    found
+}
+
+#[test]
+fn exactly_the_keys_that_change_without_a_restart_are_marked() {
+    let mut marked = marked();
+    marked.sort();
+
+    assert_eq!(marked, LIVE_KEYS);
+}
+
+#[test]
+fn changed_keys_are_named_and_no_others() {
+    let before = load(&[("FLASH_SALE__HTTP__PORT", "1")]).unwrap();
+    let after =
+        load(&[("FLASH_SALE__HTTP__PORT", "2"), ("FLASH_SALE__LOG__LEVEL", "debug")]).unwrap();
+
+    assert_eq!(after.changed_since(&before), ["http.port", "log.level"]);
+    assert_eq!(after.changed_since(&after), [] as [String; 0]);
+}
+
+#[test]
+fn a_setting_follows_the_configuration_in_force() {
+    let in_force = InForce::new(load(&[]).unwrap());
+    let port = in_force.setting(|config| config.http.port);
+    let before = port.get();
+
+    in_force.replace(load(&[("FLASH_SALE__HTTP__PORT", "7")]).unwrap().into());
+
+    assert_eq!((before, port.get()), (8080, 7));
+    assert_eq!(Setting::fixed(3).get(), 3);
+}
+
+#[test]
+fn transaction_mode_of_a_pooler_is_refused_with_what_to_set() {
+    let faults = faults(&[("FLASH_SALE__DATABASE__POOLER", "transaction")]);
+
+    assert!(faults.contains("set pool_mode = session"), "{faults}");
+    assert_eq!(
+        load(&[("FLASH_SALE__DATABASE__POOLER", "session")]).unwrap().database.pooler,
+        Pooler::Session
+    );
+}
+
+#[test]
+fn sales_are_kept_for_ever_or_for_some_time() {
+    assert_eq!(load(&[]).unwrap().retention.keep, None);
+    let kept = load(&[("FLASH_SALE__RETENTION__KEEP", "90d")]).unwrap();
+    assert_eq!(kept.retention.keep, Some(Duration::from_hours(24 * 90)));
+    for wrong in ["90", "0s", "for ever"] {
+        assert!(faults(&[("FLASH_SALE__RETENTION__KEEP", wrong)]).contains("retention.keep"));
+    }
+}

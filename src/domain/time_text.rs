@@ -1,4 +1,6 @@
-//! Moments as people write them: RFC 3339, with errors that say what is missing.
+//! Moments as people write them: RFC 3339, with errors that say what is missing. Lengths of time, as they are configured.
+
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
 
@@ -38,9 +40,33 @@ pub fn parse_moment(text: &str) -> Result<DateTime<Utc>, InvalidMoment> {
     Ok(moment)
 }
 
+/// A length of time in its largest whole unit, as configurations are written: `90d`, `36h`, `1500ms`.
+#[must_use]
+pub fn length(time: Duration) -> String {
+    const UNITS: [(&str, u128); 4] =
+        [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    let ms = time.as_millis();
+    let unit = UNITS.iter().find(|(_, size)| ms >= *size && ms.is_multiple_of(*size));
+    unit.map_or_else(|| format!("{ms}ms"), |(name, size)| format!("{}{name}", ms / size))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_is_in_its_largest_whole_unit() {
+        let lengths = [
+            (7_776_000_000, "90d"),
+            (129_600_000, "36h"),
+            (90_000, "90s"),
+            (1_500, "1500ms"),
+            (0, "0ms"),
+        ];
+        for (ms, text) in lengths {
+            assert_eq!(length(Duration::from_millis(ms)), text);
+        }
+    }
 
     #[test]
     fn a_moment_may_have_any_offset() {

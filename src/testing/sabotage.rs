@@ -479,6 +479,14 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
         sql: &["DELETE FROM sales"],
     },
     Sabotage {
+        name: "a sale is archived and stays among the sales",
+        promise: BOOKKEEPING,
+        check: "an archived sale is no sale any more",
+        sql: &[
+            "INSERT INTO archived_sales (id, name, starts_at, ends_at) SELECT id, name, starts_at, ends_at FROM sales",
+        ],
+    },
+    Sabotage {
         name: "the open attempt does not exist",
         promise: BOOKKEEPING,
         check: "an open attempt exists, is its buyer's and has no outcome",

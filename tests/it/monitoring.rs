@@ -29,6 +29,7 @@ const METRICS: &[(&str, &[&str])] = &[
     ("flash_sale_redis_missing_rights", &[]),
     ("flash_sale_circuit_state", &["dependency", "state"]),
     ("flash_sale_build_info", &[]),
+    ("flash_sale_config_reloads_total", &["outcome"]),
     ("flash_sale_jobs", &["state", "priority"]),
     ("flash_sale_job_runs_total", &["type", "outcome"]),
     ("flash_sale_job_duration_seconds_bucket", &["type"]),

@@ -59,3 +59,53 @@ async fn behind_a_pooler_that_drops_options_every_setting_holds() {
     .await;
     world.verify().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_strict_pooler_in_session_mode_instances_sell_together_and_run_jobs() {
+    let mut world = World::plan(0).private_postgres().start().await;
+    let Some((_pooler, url)) = world.postgres_server.as_ref().unwrap().strict_pooler() else {
+        eprintln!("PgBouncer is not installed: nothing is tested behind it");
+        return;
+    };
+    let through = world.through(&url);
+    let refused = world.program.clone().variable("DATABASE_URL", &through).run(&["migrate"]).await;
+    assert!(refused.complaint().join(" ").contains("extra_float_digits"), "{refused}");
+    world.program = world
+        .program
+        .clone()
+        .variable("DATABASE_URL", &through)
+        .set("database.pooler", "session")
+        .set("jobs.enabled", "true");
+    world.start(3).await;
+
+    let sale = world.create_sale("--items 9 --stock 1").await;
+    for item in 1..=9 {
+        world.at(item % 3).buys(&sale, &format!("buyer-{item}"), &item.to_string()).await;
+    }
+    let job = world.prints("schedule run prune-jobs").await["id"].as_i64().unwrap();
+    world.job_is(job, "done").await;
+
+    world.sells_exactly(&sale, 9).await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_in_transaction_mode_is_refused_with_what_to_set() {
+    let world = World::plan(0).private_postgres().start().await;
+    let Some((_pooler, url)) = world.postgres_server.as_ref().unwrap().transaction_pooler() else {
+        eprintln!("PgBouncer is not installed: nothing is tested behind it");
+        return;
+    };
+    let through = world.through(&url);
+    let program = world.program.clone().variable("DATABASE_URL", &through);
+
+    let asked_for = program.clone().set("database.pooler", "transaction").run(&["serve"]).await;
+    let found = program.clone().set("database.pooler", "session").run(&["serve"]).await;
+
+    assert_eq!(asked_for.code, Some(2), "{asked_for}");
+    let complaint = asked_for.complaint().join(" ");
+    assert!(complaint.contains("set pool_mode = session"), "{complaint}");
+    assert_eq!(found.code, Some(1), "{found}");
+    let complaint = found.complaint().join(" ");
+    assert!(complaint.contains("set pool_mode = session"), "{complaint}");
+}

@@ -4,7 +4,7 @@
 use reqwest::Url;
 use sqlx::AssertSqlSafe;
 
-use crate::harness::World;
+use crate::harness::{World, until};
 
 /// The script that Compose runs at every start.
 const ROLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/postgres/roles.sh");
@@ -29,7 +29,8 @@ async fn the_service_sells_and_opens_sales_without_the_right_to_define_anything(
         .set("database.migrate_on_start", "false")
         .set("jobs.enabled", "true")
         .set("schedule.enabled", "true")
-        .set("schedule.items", "50");
+        .set("schedule.items", "50")
+        .set("retention.keep", "1s");
     world.start(1).await;
 
     let active = world.at(0).get("/sales/active").await.is(200);
@@ -40,6 +41,7 @@ async fn the_service_sells_and_opens_sales_without_the_right_to_define_anything(
     let job = world.prints("schedule run prune-jobs").await["id"].as_i64().unwrap();
     world.job_is(job, "done").await;
     world.verify().await;
+    old_tables_are_dropped(&world).await;
 
     // Again, while the service sells: the password changes, and nothing else does.
     let before = scalar(&world, PASSWORDS).await;
@@ -54,6 +56,26 @@ async fn the_service_sells_and_opens_sales_without_the_right_to_define_anything(
         assert!(error.contains("permission denied") || error.contains("must be owner"), "{error}");
         sqlx::raw_sql("RESET ROLE").execute(world.pool()).await.unwrap();
     }
+}
+
+/// The tables of a sale that has ended leave, though the service may drop nothing by itself.
+async fn old_tables_are_dropped(world: &World) {
+    let next = "SELECT setval('sale_ids', $1)";
+    sqlx::query(next).bind(200_i64).execute(world.pool()).await.unwrap();
+    let seconds = world.seconds(3).await;
+    let old = world.create_sale(&format!("--items 3 --duration {seconds}")).await;
+    world.at(0).buys(&old, "ann", "1").await;
+    sqlx::query(next).bind(300_i64).execute(world.pool()).await.unwrap();
+    until("the old tables are gone", async || {
+        let job = world.prints("schedule run drop-sales").await["id"].as_i64().unwrap();
+        world.job_is(job, "done").await;
+        let left =
+            "SELECT count(*) FROM pg_class WHERE relname LIKE '%\\_from\\_200' AND relkind = 'r'";
+        sqlx::query_scalar::<_, i64>(left).fetch_one(world.pool()).await.unwrap() == 0
+    })
+    .await;
+    world.at(0).get(&format!("/sales/{old}")).await.refuses(410, "sale_archived");
+    world.verify().await;
 }
 
 async fn set_roles(world: &World, database: &str, password: &str) {

@@ -116,9 +116,11 @@ impl Tally {
 
     /// Latency of accepted and refused requests.
     pub(crate) fn served(&self) -> Latency {
-        let [mut all, purchases] = self.served.clone();
-        // Both have the same bounds, so no value can be out of range.
-        let _ = all.add(purchases);
+        let [mut all, others @ ..] = self.served.clone();
+        for other in others {
+            // All have the same bounds, so no value can be out of range.
+            let _ = all.add(other);
+        }
         Latency::of(&all)
     }
 

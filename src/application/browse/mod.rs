@@ -140,6 +140,26 @@ impl Browse {
         self.views_with(sales, &progress)
     }
 
+    /// Whether a sale that is not found was archived.
+    pub async fn is_archived(&self, sale: SaleId) -> Result<bool, PortError> {
+        let sale_cache = &self.ports.sale_cache;
+        Ok(sale_cache.find(sale).await?.is_none() && sale_cache.is_archived(sale).await?)
+    }
+
+    /// Whether a list without entries is one of this sale, which was archived.
+    pub async fn was_archived(&self, sale: Option<SaleId>) -> Result<bool, PortError> {
+        match sale {
+            Some(sale) => self.is_archived(sale).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Whether a code that leads to nothing is one of an archived sale.
+    pub async fn is_archived_code(&self, claim: CodeClaim) -> Result<bool, PortError> {
+        let BrowsePorts { codes, sale_cache, .. } = &self.ports;
+        Ok(codes.is_genuine(&claim).await? && sale_cache.is_archived(claim.sale).await?)
+    }
+
     /// A page of a sale's items; `None` for an unknown sale.
     pub async fn items(
         &self,
@@ -275,11 +295,8 @@ impl Browse {
             known_sum(read_cache?, (cached.sale.id, cached.sale.generation))
         };
         let mut found: HashMap<SaleId, Progress> = sales.iter().filter_map(known).collect();
-        let others: Vec<Arc<CachedSale>> = sales
-            .iter()
-            .filter(|cached| !found.contains_key(&cached.sale.id))
-            .cloned()
-            .collect();
+        let others: Vec<Arc<CachedSale>> =
+            sales.iter().filter(|cached| !found.contains_key(&cached.sale.id)).cloned().collect();
         found.extend(self.progress.read(&wanted(&others), self.sources()).await?);
         Ok(found)
     }

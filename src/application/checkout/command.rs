@@ -110,6 +110,8 @@ pub enum CheckoutRefusal {
     QuantityBeyondLimit(i32),
     /// No sale has this number.
     SaleNotFound,
+    /// The sale was archived.
+    SaleArchived,
     /// The request names no sale, and none is open.
     NoActiveSale,
     /// The request names no sale, and several are open.

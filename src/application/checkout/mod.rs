@@ -149,7 +149,7 @@ impl Checkout {
         let cached = match command.sale {
             Some(id) => match sale_cache.find(id).await? {
                 Some(cached) => cached,
-                None => return Ok(CheckoutAnswer::Refused(CheckoutRefusal::SaleNotFound)),
+                None => return Ok(CheckoutAnswer::Refused(self.absent(id).await?)),
             },
             None => match sale_cache.active(None).await? {
                 ActiveSale::Found(cached) => cached,
@@ -176,6 +176,12 @@ impl Checkout {
             return self.record(&cached.sale, command, third);
         }
         self.record(&cached.sale, command, answer)
+    }
+
+    /// The refusal of a request for a sale that does not exist.
+    async fn absent(&self, id: SaleId) -> Result<CheckoutRefusal, PortError> {
+        let archived = self.ports.sale_cache.is_archived(id).await?;
+        Ok(if archived { CheckoutRefusal::SaleArchived } else { CheckoutRefusal::SaleNotFound })
     }
 
     async fn collect<S, F>(

@@ -24,6 +24,9 @@ pub trait SaleStore: Send + Sync {
     /// A sale by its number.
     async fn find(&self, sale: SaleId) -> Result<Option<Sale>, PortError>;
 
+    /// Whether a sale that existed has been archived: it is not found any more.
+    async fn is_archived(&self, sale: SaleId) -> Result<bool, PortError>;
+
     /// Those of these sales that exist, in any order.
     async fn find_all(&self, sales: &[SaleId]) -> Result<Vec<Sale>, PortError>;
 

@@ -13,8 +13,8 @@ use super::checkout::RequestedLine;
 use super::codes::Codes;
 use super::ports::{
     BusinessMetrics, CodeLock, CommittedTotals, Decision, Done, HintCache, Keyed, KeyedRequest,
-    Ledger, Operation, PortError, PurchaseAnswer, Refusal, RefusalReason, Settle, Settled,
-    SoldOutEvents, ReadCache,
+    Ledger, Operation, PortError, PurchaseAnswer, ReadCache, Refusal, RefusalReason, Settle,
+    Settled, SoldOutEvents,
 };
 use super::refusal_facts::{RefusalFacts, StartFacts};
 use super::refusals::Refusals;

@@ -198,7 +198,7 @@ impl SaleCache {
 
     /// A sale by its id; looked up in PostgreSQL if it is not in memory.
     pub async fn find(&self, id: SaleId) -> Result<Option<Arc<CachedSale>>, PortError> {
-        if let Some(cached) = self.find_cached(id) {
+        if let Some(cached) = self.find_kept(id) {
             return Ok(Some(cached));
         }
         let arrived_at = self.clock.monotonic();
@@ -206,13 +206,41 @@ impl SaleCache {
             return Ok(None);
         }
         let mut flight = self.lookup.enter().await;
-        if let Some(cached) = self.find_cached(id) {
+        if let Some(cached) = self.find_kept(id) {
             return Ok(Some(cached));
         }
         if self.not_found.contains(id, self.clock.monotonic()) {
             return Ok(None);
         }
         self.look_up(id, arrived_at, &mut flight).await
+    }
+
+    /// A sale in memory, unless it may have been archived since it was read: only ended ones are.
+    fn find_kept(&self, id: SaleId) -> Option<Arc<CachedSale>> {
+        let cached = self.find_cached(id)?;
+        (!self.has_ended(&cached) || self.may_refuse(&cached)).then_some(cached)
+    }
+
+    fn has_ended(&self, cached: &CachedSale) -> bool {
+        let window = cached.sale.window;
+        let reading = self.clock.database();
+        reading.is_some_and(|reading| window.state_within(reading) == Some(SaleState::Ended))
+    }
+
+    /// Whether a sale was archived, as PostgreSQL has it; for one that has not ended without I/O.
+    pub async fn is_archived(&self, id: SaleId) -> Result<bool, PortError> {
+        if self.cached.get(id).is_some_and(|cached| !self.has_ended(&cached)) {
+            return Ok(false);
+        }
+        if let Some(archived) = self.not_found.is_archived(id, self.clock.monotonic()) {
+            return Ok(archived);
+        }
+        let archived = self.sales.is_archived(id).await?;
+        if archived {
+            self.cached.remove(id);
+        }
+        self.not_found.mark(id, archived, self.clock.monotonic());
+        Ok(archived)
     }
 
     /// A sale as PostgreSQL had it at most `age` ago.

@@ -1,7 +1,7 @@
 //! Negative cache: sale ids that PostgreSQL did not find.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::domain::ids::SaleId;
@@ -11,8 +11,15 @@ const TTL: Duration = Duration::from_secs(1);
 
 /// A bounded set of unknown ids. Times are monotonic times of this process.
 pub(super) struct NotFoundCache {
-    ids: Mutex<HashMap<SaleId, Duration>>,
+    ids: Mutex<HashMap<SaleId, Absence>>,
     max_ids: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Absence {
+    since: Duration,
+    /// `None` if it is not known.
+    archived: Option<bool>,
 }
 
 impl NotFoundCache {
@@ -23,22 +30,48 @@ impl NotFoundCache {
 
     /// Whether the id was not found within the last second.
     pub(super) fn contains(&self, id: SaleId, now: Duration) -> bool {
-        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        ids.get(&id).is_some_and(|since| now.saturating_sub(*since) < TTL)
+        self.absence(id, now).is_some()
+    }
+
+    /// Whether the id, which was not found within the last second, is that of an archived sale; `None` if that is not known.
+    pub(super) fn is_archived(&self, id: SaleId, now: Duration) -> Option<bool> {
+        self.absence(id, now)?.archived
     }
 
     /// Stores an id that was not found now.
     pub(super) fn insert(&self, id: SaleId, now: Duration) {
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        if ids.len() >= self.max_ids {
-            ids.clear();
+        self.put(id, Absence { since: now, archived: None });
+    }
+
+    /// Stores whether an id is that of an archived sale. One that is not may exist: it is only marked if it was not found.
+    pub(super) fn mark(&self, id: SaleId, archived: bool, now: Duration) {
+        if archived {
+            self.put(id, Absence { since: now, archived: Some(true) });
+        } else if let Some(absence) = self.ids().get_mut(&id) {
+            absence.archived = Some(false);
         }
-        ids.insert(id, now);
     }
 
     /// Forgets all ids.
     pub(super) fn clear(&self) {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.ids().clear();
+    }
+
+    fn put(&self, id: SaleId, absence: Absence) {
+        let mut ids = self.ids();
+        if ids.len() >= self.max_ids {
+            ids.clear();
+        }
+        ids.insert(id, absence);
+    }
+
+    fn absence(&self, id: SaleId, now: Duration) -> Option<Absence> {
+        let absence = self.ids().get(&id).copied();
+        absence.filter(|absence| now.saturating_sub(absence.since) < TTL)
+    }
+
+    fn ids(&self) -> MutexGuard<'_, HashMap<SaleId, Absence>> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]

@@ -29,7 +29,17 @@ pub struct DatabaseConfig {
     pub slow_statement: Duration,
     pub replicas: Vec<SecretString>,
     pub replica_max_lag: Duration,
+    pub pooler: Pooler,
     pub circuit: CircuitConfig,
+}
+
+/// `database.pooler`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooler {
+    /// Connections lead to PostgreSQL itself.
+    None,
+    /// A pooler gives each connection a session of its own until it is closed.
+    Session,
 }
 
 /// The parts of the address in `database.*`; each is `None` where the URL applies.
@@ -87,9 +97,25 @@ impl DatabaseConfig {
             slow_statement: read.duration("database.slow_statement", MS..=HOUR),
             replicas: replicas(read),
             replica_max_lag: read.duration("database.replica_max_lag", 100 * MS..=HOUR),
+            pooler: pooler(read),
             circuit: CircuitConfig::read(read, "database"),
         }
     }
+}
+
+/// Transactions of a pooler in transaction mode come from any session: what was set or prepared in one is not there in the next.
+fn pooler(read: &mut Reader) -> Pooler {
+    const KEY: &str = "database.pooler";
+    if read.text(KEY) == "transaction" {
+        read.fault(
+            KEY,
+            "transaction mode is not supported, because sessions would lose their settings and prepared statements: set \
+             pool_mode = session at the pooler, and database.pooler to session",
+        );
+        return Pooler::Session;
+    }
+    let modes = [("none", Pooler::None), ("session", Pooler::Session)];
+    read.choice(KEY, &modes).unwrap_or(Pooler::None)
 }
 
 /// The driver connects to one host: it would take a list for a name, or ignore what the other parameters ask for.

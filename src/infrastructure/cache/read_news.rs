@@ -114,18 +114,26 @@ impl ReadNewsListener {
         }
     }
 
+    /// Receives until the subscription breaks, or the master is another one.
     async fn receive(&self) -> Result<(), redis::RedisError> {
-        let mut subscription = self.redis.client().get_async_pubsub().await?;
+        let mut moves = self.redis.moves();
+        let Some(mut subscription) = self.redis.subscriber().await? else {
+            return Ok(());
+        };
         subscription.subscribe(self.redis.keys().read_news()).await?;
         // What was said while nobody listened is unknown.
         (self.on_forgotten)(Forgotten::All);
         let mut messages = subscription.on_message();
-        while let Some(message) = messages.next().await {
+        loop {
+            let message = tokio::select! {
+                message = messages.next() => message,
+                _ = moves.changed() => None,
+            };
+            let Some(message) = message else { return Ok(()) };
             // Whatever is published on the channel: a payload may be no text.
             let text = String::from_utf8_lossy(message.get_payload_bytes());
             parse(&text, &self.instance).into_iter().for_each(|one| (self.on_forgotten)(one));
         }
-        Ok(())
     }
 }
 

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use deadpool_redis::Connection;
 use redis::RedisError;
 
 use super::connection::Redis;
+use super::link::{BackgroundConnection, Scan};
 use super::read_news;
 use super::read_pages::RedisReadPages;
 use crate::application::ports::{CacheScope, PortError, SharedPages};
 
 const WHAT: &str = "the read cache";
-/// Keys that one step of a scan looks at.
-const STEP: usize = 1_000;
 /// Instances have a message this long after it was sent: from then on they store no page that they read before it.
 const HEARD: Duration = Duration::from_millis(50);
 /// The origin of messages that no instance has sent.
@@ -56,35 +54,35 @@ impl RedisReadSweep {
     }
 
     async fn delete(&self, is_wanted: IsWanted<'_>) -> Result<usize, PortError> {
-        let (mut deleted, mut cursor) = (0, 0_u64);
+        let mut scan = Scan::new(self.redis.keys().all_read_pages());
+        let mut deleted = 0;
         loop {
-            let step =
-                async |connection: &mut Connection| self.step(connection, cursor, is_wanted).await;
-            let (next, count) = self.redis.call_pooled(WHAT, step).await?;
-            deleted += count;
-            cursor = next;
-            if cursor == 0 {
-                return Ok(deleted);
+            let step = async |connection: &mut BackgroundConnection| {
+                self.step(connection, &mut scan, is_wanted).await
+            };
+            match self.redis.call_pooled(WHAT, step).await? {
+                Some(count) => deleted += count,
+                None => return Ok(deleted),
             }
         }
     }
 
-    /// Where the next step begins, and how many pages this one has deleted.
+    /// How many pages the next step of the scan has deleted; `None` at its end.
     async fn step(
         &self,
-        connection: &mut Connection,
-        cursor: u64,
+        connection: &mut BackgroundConnection,
+        scan: &mut Scan,
         is_wanted: IsWanted<'_>,
-    ) -> Result<(u64, usize), RedisError> {
+    ) -> Result<Option<usize>, RedisError> {
+        let Some(found) = scan.next(connection).await? else {
+            return Ok(None);
+        };
         let keys = self.redis.keys();
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(keys.all_read_pages()).arg("COUNT").arg(STEP);
-        let (next, found): (u64, Vec<String>) = scan.query_async(connection).await?;
         let is_wanted = |key: &&String| keys.text_of_page(key).is_some_and(is_wanted);
         let mut deleted = 0;
         for key in found.iter().filter(is_wanted) {
             deleted += redis::cmd("DEL").arg(key).query_async::<usize>(connection).await?;
         }
-        Ok((next, deleted))
+        Ok(Some(deleted))
     }
 }

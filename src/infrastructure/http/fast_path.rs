@@ -30,6 +30,7 @@ use super::request::version::{self, RequestedVersion, VersionSource};
 use super::router::router;
 use super::state::HttpState;
 use super::v1::{checkout, purchase};
+use crate::config::Setting;
 
 /// The list of sales.
 const SALES: &str = "/v2/sales";
@@ -48,7 +49,7 @@ struct Shared {
     state: HttpState,
     router: Router,
     observer: Observer,
-    limits: RequestLimits,
+    limits: Setting<RequestLimits>,
     link_base: LinkBase,
     /// `None` if every request may pass.
     access: Option<Access>,
@@ -78,12 +79,16 @@ impl FastPath {
     pub(crate) fn new(
         state: HttpState,
         observer: Observer,
-        (limits, link_base, access): (RequestLimits, LinkBase, Option<Access>),
+        (limits, link_base, access): (Setting<RequestLimits>, LinkBase, Option<Access>),
         (cors, extra): (Option<CorsLayer>, Router),
     ) -> Self {
         let has_cors = cors.is_some();
-        let router =
-            router(state.clone(), observer.clone(), (limits, access.clone()), (cors, extra));
+        let router = router(
+            state.clone(),
+            observer.clone(),
+            (limits.clone(), access.clone()),
+            (cors, extra),
+        );
         let shared = Shared { state, router, observer, limits, link_base, access, has_cors };
         Self { shared: Arc::new(shared) }
     }
@@ -159,7 +164,7 @@ impl Shared {
             && request.body().is_end_stream()
             && !self.has_cors
             && !headers.contains_key(header::ACCEPT_ENCODING)
-            && self.limits.check_head(request).is_ok();
+            && self.limits.get().check_head(request).is_ok();
         let page = if is_plain { cache.peek(uri.path_and_query()?.as_str()) } else { None }?;
         if page.next.is_some() && self.link_base.of(peer, headers).is_some() {
             return None;
@@ -183,7 +188,7 @@ impl Shared {
         let is_plain = request.method() == Method::POST
             && request.body().is_end_stream()
             && !(self.has_cors && request.headers().contains_key(header::ORIGIN))
-            && self.limits.check_head(request).is_ok_and(|head| !head.may_name_version);
+            && self.limits.get().check_head(request).is_ok_and(|head| !head.may_name_version);
         is_plain.then_some(fast_route)
     }
 }

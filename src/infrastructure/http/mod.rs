@@ -48,6 +48,7 @@ pub(crate) use events::CloudEvents;
 pub(crate) use fast_path::FastPath;
 pub(crate) use middleware::auth_metrics::AuthMetrics;
 pub(crate) use middleware::cors::cors;
+pub(crate) use middleware::log_budget::{LogBudget, LogLine};
 pub(crate) use middleware::metrics::HttpMetrics;
 pub(crate) use middleware::observe::Observer;
 pub(crate) use middleware::sunset::announcement;

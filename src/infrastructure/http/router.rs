@@ -19,12 +19,13 @@ use super::request::head::RequestLimits;
 use super::request::version::RequestedVersion;
 use super::state::HttpState;
 use super::{v1, v2};
+use crate::config::Setting;
 
 /// The router of the buyers' port, which serves `extra` beside the API.
 pub(crate) fn router(
     state: HttpState,
     observer: Observer,
-    (limits, access): (RequestLimits, Option<Access>),
+    (limits, access): (Setting<RequestLimits>, Option<Access>),
     (cors, extra): (Option<CorsLayer>, Router),
 ) -> Router {
     let (v1, _) = v1::router().split_for_parts();
@@ -49,7 +50,7 @@ pub(crate) fn router(
         // `bounded_body` bounds the body.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(version::refuse_unknown))
-        .layer(from_fn_with_state(limits, limits::bounded_body))
+        .layer(from_fn_with_state(limits.clone(), limits::bounded_body))
         .layer(from_fn_with_state(limits, limits::bounded_head))
         .layer(compression::layer())
         .layer(from_fn(compression::supported_encodings))

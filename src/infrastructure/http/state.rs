@@ -15,7 +15,9 @@ use crate::application::idempotency::Idempotency;
 use crate::application::live::Live;
 use crate::application::ports::{CursorSigner, PortError};
 use crate::application::purchase::Purchase;
+use crate::config::Setting;
 use crate::domain::code::CodeClaim;
+use crate::domain::ids::SaleId;
 use crate::infrastructure::traces::span;
 
 /// The state of the router.
@@ -31,7 +33,7 @@ pub(crate) struct HttpState {
     pub(crate) cursors: Arc<dyn CursorSigner>,
     /// Tracks work with effects, so that the shutdown can wait for it.
     pub(crate) tasks: TaskTracker,
-    pub(crate) request_timeout: Duration,
+    pub(crate) request_timeout: Setting<Duration>,
 }
 
 impl HttpState {
@@ -41,7 +43,7 @@ impl HttpState {
         work: impl Future<Output = Result<T, PortError>> + Send + 'static,
     ) -> Result<T, ApiError> {
         let work = DetachOnDrop::new(work, &self.tasks);
-        match tokio::time::timeout(self.request_timeout, work).await {
+        match tokio::time::timeout(self.request_timeout.get(), work).await {
             Ok(Ok(result)) => Ok(result?),
             Ok(Err(panic)) => Err(ApiError::Internal(Arc::new(panic))),
             Err(_) => Err(ApiError::TimedOut),
@@ -68,9 +70,27 @@ impl HttpState {
         &self,
         read: impl Future<Output = Result<T, PortError>>,
     ) -> Result<T, ApiError> {
-        match tokio::time::timeout(self.request_timeout, span("browse", read)).await {
+        match tokio::time::timeout(self.request_timeout.get(), span("browse", read)).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(ApiError::TimedOut),
         }
+    }
+
+    /// The error of a sale that is not found.
+    pub(crate) async fn no_sale(&self, sale: SaleId) -> ApiError {
+        archived_or(ApiError::SaleNotFound, self.read(self.browse.is_archived(sale)).await)
+    }
+
+    /// The error of a code that leads to nothing: `error`, unless its sale was archived.
+    pub(crate) async fn no_code(&self, claim: CodeClaim, error: ApiError) -> ApiError {
+        archived_or(error, self.read(self.browse.is_archived_code(claim)).await)
+    }
+}
+
+fn archived_or(error: ApiError, is_archived: Result<bool, ApiError>) -> ApiError {
+    match is_archived {
+        Ok(false) => error,
+        Ok(true) => ApiError::SaleArchived,
+        Err(failure) => failure,
     }
 }

@@ -18,6 +18,7 @@ pub(crate) use known::KnownTypes;
 pub(crate) use metrics::JobMetrics;
 pub(crate) use runner::{Handlers, InvalidWorkers, Runner, RunnerSettings};
 pub(crate) use types::close_sales::RunCloseSales;
+pub(crate) use types::drop_sales::RunDropSales;
 pub(crate) use types::noop::RunNoop;
 pub(crate) use types::prune_jobs::RunPruneJobs;
 pub(crate) use types::prune_keys::RunPruneKeys;

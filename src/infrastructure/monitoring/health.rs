@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::application::ports::{Health, HealthCheck};
+use crate::config::Setting;
 
 /// Whether the service accepts new requests.
 #[derive(Debug, Default)]
@@ -57,7 +58,7 @@ pub(crate) struct HealthReport {
     /// The first of them, which anybody may know of.
     public: usize,
     readiness: Arc<Readiness>,
-    timeout: Duration,
+    timeout: Setting<Duration>,
 }
 
 impl HealthReport {
@@ -65,7 +66,7 @@ impl HealthReport {
     pub(crate) fn new(
         checks: Vec<Arc<dyn HealthCheck>>,
         readiness: Arc<Readiness>,
-        timeout: Duration,
+        timeout: Setting<Duration>,
     ) -> Self {
         Self { public: checks.len(), checks: checks.into(), readiness, timeout }
     }
@@ -78,8 +79,9 @@ impl HealthReport {
 
     /// Runs all checks; returns the overall result and the body that lists each check.
     pub(crate) async fn run(&self, detail: Detail) -> (Overall, Value) {
+        let timeout = self.timeout.get();
         let checks = self.checks.iter().map(|check| async {
-            let result = tokio::time::timeout(self.timeout, check.check()).await;
+            let result = tokio::time::timeout(timeout, check.check()).await;
             result.unwrap_or_else(|_| Health::Down("the check takes too long".into()))
         });
         let results = futures_util::future::join_all(checks).await;
@@ -137,7 +139,8 @@ mod tests {
     }
 
     fn report(checks: Vec<Arc<dyn HealthCheck>>) -> HealthReport {
-        HealthReport::new(checks, Arc::default(), Duration::from_secs(1))
+        let timeout = Setting::fixed(Duration::from_secs(1));
+        HealthReport::new(checks, Arc::default(), timeout)
     }
 
     #[tokio::test]

@@ -6,11 +6,14 @@ use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+use super::slow_statements::SlowStatements;
 use crate::config::{LogConfig, LogFormat};
 use crate::infrastructure::traces::{Ids, current_ids};
 
@@ -27,10 +30,26 @@ pub(crate) struct LogGuard {
     _worker: WorkerGuard,
 }
 
+/// The level of the log, which changes while it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct LogLevel {
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+impl LogLevel {
+    /// Logs from this level on.
+    pub(crate) fn set(&self, level: &str) -> Result<(), InvalidLog> {
+        self.filter.reload(filter(level)?).map_err(|error| InvalidLog(error.to_string()))
+    }
+}
+
 /// Starts logging for this process.
-pub(crate) fn init_logging(config: &LogConfig, instance: &str) -> Result<LogGuard, InvalidLog> {
-    let level = with_quiet_libraries(&config.level);
-    let filter = EnvFilter::try_new(level).map_err(|error| InvalidLog(error.to_string()))?;
+pub(crate) fn init_logging(
+    config: &LogConfig,
+    instance: &str,
+    slow: SlowStatements,
+) -> Result<(LogGuard, LogLevel), InvalidLog> {
+    let (filter, handle) = reload::Layer::new(filter(&config.level)?);
     let (writer, worker) = NonBlockingBuilder::default()
         .buffered_lines_limit(BUFFERED_LINES)
         .lossy(true)
@@ -40,20 +59,33 @@ pub(crate) fn init_logging(config: &LogConfig, instance: &str) -> Result<LogGuar
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let result = if is_pretty {
-        builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = if is_pretty {
+        lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed()
     } else {
-        builder.event_format(JsonLine { instance: instance.to_owned() }).try_init()
+        lines.event_format(JsonLine { instance: instance.to_owned() }).boxed()
     };
-    result.map_err(|error| InvalidLog(error.to_string()))?;
-    Ok(LogGuard { _worker: worker })
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
+    let subscriber = subscriber.with(slow.with_filter(SlowStatements::filter()));
+    subscriber.try_init().map_err(|error| InvalidLog(error.to_string()))?;
+    Ok((LogGuard { _worker: worker }, LogLevel { filter: handle }))
 }
 
-/// River logs every fetch that fails while PostgreSQL is away, once a second and queue. What matters of that is logged here, once; an
-/// operator who wants the rest says so: `info,riverqueue=warn`.
+fn filter(level: &str) -> Result<EnvFilter, InvalidLog> {
+    let level = with_quiet_libraries(level);
+    EnvFilter::try_new(level).map_err(|error| InvalidLog(error.to_string()))
+}
+
+/// River logs every fetch that fails while PostgreSQL is away, once a second and queue, and sqlx the text of each slow statement. What
+/// matters of that is logged here; an operator who wants the rest says so: `info,riverqueue=warn,sqlx::query=warn`.
 fn with_quiet_libraries(level: &str) -> String {
-    if level.contains("riverqueue") { level.to_owned() } else { format!("{level},riverqueue=off") }
+    let mut level = level.to_owned();
+    for library in ["riverqueue", "sqlx::query"] {
+        if !level.contains(library) {
+            level = format!("{level},{library}=off");
+        }
+    }
+    level
 }
 
 /// One flat JSON object for each line: the fixed fields first, then those of the event.

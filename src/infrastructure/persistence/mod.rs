@@ -20,8 +20,9 @@
 //! - [`operation`]: what every change by an operator writes in its own transaction.
 //! - [`sale`]: sales and items. [`operators`]: what operators change, and the audit of it.
 //!   [`stories`]: what is on record of buyers and attempts. [`report`]: reports of sales, and their close.
-//!   [`audit`]: the inspection, and the record of refusals.
+//!   [`retention`]: old sales. [`audit`]: the inspection, and the record of refusals.
 //! - [`replicas`]: standbys that answer lists and reports.
+//! - [`explain`]: the statements by name, their plans, and how logs name them.
 //! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
 
@@ -30,6 +31,7 @@ pub(crate) mod batch;
 pub(crate) mod checkout;
 #[cfg(any(test, feature = "bench"))]
 pub(crate) mod direct;
+pub(crate) mod explain;
 pub(crate) mod idempotency;
 pub(crate) mod jobs;
 pub(crate) mod migrate;
@@ -42,6 +44,7 @@ pub(crate) mod purchase;
 pub(crate) mod replicas;
 pub(crate) mod report;
 pub(crate) mod requirements;
+pub(crate) mod retention;
 pub(crate) mod row;
 pub(crate) mod sale;
 pub(crate) mod schedules;
@@ -56,6 +59,10 @@ pub(crate) use batch::context::BatchContext;
 pub(crate) use batch::lost_writes::LostWrites;
 pub(crate) use batch::splitting::Retries;
 pub(crate) use checkout::store::PostgresCheckoutStore;
+pub(crate) use explain::all as named_statements;
+pub(crate) use explain::fingerprint::recognise;
+pub(crate) use explain::named::Named;
+pub(crate) use explain::plans::{ExplainError, Explained, PlanFormat, Wanted, explain};
 pub(crate) use idempotency::store::PostgresIdempotencyStore;
 pub(crate) use jobs::enqueue::PostgresJobQueue;
 pub(crate) use jobs::reader::PostgresJobReader;
@@ -85,7 +92,10 @@ pub(crate) use replicas::reads::OnReplicas;
 pub(crate) use replicas::set::{InvalidReplicas, Replicas};
 pub(crate) use report::document as report_document;
 pub(crate) use report::store::PostgresSaleReports;
-pub(crate) use requirements::{RequirementError, check_requirements, check_unsubscribed};
+pub(crate) use requirements::{
+    RequirementError, check_requirements, check_sessions, check_unsubscribed,
+};
+pub(crate) use retention::PostgresRetention;
 pub(crate) use sale::clock::DatabaseClock;
 pub(crate) use sale::items::PostgresItemReader;
 pub(crate) use sale::local_times::PostgresLocalTimes;

@@ -23,7 +23,7 @@ const MAX_PARTITIONS: usize = 1_000;
 /// Sales of one partition, as `ensure_partitions` makes it.
 pub(crate) const WIDTH: i64 = 100;
 /// The placeholder of the suffix in a template.
-const SUFFIX: &str = "{of_sale}";
+pub(crate) const SUFFIX: &str = "{of_sale}";
 
 /// Whether these tables are the partitions of the sales from `$2` up to but not including `$3`. It reads the catalogue by name: it opens
 /// and locks none of them, however many there are.

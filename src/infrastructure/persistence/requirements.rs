@@ -3,7 +3,7 @@
 //!
 //! A new requirement is an entry in [`REQUIREMENTS`].
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row};
 
 use super::pool::database::Database;
 
@@ -43,6 +43,12 @@ pub(crate) enum RequirementError {
     /// All that is wrong, each with what to do about it.
     #[error("this database cannot be used: {}", .0.join("; "))]
     Unmet(Vec<String>),
+    /// The pooler gives sessions to other connections in between.
+    #[error(
+        "the pooler before this database runs in transaction mode, in which sessions lose their settings and prepared \
+         statements: set pool_mode = session for it"
+    )]
+    SharedSessions,
     /// The requirements could not be checked.
     #[error("cannot look at the server's settings: {0}")]
     Unreadable(#[from] sqlx::Error),
@@ -56,6 +62,34 @@ pub(crate) async fn check_requirements(database: &Database) -> Result<(), Requir
 /// Checks that no other server sells the same sales and replicates them to this one: both would sell every piece.
 pub(crate) async fn check_unsubscribed(database: &Database) -> Result<(), RequirementError> {
     check_all(&mut *database.pool().acquire().await?, &[SUBSCRIBED]).await
+}
+
+/// Checks that a connection keeps its session at the server, for a database behind a pooler.
+///
+/// While another connection is in a transaction, this one asks again which session it has. A pooler in transaction mode has given the
+/// other one the session that was used last. In the simple protocol: a prepared statement may be gone already.
+pub(crate) async fn check_sessions(database: &Database) -> Result<(), RequirementError> {
+    let two = database.separate(2);
+    let is_kept = keeps_session(&two).await;
+    two.close().await;
+    if is_kept? { Ok(()) } else { Err(RequirementError::SharedSessions) }
+}
+
+async fn keeps_session(database: &Database) -> Result<bool, sqlx::Error> {
+    let mut one = database.pool().acquire().await?;
+    let mut other = database.pool().acquire().await?;
+    let before = session(&mut one).await?;
+    sqlx::raw_sql("BEGIN").execute(&mut *other).await?;
+    session(&mut other).await?;
+    let after = session(&mut one).await?;
+    sqlx::raw_sql("ROLLBACK").execute(&mut *other).await?;
+    Ok(before == after)
+}
+
+/// The number of the session at the server.
+async fn session(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    let row = sqlx::raw_sql("SELECT pg_backend_pid()::text").fetch_one(connection).await?;
+    row.try_get(0)
 }
 
 async fn check(connection: &mut PgConnection) -> Result<(), RequirementError> {

@@ -6,17 +6,17 @@ use async_trait::async_trait;
 
 use crate::application::compare_time_zones::CompareTimeZones;
 use crate::application::ports::{Health, HealthCheck};
-use crate::config::{ScheduleConfig, TimeZoneRules};
+use crate::config::{Setting, TimeZoneRules};
 
 /// Reports the release of the rules, and whether PostgreSQL has the same ones.
 pub(crate) struct TimeZoneHealth {
     comparison: Arc<CompareTimeZones>,
-    zone: String,
+    zone: Setting<String>,
 }
 
 impl TimeZoneHealth {
-    pub(crate) fn new(comparison: Arc<CompareTimeZones>, config: &ScheduleConfig) -> Self {
-        Self { comparison, zone: config.time_zone_name().to_owned() }
+    pub(crate) fn new(comparison: Arc<CompareTimeZones>, zone: Setting<String>) -> Self {
+        Self { comparison, zone }
     }
 }
 
@@ -28,7 +28,7 @@ impl HealthCheck for TimeZoneHealth {
 
     async fn check(&self) -> Health {
         match self.comparison.difference() {
-            Some(difference) => Health::Degraded(format!("{}: {difference}", self.zone)),
+            Some(difference) => Health::Degraded(format!("{}: {difference}", self.zone.get())),
             None => Health::Up,
         }
     }
@@ -36,7 +36,7 @@ impl HealthCheck for TimeZoneHealth {
     fn details(&self) -> Vec<(&'static str, String)> {
         let rules = TimeZoneRules::in_use();
         vec![
-            ("name", self.zone.clone()),
+            ("name", self.zone.get()),
             ("release", rules.release_name().to_owned()),
             ("source", rules.source()),
         ]

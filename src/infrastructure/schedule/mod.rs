@@ -3,6 +3,9 @@
 mod cron_times;
 mod health;
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use croner::Cron;
 use jiff::tz::TimeZone;
@@ -16,13 +19,16 @@ use crate::config::ScheduleConfig;
 
 /// A cron expression in a time zone.
 pub(crate) struct CronCalendar {
+    rule: ArcSwap<Rule>,
+}
+
+struct Rule {
     cron: Option<Cron>,
     zone: TimeZone,
 }
 
-impl CronCalendar {
-    /// The configured schedule.
-    pub(crate) fn new(config: &ScheduleConfig) -> Self {
+impl Rule {
+    fn of(config: &ScheduleConfig) -> Self {
         Self { cron: config.cron.clone(), zone: config.time_zone.clone() }
     }
 
@@ -33,6 +39,18 @@ impl CronCalendar {
     }
 }
 
+impl CronCalendar {
+    /// The configured schedule.
+    pub(crate) fn new(config: &ScheduleConfig) -> Self {
+        Self { rule: ArcSwap::from_pointee(Rule::of(config)) }
+    }
+
+    /// Goes by another schedule from now on.
+    pub(crate) fn replace(&self, config: &ScheduleConfig) {
+        self.rule.store(Arc::new(Rule::of(config)));
+    }
+}
+
 /// Starts are whole seconds.
 fn utc(start: &Zoned) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(start.timestamp().as_second(), 0)
@@ -40,20 +58,22 @@ fn utc(start: &Zoned) -> Option<DateTime<Utc>> {
 
 impl Calendar for CronCalendar {
     fn last_start(&self, moment: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        utc(&self.cron.as_ref()?.find_previous_occurrence(&self.local(moment)?, true).ok()?)
+        let rule = self.rule.load();
+        utc(&rule.cron.as_ref()?.find_previous_occurrence(&rule.local(moment)?, true).ok()?)
     }
 
     fn next_start(&self, moment: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        utc(&self.cron.as_ref()?.find_next_occurrence(&self.local(moment)?, false).ok()?)
+        let rule = self.rule.load();
+        utc(&rule.cron.as_ref()?.find_next_occurrence(&rule.local(moment)?, false).ok()?)
     }
 
     fn local_time(&self, moment: DateTime<Utc>) -> NaiveDateTime {
-        let offset = self.local(moment).map_or(0, |local| local.offset().seconds());
+        let offset = self.rule.load().local(moment).map_or(0, |local| local.offset().seconds());
         moment.naive_utc() + chrono::Duration::seconds(offset.into())
     }
 
     fn shown(&self, moment: DateTime<Utc>) -> String {
-        let zone = self.local(moment).map(|local| local.strftime("%Z").to_string());
+        let zone = self.rule.load().local(moment).map(|local| local.strftime("%Z").to_string());
         let zone = zone.unwrap_or_else(|| "UTC".to_owned());
         format!("{} {zone}", self.local_time(moment).format("%Y-%m-%d %H:%M:%S"))
     }

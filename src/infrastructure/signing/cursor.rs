@@ -1,6 +1,9 @@
 //! The MAC of list cursors: HMAC-SHA-256, truncated to 64 bits. It prevents that a cursor is changed or used for another list;
 //! it protects no data that the client could not read anyway.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
@@ -16,19 +19,28 @@ const SEPARATOR: &[u8] = &[0];
 /// Signs with the first of the keys that sign codes, verifies with all.
 pub(crate) struct HmacCursorSigner {
     /// Key and context are already hashed.
-    keys: Vec<Hmac<Sha256>>,
+    keys: ArcSwap<Vec<Hmac<Sha256>>>,
 }
 
 impl HmacCursorSigner {
     /// Takes the configured keys.
     pub(crate) fn new(keys: &[CodeKey]) -> Self {
+        Self { keys: ArcSwap::from_pointee(Self::prepare(keys)) }
+    }
+
+    /// Signs and verifies with other keys from now on.
+    pub(crate) fn replace(&self, keys: &[CodeKey]) {
+        self.keys.store(Arc::new(Self::prepare(keys)));
+    }
+
+    fn prepare(keys: &[CodeKey]) -> Vec<Hmac<Sha256>> {
         // Skips none, because HMAC accepts keys of any length.
         let keys = keys.iter().filter_map(|key| Hmac::new_from_slice(&key.bytes()).ok());
         let with_context = keys.map(|mut mac: Hmac<Sha256>| {
             mac.update(CONTEXT);
             mac
         });
-        Self { keys: with_context.collect() }
+        with_context.collect()
     }
 }
 
@@ -45,11 +57,11 @@ fn mac(key: &Hmac<Sha256>, list: &str, place: &str) -> CursorMac {
 
 impl CursorSigner for HmacCursorSigner {
     fn sign(&self, list: &str, place: &str) -> CursorMac {
-        self.keys.first().map_or([0; CURSOR_MAC_BYTES], |key| mac(key, list, place))
+        self.keys.load().first().map_or([0; CURSOR_MAC_BYTES], |key| mac(key, list, place))
     }
 
     fn is_genuine(&self, list: &str, place: &str, claimed: &CursorMac) -> bool {
-        self.keys.iter().any(|key| mac(key, list, place).ct_eq(claimed).into())
+        self.keys.load().iter().any(|key| mac(key, list, place).ct_eq(claimed).into())
     }
 }
 

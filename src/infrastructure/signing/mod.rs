@@ -5,6 +5,7 @@ mod cursor;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -30,10 +31,12 @@ pub(crate) struct TagClash(String, String);
 
 /// Signs with the first key, verifies with all.
 pub(crate) struct HmacSigner {
-    /// Never empty; the first one signs.
-    keys: Vec<Key>,
+    keys: ArcSwap<CodeKeys>,
     history: Arc<History>,
 }
+
+/// Keys that are ready to use. Never empty; the first one signs.
+pub(crate) struct CodeKeys(Vec<Key>);
 
 struct Key {
     tag: KeyTag,
@@ -44,6 +47,12 @@ struct Key {
 impl HmacSigner {
     /// Takes the configured keys.
     pub(crate) fn new(keys: &[CodeKey]) -> Result<Self, TagClash> {
+        let keys = ArcSwap::from_pointee(Self::prepare(keys)?);
+        Ok(Self { keys, history: Arc::default() })
+    }
+
+    /// Makes keys ready to replace others.
+    pub(crate) fn prepare(keys: &[CodeKey]) -> Result<CodeKeys, TagClash> {
         let mut tags: Vec<(KeyTag, &str)> = Vec::new();
         let mut ready = Vec::new();
         for key in keys {
@@ -59,7 +68,12 @@ impl HmacSigner {
             mac.update(CONTEXT);
             ready.push(Key { tag, mac });
         }
-        Ok(Self { keys: ready, history: Arc::default() })
+        Ok(CodeKeys(ready))
+    }
+
+    /// Signs and verifies with other keys from now on.
+    pub(crate) fn replace(&self, keys: CodeKeys) {
+        self.keys.store(Arc::new(keys));
     }
 
     /// Signs for the epochs of this history.
@@ -76,14 +90,15 @@ impl HmacSigner {
 
 impl CodeSigner for HmacSigner {
     fn sign(&self, sale: SaleId, attempt: AttemptId) -> CodeClaim {
-        let (tag, mac) = self.keys.first().map_or((KeyTag::from_bits(0), [0; MAC_BYTES]), |key| {
+        let keys = self.keys.load();
+        let (tag, mac) = keys.0.first().map_or((KeyTag::from_bits(0), [0; MAC_BYTES]), |key| {
             (key.tag, key.mac(sale, attempt, self.epoch(attempt)))
         });
         CodeClaim { sale, attempt, tag, mac }
     }
 
     fn is_genuine(&self, claim: &CodeClaim) -> bool {
-        self.keys.iter().find(|key| key.tag == claim.tag).is_some_and(|key| {
+        self.keys.load().0.iter().find(|key| key.tag == claim.tag).is_some_and(|key| {
             let epoch = self.epoch(claim.attempt);
             key.mac(claim.sale, claim.attempt, epoch).ct_eq(&claim.mac).into()
         })

@@ -15,6 +15,7 @@ macro_rules! sale_store_contract {
         $crate::testing::contracts::cases! { sale_store in $world =>
             a_sale_is_found_as_it_was_created
             a_number_that_is_no_sale_finds_nothing
+            an_archived_sale_is_not_found_and_known_as_archived
             of_several_sales_those_that_exist_are_found
             a_sale_comes_with_all_its_items
             the_creator_of_a_sale_is_on_record
@@ -54,6 +55,22 @@ pub(crate) async fn a_number_that_is_no_sale_finds_nothing(world: &dyn ShopWorld
     let store = world.instance().await.sales;
 
     assert_eq!(store.find(sale_id(4_711)).await.unwrap(), None);
+}
+
+pub(crate) async fn an_archived_sale_is_not_found_and_known_as_archived(world: &dyn ShopWorld) {
+    let store = world.instance().await.sales;
+    let [old, other] = [new_sale(world, -9).await, new_sale(world, -9).await];
+    let (old, other) = (created(world, &old).await, created(world, &other).await);
+
+    world.archive(old).await;
+
+    assert_eq!(store.find(old).await.unwrap(), None);
+    assert_eq!(store.find_all(&[old]).await.unwrap(), []);
+    assert!(store.is_archived(old).await.unwrap());
+    assert!(store.find(other).await.unwrap().is_some());
+    for unknown in [other, sale_id(4_711)] {
+        assert!(!store.is_archived(unknown).await.unwrap(), "{unknown}");
+    }
 }
 
 pub(crate) async fn of_several_sales_those_that_exist_are_found(world: &dyn ShopWorld) {

@@ -27,6 +27,9 @@ pub(crate) trait ShopWorld: Send + Sync {
     /// Moves a sale's window, under a new generation.
     async fn move_window(&self, sale: SaleId, window: SaleWindow);
 
+    /// Archives a sale, whose rows stay for a while.
+    async fn archive(&self, sale: SaleId);
+
     /// Sets how many pieces an item has, under a new generation.
     async fn set_stock(&self, sale: SaleId, item: ItemNo, pieces: i32);
 
@@ -110,6 +113,10 @@ impl ShopWorld for FakeShopWorld {
 
     async fn move_window(&self, sale: SaleId, window: SaleWindow) {
         self.shop.move_window(sale, window);
+    }
+
+    async fn archive(&self, sale: SaleId) {
+        self.shop.archive(sale);
     }
 
     async fn set_stock(&self, sale: SaleId, item: ItemNo, pieces: i32) {

@@ -50,6 +50,10 @@ impl SaleStore for SlowSaleStore {
         self.shop.find(sale).await
     }
 
+    async fn is_archived(&self, sale: SaleId) -> Result<bool, PortError> {
+        self.shop.is_archived(sale).await
+    }
+
     async fn find_all(&self, sales: &[SaleId]) -> Result<Vec<Sale>, PortError> {
         self.wait().await;
         self.shop.find_all(sales).await

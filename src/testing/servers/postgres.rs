@@ -18,7 +18,9 @@ use crate::application::ports::{
     CheckoutStore, DeliveryStore, Ledger, Operation, Refusal, RefusalReason, RefusalStore,
     RefusalTotal, WebhookStore,
 };
-use crate::config::{CatalogueConfig, CircuitConfig, CircuitMode, DatabaseConfig, DatabaseParts};
+use crate::config::{
+    CatalogueConfig, CircuitConfig, CircuitMode, DatabaseConfig, DatabaseParts, Pooler, Setting,
+};
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, RequestId, SaleId};
 use crate::domain::sale::SaleWindow;
@@ -211,7 +213,7 @@ impl ShopWorld for PostgresShop {
             history: Arc::new(PostgresPurchaseHistory::new(db())),
             keys: Arc::new(PostgresIdempotencyStore::new(
                 db(),
-                RETENTION,
+                Setting::fixed(RETENTION),
                 limits,
                 &metrics,
                 scope(),
@@ -227,6 +229,13 @@ impl ShopWorld for PostgresShop {
         let sql = "UPDATE sales SET starts_at = $2, ends_at = $3, generation = generation + 1 WHERE id = $1";
         let query = sqlx::query(sql).bind(sale.get());
         query.bind(window.starts_at()).bind(window.ends_at()).execute(&self.pool).await.unwrap();
+    }
+
+    async fn archive(&self, sale: SaleId) {
+        let sql = "WITH gone AS (DELETE FROM sales WHERE id = $1 RETURNING *)
+                   INSERT INTO archived_sales (id, name, schedule, starts_at, ends_at)
+                   SELECT id, name, schedule, starts_at, ends_at FROM gone";
+        sqlx::query(sql).bind(sale.get()).execute(&self.pool).await.unwrap();
     }
 
     async fn set_stock(&self, sale: SaleId, item: ItemNo, pieces: i32) {
@@ -392,6 +401,7 @@ async fn connect(
         slow_statement: DEADLINE,
         replicas: Vec::new(),
         replica_max_lag: DEADLINE,
+        pooler: Pooler::None,
         circuit: CircuitConfig {
             mode: CircuitMode::Auto,
             failures: 3,

@@ -51,6 +51,18 @@ impl PrivateServers {
         is_pooler_installed().then(|| Self::up("up-pooler", "DATABASE_URL", Some(&self.folder)))
     }
 
+    /// The same, which refuses start-up options that it does not know.
+    pub(crate) fn strict_pooler(&self) -> Option<(Self, String)> {
+        let up = || Self::up("up-strict-pooler", "DATABASE_URL", Some(&self.folder));
+        is_pooler_installed().then(up)
+    }
+
+    /// The same in transaction mode.
+    pub(crate) fn transaction_pooler(&self) -> Option<(Self, String)> {
+        let up = || Self::up("up-transaction-pooler", "DATABASE_URL", Some(&self.folder));
+        is_pooler_installed().then(up)
+    }
+
     /// Starts a NATS server with JetStream, and returns its URL. `None` if none is installed.
     pub(crate) fn nats() -> Option<(Self, String)> {
         is_nats_installed().then(|| Self::up("up-nats", "NATS_URL", None))

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::client::{Answer, Client};
-use super::database::Database;
+use super::database::{Database, address_of};
 use super::eventually::until;
 use super::instance::Instance;
 use super::metrics::Metrics;
@@ -219,6 +219,11 @@ impl World {
     /// The URL of the test's database through another address, such as that of a replica.
     pub(crate) fn url_through(&self, address: SocketAddr) -> String {
         self.database.url_through(address)
+    }
+
+    /// The URL of this database through another server, such as a pooler.
+    pub(crate) fn through(&self, server: &str) -> String {
+        self.database.url_through(address_of(server))
     }
 
     /// The TCP address of PostgreSQL, without a proxy.

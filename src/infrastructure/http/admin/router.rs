@@ -15,6 +15,7 @@ use tower::ServiceExt;
 
 use super::state::AdminState;
 use super::{document, gate, page, routes};
+use crate::config::Setting;
 use crate::infrastructure::http::docs;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
@@ -36,11 +37,15 @@ pub(crate) struct AdminPort {
 
 impl AdminPort {
     /// Builds the router.
-    pub(crate) fn new(state: AdminState, observer: Observer, limits: RequestLimits) -> Self {
+    pub(crate) fn new(
+        state: AdminState,
+        observer: Observer,
+        limits: Setting<RequestLimits>,
+    ) -> Self {
         let (json, _) = routes::router().split_for_parts();
         let (streams, _) = routes::streams().split_for_parts();
         let guarded = json
-            .route_layer(from_fn_with_state(limits, limits::bounded_body))
+            .route_layer(from_fn_with_state(limits.clone(), limits::bounded_body))
             // An import reads its body by itself.
             .merge(streams)
             .route(OPENAPI, get(document::json))

@@ -29,6 +29,8 @@ use crate::application::webhooks::add::AddWebhook;
 use crate::application::webhooks::replay::ReplayWebhook;
 use crate::application::webhooks::rotate::RotateSecret;
 use crate::application::webhooks::try_out::TryOutWebhook;
+use crate::config::Setting;
+use crate::domain::ids::SaleId;
 use crate::domain::sale_report::SaleReport;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::middleware::auth_metrics::AuthMetrics;
@@ -53,9 +55,9 @@ pub(crate) struct Admin {
     pub(crate) metrics: AdminMetrics,
     /// Tracks changes, so that the shutdown can wait for them.
     pub(crate) tasks: TaskTracker,
-    pub(crate) request_timeout: Duration,
+    pub(crate) request_timeout: Setting<Duration>,
     /// The next part of the body of an import must arrive within this time.
-    pub(crate) body_timeout: Duration,
+    pub(crate) body_timeout: Setting<Duration>,
     /// Time until all instances have read a change of a sale.
     pub(crate) settle_time: Duration,
 }
@@ -115,9 +117,18 @@ impl Admin {
         &self,
         read: impl Future<Output = Result<T, PortError>>,
     ) -> Result<T, ApiError> {
-        match tokio::time::timeout(self.request_timeout, read).await {
+        match tokio::time::timeout(self.request_timeout.get(), read).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(ApiError::TimedOut),
+        }
+    }
+
+    /// The error of a sale that is not found.
+    pub(crate) async fn no_sale(&self, sale: SaleId) -> ApiError {
+        match self.read(self.sales.store.is_archived(sale)).await {
+            Ok(false) => ApiError::SaleNotFound,
+            Ok(true) => ApiError::SaleArchived,
+            Err(error) => error,
         }
     }
 }

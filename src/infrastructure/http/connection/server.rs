@@ -27,6 +27,7 @@ use super::head_timeout::{HeadTimeout, Requests};
 use super::http2;
 use super::limits::ServerLimits;
 use super::tls::{HTTP2, Tls};
+use crate::config::Setting;
 
 /// Connections that the kernel queues until they are accepted. When a sale opens, thousands arrive at once; a client that finds
 /// the queue full retries only after a second. The kernel's limit (`net.core.somaxconn`) can be lower.
@@ -39,7 +40,7 @@ const PREFACE_PAUSE: Duration = Duration::from_millis(5);
 /// A bound listener.
 pub(crate) struct Server {
     listener: TcpListener,
-    limits: ServerLimits,
+    limits: Setting<ServerLimits>,
     tls: Option<Tls>,
 }
 
@@ -61,7 +62,7 @@ impl Server {
     pub(crate) async fn bind(
         name: &str,
         (host, port): (&str, u16),
-        limits: ServerLimits,
+        limits: Setting<ServerLimits>,
         tls: Option<Tls>,
     ) -> io::Result<Self> {
         let listener = listen(host, port).await?;
@@ -78,12 +79,12 @@ impl Server {
         R: Future<Output = Result<Response, Infallible>> + Send + 'static,
     {
         let (graceful, tasks) = (GracefulShutdown::new(), TaskTracker::new());
-        let permits = Arc::new(Semaphore::new(self.limits.connections));
+        let permits = Arc::new(Semaphore::new(self.limits.get().connections));
         while let Some((stream, peer, permit)) = self.accept(&permits, &stop).await {
             let handler = ConnectionHandler {
                 handle: handle.clone(),
                 peer,
-                limits: self.limits,
+                limits: self.limits.get(),
                 watcher: graceful.watcher(),
                 tasks: tasks.clone(),
                 stop: stop.clone(),
@@ -98,7 +99,7 @@ impl Server {
         tasks.close();
         let closed = async { tokio::join!(graceful.shutdown(), tasks.wait()) };
         // After the timeout, responses that clients have not read are dropped.
-        let _ = tokio::time::timeout(self.limits.close_timeout, closed).await;
+        let _ = tokio::time::timeout(self.limits.get().close_timeout, closed).await;
     }
 
     /// The next connection, once fewer than the maximum are open; `None` after `stop` is cancelled.

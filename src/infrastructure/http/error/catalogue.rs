@@ -348,6 +348,13 @@ catalogue! {
             "Show the start, and send the request again after the number of seconds in Retry-After: that is \
              the start, by the clock of the service (Server-Time) and not of the client.",
         ),
+    /// The sale was archived, and its record is gone.
+    SaleArchived = Entry::new(StatusCode::GONE, "sale_archived", "the sale was archived")
+        .page(
+            "The sale ended long ago, and its record is no longer kept: neither its items, nor its checkouts, nor what its \
+             codes bought.",
+            "Keep what you need of a sale while it is there. The same request fails again.",
+        ),
     /// The sale has ended.
     SaleEnded = Entry::new(StatusCode::GONE, "sale_ended", "the sale has ended")
         .page(

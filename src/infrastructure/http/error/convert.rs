@@ -24,6 +24,7 @@ impl From<CheckoutRefusal> for ApiError {
             CheckoutRefusal::BySale { reason, facts, .. } => Self::refused(reason, facts),
             CheckoutRefusal::QuantityBeyondLimit(_) => Self::UserLimitExceeded(None),
             CheckoutRefusal::SaleNotFound => Self::SaleNotFound,
+            CheckoutRefusal::SaleArchived => Self::SaleArchived,
             CheckoutRefusal::NoActiveSale => Self::NoActiveSale,
             CheckoutRefusal::SaleIdRequired => Self::SaleIdRequired,
         }

@@ -8,12 +8,13 @@ use axum::response::Response;
 
 use super::log_budget::{LogBudget, LogLine};
 use crate::application::ports::Causes;
+use crate::config::Setting;
 use crate::infrastructure::http::error::Cause;
 use crate::infrastructure::http::model::at_end::AtEnd;
 
 /// Writes one line a request.
 pub(crate) struct AccessLog {
-    all_requests: bool,
+    all_requests: Setting<bool>,
     /// Bounds the lines of responses with status 503.
     unavailable: LogBudget,
 }
@@ -28,14 +29,14 @@ pub(crate) struct CompletedRequest<'r> {
 }
 
 impl AccessLog {
-    pub(crate) fn new(all_requests: bool) -> Self {
+    pub(crate) fn new(all_requests: Setting<bool>) -> Self {
         Self { all_requests, unavailable: LogBudget::new() }
     }
 
     /// Logs the request, and removes the cause from the response.
     pub(crate) fn write(&self, request: &CompletedRequest<'_>, response: &mut Response) {
         let status = response.status().as_u16();
-        if status < 500 && !self.all_requests {
+        if status < 500 && !self.all_requests.get() {
             return;
         }
         if status < 500 {

@@ -8,6 +8,7 @@ use axum::response::Response;
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 
+use crate::config::Setting;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::model::version::Version;
 use crate::infrastructure::http::request::head::RequestLimits;
@@ -26,11 +27,11 @@ enum BodyRead {
 
 /// Refuses heads that are too large, or whose framing is ambiguous.
 pub(crate) async fn bounded_head(
-    State(limits): State<RequestLimits>,
+    State(limits): State<Setting<RequestLimits>>,
     request: Request,
     next: Next,
 ) -> Response {
-    match limits.check_head(&request) {
+    match limits.get().check_head(&request) {
         Ok(_) => next.run(request).await,
         Err(error) => error.in_version(RequestedVersion::of(&request).version),
     }
@@ -38,10 +39,11 @@ pub(crate) async fn bounded_head(
 
 /// Reads the body. Version 2 gets it, version 1 gets an empty one.
 pub(crate) async fn bounded_body(
-    State(limits): State<RequestLimits>,
+    State(limits): State<Setting<RequestLimits>>,
     request: Request,
     next: Next,
 ) -> Response {
+    let limits = limits.get();
     if request.body().is_end_stream() {
         return next.run(request).await;
     }

@@ -13,6 +13,7 @@ use super::access_log::{AccessLog, CompletedRequest};
 use super::metrics::{HttpMetrics, method_label, route_label};
 use super::protection::protect;
 use super::request_id::RequestIds;
+use crate::config::Setting;
 use crate::infrastructure::http::model::current_request::with_id;
 use crate::infrastructure::http::model::headers::{API_VERSION, REQUEST_ID};
 use crate::infrastructure::http::model::version::Version;
@@ -58,7 +59,7 @@ impl Observer {
     /// New request ids start with `id_prefix`. While `is_draining` returns true, responses close their connections.
     pub(crate) fn new(
         metrics: HttpMetrics,
-        all_requests: bool,
+        all_requests: Setting<bool>,
         id_prefix: String,
         is_draining: impl Fn() -> bool + Send + Sync + 'static,
         (sunset, is_encrypted): (Vec<(HeaderName, HeaderValue)>, bool),

@@ -53,17 +53,17 @@ problems! {
     /// Errors of reads in version 1.
     V1ReadProblems in One:;
     /// Errors of reads of a sale in version 1.
-    V1SaleProblems in One: "sale_not_found";
+    V1SaleProblems in One: "sale_not_found" "sale_archived";
     /// Errors of reads.
     ReadProblems in Two:;
     /// Errors of reads of a sale.
-    SaleProblems in Two: "sale_not_found";
+    SaleProblems in Two: "sale_not_found" "sale_archived";
     /// Errors of reads of a buyer's purchases in version 1.
-    V1BuyerProblems in One: "unauthorized" "not_your_checkout" "forbidden" "sale_not_found";
+    V1BuyerProblems in One: "unauthorized" "not_your_checkout" "forbidden" "sale_not_found" "sale_archived";
     /// Errors of reads of a buyer's purchases.
-    BuyerProblems in Two: "unauthorized" "not_your_checkout" "forbidden" "sale_not_found";
+    BuyerProblems in Two: "unauthorized" "not_your_checkout" "forbidden" "sale_not_found" "sale_archived";
     /// Errors of reads of a checkout.
-    CodeProblems in Two: "unauthorized" "not_your_checkout" "forbidden" "code_not_found";
+    CodeProblems in Two: "unauthorized" "not_your_checkout" "forbidden" "code_not_found" "sale_archived";
 }
 
 /// Responses by status.

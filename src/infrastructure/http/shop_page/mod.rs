@@ -12,8 +12,8 @@ use axum::routing::get;
 use super::docs;
 use super::error::ApiError;
 use super::middleware::protection::protect_shop;
-use super::model::paths::{SHOP_FILES, START};
 use super::model::etag::with_etag;
+use super::model::paths::{SHOP_FILES, START};
 
 const CSS: HeaderValue = HeaderValue::from_static("text/css; charset=utf-8");
 const SCRIPT: HeaderValue = HeaderValue::from_static("text/javascript; charset=utf-8");

@@ -144,5 +144,5 @@ fn parse_command(
 problems! {
     /// The error responses.
     Problems in One: "unauthorized" "not_your_checkout" "forbidden" "user_limit_exceeded" "sale_id_required" "item_not_found" "sale_not_found" "no_active_sale"
-        "item_sold_out" "sale_sold_out" "sale_not_started" "sale_ended";
+        "item_sold_out" "sale_sold_out" "sale_not_started" "sale_ended" "sale_archived";
 }

@@ -83,6 +83,8 @@ pub(crate) async fn get(
     };
     let subject = Subject::Items(sale);
     let page = cached::page(http.cache.as_deref(), subject, ("", request), Box::pin(load));
-    let page = http.read(page).await?.ok_or(ApiError::SaleNotFound)?;
+    let Some(page) = http.read(page).await? else {
+        return Err(http.no_sale(sale).await);
+    };
     Ok(cached::response(&HeaderMap::new(), &page))
 }

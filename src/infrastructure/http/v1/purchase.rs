@@ -92,7 +92,7 @@ async fn purchase(
             }
             Ok(response)
         }
-        Purchased::UnknownCode => Err(ApiError::CodeNotFound),
+        Purchased::UnknownCode => Err(http.no_code(claim, ApiError::CodeNotFound).await),
         Purchased::OtherBuyer => Err(caller.not_theirs()),
         Purchased::Refused { reason, facts } => Err(ApiError::refused(reason, facts)),
         // Version 1 has no terms.
@@ -124,5 +124,6 @@ pub(crate) fn to_response(outcome: &Outcome, items: Vec<Item>) -> Response {
 
 problems! {
     /// The error responses.
-    Problems in One: "unauthorized" "not_your_checkout" "forbidden" "code_not_found" "purchase_in_progress" "sale_not_started" "checkout_empty" "sale_ended";
+    Problems in One: "unauthorized" "not_your_checkout" "forbidden" "code_not_found" "purchase_in_progress" "sale_not_started" "checkout_empty" "sale_ended"
+        "sale_archived";
 }

@@ -63,8 +63,11 @@ pub(crate) async fn get(
             Ok(Json(view.into()))
         }
         PurchaseLookup::NotPurchased => {
-            http.check_owner(&caller, claim).await?;
-            Err(ApiError::NotPurchased)
+            let error = http.no_code(claim, ApiError::NotPurchased).await;
+            if matches!(error, ApiError::NotPurchased) {
+                http.check_owner(&caller, claim).await?;
+            }
+            Err(error)
         }
         PurchaseLookup::UnknownCode => Err(ApiError::CodeNotFound),
     }
@@ -72,5 +75,5 @@ pub(crate) async fn get(
 
 problems! {
     /// The error responses.
-    Problems in One: "unauthorized" "not_your_checkout" "forbidden" "code_not_found" "not_purchased";
+    Problems in One: "unauthorized" "not_your_checkout" "forbidden" "code_not_found" "not_purchased" "sale_archived";
 }

@@ -54,12 +54,15 @@ pub(crate) async fn get(
     let request = format!("{}?{filter}page={}&limit={}", uri.path(), page.page, page.limit);
     let load = async {
         let history = http.browse.history(&buyer, sale, page).await?;
+        if history.total == 0 && http.browse.was_archived(sale).await? {
+            return Ok(None);
+        }
         let data = history.entries.into_iter().map(PastPurchaseBody::from).collect();
         rendered(&PageBody::<PastPurchaseBody>::new(data, history.total, page), false, None)
             .map(Some)
     };
     let subject = Subject::Purchases(buyer.clone());
     let page = cached::page(http.cache.as_deref(), subject, ("", request), Box::pin(load));
-    let page = http.read(page).await?.ok_or(ApiError::RouteNotFound)?;
+    let page = http.read(page).await?.ok_or(ApiError::SaleArchived)?;
     Ok(cached::response(&HeaderMap::new(), &page))
 }

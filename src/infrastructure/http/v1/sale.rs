@@ -26,6 +26,9 @@ pub(crate) async fn get(
     State(http): State<HttpState>,
     sale_id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<SaleBody>, ApiError> {
-    let sale = http.read(http.browse.sale(path::sale_id(sale_id)?)).await?;
-    Ok(Json(sale.ok_or(ApiError::SaleNotFound)?.into()))
+    let sale = path::sale_id(sale_id)?;
+    match http.read(http.browse.sale(sale)).await? {
+        Some(view) => Ok(Json(view.into())),
+        None => Err(http.no_sale(sale).await),
+    }
 }

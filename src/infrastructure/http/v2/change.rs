@@ -11,6 +11,7 @@ use super::checkout_tag::tagged;
 use super::keyed::keyed_response;
 use crate::application::checkout::CheckoutRefusal;
 use crate::application::idempotency::{ChangeCommand, CheckoutReply};
+use crate::application::ports::Keyed;
 use crate::domain::ids::ItemId;
 use crate::infrastructure::http::access::caller::Caller;
 use crate::infrastructure::http::error::problem::Problem;
@@ -27,8 +28,12 @@ pub(crate) async fn change_checkout(
     command: ChangeCommand,
 ) -> Result<Response, Problem> {
     let idempotency = Arc::clone(&http.idempotency);
+    let claim = command.claim;
     let change = span("checkout", async move { idempotency.change(command).await });
     let changed = http.run_to_end(change).await?;
+    if matches!(changed, Keyed::UnknownCode) {
+        return Err(http.no_code(claim, ApiError::CodeNotFound).await.into());
+    }
     keyed_response(changed, caller, |changed| match changed {
         CheckoutReply::Accepted { view, created } => {
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };

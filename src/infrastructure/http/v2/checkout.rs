@@ -35,7 +35,9 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     let claim = code_claim(code)?;
     let checkout = http.read(http.idempotency.find(claim)).await?;
-    let checkout = checkout.ok_or(ApiError::CodeNotFound)?;
+    let Some(checkout) = checkout else {
+        return Err(http.no_code(claim, ApiError::CodeNotFound).await.into());
+    };
     caller.check_owner(&checkout.buyer)?;
     Ok(tagged_unless_known(&headers, checkout))
 }

@@ -140,5 +140,5 @@ problems! {
     Problems in Two: "unauthorized" "not_your_checkout" "forbidden" "user_limit_exceeded" "sale_id_required" "idempotency_key_missing" "item_not_found"
         "sale_not_found" "no_active_sale" "item_sold_out" "sale_sold_out" "sale_not_started"
         "idempotency_key_in_use" "sale_ended" "unsupported_media_type" "idempotency_key_reused"
-        "precondition_failed";
+        "precondition_failed" "sale_archived";
 }

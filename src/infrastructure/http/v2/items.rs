@@ -11,7 +11,6 @@ use super::pagination::{ListBody, PageOrCursor, Paginator};
 use crate::application::ports::{LoadPage, StockedItem};
 use crate::domain::ids::ItemNo;
 use crate::infrastructure::http::cached::{self, Subject, rendered};
-use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::model::page::PageBody;
 use crate::infrastructure::http::model::schema;
@@ -116,7 +115,9 @@ pub(crate) async fn get(
         ),
     };
     let page = cached::page(http.cache.as_deref(), Subject::Items(sale), ("", request), load);
-    let page = http.read(page).await?.ok_or(ApiError::SaleNotFound)?;
+    let Some(page) = http.read(page).await? else {
+        return Err(http.no_sale(sale).await.into());
+    };
     Ok(cached::response(&headers, &page))
 }
 

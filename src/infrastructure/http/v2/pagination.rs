@@ -1,6 +1,8 @@
 //! Lists of version 2. With `page`, a client gets that page and the length of the list. Otherwise it gets entries and a cursor
 //! that continues the list after them.
 
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use chrono::{DateTime, Utc};
@@ -11,7 +13,9 @@ use crate::application::ports::{
     CURSOR_MAC_BYTES, CachedPage, Cursor, CursorMac, CursorPage, CursorSigner, PageRequest,
     PortError,
 };
-use crate::infrastructure::http::cached::rendered;
+use crate::infrastructure::http::cached::{self, rendered};
+use crate::infrastructure::http::error::ApiError;
+use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::model::page::PageBody;
 use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::request::paging::{limit, page_request};
@@ -104,6 +108,19 @@ impl Paginator<'_> {
         });
         let data: Vec<B> = page.entries.into_iter().map(B::from).collect();
         rendered(&CursorPageBody { data, next_cursor }, is_tagged, next)
+    }
+
+    /// The response with a page that is not cached.
+    pub(crate) fn response<T, K, B: Serialize + From<T>>(
+        &self,
+        page: CursorPage<T, K>,
+        limit: u32,
+        format_position: impl Fn(&K) -> String,
+    ) -> Response {
+        match self.page::<T, K, B>(page, (limit, false), format_position) {
+            Ok(page) => cached::response(&HeaderMap::new(), &page),
+            Err(error) => Problem::from(ApiError::from(error)).into_response(),
+        }
     }
 
     /// What a cursor is valid for.

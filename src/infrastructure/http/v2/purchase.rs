@@ -15,6 +15,7 @@ use super::keyed::keyed_response;
 use super::requested_lines::{NewItem, content_of, requested_lines};
 use crate::application::catalogue::Item;
 use crate::application::idempotency::KeyedPurchase;
+use crate::application::ports::Keyed;
 use crate::application::purchase::{Purchased, RequestedTerms};
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::ItemId;
@@ -97,7 +98,19 @@ pub(crate) async fn post(
     let command = KeyedPurchase { claim, buyer: caller.buyer().cloned(), terms };
     let purchase = span("purchase", async move { idempotency.purchase(command, key).await });
     let purchased = http.run_to_end(purchase).await?;
+    if leads_to_nothing(&purchased) {
+        return Err(http.no_code(claim, ApiError::CodeNotFound).await.into());
+    }
     keyed_response(purchased, &caller, |purchased| purchase_response(claim, &caller, purchased))
+}
+
+fn leads_to_nothing(purchased: &Keyed<Purchased>) -> bool {
+    matches!(
+        purchased,
+        Keyed::UnknownCode
+            | Keyed::New(Purchased::UnknownCode)
+            | Keyed::Replayed(Purchased::UnknownCode)
+    )
 }
 
 /// The terms in the body, if there is one.
@@ -189,5 +202,5 @@ problems! {
     Problems in Two: "unauthorized" "not_your_checkout" "forbidden" "user_limit_exceeded" "idempotency_key_missing" "code_not_found" "items_already_sold"
         "purchase_in_progress" "sale_not_started" "checkout_empty" "idempotency_key_in_use"
         "sale_ended" "idempotency_key_reused" "precondition_failed" "checkout_changed" "items_unavailable"
-        "unsupported_media_type";
+        "unsupported_media_type" "sale_archived";
 }

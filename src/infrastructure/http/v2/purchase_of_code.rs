@@ -37,8 +37,11 @@ pub(crate) async fn get(
             Ok(Json(view.into()))
         }
         PurchaseLookup::NotPurchased => {
-            http.check_owner(&caller, claim).await?;
-            Err(ApiError::NotPurchased.into())
+            let error = http.no_code(claim, ApiError::NotPurchased).await;
+            if matches!(error, ApiError::NotPurchased) {
+                http.check_owner(&caller, claim).await?;
+            }
+            Err(error.into())
         }
         PurchaseLookup::UnknownCode => Err(ApiError::CodeNotFound.into()),
     }
@@ -46,5 +49,5 @@ pub(crate) async fn get(
 
 problems! {
     /// The error responses.
-    Problems in Two: "unauthorized" "not_your_checkout" "forbidden" "code_not_found" "not_purchased";
+    Problems in Two: "unauthorized" "not_your_checkout" "forbidden" "code_not_found" "not_purchased" "sale_archived";
 }

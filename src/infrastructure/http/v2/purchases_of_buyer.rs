@@ -65,6 +65,9 @@ pub(crate) async fn get(
             paginator.request(Some(format!("page-{}", page.page)), page.limit),
             Box::pin(async move {
                 let history = browse.history(of, sale, page).await?;
+                if history.total == 0 && browse.was_archived(sale).await? {
+                    return Ok(None);
+                }
                 let data: Vec<Purchase> = history.entries.into_iter().map(Purchase::from).collect();
                 rendered(&PageBody::new(data, history.total, page), false, None).map(Some)
             }),
@@ -73,6 +76,9 @@ pub(crate) async fn get(
             paginator.request(cursor.entry.as_ref().map(format_position), cursor.limit),
             Box::pin(async move {
                 let history = browse.history_after(of, sale, cursor).await?;
+                if history.entries.is_empty() && browse.was_archived(sale).await? {
+                    return Ok(None);
+                }
                 let page = (cursor.limit, false);
                 list.page::<_, _, Purchase>(history, page, format_position).map(Some)
             }),
@@ -80,7 +86,7 @@ pub(crate) async fn get(
     };
     let subject = Subject::Purchases(buyer.clone());
     let page = cached::page(http.cache.as_deref(), subject, ("", request), load);
-    let page = http.read(page).await?.ok_or(ApiError::RouteNotFound)?;
+    let page = http.read(page).await?.ok_or(ApiError::SaleArchived)?;
     Ok(cached::response(&HeaderMap::new(), &page))
 }
 

@@ -91,5 +91,5 @@ problems! {
     /// The error responses.
     Problems in Two: "unauthorized" "not_your_checkout" "forbidden" "user_limit_exceeded" "code_not_found" "item_not_found" "item_sold_out" "sale_sold_out"
         "sale_not_started" "checkout_closed" "idempotency_key_in_use" "sale_ended"
-        "unsupported_media_type" "idempotency_key_reused" "precondition_failed";
+        "unsupported_media_type" "idempotency_key_reused" "precondition_failed" "sale_archived";
 }

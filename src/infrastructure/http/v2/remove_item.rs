@@ -66,5 +66,5 @@ answers! {
 problems! {
     /// The error responses.
     Problems in Two: "unauthorized" "not_your_checkout" "forbidden" "code_not_found" "item_not_found" "sale_not_started" "checkout_closed"
-        "idempotency_key_in_use" "sale_ended" "idempotency_key_reused" "precondition_failed";
+        "idempotency_key_in_use" "sale_ended" "idempotency_key_reused" "precondition_failed" "sale_archived";
 }

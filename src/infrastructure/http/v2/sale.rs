@@ -7,7 +7,6 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 
 use super::sale_body::{Sale, with_server_time};
-use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::model::etag::with_etag;
 use crate::infrastructure::http::model::schema;
@@ -39,8 +38,10 @@ pub(crate) async fn get(
     sale_id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let sale = http.read(http.browse.sale(path::sale_id(sale_id)?)).await?;
-    let view = sale.ok_or(ApiError::SaleNotFound)?;
+    let sale = path::sale_id(sale_id)?;
+    let Some(view) = http.read(http.browse.sale(sale)).await? else {
+        return Err(http.no_sale(sale).await.into());
+    };
     let now = view.server_time;
     let response = Json(Sale::from(view)).into_response();
     Ok(with_server_time(with_etag(&headers, response).await, now))

@@ -13,7 +13,6 @@ use futures_util::stream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::application::live::{Followed, Listener};
-use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::model::at_end::{AtEnd, EndOfBody};
 use crate::infrastructure::http::model::headers::LAST_EVENT_ID;
@@ -71,13 +70,14 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let seen = headers.get(LAST_EVENT_ID).and_then(|id| facts(id.to_str().ok()?));
-    match http.read(http.live.follow(path::sale_id(sale_id)?, seen)).await? {
+    let sale = path::sale_id(sale_id)?;
+    match http.read(http.live.follow(sale, seen)).await? {
         Followed::Listening(listener) => Ok(following(listener)),
         Followed::Over(state) if seen == Some(state.facts) => {
             Ok(StatusCode::NO_CONTENT.into_response())
         }
         Followed::Over(state) => Ok(with_headers(Body::from(event(&state)))),
-        Followed::NotFound => Err(ApiError::SaleNotFound.into()),
+        Followed::NotFound => Err(http.no_sale(sale).await.into()),
     }
 }
 

@@ -7,6 +7,7 @@
 //! are still there. A payload of a version that `upgrade` does not know is refused with a sentence.
 
 pub(crate) mod close_sales;
+pub(crate) mod drop_sales;
 pub(crate) mod noop;
 pub(crate) mod payload;
 pub(crate) mod prune_jobs;
@@ -18,6 +19,7 @@ use payload::TypeSpec;
 /// All types, by name.
 pub(crate) const TYPES: &[TypeSpec] = &[
     TypeSpec::of::<close_sales::CloseSales>(),
+    TypeSpec::of::<drop_sales::DropSalesPayload>(),
     TypeSpec::of::<noop::Noop>(),
     TypeSpec::of::<prune_jobs::PruneJobs>(),
     TypeSpec::of::<prune_keys::PruneKeys>(),

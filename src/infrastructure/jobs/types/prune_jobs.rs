@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::payload::{Handler, JobError, Limits, Payload};
 use crate::application::ports::JobRepair;
+use crate::config::Setting;
 
 /// The payload.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,12 +24,16 @@ impl Payload for PruneJobs {
 /// Deletes them.
 pub(crate) struct RunPruneJobs {
     jobs: Arc<dyn JobRepair>,
-    keep_done: Duration,
-    keep_dead: Duration,
+    keep_done: Setting<Duration>,
+    keep_dead: Setting<Duration>,
 }
 
 impl RunPruneJobs {
-    pub(crate) fn new(jobs: Arc<dyn JobRepair>, keep_done: Duration, keep_dead: Duration) -> Self {
+    pub(crate) fn new(
+        jobs: Arc<dyn JobRepair>,
+        keep_done: Setting<Duration>,
+        keep_dead: Setting<Duration>,
+    ) -> Self {
         Self { jobs, keep_done, keep_dead }
     }
 }
@@ -36,7 +41,7 @@ impl RunPruneJobs {
 #[async_trait]
 impl Handler<PruneJobs> for RunPruneJobs {
     async fn run(&self, _: PruneJobs) -> Result<(), JobError> {
-        self.jobs.prune(self.keep_done, self.keep_dead).await?;
+        self.jobs.prune(self.keep_done.get(), self.keep_dead.get()).await?;
         Ok(())
     }
 }

@@ -266,7 +266,7 @@ pub(crate) const CHECKS: &[Check] = &[
         promise: BOOKKEEPING,
         what: "every row's sale exists",
         sql: r"
-    SELECT starts_at IS NULL,
+    SELECT starts_at IS NULL AND archived.sale_id IS NULL,
            format('sale %s: in %s, not in sales', sale_id, place)
     FROM (
         SELECT 'items' AS place, sale_id FROM items GROUP BY sale_id
@@ -274,6 +274,16 @@ pub(crate) const CHECKS: &[Check] = &[
         UNION ALL SELECT 'refusal_totals', sale_id FROM refusal_totals GROUP BY sale_id
         UNION ALL SELECT 'sale_audit', sale_id FROM sale_audit GROUP BY sale_id
     ) AS places
+    LEFT JOIN sales USING (sale_id)
+    LEFT JOIN archived_sales AS archived USING (sale_id)",
+    },
+    Check {
+        promise: BOOKKEEPING,
+        what: "an archived sale is no sale any more",
+        sql: r"
+    SELECT starts_at IS NOT NULL,
+           format('sale %s: archived, and among the sales', sale_id)
+    FROM archived_sales
     LEFT JOIN sales USING (sale_id)",
     },
     Check {

@@ -31,6 +31,19 @@ const SETTINGS: &str = r"
            set_config('jit', 'off', true)
 ";
 
+/// Keeps the tables of partitions from being detached while they are read. Before the first snapshot, which then sees all of those that
+/// are being dropped. Only the parents: a detachment locks them.
+const KEEP_PARTITIONS: &str = r"
+    LOCK TABLE ONLY items, ONLY item_stock, ONLY buyers, ONLY checkout_attempts, ONLY checkout_items, ONLY purchases,
+                    ONLY purchase_items, ONLY checkout_refusals, ONLY purchase_cancellations
+    IN ACCESS SHARE MODE
+";
+
+/// Partitions that are being dropped, by their hundreds.
+const DROPPING: &str = r"
+    SELECT coalesce(array_agg(first / 100), '{}') FROM dropped_partitions WHERE dropped_at IS NULL
+";
+
 /// Checks the data in PostgreSQL.
 pub(crate) struct PostgresInspector {
     database: Database,
@@ -73,11 +86,14 @@ async fn run_checks(
     connection: &mut PgConnection,
     sale: Option<SaleId>,
 ) -> Result<Vec<Finding>, sqlx::Error> {
+    sqlx::raw_sql(KEEP_PARTITIONS).execute(&mut *connection).await?;
     sqlx::query(SETTINGS).execute(&mut *connection).await?;
+    let dropping: Vec<i64> = sqlx::query_scalar(DROPPING).fetch_one(&mut *connection).await?;
     let mut findings = Vec::with_capacity(CHECKS.len());
     for check in CHECKS {
         let result: ResultRow = sqlx::query_as(AssertSqlSafe(statement(check)))
             .bind(sale.map(SaleId::get))
+            .bind(&dropping)
             .persistent(false)
             .fetch_one(&mut *connection)
             .await?;

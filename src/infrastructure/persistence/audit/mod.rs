@@ -7,6 +7,6 @@
 pub(crate) mod buyer_totals;
 pub(crate) mod checks;
 pub(crate) mod inspector;
-mod refusal_details;
+pub(crate) mod refusal_details;
 pub(crate) mod refusals;
 pub(crate) mod scope;

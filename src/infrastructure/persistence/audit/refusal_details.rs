@@ -15,7 +15,7 @@ use crate::infrastructure::persistence::pool::error::{DatabaseError, ErrorClass}
 /// flood of details that are refused, must not keep a flush from its totals.
 const MAX_HALVED: Halved = Halved { of_a_sale: 256, of_a_flush: 2_048 };
 
-const ADD: &str = r"
+pub(crate) const ADD: &str = r"
     INSERT INTO checkout_refusals
         (sale_id, instance, sequence, position, operation, reason, user_id, item_id, attempt_id, refused_at,
          request_id)

@@ -21,7 +21,7 @@ const RETRIES: u32 = 3;
 const SEARCH_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Takes the flush's number. Returns no row if this number or a later one was taken before.
-const TAKE_NUMBER: &str = r"
+pub(crate) const TAKE_NUMBER: &str = r"
     INSERT INTO refusal_flushes (instance, sequence)
     VALUES ($1, $2)
     ON CONFLICT (instance) DO UPDATE
@@ -31,7 +31,7 @@ const TAKE_NUMBER: &str = r"
 ";
 
 /// Adds in the order of the key, like every other instance, so that two that add to the same totals do not deadlock.
-const ADD_TOTALS: &str = r"
+pub(crate) const ADD_TOTALS: &str = r"
     INSERT INTO refusal_totals AS r (sale_id, operation, reason, total, detailed)
     SELECT t.sale_id, t.operation, t.reason, t.total, t.detailed
     FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
@@ -41,7 +41,7 @@ const ADD_TOTALS: &str = r"
 ";
 
 /// Of sales that exist: the partition of a sale that was dropped is gone with it.
-const ADD_ANSWERED: &str = r"
+pub(crate) const ADD_ANSWERED: &str = r"
     INSERT INTO purchase_requests (sale_id, attempt_id, request_id)
     SELECT t.sale_id, t.attempt_id, t.request_id
     FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS t(sale_id, attempt_id, request_id)

@@ -77,10 +77,12 @@ impl<T: BatchTransaction> Attempts<T::Request, T::Reply> for BatchAttempts<'_, T
     ) -> Result<Vec<Served<T::Reply>>, DatabaseError> {
         let Splitting { context, transaction, .. } = self.splitting;
         let result = session::run(context, transaction, self.sale, part).await;
-        if result.as_ref().is_err_and(DatabaseError::is_missing_table) {
-            transaction.forget(self.sale);
+        if !result.as_ref().is_err_and(DatabaseError::is_missing_table) {
+            return result;
         }
-        result
+        // The partition was dropped since its statements were made. Nothing was written: the statement failed.
+        transaction.forget(self.sale);
+        session::run(context, transaction, self.sale, part).await
     }
 }
 

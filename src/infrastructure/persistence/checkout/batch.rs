@@ -80,9 +80,13 @@ impl BatchTransaction for CollectBatch {
         if mode == BatchMode::Pessimistic {
             batch.lock_buyers(connection, &baskets).await?;
         }
-        let sale = batch.read(connection, requests, &mut baskets).await?;
+        let read = batch.read(connection, requests, &mut baskets).await?;
         let keys = requests.iter().map(|keyed| Some((&keyed.request.buyer, keyed.key.as_ref()?)));
         let used = key_rows::used(database, connection, keys).await?;
+        let Some(sale) = read else {
+            // It was archived, long after its end.
+            return Ok(served(closed(requests.len(), &used, &Collected::Ended), &[]));
+        };
         let too_long = too_long(requests, &baskets, &used);
         let window = SaleWindow::new(sale.starts_at, sale.ends_at)
             .ok_or(DatabaseError::Unreadable("sales"))?;

@@ -28,7 +28,7 @@ from_row! {
     }
 }
 
-const FIND: &str = r"
+pub(crate) const FIND: &str = r"
     SELECT a.user_id, l.items, l.quantities,
            EXISTS (SELECT FROM purchases{of_sale} WHERE sale_id = $1 AND attempt_id = $2) AS purchased
     FROM checkout_attempts{of_sale} AS a
@@ -38,7 +38,7 @@ const FIND: &str = r"
         FROM checkout_items{of_sale}
         WHERE sale_id = $1 AND attempt_id = $2
     ) AS l
-    WHERE a.sale_id = $1 AND a.id = $2
+    WHERE a.sale_id = $1 AND a.id = $2 AND EXISTS (SELECT FROM sales WHERE id = $1)
 ";
 
 impl CheckoutFinder {

@@ -1,7 +1,7 @@
 //! The SQL of a batch of checkouts: one statement locks, one reads, one writes, one writes the first checkout of a new buyer whose
 //! request is alone in its batch, one removes lines.
 
-const LOCK_BUYERS: &str = r"
+pub(crate) const LOCK_BUYERS: &str = r"
     SELECT count(*)
     FROM unnest($2::text[]) AS t(user_id)
     CROSS JOIN LATERAL (
@@ -103,7 +103,7 @@ pub(crate) const WRITE: &str = r"
 
 /// The whole first checkout of a new buyer, if the sale is open, the item is not sold out, the quantity fits, and the buyer has no
 /// row. Otherwise it writes nothing and returns no row.
-const WRITE_FIRST: &str = r"
+pub(crate) const WRITE_FIRST: &str = r"
     WITH sale AS MATERIALIZED (
         SELECT starts_at, ends_at, buyer_limit, generation, clock_timestamp() AS now
         FROM sales WHERE id = $1
@@ -134,7 +134,7 @@ const WRITE_FIRST: &str = r"
 ";
 
 /// Removes lines of buyers whose rows are locked.
-const REMOVE_LINES: &str = r"
+pub(crate) const REMOVE_LINES: &str = r"
     DELETE FROM checkout_items{of_sale} AS i
     USING unnest($2::bigint[], $3::int[]) AS t(attempt_id, item_no)
     WHERE i.sale_id = $1 AND i.attempt_id = t.attempt_id AND i.item_no = t.item_no

@@ -51,13 +51,13 @@ impl BatchStatements<'_> {
         Ok(())
     }
 
-    /// Reads the sale, and fills the baskets. One that is too long for the batch is not complete.
+    /// Reads the sale, and fills the baskets. One that is too long for the batch is not complete. `None` if the sale does not exist.
     pub(super) async fn read(
         &self,
         connection: &mut PgConnection,
         requests: &[MaybeKeyed<Collect>],
         baskets: &mut Baskets<'_>,
-    ) -> Result<SaleRow, DatabaseError> {
+    ) -> Result<Option<SaleRow>, DatabaseError> {
         let users: Vec<&str> = baskets.keys().copied().collect();
         let lines = requests.iter().flat_map(|keyed| keyed.request.edit.lines());
         let items: BTreeSet<i32> = lines.map(|line| line.item.0).collect();
@@ -67,9 +67,11 @@ impl BatchStatements<'_> {
             .bind(users)
             .bind(items)
             .bind(lines::limit(lines_each(requests.len())));
-        let sale: SaleRow =
-            self.database.time(Statement::ReadCheckouts, query.fetch_one(connection)).await?;
-        sale.fill(baskets);
+        let read = query.fetch_optional(connection);
+        let sale: Option<SaleRow> = self.database.time(Statement::ReadCheckouts, read).await?;
+        if let Some(sale) = &sale {
+            sale.fill(baskets);
+        }
         Ok(sale)
     }
 

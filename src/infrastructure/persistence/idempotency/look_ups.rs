@@ -50,7 +50,7 @@ from_row! {
     }
 }
 
-const OF_BUYERS: &str = r"
+pub(crate) const OF_BUYERS: &str = r"
     SELECT t.place, t.user_id, k.content, k.sale_id, k.attempt_id, k.created, k.item_nos, k.quantities
     FROM unnest($1::bigint[], $2::text[], $3::text[]) AS t(place, user_id, key)
     LEFT JOIN LATERAL (
@@ -60,12 +60,12 @@ const OF_BUYERS: &str = r"
     ) AS k ON true
 ";
 
-const OF_CODES: &str = r"
+pub(crate) const OF_CODES: &str = r"
     SELECT t.place, a.user_id, k.content, k.sale_id, k.attempt_id, k.created, k.item_nos, k.quantities
     FROM unnest($2::bigint[], $3::bigint[], $4::text[]) AS t(place, attempt_id, key)
     LEFT JOIN LATERAL (
         SELECT user_id FROM checkout_attempts{of_sale}
-        WHERE sale_id = $1 AND id = t.attempt_id
+        WHERE sale_id = $1 AND id = t.attempt_id AND EXISTS (SELECT FROM sales WHERE id = $1)
         OFFSET 0
     ) AS a ON true
     LEFT JOIN LATERAL (

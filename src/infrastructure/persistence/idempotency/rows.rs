@@ -23,7 +23,7 @@ pub(crate) struct KeyRow<'a> {
     pub(crate) effect: Effect,
 }
 
-const USED: &str = r"
+pub(crate) const USED: &str = r"
     SELECT t.place
     FROM unnest($1::text[], $2::text[], $3::bigint[]) AS t(user_id, key, place)
     CROSS JOIN LATERAL (
@@ -35,7 +35,7 @@ const USED: &str = r"
 
 /// Inserts in the order of the primary key, so that no two transactions deadlock. The lines of all rows are in one pair of arrays, of
 /// which each row has a slice.
-const INSERT: &str = r"
+pub(crate) const INSERT: &str = r"
     INSERT INTO idempotency_keys
         (user_id, key, content, sale_id, attempt_id, created, item_nos, quantities)
     SELECT t.user_id, t.key, t.content, $4, t.attempt_id, t.created,

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::look_ups::{KeyLookUps, LookUp, WHAT};
 use crate::application::ports::{Caller, Done, IdempotencyStore, Keyed, KeyedRequest, PortError};
+use crate::config::Setting;
 use crate::domain::ids::BuyerId;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
 use crate::infrastructure::persistence::batch::splitting::rejected;
@@ -22,7 +23,7 @@ const STEPS: usize = 20;
 /// Looks keys up, and deletes old ones.
 pub(crate) struct PostgresIdempotencyStore {
     database: Database,
-    keep: Duration,
+    keep: Setting<Duration>,
     batcher: Batcher<KeyLookUps>,
 }
 
@@ -47,15 +48,15 @@ macro_rules! prune {
 }
 
 /// Keys of buyers.
-const PRUNE: &str = prune!("idempotency_keys");
+pub(crate) const PRUNE: &str = prune!("idempotency_keys");
 /// Keys of operators, which are kept as long.
-const PRUNE_OPERATORS: &str = prune!("operator_requests");
+pub(crate) const PRUNE_OPERATORS: &str = prune!("operator_requests");
 
 impl PostgresIdempotencyStore {
     /// Keeps keys for `keep`.
     pub(crate) fn new(
         database: Database,
-        keep: Duration,
+        keep: Setting<Duration>,
         limits: BatchLimits,
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
@@ -90,7 +91,7 @@ impl PostgresIdempotencyStore {
         for _ in 0..STEPS {
             let delete = async {
                 let mut connection = self.database.acquire().await?;
-                let query = sqlx::query(statement).bind(self.keep.as_secs_f64()).bind(STEP);
+                let query = sqlx::query(statement).bind(self.keep.get().as_secs_f64()).bind(STEP);
                 let query = query.execute(&mut *connection);
                 self.database.time(Statement::PruneKeys, query).await
             };

@@ -88,7 +88,7 @@ const DISCARD: &str = concat!(
     job_columns!()
 );
 
-const PRUNE_DONE: &str = r"
+pub(crate) const PRUNE_DONE: &str = r"
     DELETE FROM river_job
     WHERE ctid = ANY (ARRAY(
         SELECT ctid
@@ -100,7 +100,7 @@ const PRUNE_DONE: &str = r"
     ))
 ";
 
-const PRUNE_DEAD: &str = r"
+pub(crate) const PRUNE_DEAD: &str = r"
     DELETE FROM river_job
     WHERE ctid = ANY (ARRAY(
         SELECT ctid

@@ -20,7 +20,7 @@ const WHAT: &str = "the job queue";
 /// No statement here may take longer: a lease ends after two and a half seconds.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-const RENEW: &str = r"
+pub(crate) const RENEW: &str = r"
     INSERT INTO job_workers (name, seen_at)
     VALUES ($1, clock_timestamp())
     ON CONFLICT ON CONSTRAINT job_workers_pkey DO UPDATE SET seen_at = excluded.seen_at
@@ -30,7 +30,7 @@ const RELEASE: &str = "DELETE FROM job_workers WHERE name = $1";
 
 /// A job whose worker died once runs again at once. If that happens again, the job may be what kills its workers: then it waits as
 /// after any other failure.
-const TAKE_OVER: &str = concat!(
+pub(crate) const TAKE_OVER: &str = concat!(
     r"
     WITH lost AS MATERIALIZED (
         SELECT j.id, j.attempted_by[array_upper(j.attempted_by, 1)] AS worker, j.metadata ? 'taken_over' AS again,
@@ -67,7 +67,7 @@ const TAKE_OVER: &str = concat!(
     FROM taken"
 );
 
-const PROMOTE: &str = concat!(
+pub(crate) const PROMOTE: &str = concat!(
     r"
     WITH due AS MATERIALIZED (
         SELECT id

@@ -62,12 +62,13 @@ const LIST: &str = concat!(
 "
 );
 
-const IN_USE: &str = concat!("SELECT ", columns!(), " FROM api_keys WHERE revoked_at IS NULL");
+pub(crate) const IN_USE: &str =
+    concat!("SELECT ", columns!(), " FROM api_keys WHERE revoked_at IS NULL");
 
 /// A statement of its own, before the keys are read: what it says is not later than they are.
 const NOW: &str = "SELECT clock_timestamp()";
 
-const USED: &str = "UPDATE api_keys SET last_used_at = clock_timestamp() WHERE id = $1";
+pub(crate) const USED: &str = "UPDATE api_keys SET last_used_at = clock_timestamp() WHERE id = $1";
 
 from_row! {
     struct KeyRow {

@@ -22,7 +22,7 @@ const RETRIES: u32 = 5;
 /// The constraint that keeps a window round what happened in it.
 const WINDOW_KEEPS_RECORD: &str = "sales_window_keeps_record";
 
-const UPDATE_SALE: &str = r"
+pub(crate) const UPDATE_SALE: &str = r"
     UPDATE sales
     SET name = $2, starts_at = $3, ends_at = $4, buyer_limit = $5, generation = generation + 1,
         cancelled_at = CASE WHEN $6 THEN coalesce(cancelled_at, clock_timestamp()) END
@@ -30,7 +30,7 @@ const UPDATE_SALE: &str = r"
     RETURNING id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
 ";
 
-const LOCK_STOCK: &str = r"
+pub(crate) const LOCK_STOCK: &str = r"
     SELECT s.item_no, s.stock, s.sold
     FROM items AS i
     JOIN item_stock AS s ON s.sale_id = i.sale_id AND s.item_no = i.item_no

@@ -34,11 +34,11 @@ const WAIT_FOR_SOURCE: &str = r"
     SELECT set_config('idle_in_transaction_session_timeout', '5min', true)
 ";
 
-const IDS: &str = r"
+pub(crate) const IDS: &str = r"
     SELECT item_id FROM items WHERE sale_id = $1
 ";
 
-const LAST_NUMBER: &str = r"
+pub(crate) const LAST_NUMBER: &str = r"
     SELECT coalesce(max(item_no), 0) FROM items WHERE sale_id = $1
 ";
 

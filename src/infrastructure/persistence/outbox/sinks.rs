@@ -24,7 +24,7 @@ const REGISTER: &str = r"
     ON CONFLICT (name) DO NOTHING
 ";
 
-const LEASE: &str = r"
+pub(crate) const LEASE: &str = r"
     UPDATE event_sinks
     SET owner = $2, leased_until = clock_timestamp() + make_interval(secs => $3)
     WHERE name = $1 AND (owner = $2 OR owner IS NULL OR leased_until < clock_timestamp())
@@ -42,7 +42,7 @@ const ADVANCE: &str = r"
 const RELEASE: &str =
     "UPDATE event_sinks SET owner = NULL WHERE name = $1 AND owner = $2 RETURNING true";
 
-const PENDING: &str =
+pub(crate) const PENDING: &str =
     "SELECT s.name, greatest(o.last - s.position, 0) FROM event_sinks AS s, outbox_order AS o";
 
 /// Keeps positions in `event_sinks`.

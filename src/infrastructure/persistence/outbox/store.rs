@@ -27,9 +27,9 @@ const STEP: i64 = 5_000;
 const STEPS: usize = 100;
 
 /// Explained beside the function, in the migration.
-const ORDER: &str = "SELECT order_outbox($1)";
+pub(crate) const ORDER: &str = "SELECT order_outbox($1)";
 
-const READ: &str = r"
+pub(crate) const READ: &str = r"
     SELECT position, batch, written_at, sale_id, kind, attempts, items, data::text AS data
     FROM outbox
     WHERE position > $1
@@ -50,7 +50,7 @@ const POSITION_AT: &str = r"
     )
 ";
 
-const ANNOUNCE_OPENINGS: &str = r"
+pub(crate) const ANNOUNCE_OPENINGS: &str = r"
     WITH opened AS (
         INSERT INTO announcements (sale_id, kind, mark)
         SELECT s.id, 'sale.opened', (extract(epoch FROM s.starts_at) * 1000000)::bigint
@@ -70,7 +70,7 @@ const ANNOUNCE_OPENINGS: &str = r"
     SELECT sale_id, 'sale.opened' FROM opened
 ";
 
-const PRUNE: &str = r"
+pub(crate) const PRUNE: &str = r"
     DELETE FROM outbox
     WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM (

@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use tracing::log::LevelFilter;
 
 use super::setup::ConnectionSetup;
-use crate::config::{DatabaseConfig, SslMode};
+use crate::config::{DatabaseConfig, Pooler, SslMode};
 
 /// Longest wait for the answer to a ping.
 pub(super) const PING_TIMEOUT: Duration = Duration::from_millis(500);
@@ -86,6 +86,10 @@ pub(crate) fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOption
     }
     if let Some(certificate) = &parts.ssl_root_cert {
         options = options.ssl_root_cert(certificate);
+    }
+    if config.pooler == Pooler::Session {
+        // PgBouncer refuses start-up parameters that it does not know. What the driver wants of this one is PostgreSQL's default.
+        options = options.extra_float_digits(None);
     }
     Ok(options
         .application_name("flash-sale")

@@ -42,10 +42,11 @@ pub(crate) enum Statement {
     Import,
     ApiKeys,
     Position,
+    Retention,
 }
 
 impl Statement {
-    const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::Begin,
         Self::LockBuyers,
         Self::ReadCheckouts,
@@ -76,9 +77,10 @@ impl Statement {
         Self::Import,
         Self::ApiKeys,
         Self::Position,
+        Self::Retention,
     ];
 
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Begin => "begin",
             Self::LockBuyers => "lock_buyers",
@@ -110,6 +112,7 @@ impl Statement {
             Self::Import => "import",
             Self::ApiKeys => "api_keys",
             Self::Position => "position",
+            Self::Retention => "retention",
         }
     }
 }

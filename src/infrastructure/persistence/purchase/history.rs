@@ -25,31 +25,33 @@ const WHAT: &str = "the buyer's purchases";
 const SALES_A_STEP: i64 = 1_000;
 
 /// The sales that may have purchases at this time or before it, those that ended last first.
-const LATEST_SALES: &str = r"
+pub(crate) const LATEST_SALES: &str = r"
     SELECT id, ends_at FROM sales
     WHERE $1::timestamptz IS NULL OR starts_at <= $1
     ORDER BY ends_at DESC
     LIMIT $2
 ";
 
-/// One sale of each partition.
-const ALL_PARTITIONS: &str = "SELECT min(id) FROM sales GROUP BY id / $1";
+/// One sale of each partition. A partition may hold rows of archived sales, too, which are left out by the statements below.
+pub(crate) const ALL_PARTITIONS: &str = "SELECT min(id) FROM sales GROUP BY id / $1";
 
-const NEWEST: &str = r"
+pub(crate) const NEWEST: &str = r"
     SELECT sale_id, attempt_id, purchased_at FROM purchases{of_sale}
     WHERE user_id = $1 AND sale_id >= $2 AND sale_id < $3
       AND ($4::timestamptz IS NULL OR (purchased_at, attempt_id) < ($4, $5))
       AND ($6::timestamptz IS NULL OR purchased_at >= $6)
+      AND (SELECT true FROM sales WHERE id = sale_id)
     ORDER BY purchased_at DESC, attempt_id DESC
     LIMIT $7
 ";
 
-const COUNT: &str = r"
+pub(crate) const COUNT: &str = r"
     SELECT count(*) FROM purchases{of_sale}
     WHERE user_id = $1 AND sale_id >= $2 AND sale_id < $3
+      AND (SELECT true FROM sales WHERE id = sale_id)
 ";
 
-const WITH_LINES: &str = r"
+pub(crate) const WITH_LINES: &str = r"
     SELECT p.sale_id, p.attempt_id, p.user_id, p.purchased_at, l.item_no, l.quantity, l.outcome
     FROM unnest($1::bigint[], $2::bigint[]) AS t(sale_id, attempt_id)
     CROSS JOIN LATERAL (

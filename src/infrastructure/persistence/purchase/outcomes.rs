@@ -25,13 +25,15 @@ from_row! {
     }
 }
 
+/// Of an archived sale nothing is read, though its rows may still be there.
+///
 /// A template for [`Partitions`](crate::infrastructure::persistence::partitions::Partitions).
 pub(crate) const STORED: &str = r"
     SELECT p.sale_id, p.attempt_id, p.user_id, p.purchased_at, l.item_no, l.quantity, l.outcome
     FROM unnest($2::bigint[]) AS t(attempt_id)
     CROSS JOIN LATERAL (
         SELECT * FROM purchases{of_sale}
-        WHERE sale_id = $1 AND attempt_id = t.attempt_id
+        WHERE sale_id = $1 AND attempt_id = t.attempt_id AND EXISTS (SELECT FROM sales WHERE id = $1)
         OFFSET 0
     ) AS p
     CROSS JOIN LATERAL (

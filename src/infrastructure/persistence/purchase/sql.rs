@@ -3,7 +3,7 @@
 use super::outcomes::STORED;
 
 /// Looks up attempts before the lock, because they never change.
-const LOCK_BUYERS: &str = r#"
+pub(crate) const LOCK_BUYERS: &str = r#"
     SELECT count(*)
     FROM (
         SELECT c.user_id
@@ -101,7 +101,7 @@ macro_rules! read {
 }
 
 pub(crate) const READ: &str = read!("");
-const READ_AND_LOCK_ITEMS: &str = read!("FOR NO KEY UPDATE");
+pub(crate) const READ_AND_LOCK_ITEMS: &str = read!("FOR NO KEY UPDATE");
 
 /// The rows of buyers to write, by location or by key, in the order of the arrays. By key, the sale's
 /// id is a column of the input: with the parameter `$1` the planner may read every row of the sale.
@@ -211,9 +211,9 @@ macro_rules! write {
 pub(crate) const WRITE: &str = write!(buyers by place, items by place, sale: "", now: "$10::timestamptz", holds: "", if_held: "");
 /// Among others that sell the same items, whose rows may have moved since they were read. By key, the statement waits for each row and
 /// sells what is left of it then.
-const WRITE_CONTENDED: &str = write!(buyers by place, items by key, sale: "", now: "$10::timestamptz", holds: "", if_held: "");
+pub(crate) const WRITE_CONTENDED: &str = write!(buyers by place, items by key, sale: "", now: "$10::timestamptz", holds: "", if_held: "");
 /// Without anything read: finds all rows by key, and requires the generation (`$10`) of the sale in which its sold-out items were seen.
-const WRITE_UNREAD: &str = write!(
+pub(crate) const WRITE_UNREAD: &str = write!(
     buyers by key, items by key,
     sale: r"sale AS MATERIALIZED (
         SELECT generation, clock_timestamp() AS now FROM sales WHERE id = $1

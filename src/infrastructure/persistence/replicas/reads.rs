@@ -50,6 +50,10 @@ impl SaleStore for OnReplicas<dyn SaleStore> {
         self.primary().find(sale).await
     }
 
+    async fn is_archived(&self, sale: SaleId) -> Result<bool, PortError> {
+        self.primary().is_archived(sale).await
+    }
+
     async fn find_all(&self, sales: &[SaleId]) -> Result<Vec<Sale>, PortError> {
         self.primary().find_all(sales).await
     }

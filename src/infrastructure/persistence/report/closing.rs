@@ -18,7 +18,7 @@ const WHAT: &str = "the ended sales";
 
 /// Sales that were closed and are open again, because PostgreSQL's clock was put back. An end that was moved needs nothing: it differs from
 /// the one that the sale was closed for.
-const REOPEN: &str = r"
+pub(crate) const REOPEN: &str = r"
     UPDATE sales
     SET closed_end = NULL
     WHERE ends_at > statement_timestamp() AND closed_end = ends_at
@@ -26,7 +26,7 @@ const REOPEN: &str = r"
 
 /// `statement_timestamp()` is before the statement's snapshot: a sale that has ended by it had ended when the snapshot was taken. A
 /// horizon that this server has not reached is of another one, from which the database was copied.
-const ENDED: &str = r"
+pub(crate) const ENDED: &str = r"
     SELECT s.id, extract(epoch FROM statement_timestamp() - c.noted_at)::float8 AS waits,
            c.horizon <= pg_snapshot_xmin(pg_current_snapshot()) AS is_settled
     FROM (
@@ -42,7 +42,7 @@ const ENDED: &str = r"
 ";
 
 /// Notes the sales of `ENDED` that are not noted for their end.
-const NOTE: &str = r"
+pub(crate) const NOTE: &str = r"
     INSERT INTO sale_closings AS c (sale_id, ends_at, horizon)
     SELECT id, ends_at, pg_snapshot_xmax(pg_current_snapshot())
     FROM sales

@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_mins(2);
 const RETRIES: u32 = 3;
 
 /// The report that a sale was closed with, unless it has another end since or is open again. It outlives the sale.
-const STORED: &str = r"
+pub(crate) const STORED: &str = r"
     SELECT r.report::text
     FROM sale_reports AS r
     LEFT JOIN sales AS s ON s.id = r.sale_id

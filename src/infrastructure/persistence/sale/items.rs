@@ -34,7 +34,7 @@ pub(crate) const CHUNK_OF_ITEMS: &str = r"
     LIMIT $3
 ";
 
-const NAMED: &str = r"
+pub(crate) const NAMED: &str = r"
     SELECT i.item_no, i.item_id, i.name, i.image_url
     FROM unnest($2::int[]) AS t(item_no)
     CROSS JOIN LATERAL (
@@ -44,7 +44,7 @@ const NAMED: &str = r"
     ) AS i
 ";
 
-const BY_ID: &str = r"
+pub(crate) const BY_ID: &str = r"
     SELECT i.item_no, i.item_id, i.name, i.image_url
     FROM unnest($2::text[]) AS t(item_id)
     CROSS JOIN LATERAL (
@@ -55,7 +55,7 @@ const BY_ID: &str = r"
 ";
 
 // Numbers usually have no gaps: then the place of a page is its number, and the items before it need not be counted.
-const PAGE: &str = r"
+pub(crate) const PAGE: &str = r"
     WITH numbers AS MATERIALIZED (
         SELECT max(item_no) = (SELECT items FROM sales WHERE id = $1) AS have_no_gaps
         FROM item_stock{of_sale}
@@ -68,7 +68,7 @@ const PAGE: &str = r"
     LIMIT $2 OFFSET (SELECT CASE WHEN have_no_gaps THEN 0 ELSE $3 END FROM numbers)
 ";
 
-const AVAILABLE_PAGE: &str = r"
+pub(crate) const AVAILABLE_PAGE: &str = r"
     SELECT item_no, stock, stock - sold
     FROM item_stock{of_sale}
     WHERE sale_id = $1 AND sold < stock
@@ -83,7 +83,7 @@ const SCAN_LIMIT: u32 = 2_000;
 const LONG_SCAN_LIMIT: u32 = 20_000;
 
 // Returns one row of arrays; the last number is that of the last item scanned.
-const LIST: &str = r"
+pub(crate) const LIST: &str = r"
     SELECT coalesce(array_agg(item_no ORDER BY item_no) FILTER (WHERE NOT $4 OR sold < stock), '{}'),
            coalesce(array_agg(stock ORDER BY item_no) FILTER (WHERE NOT $4 OR sold < stock), '{}'),
            coalesce(array_agg(stock - sold ORDER BY item_no) FILTER (WHERE NOT $4 OR sold < stock), '{}'),
@@ -96,7 +96,7 @@ const LIST: &str = r"
     ) AS s
 ";
 
-const PROGRESS: &str = r"
+pub(crate) const PROGRESS: &str = r"
     SELECT t.sale_id, s.sold, s.remaining, s.available
     FROM unnest($1::bigint[]) AS t(sale_id)
     CROSS JOIN LATERAL (
@@ -109,7 +109,7 @@ const PROGRESS: &str = r"
 ";
 
 // One pass over the stock, which returns only the totals and the items that are sold out.
-const STOCK: &str = r"
+pub(crate) const STOCK: &str = r"
     SELECT s.generation, t.pieces, t.items, t.sold
     FROM sales AS s
     CROSS JOIN (
@@ -122,7 +122,7 @@ const STOCK: &str = r"
     WHERE s.id = $1
 ";
 
-const SOLD_OUT_AMONG: &str = r"
+pub(crate) const SOLD_OUT_AMONG: &str = r"
     SELECT s.generation, g.items
     FROM sales AS s
     CROSS JOIN (

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use crate::application::ports::{LocalTimes, PortError};
+use crate::config::Setting;
 use crate::infrastructure::persistence::pool::database::Database;
 
 /// `invalid_parameter_value`: the server does not know the time zone.
@@ -21,11 +22,11 @@ const LOCAL_TIMES: &str = r"
 /// Reads local times in one time zone.
 pub(crate) struct PostgresLocalTimes {
     database: Database,
-    zone: String,
+    zone: Setting<String>,
 }
 
 impl PostgresLocalTimes {
-    pub(crate) fn new(database: Database, zone: String) -> Self {
+    pub(crate) fn new(database: Database, zone: Setting<String>) -> Self {
         Self { database, zone }
     }
 }
@@ -36,8 +37,9 @@ impl LocalTimes for PostgresLocalTimes {
         &self,
         moments: &[DateTime<Utc>],
     ) -> Result<Option<Vec<NaiveDateTime>>, PortError> {
+        let zone = &self.zone.get();
         let query = || async {
-            let query = sqlx::query_scalar(LOCAL_TIMES).bind(&self.zone).bind(moments);
+            let query = sqlx::query_scalar(LOCAL_TIMES).bind(zone).bind(moments);
             match query.fetch_all(self.database.pool()).await {
                 Ok(local) => Ok(Some(local)),
                 Err(sqlx::Error::Database(error))
@@ -60,7 +62,8 @@ mod tests {
     #[tokio::test]
     async fn a_zone_that_postgresql_does_not_know_is_no_error() {
         let shop = PostgresShop::open().await;
-        let times = PostgresLocalTimes::new(shop.database().await, "America/Atlantis".to_owned());
+        let zone = Setting::fixed("America/Atlantis".to_owned());
+        let times = PostgresLocalTimes::new(shop.database().await, zone);
 
         assert_eq!(times.local_times(&[DateTime::UNIX_EPOCH]).await.unwrap(), None);
     }

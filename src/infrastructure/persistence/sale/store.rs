@@ -28,13 +28,15 @@ const CREATE_TIMEOUT: Duration = Duration::from_mins(5);
 /// How often the creation is repeated after a lost race for a number or a partition.
 const CREATE_RETRIES: u32 = 5;
 
-const FIND: &str = r"
+pub(crate) const FIND: &str = r"
     SELECT id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
     FROM sales
     WHERE id = $1
 ";
 
-const FIND_ALL: &str = r"
+const IS_ARCHIVED: &str = "SELECT EXISTS (SELECT FROM archived_sales WHERE id = $1)";
+
+pub(crate) const FIND_ALL: &str = r"
     SELECT s.id, s.name, s.schedule, s.starts_at, s.ends_at, s.buyer_limit, s.items, s.generation
     FROM unnest($1::bigint[]) AS t(id)
     CROSS JOIN LATERAL (SELECT * FROM sales WHERE id = t.id OFFSET 0) AS s
@@ -42,7 +44,7 @@ const FIND_ALL: &str = r"
 
 /// Sales that have ended stay for a day, so that requests for them are refused from memory. They have a limit of their own, so that they
 /// never displace an open sale.
-const LIVE: &str = r"
+pub(crate) const LIVE: &str = r"
     SELECT *
     FROM (
         (
@@ -74,20 +76,20 @@ const ALL: &str = "sales WHERE true";
 const NOT_ENDED: &str =
     "(SELECT * FROM sales WHERE ends_at > statement_timestamp() OFFSET 0) AS s WHERE true";
 
-const INSERT_SALE: &str = r"
+pub(crate) const INSERT_SALE: &str = r"
     INSERT INTO sales (id, public_id, name, schedule, starts_at, ends_at, buyer_limit, items)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     ON CONFLICT ON CONSTRAINT sales_one_per_start DO NOTHING
     RETURNING id, name, schedule, starts_at, ends_at, buyer_limit, items, generation
 ";
 
-const INSERT_ITEMS: &str = r"
+pub(crate) const INSERT_ITEMS: &str = r"
     INSERT INTO items (sale_id, item_no, item_id, name, image_url)
     SELECT $1, n, n::text, replace($3, '{item}', n::text), replace($4, '{item}', n::text)
     FROM generate_series(1, $2) AS n
 ";
 
-const INSERT_STOCK: &str = r"
+pub(crate) const INSERT_STOCK: &str = r"
     INSERT INTO item_stock (sale_id, item_no, stock)
     SELECT $1, n, $3
     FROM generate_series(1, $2) AS n
@@ -231,6 +233,12 @@ impl SaleStore for PostgresSaleStore {
         let query = || sqlx::query_as(FIND).bind(sale.get()).fetch_optional(self.database.pool());
         let row: Option<SaleRow> = self.database.read(what, query).await?;
         row.map(sale_of).transpose().map_err(|error| error.into_port_error(what))
+    }
+
+    async fn is_archived(&self, sale: SaleId) -> Result<bool, PortError> {
+        let query =
+            || sqlx::query_scalar(IS_ARCHIVED).bind(sale.get()).fetch_one(self.database.pool());
+        self.database.read("the archive", query).await
     }
 
     async fn find_all(&self, sales: &[SaleId]) -> Result<Vec<Sale>, PortError> {

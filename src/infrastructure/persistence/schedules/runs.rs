@@ -17,7 +17,7 @@ use crate::infrastructure::persistence::pool::tx::{Options, Tx};
 
 const WHAT: &str = "the schedules";
 
-const DUE: &str = concat!(
+pub(crate) const DUE: &str = concat!(
     "SELECT ",
     schedule_columns!(),
     r", statement_timestamp() AS now

@@ -18,7 +18,7 @@ const WHAT: &str = "the deliveries of webhooks";
 const HELD_MARGIN: usize = 20_000;
 
 /// A lease that has still four fifths of its term is not written again.
-const TAKE: &str = r"
+pub(crate) const TAKE: &str = r"
     UPDATE webhooks
     SET lease_owner = $1,
         lease_until = clock_timestamp() + make_interval(secs => $2)
@@ -27,7 +27,7 @@ const TAKE: &str = r"
            OR (lease_owner = $1 AND lease_until < clock_timestamp() + make_interval(secs => $2 * 0.8)))
 ";
 
-const LEASED: &str = r"
+pub(crate) const LEASED: &str = r"
     SELECT w.id, w.url, w.events, w.secret, w.position, w.failures, w.revision, clock_timestamp() AS read_at,
         CASE WHEN w.previous_until > clock_timestamp() THEN w.previous_secret END AS previous_secret,
         greatest(0, coalesce(extract(epoch FROM clock_timestamp() - w.failing_since), 0))::float8 AS failing_for,
@@ -97,14 +97,14 @@ const SAVE: &str = r"
     SELECT count(*) FROM owned
 ";
 
-const HELD: &str = r"
+pub(crate) const HELD: &str = r"
     SELECT order_key, event_id
     FROM webhook_deliveries
     WHERE webhook_id = $1 AND NOT is_dead
     LIMIT $2
 ";
 
-const DUE: &str = r"
+pub(crate) const DUE: &str = r"
     SELECT event_id, order_key, kind, body, happened_at, written_at, attempts
     FROM (
         SELECT DISTINCT ON (order_key) *

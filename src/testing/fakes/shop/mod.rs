@@ -8,7 +8,7 @@ mod ledger;
 mod purchase_history;
 mod sale_store;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
@@ -29,6 +29,7 @@ pub(crate) struct FakeShop {
 #[derive(Default)]
 struct State {
     sales: BTreeMap<SaleId, SaleData>,
+    archived: BTreeSet<SaleId>,
     last_attempt: i64,
     last_version: i64,
     keys: HashMap<(BuyerId, IdempotencyKey), UsedKey>,
@@ -79,6 +80,13 @@ impl FakeShop {
         self.state.lock().unwrap().put(new, actor)
     }
 
+    /// Archives a sale.
+    pub(crate) fn archive(&self, sale: SaleId) {
+        let mut state = self.state.lock().unwrap();
+        state.sales.remove(&sale).unwrap();
+        state.archived.insert(sale);
+    }
+
     pub(crate) fn set_stock(&self, sale: SaleId, item: ItemNo, pieces: i32) {
         self.change(sale, |data| {
             data.stock.get_mut(&item).unwrap().pieces = pieces;
@@ -127,7 +135,7 @@ impl FakeShop {
 
 impl State {
     fn put(&mut self, new: &NewSale, actor: &str) -> Sale {
-        let number = i64::try_from(self.sales.len()).unwrap() + 1;
+        let number = i64::try_from(self.sales.len() + self.archived.len()).unwrap() + 1;
         let sale = Sale {
             id: SaleId::new(number).unwrap(),
             name: new.name.clone(),

@@ -34,6 +34,10 @@ impl SaleStore for FakeShop {
         Ok(self.state.lock().unwrap().sales.get(&sale).map(|data| data.sale.clone()))
     }
 
+    async fn is_archived(&self, sale: SaleId) -> Result<bool, PortError> {
+        Ok(self.state.lock().unwrap().archived.contains(&sale))
+    }
+
     async fn find_all(&self, sales: &[SaleId]) -> Result<Vec<Sale>, PortError> {
         let state = self.state.lock().unwrap();
         let found = sales.iter().filter_map(|sale| state.sales.get(sale));

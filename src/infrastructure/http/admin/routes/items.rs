@@ -93,10 +93,10 @@ struct StockBody {
 problems! {
     /// Errors of imports.
     ImportProblems in Two: "unauthorized" "forbidden" "idempotency_key_in_use" "idempotency_key_reused" "answer_lost"
-        "change_refused" "sale_not_found" "unsupported_media_type" "import_rejected";
+        "change_refused" "sale_not_found" "sale_archived" "unsupported_media_type" "import_rejected";
     /// Errors of restocks.
     RestockProblems in Two: "unauthorized" "forbidden" "idempotency_key_in_use" "idempotency_key_reused" "answer_lost"
-        "change_refused" "sale_not_found" "item_not_found" "unsupported_media_type";
+        "change_refused" "sale_not_found" "sale_archived" "item_not_found" "unsupported_media_type";
 }
 
 /// Import items
@@ -158,7 +158,7 @@ pub(crate) async fn import(
     // A task of its own, because the parser waits for the body that this one reads.
     let own = Arc::clone(&admin);
     let importing = admin.tasks.spawn(async move { perform(&own, request, work).await });
-    feed.read(body, admin.body_timeout).await;
+    feed.read(body, admin.body_timeout.get()).await;
     importing.await.map_err(|panic| ApiError::Internal(Arc::new(panic)))?
 }
 
@@ -171,7 +171,7 @@ async fn run(
     let report = match admin.sales.import.execute(&target, source, partial, actor).await {
         Ok(report) => report,
         Err(ImportError::Port(error)) => return Err(error.into()),
-        Err(ImportError::Refused(refusal)) => return Err(refused(sale, &refusal)),
+        Err(ImportError::Refused(refusal)) => return Err(refused(admin, sale, &refusal).await),
     };
     let ImportReport { imported, rejected } = report;
     let rejected: Vec<RejectedBody> = rejected.iter().map(RejectedBody::from).collect();
@@ -184,9 +184,9 @@ async fn run(
     Ok(done.settling_in(admin.settle_time))
 }
 
-fn refused(sale: SaleId, refusal: &ImportRefusal) -> Problem {
+async fn refused(admin: &AdminState, sale: SaleId, refusal: &ImportRefusal) -> Problem {
     match refusal {
-        ImportRefusal::UnknownSale(_) => ApiError::SaleNotFound.into(),
+        ImportRefusal::UnknownSale(sale) => admin.no_sale(*sale).await.into(),
         ImportRefusal::ItemsFixed(_) => Problem::detailed(ApiError::ChangeRefused, refusal),
         ImportRefusal::Stopped(ImportStop::Source(why)) => broken(sale, why),
         ImportRefusal::Nothing | ImportRefusal::Stopped(ImportStop::Rejected) => {
@@ -279,7 +279,7 @@ pub(crate) async fn restock(
         let command = RestockCommand { sale, item, pieces };
         let stock = match own.sales.restock.execute(&command, &actor).await {
             Ok(stock) => stock,
-            Err(RestockError::Refused(refusal)) => return Err(not_restocked(&refusal)),
+            Err(RestockError::Refused(refusal)) => return Err(not_restocked(&own, &refusal).await),
             Err(RestockError::Port(error)) => return Err(error.into()),
             Err(error @ RestockError::Nothing) => {
                 return Err(Problem::detailed(ApiError::ChangeRefused, error));
@@ -298,9 +298,9 @@ pub(crate) async fn restock(
     perform(&admin, request, work).await
 }
 
-fn not_restocked(refusal: &RestockRefusal) -> Problem {
+async fn not_restocked(admin: &AdminState, refusal: &RestockRefusal) -> Problem {
     match refusal {
-        RestockRefusal::UnknownSale(_) => ApiError::SaleNotFound.into(),
+        RestockRefusal::UnknownSale(sale) => admin.no_sale(*sale).await.into(),
         RestockRefusal::UnknownItem(_) => ApiError::ItemNotFound.into(),
         RestockRefusal::Ended | RestockRefusal::TooMany(_) | RestockRefusal::BelowSold(_) => {
             Problem::detailed(ApiError::ChangeRefused, refusal)

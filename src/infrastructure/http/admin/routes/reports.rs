@@ -33,7 +33,8 @@ struct Report {
 
 problems! {
     /// Errors of reports.
-    ReportProblems in Two: "unauthorized" "forbidden" "sale_not_found";
+    ReportProblems in Two: "unauthorized" "forbidden" "sale_not_found"
+        "sale_archived";
 }
 
 /// Report on a sale
@@ -84,10 +85,10 @@ async fn read(
 ) -> Result<SaleReport, ApiError> {
     let sale = path::sale_id(sale_id)?;
     let reading = admin.reports.report.execute(sale);
-    let report = tokio::time::timeout(admin.request_timeout, reading).await;
+    let report = tokio::time::timeout(admin.request_timeout.get(), reading).await;
     match report.map_err(|_| ApiError::TimedOut)? {
         Ok(report) => Ok(report),
-        Err(ReportError::UnknownSale(_)) => Err(ApiError::SaleNotFound),
+        Err(ReportError::UnknownSale(sale)) => Err(admin.no_sale(sale).await),
         Err(ReportError::Port(error)) => Err(error.into()),
     }
 }

@@ -173,7 +173,7 @@ struct OperatedSale {
 problems! {
     /// Errors of changes of a sale.
     SaleChangeProblems in Two: "unauthorized" "forbidden" "idempotency_key_in_use" "idempotency_key_reused" "answer_lost"
-        "change_refused" "sale_not_found" "unsupported_media_type";
+        "change_refused" "sale_not_found" "sale_archived" "unsupported_media_type";
 }
 
 /// List all sales
@@ -385,8 +385,8 @@ async fn edit(
 ) -> Result<Done, Problem> {
     let edited = match admin.sales.edit.execute(sale, &edit, &actor).await {
         Ok(edited) => edited,
-        Err(EditSaleError::Refused(SaleEditRefusal::Unknown(_))) => {
-            return Err(ApiError::SaleNotFound.into());
+        Err(EditSaleError::Refused(SaleEditRefusal::Unknown(sale))) => {
+            return Err(admin.no_sale(sale).await.into());
         }
         Err(EditSaleError::Port(error)) => return Err(error.into()),
         Err(error @ (EditSaleError::Empty | EditSaleError::Refused(_))) => {

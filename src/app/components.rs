@@ -90,7 +90,6 @@ impl Components {
     /// Creates all adapters. Only the cache writer starts to run.
     pub(crate) fn build(context: &BuildContext<'_>) -> Result<Self, AppError> {
         let BuildContext { config, instance, registry, circuits, database, tasks, .. } = context;
-        let batch = &config.batch;
         let batches = BatchMetrics::register(registry)?;
         let redis = Redis::new(&config.redis, RedisMetrics::register(registry)?, circuits)?;
         let (tracker, stop) = tasks.writers.scope();
@@ -114,21 +113,9 @@ impl Components {
         let api_keys = api_keys(context, &sale_cache);
         let selling = (context.make_selling)((*database).clone(), config, &batches, &tasks.writers);
         let read_cache = read_cache(context, &redis)?;
-        let lock = RedisCodeLock::new(
-            (redis.clone(), cache_writer.clone()),
-            config.redis.lock_ttl,
-            limits(batch, batch.purchase_size, 1),
-            &batches,
-            tasks.writers.scope(),
-        );
+        let lock = lock(context, (&redis, &cache_writer), &batches);
         let idempotency_lock = RedisIdempotencyLock::new(redis.clone(), config.redis.lock_ttl);
-        let hints = RedisHintCache::new(
-            redis.clone(),
-            cache_writer.clone(),
-            limits(batch, batch.checkout_size, 1),
-            &batches,
-            tasks.writers.scope(),
-        );
+        let hints = hints(context, (&redis, &cache_writer), &batches);
         let leadership: Arc<dyn Leadership> =
             Arc::new(RedisLeadership::new(redis.clone(), instance.name.clone()));
         let rebuild_filter = rebuild_filter(context, &redis, (&sale_cache, &items, &leadership));
@@ -314,6 +301,38 @@ fn sale_cache(
     let forgetful = Arc::clone(&sale_cache);
     history.when_changed(move || forgetful.forget());
     sale_cache
+}
+
+/// The locks on codes.
+fn lock(
+    context: &BuildContext<'_>,
+    (redis, cache_writer): (&Redis, &CacheWriter),
+    batches: &BatchMetrics,
+) -> RedisCodeLock {
+    let batch = &context.config.batch;
+    RedisCodeLock::new(
+        (redis.clone(), cache_writer.clone()),
+        context.config.redis.lock_ttl,
+        limits(batch, batch.purchase_size, 1),
+        batches,
+        context.tasks.writers.scope(),
+    )
+}
+
+/// What Redis suggests about checkouts.
+fn hints(
+    context: &BuildContext<'_>,
+    (redis, cache_writer): (&Redis, &CacheWriter),
+    batches: &BatchMetrics,
+) -> RedisHintCache {
+    let batch = &context.config.batch;
+    RedisHintCache::new(
+        redis.clone(),
+        cache_writer.clone(),
+        limits(batch, batch.checkout_size, 1),
+        batches,
+        context.tasks.writers.scope(),
+    )
 }
 
 /// What operators have taken back.

@@ -215,7 +215,9 @@ fn monitoring(
     let read_cache = components.read_cache.clone();
     let before_scrape = Arc::new(move || {
         database.observe_pool();
-        read_cache.iter().for_each(|cache| cache.observe());
+        if let Some(cache) = &read_cache {
+            cache.observe();
+        }
         cached.observe(sale_cache.usage());
         tasks.observe();
     });

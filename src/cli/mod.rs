@@ -159,10 +159,10 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     runtime.block_on(async {
         match cli.command {
             Command::Serve => {
-                app::serve(config).await.map_err(|error| Failure::because(code, &error))
+                Box::pin(app::serve(config)).await.map_err(|error| Failure::because(code, &error))
             }
             Command::Worker => {
-                app::work(config).await.map_err(|error| Failure::because(code, &error))
+                Box::pin(app::work(config)).await.map_err(|error| Failure::because(code, &error))
             }
             Command::Migrate => {
                 app::migrate_schema(&config).await.map_err(|error| Failure::because(code, &error))

@@ -190,7 +190,7 @@ mod tests {
         let whole = KeyText::new(KeyId::new([7; KEY_ID_BYTES]), &[200; KEY_SECRET_BYTES]);
         let whole = whole.reveal();
         let lower = whole.to_lowercase();
-        let long = "fsk_".to_owned() + &"0".repeat(100_000);
+        let long = "fsk_".to_owned() + &*"0".repeat(100_000);
         let cases = ["", "fsk_", "fsk__", &whole[1..], &whole[..68], &lower, &long, "fsk_ü_ü"];
 
         for text in cases {

@@ -132,7 +132,9 @@ impl ReadNewsListener {
             let Some(message) = message else { return Ok(()) };
             // Whatever is published on the channel: a payload may be no text.
             let text = String::from_utf8_lossy(message.get_payload_bytes());
-            parse(&text, &self.instance).into_iter().for_each(|one| (self.on_forgotten)(one));
+            for one in parse(&text, &self.instance) {
+                (self.on_forgotten)(one);
+            }
         }
     }
 }

@@ -77,9 +77,12 @@ pub(super) struct Rules {
     validation: Validation,
 }
 
+/// Keys by their ids, where they have one.
+pub(super) type KeySet = Vec<(Option<String>, Arc<TokenKey>)>;
+
 impl Rules {
     pub(super) fn new(config: &JwtConfig) -> Self {
-        let mut validation = Validation::default();
+        let mut validation = Validation::new(Algorithm::default());
         validation.leeway = config.leeway.as_secs();
         // jsonwebtoken ignores it unless it is told.
         validation.validate_nbf = true;
@@ -129,14 +132,14 @@ impl Rules {
         &self,
         json: &[u8],
         may_be_secret: bool,
-    ) -> Result<Vec<(Option<String>, Arc<TokenKey>)>, UnreadableKeys> {
+    ) -> Result<KeySet, UnreadableKeys> {
         let set: JwkSet = serde_json::from_slice(json).map_err(|_| UnreadableKeys::NoKeySet)?;
         let keys = set.keys.into_iter().filter_map(|jwk| {
             let algorithm = algorithm_of(&jwk)?;
             if algorithm == TokenAlgorithm::Hs256 && !may_be_secret {
                 return None;
             }
-            let key = DecodingKey::from_jwk(&jwk).ok().filter(|key| is_sound(key))?;
+            let key = DecodingKey::from_jwk(&jwk).ok().filter(is_sound)?;
             Some((jwk.common.key_id, self.key(key, algorithm)?))
         });
         let keys: Vec<_> = keys.take(MAX_KEYS).collect();

@@ -5,7 +5,8 @@ use std::path::Path;
 use deadpool_redis::BuildError;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, TlsCertificates,
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisError,
+    TlsCertificates,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -80,7 +81,7 @@ impl Clients {
         if node.password.is_none() {
             return info;
         }
-        let settings = with_account(Default::default(), node);
+        let settings = with_account(RedisConnectionInfo::default(), node);
         info.set_redis_settings(settings)
     }
 
@@ -92,7 +93,7 @@ impl Clients {
     /// A client of a Sentinel. It has databases no more than accounts of Redis.
     pub(super) fn of_sentinel(&self, node: &RedisNode) -> Result<Client, RedisError> {
         let info = self.base.clone().set_addr(address(&node.host, node.port, node.is_encrypted));
-        self.open(info.set_redis_settings(with_account(Default::default(), node)))
+        self.open(info.set_redis_settings(with_account(RedisConnectionInfo::default(), node)))
     }
 
     fn open(&self, info: ConnectionInfo) -> Result<Client, RedisError> {

@@ -24,7 +24,7 @@ type Address = (String, u16);
 /// The Sentinels of one master.
 pub(crate) struct Sentinels {
     clients: Clients,
-    sentinels: Vec<Sentinel>,
+    all: Vec<Sentinel>,
     master_name: String,
     config: RedisConfig,
 }
@@ -49,7 +49,7 @@ impl Sentinels {
         };
         let sentinels = nodes.iter().map(sentinel).collect::<Result<_, _>>()?;
         let (master_name, config) = (master_name.to_owned(), config.clone());
-        Ok(Self { clients, sentinels, master_name, config })
+        Ok(Self { clients, all: sentinels, master_name, config })
     }
 
     /// A link to the master, unless it is the one that `known` leads to and that works.
@@ -91,7 +91,7 @@ impl Sentinels {
     /// The servers that Sentinels name, the one that most of them name first.
     async fn named(&self) -> Result<Vec<Address>, Reason> {
         let mut asked: FuturesUnordered<_> =
-            self.sentinels.iter().map(|sentinel| self.ask(sentinel)).collect();
+            self.all.iter().map(|sentinel| self.ask(sentinel)).collect();
         let mut votes: Vec<(Address, usize)> = Vec::new();
         let mut failure = None;
         while let Some(answer) = asked.next().await {
@@ -108,7 +108,7 @@ impl Sentinels {
                 Err(reason) => failure = failure.or(Some(reason)),
             }
             // One that does not answer is not waited for if the others agree.
-            if votes.iter().any(|(_, count)| *count > self.sentinels.len() / 2) {
+            if votes.iter().any(|(_, count)| *count > self.all.len() / 2) {
                 break;
             }
         }

@@ -12,7 +12,7 @@ use crate::infrastructure::circuit::Reason;
 
 /// Where Redis is.
 pub(crate) enum Servers {
-    One(Client, Box<RedisConfig>),
+    One(Box<Client>, Box<RedisConfig>),
     Sentinels(Box<Sentinels>),
     Cluster(Box<Cluster>),
 }
@@ -23,7 +23,7 @@ impl Servers {
         Ok(match &config.servers {
             RedisServers::Single => {
                 let client = clients.of_url().map_err(|error| InvalidRedis::url(&error))?;
-                Self::One(client, Box::new(config.clone()))
+                Self::One(Box::new(client), Box::new(config.clone()))
             }
             RedisServers::Sentinel { nodes, master_name } => {
                 Self::Sentinels(Box::new(Sentinels::new(clients, (nodes, master_name), config)?))
@@ -90,7 +90,7 @@ impl Servers {
     /// A connection for subscriptions; `None` if it is not known where to.
     pub(crate) async fn subscriber(&self, link: &Link) -> Result<Option<PubSub>, RedisError> {
         let client = match self {
-            Self::One(client, _) => Some(client.clone()),
+            Self::One(client, _) => Some(Client::clone(client)),
             Self::Sentinels(sentinels) => sentinels.client(link),
             Self::Cluster(cluster) => cluster.node().cloned(),
         };

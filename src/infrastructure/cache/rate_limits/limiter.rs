@@ -44,12 +44,12 @@ impl RedisRateLimiter {
         let policies = [config.buyer, config.address, config.api_key];
         let shares = policies.map(|limit| limit.map(|limit| limit.share(config.local_share)));
         let memory = Arc::new(BucketMemory::new());
-        let shared = SharedCounts { redis, policies, memory: Arc::clone(&memory) };
-        let shared = Arc::new(shared);
+        let counts = SharedCounts { redis, policies, memory: Arc::clone(&memory) };
+        let counts = Arc::new(counts);
         let size = limits.size.min(KEYS_A_CALL / LimitedBy::ALL.len());
         let limits = BatchLimits { size, ..limits };
-        let batcher = Batcher::new("limit", Arc::clone(&shared), limits, metrics, scope);
-        Self { policies, shares, memory, shared, batcher, pending: Pending::default() }
+        let batcher = Batcher::new("limit", Arc::clone(&counts), limits, metrics, scope);
+        Self { policies, shares, memory, shared: counts, batcher, pending: Pending::default() }
     }
 
     /// Counts in Redis what was answered from memory, again and again.

@@ -49,7 +49,7 @@ impl BucketMemory {
         let mut shard = self.shard(&bucket);
         let empty_at = shard.get_or_insert_mut(bucket, || now);
         *empty_at = (*empty_at).max(now) + limit.interval();
-        Level(*empty_at - now)
+        Level(empty_at.saturating_sub(now))
     }
 
     /// Remembers what Redis has said of a bucket. It said so after `asked`, so the bucket is not fuller than is remembered. What

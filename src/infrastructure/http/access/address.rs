@@ -35,12 +35,9 @@ impl ClientAddresses {
             return peer;
         }
         let addresses = match self.header {
-            ForwardedHeader::XForwardedFor => x_forwarded_for(headers),
+            ForwardedHeader::Auto if !headers.contains_key(X_FORWARDED_FOR) => forwarded(headers),
             ForwardedHeader::Forwarded => forwarded(headers),
-            ForwardedHeader::Auto if headers.contains_key(X_FORWARDED_FOR) => {
-                x_forwarded_for(headers)
-            }
-            ForwardedHeader::Auto => forwarded(headers),
+            ForwardedHeader::XForwardedFor | ForwardedHeader::Auto => x_forwarded_for(headers),
         };
         let mut client = peer;
         for address in addresses.into_iter().rev() {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -54,7 +55,7 @@ impl AdminPort {
         let router = Router::new()
             .nest(ADMIN, guarded)
             .fallback(async || Problem::from(ApiError::RouteNotFound))
-            .layer(from_fn_with_state(state.clone(), gate::admit))
+            .layer(from_fn_with_state(Arc::clone(&state), gate::admit))
             .with_state(state)
             .merge(page::router())
             // What the types of problems link to.

@@ -13,7 +13,7 @@ use crate::infrastructure::http::model::purchase::Purchase;
 /// An error with its details, written as problem details (RFC 9457).
 pub(crate) struct Problem {
     error: ApiError,
-    details: Details,
+    details: Box<Details>,
     /// Members that belong to one kind of problem alone.
     members: Map<String, Value>,
 }
@@ -22,13 +22,13 @@ impl Problem {
     /// An error that concerns these items.
     pub(crate) fn about(error: ApiError, items: &[ItemId]) -> Self {
         let items = items.iter().map(|item| item.as_str().to_owned()).collect();
-        Self { details: Details { items, ..Details::default() }, ..error.into() }
+        Self { details: Box::new(Details { items, ..Details::default() }), ..error.into() }
     }
 
     /// An error with what is wrong with this request.
-    pub(crate) fn detailed(error: ApiError, detail: impl ToString) -> Self {
+    pub(crate) fn detailed(error: ApiError, detail: &impl ToString) -> Self {
         let detail = Some(detail.to_string());
-        Self { details: Details { detail, ..Details::default() }, ..error.into() }
+        Self { details: Box::new(Details { detail, ..Details::default() }), ..error.into() }
     }
 
     /// An error with members of its own.
@@ -39,14 +39,14 @@ impl Problem {
     /// An error with the stored purchase.
     pub(crate) fn with(error: ApiError, purchase: Purchase) -> Self {
         let purchase = Some(Box::new(purchase));
-        Self { details: Details { purchase, ..Details::default() }, ..error.into() }
+        Self { details: Box::new(Details { purchase, ..Details::default() }), ..error.into() }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         if self.members.is_empty() {
-            self.error.into_problem(self.details)
+            self.error.into_problem(*self.details)
         } else {
             self.error.with_members(self.members)
         }
@@ -55,7 +55,7 @@ impl IntoResponse for Problem {
 
 impl From<ApiError> for Problem {
     fn from(error: ApiError) -> Self {
-        Self { error, details: Details::default(), members: Map::new() }
+        Self { error, details: Box::default(), members: Map::new() }
     }
 }
 

@@ -121,6 +121,7 @@ pub(crate) async fn get(
     Ok(cached::response(&headers, &page))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "lists have other keys too")]
 fn format_position(next: &ItemNo) -> String {
     next.0.to_string()
 }

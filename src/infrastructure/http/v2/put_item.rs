@@ -50,6 +50,7 @@ struct NewQuantity {
     request_body = NewQuantity,
     responses(Answers, Problems),
 )]
+#[expect(clippy::too_many_arguments, reason = "each is a part of the request")]
 pub(crate) async fn put(
     State(http): State<HttpState>,
     caller: Caller,

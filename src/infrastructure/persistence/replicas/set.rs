@@ -107,7 +107,9 @@ impl Replicas {
             let forgetful = Arc::clone(&primary);
             database.history().when_changed(move || {
                 forgetful.positions.clear();
-                watched.iter().for_each(|replica| replica.forget());
+                for replica in &watched {
+                    replica.forget();
+                }
             });
         }
         Ok(Self { primary, all, metrics, interval, first_examination: OnceCell::new() })

@@ -1,5 +1,7 @@
 //! `GET /admin/audit`: what operators have changed.
 
+use std::fmt::Write;
+
 use axum::extract::{OriginalUri, RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
@@ -97,10 +99,10 @@ pub(crate) async fn list(
     let sale = params.sale_id();
     let mut filters = String::new();
     if let Some(since) = since {
-        filters += &format!("since={}&", rfc3339(since));
+        let _ = write!(filters, "since={}&", rfc3339(since));
     }
     if let Some(Ok(sale)) = &sale {
-        filters += &format!("sale_id={sale}&");
+        let _ = write!(filters, "sale_id={sale}&");
     }
     let paginator = Paginator { signer: &*admin.cursors, path: uri.path(), filters };
     let cursor = paginator.cursor(&mut params, |position| {

@@ -17,6 +17,7 @@ use crate::application::ports::{
 };
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{BuyerId, RequestId};
+use crate::domain::purchase::LineOutcome;
 use crate::domain::time_text::rfc3339;
 use crate::infrastructure::http::admin::state::AdminState;
 use crate::infrastructure::http::error::ApiError;
@@ -334,7 +335,7 @@ impl From<&AttemptLine> for AttemptLineBody {
             item_id: line.item.as_str().to_owned(),
             quantity: line.quantity.get(),
             collected_at: rfc3339(line.collected_at),
-            outcome: line.outcome.map(|outcome| outcome.as_str()),
+            outcome: line.outcome.map(LineOutcome::as_str),
             cancelled_at: line.cancelled_at.map(rfc3339),
             remaining_then: left_then(line),
             remaining_now: line.left_now,

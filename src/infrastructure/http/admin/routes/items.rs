@@ -187,16 +187,16 @@ async fn run(
 async fn refused(admin: &AdminState, sale: SaleId, refusal: &ImportRefusal) -> Problem {
     match refusal {
         ImportRefusal::UnknownSale(sale) => admin.no_sale(*sale).await.into(),
-        ImportRefusal::ItemsFixed(_) => Problem::detailed(ApiError::ChangeRefused, refusal),
-        ImportRefusal::Stopped(ImportStop::Source(why)) => broken(sale, why),
+        ImportRefusal::ItemsFixed(_) => Problem::detailed(ApiError::ChangeRefused, &refusal),
+        ImportRefusal::Stopped(ImportStop::Source(why)) => broken(sale, &why),
         ImportRefusal::Nothing | ImportRefusal::Stopped(ImportStop::Rejected) => {
-            broken(sale, refusal)
+            broken(sale, &refusal)
         }
     }
 }
 
 /// Nothing was imported, because of the body as a whole.
-fn broken(sale: SaleId, why: impl ToString) -> Problem {
+fn broken(sale: SaleId, why: &impl ToString) -> Problem {
     let mut members = members_of_nothing(sale, &[]);
     members.insert("detail".to_owned(), why.to_string().into());
     Problem::with_members(ApiError::ImportRejected, members)
@@ -231,7 +231,7 @@ fn format(headers: &HeaderMap) -> Result<ItemFormat, Problem> {
     let known = known.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(media_type));
     known.filter(|_| !is_compressed).map(|(_, format)| format).ok_or_else(|| {
         let needed = format!("the body must be {CSV} or {JSON_LINES}, and not compressed");
-        Problem::detailed(ApiError::MediaTypeUnsupported, needed)
+        Problem::detailed(ApiError::MediaTypeUnsupported, &needed)
     })
 }
 
@@ -282,7 +282,7 @@ pub(crate) async fn restock(
             Err(RestockError::Refused(refusal)) => return Err(not_restocked(&own, &refusal).await),
             Err(RestockError::Port(error)) => return Err(error.into()),
             Err(error @ RestockError::Nothing) => {
-                return Err(Problem::detailed(ApiError::ChangeRefused, error));
+                return Err(Problem::detailed(ApiError::ChangeRefused, &error));
             }
         };
         let body = StockBody {
@@ -303,7 +303,7 @@ async fn not_restocked(admin: &AdminState, refusal: &RestockRefusal) -> Problem 
         RestockRefusal::UnknownSale(sale) => admin.no_sale(*sale).await.into(),
         RestockRefusal::UnknownItem(_) => ApiError::ItemNotFound.into(),
         RestockRefusal::Ended | RestockRefusal::TooMany(_) | RestockRefusal::BelowSold(_) => {
-            Problem::detailed(ApiError::ChangeRefused, refusal)
+            Problem::detailed(ApiError::ChangeRefused, &refusal)
         }
     }
 }

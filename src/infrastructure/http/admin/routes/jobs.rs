@@ -373,10 +373,10 @@ fn changed(change: Result<JobChange, PortError>, action: Action) -> Result<Done,
         JobChange::NotFound => Err(ApiError::JobNotFound.into()),
         JobChange::WrongState(state) => {
             let why = format!("the job is {}", state.as_str());
-            Err(Problem::detailed(ApiError::ChangeRefused, why))
+            Err(Problem::detailed(ApiError::ChangeRefused, &why))
         }
         JobChange::KeyInUse => {
-            Err(Problem::detailed(ApiError::ChangeRefused, "another job has its key"))
+            Err(Problem::detailed(ApiError::ChangeRefused, &"another job has its key"))
         }
     }
 }

@@ -247,7 +247,7 @@ fn not_issued(error: IssueKeyError) -> Problem {
             ApiError::invalid("#/expires_at", NewKeyRefusal::Expired.to_string()).into()
         }
         error @ IssueKeyError::Refused(NewKeyRefusal::TooMany) => {
-            Problem::detailed(ApiError::ChangeRefused, error)
+            Problem::detailed(ApiError::ChangeRefused, &error)
         }
         error @ IssueKeyError::NoRandomness => ApiError::Internal(Arc::new(error)).into(),
         IssueKeyError::Port(error) => error.into(),

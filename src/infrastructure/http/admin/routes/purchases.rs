@@ -121,7 +121,7 @@ pub(crate) async fn cancel(
             Ok(cancelled) => cancelled,
             Err(CancelPurchaseError::UnknownCode) => return Err(ApiError::CodeNotFound.into()),
             Err(CancelPurchaseError::Refused(refusal)) => {
-                return Err(Problem::detailed(ApiError::ChangeRefused, refusal));
+                return Err(Problem::detailed(ApiError::ChangeRefused, &refusal));
             }
             Err(CancelPurchaseError::Port(error)) => return Err(error.into()),
         };

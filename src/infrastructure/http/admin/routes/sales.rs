@@ -265,10 +265,10 @@ pub(crate) async fn create(
             Ok(Some(created)) => created,
             Ok(None) => {
                 let why = "a sale with this start exists already";
-                return Err(Problem::detailed(ApiError::ChangeRefused, why));
+                return Err(Problem::detailed(ApiError::ChangeRefused, &why));
             }
             Err(CreateSaleError::Invalid(fault)) => {
-                return Err(Problem::detailed(ApiError::ChangeRefused, fault));
+                return Err(Problem::detailed(ApiError::ChangeRefused, &fault));
             }
             Err(CreateSaleError::Port(error)) => return Err(error.into()),
         };
@@ -390,7 +390,7 @@ async fn edit(
         }
         Err(EditSaleError::Port(error)) => return Err(error.into()),
         Err(error @ (EditSaleError::Empty | EditSaleError::Refused(_))) => {
-            return Err(Problem::detailed(ApiError::ChangeRefused, error));
+            return Err(Problem::detailed(ApiError::ChangeRefused, &error));
         }
     };
     let EditedSale { sale, is_cancelled, is_changed } = edited;

@@ -289,7 +289,7 @@ fn refused(error: ChangeScheduleError) -> Problem {
         }
         error @ (ChangeScheduleError::Exists(_)
         | ChangeScheduleError::TooMany
-        | ChangeScheduleError::Refused(_)) => Problem::detailed(ApiError::ChangeRefused, error),
+        | ChangeScheduleError::Refused(_)) => Problem::detailed(ApiError::ChangeRefused, &error),
     }
 }
 

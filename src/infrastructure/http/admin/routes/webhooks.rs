@@ -586,7 +586,7 @@ async fn find(admin: &Admin, id: &WebhookId) -> Result<WebhookBody, ApiError> {
 fn not_added(error: AddWebhookError) -> Problem {
     match error {
         AddWebhookError::Url(why) => ApiError::invalid("#/url", why.to_string()).into(),
-        error @ AddWebhookError::TooMany => Problem::detailed(ApiError::ChangeRefused, error),
+        error @ AddWebhookError::TooMany => Problem::detailed(ApiError::ChangeRefused, &error),
         error @ AddWebhookError::NoRandomness => ApiError::Internal(Arc::new(error)).into(),
         AddWebhookError::Port(error) => error.into(),
     }

@@ -265,7 +265,7 @@ mod tests {
             .once()
             .returning(|_| Ok(()));
         let mut current = MockCurrentRequest::new();
-        current.expect_id().returning(move || request());
+        current.expect_id().returning(request);
         let refusals = Refusals::new(Arc::new(store), DetailBudget { burst: 2, refill: 0 });
         let refusals = refusals.of_requests(Arc::new(current));
 

@@ -312,7 +312,7 @@ async fn what_cannot_be_meant_fails_the_start() {
         (vec![("auth.buyers", "jwt"), ("auth.jwt.hmac_secret", "short")], "at least 32 bytes"),
         (vec![("auth.buyers", "jwt"), ("auth.jwt.algorithms", "none")], "auth.jwt.algorithms"),
         (
-            &[("auth.buyers", "jwt"), ("auth.jwt.jwks_url", "file:///etc/passwd")],
+            vec![("auth.buyers", "jwt"), ("auth.jwt.jwks_url", "file:///etc/passwd")],
             "auth.jwt.jwks_url",
         ),
         (vec![("auth.buyers", "jwt"), ("auth.jwt.jwks_file", "/nowhere")], "auth.jwt.jwks_file"),

@@ -79,7 +79,7 @@ mod tests {
         reader.expect_story().return_once(move |_, _, _| Ok(page));
         let signer = Arc::new(FakeSigner { key: 1 });
 
-        let story = BuyerStory::new(Arc::new(reader), codes_of(signer.clone()));
+        let story = BuyerStory::new(Arc::new(reader), codes_of(Arc::<FakeSigner>::clone(&signer)));
         let wanted = StoryFilter::default();
         let told = story.execute(&buyer("ann"), wanted, Cursor::beginning(1)).await.unwrap();
 

@@ -105,7 +105,7 @@ mod tests {
         let asking = async {
             let first = join_all((0..1_000).map(|_| refresh.after(0))).await;
             assert!(first.into_iter().all(|is_news| is_news));
-            tokio::time::sleep(COOLDOWN - Duration::from_secs(1)).await;
+            tokio::time::sleep(COOLDOWN.saturating_sub(Duration::from_secs(1))).await;
             assert!(!refresh.after(1).await);
             tokio::time::sleep(Duration::from_secs(2)).await;
             assert!(refresh.after(1).await);

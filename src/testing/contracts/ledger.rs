@@ -406,13 +406,6 @@ pub(crate) async fn requests_on_different_terms_at_once_are_decided_once(world: 
     assert_eq!(scene.progress().await.sold, 2);
 }
 
-#[cfg(test)]
-mod fake {
-    use crate::testing::contracts::FakeShopWorld;
-
-    super::ledger_contract!(FakeShopWorld::open());
-}
-
 pub(crate) async fn the_checkout_of_another_buyer_is_neither_settled_nor_shown(
     world: &dyn ShopWorld,
 ) {
@@ -438,4 +431,11 @@ pub(crate) async fn the_checkout_of_another_buyer_is_neither_settled_nor_shown(
     assert_eq!((decided_now(&settled), after), (2, Settled::OtherBuyer));
     assert_eq!((&settled[0], &settled[2]), (&Settled::OtherBuyer, &Settled::OtherBuyer));
     assert_eq!(here.progress().await.sold, 3);
+}
+
+#[cfg(test)]
+mod fake {
+    use crate::testing::contracts::FakeShopWorld;
+
+    super::ledger_contract!(FakeShopWorld::open());
 }

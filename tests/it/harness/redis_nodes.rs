@@ -47,7 +47,7 @@ impl RedisNode {
         let (folder, port) = (folder(), free_port());
         let file = folder.join("sentinel.conf");
         let own = format!("port {port}\nbind 127.0.0.1\ndir {}\n", folder.display());
-        std::fs::write(&file, own + &lines.join("\n") + "\n").unwrap();
+        std::fs::write(&file, format!("{own}{}\n", lines.join("\n"))).unwrap();
         let process = Process::start(Command::new("redis-server").arg(&file).arg("--sentinel"));
         let node = Self { process, folder, port };
         node.answers().await;

@@ -17,7 +17,7 @@ use crate::domain::settlement::{Allowance, Request, settle};
 use crate::domain::terms::Declined;
 
 impl FakeShop {
-    fn settle_in(&self, state: &mut State, request: Settle) -> Settled {
+    fn settle_in(&self, state: &mut State, request: &Settle) -> Settled {
         let Settle { sale, attempt, terms, .. } = request.clone();
         let version = state.next_version(self.now());
         let Some(data) = state.sales.get_mut(&sale) else {
@@ -58,7 +58,7 @@ impl FakeShop {
 #[async_trait]
 impl Ledger for FakeShop {
     async fn settle(&self, request: Settle) -> Result<Settled, PortError> {
-        Ok(self.settle_in(&mut self.state.lock().unwrap(), request))
+        Ok(self.settle_in(&mut self.state.lock().unwrap(), &request))
     }
 
     async fn settle_keyed(
@@ -72,7 +72,7 @@ impl Ledger for FakeShop {
             Ok(_) | Err(Keyed::UnknownCode) => {}
             Err(known) => return Ok(known),
         }
-        let settled = self.settle_in(&mut state, request);
+        let settled = self.settle_in(&mut state, &request);
         if let Settled::Now(decision) = &settled {
             let (buyer, effect) = (decision.outcome.buyer.clone(), Effect::Purchased);
             self.store_key(&mut state, key, Done { buyer, sale, attempt, effect });

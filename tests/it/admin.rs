@@ -1,5 +1,7 @@
 //! What operators do over HTTP: each request changes what it says, on all instances, and leaves its row in the audit.
 
+use std::fmt::Write;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -232,7 +234,10 @@ async fn a_body_that_ends_in_the_middle_imports_nothing() {
     let operator = &world.operators(&ports).await[0];
     let sale = upcoming(operator).await;
     let path = format!("/admin/sales/{sale}/items");
-    let rows: String = (0..20_000).map(|number| format!("x{number},n,u,1\n")).collect();
+    let mut rows = String::new();
+    for number in 0..20_000 {
+        let _ = writeln!(rows, "x{number},n,u,1");
+    }
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: shop\r\nX-Api-Key: {}\r\nContent-Type: text/csv\r\nContent-Length: 9999999\r\n\r\n",
         operator.key
@@ -306,7 +311,7 @@ async fn a_purchase_is_taken_back_and_its_buyers_story_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_and_schedules_are_read_and_changed() {
+async fn jobs_are_read_and_changed() {
     let (world, ports) = World::with_admin(1).await;
     let operator = &world.operators(&ports).await[0];
 
@@ -352,6 +357,16 @@ async fn jobs_and_schedules_are_read_and_changed() {
     let unknown = operator.ask(Method::POST, "/admin/jobs", &json!({ "type": "nothing" })).await;
     assert!(unknown.problem(400, "validation_failed").body.contains("there are: "));
 
+    let own = operator.audit().await.into_iter().filter(|[actor, ..]| actor == "eve");
+    let actions: Vec<_> = own.map(|[_, action, _]| action).collect();
+    assert_eq!(actions, ["job_discarded", "job_retried", "job_enqueued"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schedules_are_read_and_changed() {
+    let (world, ports) = World::with_admin(1).await;
+    let operator = &world.operators(&ports).await[0];
+
     let new = json!({ "name": "tens", "cron": "*/10 * * * * *", "type": "noop", "time_zone": "Europe/Berlin" });
     operator.ask(Method::POST, "/admin/schedules", &new).await.is(201);
     operator.ask(Method::POST, "/admin/schedules", &new).await.problem(409, "change_refused");
@@ -382,9 +397,6 @@ async fn jobs_and_schedules_are_read_and_changed() {
         "schedule_resumed",
         "schedule_paused",
         "schedule_added",
-        "job_discarded",
-        "job_retried",
-        "job_enqueued",
     ];
     assert_eq!(actions, expected);
 }
@@ -481,9 +493,6 @@ async fn changes_by_commands_are_on_record_under_the_systems_user() {
         "schedule_resumed",
         "schedule_paused",
         "schedule_added",
-        "job_discarded",
-        "job_retried",
-        "job_enqueued",
     ];
     assert_eq!(actions, expected);
     assert!(entries.iter().all(|entry| entry["actor"] == user.name && entry["sale_id"].is_null()));

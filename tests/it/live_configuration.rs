@@ -12,7 +12,7 @@ use crate::harness::{World, eventually, until};
 /// A body that is too large for some limits.
 const BODY_BYTES: usize = 5_000;
 
-/// A folder of configuration files as Kubernetes mounts a ConfigMap: `default.yaml` leads through the link `..data`, which is moved.
+/// A folder of configuration files as Kubernetes mounts a `ConfigMap`: `default.yaml` leads through the link `..data`, which is moved.
 struct Mounted {
     folder: PathBuf,
 }

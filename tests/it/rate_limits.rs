@@ -1,5 +1,7 @@
 //! Rate limits hold over all instances, and count who they are meant for.
 
+#![expect(clippy::float_cmp, reason = "counters are whole numbers")]
+
 use futures_util::future::join_all;
 use reqwest::Method;
 use tokio::time::Instant;

@@ -1,5 +1,7 @@
 //! The read cache: fewer reads of PostgreSQL, and nobody sees anything older than allowed.
 
+#![expect(clippy::float_cmp, reason = "counters are whole numbers")]
+
 use std::time::{Duration, Instant};
 
 use redis::AsyncCommands;

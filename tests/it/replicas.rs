@@ -1,5 +1,7 @@
 //! Replicas answer lists and reports, while they are recent copies of the primary.
 
+#![expect(clippy::float_cmp, reason = "counters are whole numbers")]
+
 use std::time::{Duration, Instant};
 
 use crate::harness::database::address_of;

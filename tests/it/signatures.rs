@@ -1,5 +1,7 @@
 //! Where requests must be signed, each is let in once, as it was signed, on any instance.
 
+use std::fmt::Write;
+
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Method;
 use serde_json::json;
@@ -43,7 +45,11 @@ impl Key {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::new();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 async fn post(

@@ -18,7 +18,7 @@ use super::process::Process;
 /// Programs of the driver, and of the browser that it starts.
 const DRIVERS: [&str; 2] = ["chromedriver", "/usr/lib/chromium/chromedriver"];
 /// Maximum time of a script in the page.
-const SCRIPT_TIMEOUT: Duration = Duration::from_secs(60);
+const SCRIPT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A browser with one page.
 pub(crate) struct Browser {
@@ -82,7 +82,7 @@ impl Browser {
         Some(browser)
     }
 
-    /// Runs a command of the DevTools protocol.
+    /// Runs a command of the `DevTools` protocol.
     pub(crate) async fn command(&self, name: &str, parameters: Value) -> Value {
         self.driver.cdp().send_raw(name, parameters).await.unwrap()
     }

@@ -1,5 +1,6 @@
 //! A collector of spans, which reads them as the OpenTelemetry protocol has it.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -101,7 +102,11 @@ impl Collector {
 
 /// The digits of an id.
 pub(crate) fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::new();
+    for byte in id {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// An attribute as text.

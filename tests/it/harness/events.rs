@@ -106,8 +106,8 @@ impl Events {
         for line in block.lines() {
             match line.split_once(':').unwrap_or((line, "")) {
                 ("", _) => self.comments += 1,
-                ("event", value) => name = value.trim_start().to_owned(),
-                ("id", value) => id = value.trim_start().to_owned(),
+                ("event", value) => value.trim_start().clone_into(&mut name),
+                ("id", value) => value.trim_start().clone_into(&mut id),
                 ("data", value) => data = Some(serde_json::from_str(value).unwrap()),
                 ("retry", value) => self.retry = Some(value.trim_start().parse().unwrap()),
                 other => panic!("{other:?}"),

@@ -182,7 +182,7 @@ impl RedisCluster {
             .run::<Vec<Vec<redis::Value>>>("CLUSTER SLOTS")
             .await
             .into_iter()
-            .map(range)
+            .map(|entry| range(&entry))
             .collect();
         let (_, _, node) =
             slots.iter().find(|(first, last, _)| (*first..=*last).contains(&slot)).unwrap();
@@ -192,7 +192,7 @@ impl RedisCluster {
 }
 
 /// One entry of `CLUSTER SLOTS`: first and last slot, and the master.
-fn range(entry: Vec<redis::Value>) -> (u16, u16, Vec<redis::Value>) {
+fn range(entry: &[redis::Value]) -> (u16, u16, Vec<redis::Value>) {
     let number = |at: usize| u16::from_redis_value_ref(&entry[at]).unwrap();
     let redis::Value::Array(master) = entry[2].clone() else { panic!("no master in {entry:?}") };
     (number(0), number(1), master)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::Config;
+use super::loaded::Config;
 
 /// The keys that change without a restart. `config/default.yaml` marks them; all others take effect at the next start.
 pub const LIVE_KEYS: &[&str] = &[

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::layers::{Layers, keys};
-use super::{Config, InvalidConfig};
 
 /// Where a configuration came from, and its values as texts.
 #[derive(Debug)]
@@ -35,47 +34,29 @@ impl Origin {
             values: keys(&layers.merged).into_iter().map(value).collect(),
         }
     }
-}
 
-impl Config {
-    /// The folder of its files, if it has one.
-    #[must_use]
-    pub fn folder(&self) -> Option<&Path> {
-        self.origin.folder.as_deref()
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
     }
 
-    /// The files that may change it.
-    #[must_use]
-    pub fn files(&self) -> &[PathBuf] {
-        &self.origin.files
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
-    /// Loads all layers again. Beyond what [`Self::load`] checks, a file that was there must be there and say something: one that is
-    /// gone or empty would silently mean the defaults.
-    pub fn reload(&self) -> Result<Self, InvalidConfig> {
-        let mut faults: Vec<String> =
-            self.origin.present.iter().filter_map(|file| fault_of(file)).collect();
-        match Self::load(self.folder()) {
-            Ok(config) if faults.is_empty() => Ok(config),
-            Ok(_) => Err(InvalidConfig(faults)),
-            Err(InvalidConfig(others)) => {
-                faults.extend(others);
-                Err(InvalidConfig(faults))
-            }
-        }
+    /// What is wrong with the files that were there, beyond their content.
+    pub(super) fn faults(&self) -> Vec<String> {
+        self.present.iter().filter_map(|file| fault_of(file)).collect()
     }
 
-    /// The keys whose values differ from those of another configuration, in order.
-    #[must_use]
-    pub fn changed_since(&self, other: &Self) -> Vec<String> {
-        let before = &other.origin.values;
+    /// The keys whose values differ, in order.
+    pub(super) fn changed_since(&self, before: &Self) -> Vec<String> {
         let differs = |key: &&String| {
-            let [new, old] = [&self.origin.values, before].map(|values| values.get(*key));
+            let [new, old] = [self, before].map(|origin| origin.values.get(*key));
             let text =
                 |value: Option<&SecretString>| value.map(|value| value.expose_secret().to_owned());
             text(new) != text(old)
         };
-        self.origin.values.keys().filter(differs).cloned().collect()
+        self.values.keys().filter(differs).cloned().collect()
     }
 }
 

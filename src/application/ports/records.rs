@@ -222,8 +222,6 @@ pub trait BusinessMetrics: Send + Sync {
 /// The answer to a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PurchaseAnswer {
-    /// The checkout is that of another buyer.
-    OtherBuyer,
     /// At least one line was bought.
     Bought,
     /// No line was bought, because items were sold out.
@@ -234,6 +232,8 @@ pub enum PurchaseAnswer {
     Replayed,
     /// The code is forged, mistyped or unknown.
     UnknownCode,
+    /// The checkout is that of another buyer.
+    OtherBuyer,
     /// The sale has ended.
     Ended,
     /// The sale has not started.

@@ -130,8 +130,7 @@ fn check_url(read: &mut Reader, mode: Mode, url: &SecretString) {
     let Ok(url) = Url::parse(url.expose_secret()) else { return };
     if !["redis", "rediss"].contains(&url.scheme()) {
         read.fault(MODE, "must be single for a Unix socket in redis.url");
-    }
-    if mode == Mode::Cluster && !["", "/", "/0"].contains(&url.path()) {
+    } else if mode == Mode::Cluster && !["", "/", "/0"].contains(&url.path()) {
         read.fault(MODE, "a cluster has only the database 0: remove the number from redis.url");
     }
 }

@@ -71,7 +71,14 @@ fn state(headers: &HeaderMap) -> TraceState {
         }
         text.push_str(value);
     }
-    text.parse().unwrap_or_default()
+    // The library takes members without a key.
+    let has_key =
+        |member: &str| member.split_once('=').is_some_and(|(key, _)| !key.trim().is_empty());
+    if text.split(',').all(has_key) {
+        text.parse().unwrap_or_default()
+    } else {
+        TraceState::default()
+    }
 }
 
 /// The headers for whom this span calls.

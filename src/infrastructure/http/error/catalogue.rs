@@ -411,6 +411,12 @@ pub(crate) fn with_page() -> impl Iterator<Item = (&'static Entry, &'static Page
     ENTRIES.iter().filter_map(|entry| Some((*entry, entry.page.as_ref()?)))
 }
 
+impl From<Challenge> for ApiError {
+    fn from(challenge: Challenge) -> Self {
+        Self::Unauthorized(challenge)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -4,8 +4,6 @@ use std::fmt::Write;
 
 use axum::http::HeaderValue;
 
-use super::catalogue::ApiError;
-
 /// How a client can say who sends a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
@@ -42,12 +40,6 @@ impl Challenge {
             let _ = write!(challenge, ", error=\"{code}\", error_description=\"{detail}\"");
         }
         HeaderValue::try_from(challenge).ok()
-    }
-}
-
-impl From<Challenge> for ApiError {
-    fn from(challenge: Challenge) -> Self {
-        Self::Unauthorized(challenge)
     }
 }
 

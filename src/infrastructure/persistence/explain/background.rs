@@ -7,6 +7,7 @@ use crate::infrastructure::persistence::jobs::{reader, repair, workers};
 use crate::infrastructure::persistence::operators::{api_keys, editor, importer};
 use crate::infrastructure::persistence::outbox::{sinks, store as outbox};
 use crate::infrastructure::persistence::pool::metrics::Statement;
+use crate::infrastructure::persistence::replicas::primary;
 use crate::infrastructure::persistence::report::{closing, store as reports};
 use crate::infrastructure::persistence::retention::archive;
 use crate::infrastructure::persistence::sale::store as sales;
@@ -105,6 +106,7 @@ pub(super) const STATEMENTS: &[Named] = &[
         refusals::ADD_ANSWERED,
         &[SALES, ("bigint[]", "ARRAY[1]"), ("text[]", "ARRAY[' explain']")],
     ),
+    Named::new(("position", Statement::Position), primary::POSITION, &[]),
     Named::new(("prune_keys", Statement::PruneKeys), keys::PRUNE, &[DAY, STEP]),
     Named::new(("prune_keys.operators", Statement::PruneKeys), keys::PRUNE_OPERATORS, &[DAY, STEP]),
     Named::new(("api_keys", Statement::ApiKeys), api_keys::IN_USE, &[]),

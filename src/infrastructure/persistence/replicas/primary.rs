@@ -10,7 +10,8 @@ use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::metrics::Statement;
 
 /// Everything that was acknowledged is below this position: a commit is on disk before its answer.
-const POSITION: &str = "SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint";
+pub(crate) const POSITION: &str =
+    "SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint";
 
 /// The primary, and what it has reported.
 #[derive(Debug)]

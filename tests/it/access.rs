@@ -18,13 +18,9 @@ use crate::tokens::{Issuer, RSA_PUBLIC_KEY, key_set, now};
 async fn world_of(instances: usize, issuers: &[&Issuer]) -> World {
     let file = std::env::temp_dir().join(format!("keys-{}.json", uuid::Uuid::now_v7()));
     std::fs::write(&file, key_set(issuers)).unwrap();
-    let world = World::plan(instances)
-        .set("auth.buyers", "jwt")
-        .set("auth.jwt.jwks_file", file.to_str().unwrap())
-        .start()
-        .await;
-    std::fs::remove_file(file).unwrap();
-    world
+    // Commands read it too, so it stays until the folder of the tests goes.
+    let plan = World::plan(instances).set("auth.buyers", "jwt");
+    plan.set("auth.jwt.jwks_file", file.to_str().unwrap()).start().await
 }
 
 /// A buyer with a token at an instance.

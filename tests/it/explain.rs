@@ -70,12 +70,14 @@ async fn a_slow_statement_is_logged_by_its_name_without_its_text() {
 
     let slow = eventually("a slow statement is logged", async || {
         let records = world.instances[0].process.stderr.records();
-        records.into_iter().find(|record| record["message"] == "slow statement")
+        records.into_iter().find(|record| {
+            record["message"] == "slow statement" && record["statement"] == "live_sales"
+        })
     })
     .await;
 
     holder.rollback().await.unwrap();
-    assert_eq!((&slow["level"], &slow["statement"]), (&"WARN".into(), &"live_sales".into()));
+    assert_eq!(slow["level"], "WARN");
     assert!(slow["elapsed_ms"].as_f64().unwrap() >= 100.0, "{slow}");
     let explained = world.prints("explain live_sales").await;
     assert_eq!(slow["fingerprint"], explained["fingerprint"]);

@@ -81,6 +81,10 @@ impl SaleStore for World {
         away()
     }
 
+    async fn is_archived(&self, _: SaleId) -> Result<bool, PortError> {
+        Ok(false)
+    }
+
     async fn find_all(&self, _: &[SaleId]) -> Result<Vec<Sale>, PortError> {
         away()
     }

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::application::ports::Causes;
+use crate::application::ports::{Causes, PortError};
 
 /// The command failed, or was refused; `verify`: a promise is broken.
 pub(super) const FAILED: u8 = 1;
@@ -20,6 +20,12 @@ pub(super) struct Failure {
 impl Failure {
     pub(super) fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+
+    /// A port's error: it could not be reached, or something is broken.
+    pub(super) fn of_port(error: &PortError) -> Self {
+        let code = if matches!(error, PortError::Broken { .. }) { FAILED } else { COULD_NOT };
+        Self::because(code, error)
     }
 
     /// The error with its causes: without them an operator could not act. An error is no text, so [`Self::new`] cannot take one.

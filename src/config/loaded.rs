@@ -5,7 +5,13 @@ use std::path::{Path, PathBuf};
 use super::layers::{self, Environment};
 use super::origin::Origin;
 use super::reader::Reader;
-use super::sections::*;
+use super::sections::{
+    AdminConfig, ApiKeysConfig, AuthConfig, BatchConfig, CacheConfig, CatalogueConfig, CodeKey,
+    DatabaseConfig, EventsConfig, HttpConfig, IdempotencyConfig, JobsConfig, LimitsConfig,
+    LiveConfig, LogConfig, MonitoringConfig, RedisConfig, RefusalsConfig, RetentionConfig,
+    SaleCacheConfig, ScheduleConfig, ShopPageConfig, ShutdownConfig, TelemetryConfig,
+    WebhooksConfig,
+};
 
 /// The configuration of one run.
 #[derive(Debug)]

@@ -75,7 +75,7 @@ async fn an_endpoint_is_added_shown_paused_resumed_and_removed() {
     let ids: Vec<_> = all.iter().map(|webhook| text(webhook, "id")).collect();
     assert_eq!(ids, [id, text(&other, "id")]);
     assert_eq!(all[0]["events"], serde_json::json!(["purchase.settled", "sale.ended"]));
-    assert_eq!(all[1]["events"].as_array().unwrap().len(), 5);
+    assert_eq!(all[1]["events"].as_array().unwrap().len(), 6);
     let everything =
         run(&world, &["list"]).await.stdout + &*run(&world, &["show", id]).await.stdout;
     assert!(!everything.contains("whsec_"), "{everything}");

@@ -1,7 +1,7 @@
-//! API keys: [`issue`] makes them, [`ApiKeys`] verifies them, for services by the port in [`service_keys`].
+//! API keys: [`issue`] makes them, [`ApiKeys`] verifies them, for services by the port in `service_keys`.
 //!
 //! Every instance has the keys that are not revoked in memory, and reads them again before it believes what is older than
-//! [`MAX_AGE`]. So a request costs no I/O, and a revoked key is refused everywhere within a second. Nobody reads while nobody sends a
+//! `MAX_AGE`. So a request costs no I/O, and a revoked key is refused everywhere within a second. Nobody reads while nobody sends a
 //! key.
 
 pub mod issue;

@@ -144,7 +144,7 @@ async fn create(
         Err(CreateSaleError::Invalid(fault)) => {
             return Err(Failure::because(BAD_ARGUMENTS, &fault));
         }
-        Err(CreateSaleError::Port(error)) => return Err(Failure::because(COULD_NOT, &error)),
+        Err(CreateSaleError::Port(error)) => return Err(Failure::of_port(&error)),
     };
     until_instances_know(config).await;
     let row = json!({

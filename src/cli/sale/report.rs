@@ -4,7 +4,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::app::Offline;
-use crate::cli::failure::{COULD_NOT, Failure};
+use crate::application::sale_report::ReportError;
+use crate::cli::failure::{FAILED, Failure};
 use crate::cli::ids::parse_sale;
 use crate::cli::output::{self, Output};
 use crate::domain::ids::SaleId;
@@ -26,7 +27,10 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<(), Failure> {
     let report = offline.report_sale.execute(args.sale).await;
-    let report = report.map_err(|error| Failure::because(COULD_NOT, &error))?;
+    let report = report.map_err(|error| match &error {
+        ReportError::UnknownSale(_) => Failure::because(FAILED, &error),
+        ReportError::Port(port) => Failure::of_port(port),
+    })?;
     match output {
         Output::Json => output::json(&report_document::write(&report)),
         Output::Svg => output::text(&sale_picture(&report)),

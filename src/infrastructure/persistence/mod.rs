@@ -22,7 +22,7 @@
 //!   [`stories`]: what is on record of buyers and attempts. [`report`]: reports of sales, and their close.
 //!   [`retention`]: old sales. [`audit`]: the inspection, and the record of refusals.
 //! - [`replicas`]: standbys that answer lists and reports.
-//! - [`explain`]: the statements by name, their plans, and how logs name them.
+//! - [`mod@explain`]: the statements by name, their plans, and how logs name them.
 //! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
 

@@ -1,7 +1,7 @@
 //! Spans of what the service does: a kit that every adapter may use. Nothing here sends anything.
 //!
 //! - [`sampling`] decides at the head of a request whether it is traced, before there is a span. [`header`] reads and writes the
-//!   W3C context. [`span`] makes spans below the current one. [`exemplars`] leads from
+//!   W3C context. [`mod@span`] makes spans below the current one. [`exemplars`] leads from
 //!   metrics to traces.
 //!
 //! The current span travels with the future that it belongs to. Where nothing is traced, a span costs one load of an atomic, and

@@ -44,14 +44,14 @@ fn play(suite: &mut Suite) -> Outcome<()> {
         items.push(read(environment, List::Items, false)?);
         cached_items.push(read(environment, List::Items, true)?);
     }
-    let base = median(&rates(&bare)).max(f64::EPSILON);
+    let bare_rate = median(&rates(&bare)).max(f64::EPSILON);
     for (name, runs) in [
         ("sales without the cache, of bare", &sales),
         ("items without the cache, of bare", &items),
         ("items from the cache, of bare", &cached_items),
     ] {
-        let ratios = rates(runs).into_iter().map(|rate| rate / base).collect();
-        let beside = format!("{:.0}/s, base {base:.0}/s", median(&rates(runs)));
+        let ratios = rates(runs).into_iter().map(|rate| rate / bare_rate).collect();
+        let beside = format!("{:.0}/s, bare {bare_rate:.0}/s", median(&rates(runs)));
         suite.report.figure(Figure::new("cached", name, "x", ratios).beside(beside));
     }
     show(suite, "cached", "sales without the cache", sales);

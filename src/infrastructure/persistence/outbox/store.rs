@@ -346,7 +346,7 @@ mod tests {
         sqlx::query("SELECT FROM outbox_order FOR UPDATE").execute(&mut *other).await.unwrap();
 
         assert_eq!(log(&outbox).await, []);
-        drop(other);
+        other.rollback().await.unwrap();
 
         assert_eq!(log(&outbox).await.len(), 1);
     }

@@ -58,6 +58,7 @@ fuzz() { # CONFIGURATION DOCUMENT OPTION...
   (
     # It writes files into the current folder, which must be the temporary one.
     cd "$folder"
+    export SCHEMATHESIS_HOOKS=schemathesis_hooks PYTHONPATH=$project/tests PYTHONDONTWRITEBYTECODE=1
     exec "$tool/bin/schemathesis" --config-file "$project/tests/$1" run --no-color --checks all \
       --seed "${SEED:-1}" --generation-database :memory: "${@:3}" "$2"
   ) || code=$?

@@ -60,7 +60,12 @@ pub(crate) fn build(
         keys,
         requests: Arc::new(PostgresOperatorRequests::new(database.clone())),
         sales: sales(context, components, (&database, &news)),
-        buyers: buyers(Returns::build(config, &database, Arc::clone(clock), news)?),
+        buyers: buyers(Returns::build(
+            config,
+            (&database, &components.redis),
+            Arc::clone(clock),
+            news,
+        )?),
         reports: AdminReports {
             report: ReportSale::new(reports(components, &database)),
             document: report_document::write,

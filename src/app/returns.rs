@@ -7,9 +7,9 @@ use crate::application::codes::{Codes, CodesPorts};
 use crate::application::operators::buyer_story::BuyerStory;
 use crate::application::operators::cancel_purchase::CancelPurchase;
 use crate::application::operators::why::Why;
-use crate::application::ports::{Causes, Clock, SaleNews, StoryReader};
+use crate::application::ports::{Causes, Clock, SaleNews, SharedPages, StoryReader};
 use crate::config::Config;
-use crate::infrastructure::cache::RedisSaleNews;
+use crate::infrastructure::cache::{Redis, RedisReadPages, RedisSaleNews};
 use crate::infrastructure::persistence::{
     Database, PostgresEpochReader, PostgresPurchaseCanceller, PostgresStoryReader,
 };
@@ -28,7 +28,7 @@ impl Returns {
     /// Creates the use cases.
     pub(crate) fn build(
         config: &Config,
-        database: &Database,
+        (database, redis): (&Database, &Redis),
         clock: Arc<dyn Clock>,
         news: Arc<RedisSaleNews>,
     ) -> Result<Self, AppError> {
@@ -43,8 +43,11 @@ impl Returns {
         let reader: Arc<dyn StoryReader> = Arc::new(PostgresStoryReader::new(database.clone()));
         let canceller = Arc::new(PostgresPurchaseCanceller::new(database.clone()));
         let told: Arc<dyn SaleNews> = Arc::<RedisSaleNews>::clone(&news);
+        let cache = &config.cache;
+        let pages = || RedisReadPages::of_operators(redis.clone(), cache.longest_ttl());
+        let pages = cache.enabled.then(|| -> Arc<dyn SharedPages> { Arc::new(pages()) });
         Ok(Self {
-            cancel: CancelPurchase::new(Arc::clone(&codes), canceller, told),
+            cancel: CancelPurchase::new(Arc::clone(&codes), canceller, told, pages),
             story: BuyerStory::new(Arc::clone(&reader), Arc::clone(&codes)),
             why: Why::new(reader, codes),
             database: database.clone(),

@@ -106,8 +106,8 @@ async fn refusals_from_memory_count_as_well() {
         flood(&world.clients(), 100, Method::POST, &checkout_path(&sale, "ann", "1")).await;
 
     let sold_out = answers.iter().filter(|answer| answer.status == 409).count();
-    // The first one may be on its way to Redis while the others are counted in memory.
-    assert!((40..=41).contains(&sold_out), "{sold_out}");
+    // Up to an eighth of the burst is answered from memory, and counted in Redis a moment later.
+    assert!((40..=45).contains(&sold_out), "{sold_out}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -301,3 +301,25 @@ async fn a_new_sale_is_in_the_cached_list_as_soon_as_the_instances_know_it() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_takes_back_is_seen_at_every_instance() {
+    let world = plan().start().await;
+    let sale = world.create_sale("--items 9").await;
+    let code = world.at(0).buys(&sale, "ann", "1").await;
+    let list = "/v2/buyers/ann/purchases";
+    let shows = async |instance: usize| world.at(instance).get(list).await.is(200).at("/data/0");
+    for instance in [0, 1] {
+        until("the list is found in the cache", async || {
+            assert!(shows(instance).await["cancelled"].is_null());
+            requests(&world, instance, "purchases", "hit").await > 0.5
+        })
+        .await;
+    }
+
+    world.program.run(&["purchase", "cancel", &code]).await.succeeded();
+
+    for instance in [0, 1] {
+        assert_eq!(shows(instance).await["cancelled"][0]["id"], "1");
+    }
+}

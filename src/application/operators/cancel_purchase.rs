@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::application::codes::Codes;
-use crate::application::ports::{PortError, PurchaseCanceller, SaleNews};
+use crate::application::ports::{CacheScope, PortError, PurchaseCanceller, SaleNews, SharedPages};
 use crate::domain::cancellation::{CancelRefusal, Cancellation, Wanted};
 use crate::domain::code::CodeClaim;
 
@@ -44,6 +44,8 @@ pub struct CancelPurchase {
     codes: Arc<Codes>,
     canceller: Arc<dyn PurchaseCanceller>,
     news: Arc<dyn SaleNews>,
+    /// Pages that instances share, if reads are cached.
+    pages: Option<Arc<dyn SharedPages>>,
 }
 
 impl CancelPurchase {
@@ -53,8 +55,9 @@ impl CancelPurchase {
         codes: Arc<Codes>,
         canceller: Arc<dyn PurchaseCanceller>,
         news: Arc<dyn SaleNews>,
+        pages: Option<Arc<dyn SharedPages>>,
     ) -> Self {
-        Self { codes, canceller, news }
+        Self { codes, canceller, news, pages }
     }
 
     /// Takes the lines back, and records `actor` with it. Durable before it returns. A repeat changes nothing, and is refused.
@@ -68,7 +71,11 @@ impl CancelPurchase {
             return Err(CancelPurchaseError::UnknownCode);
         }
         let cancellation = self.canceller.cancel(*code, wanted, actor).await??;
-        // After the commit. The adapter reports failures; here they cost time alone.
+        // After the commit. The adapters report failures; here they cost time alone: a poll, and the life of a page.
+        if let Some(pages) = &self.pages {
+            let buyer = CacheScope::Buyer(cancellation.buyer.clone());
+            let _ = pages.forget(&[buyer, CacheScope::Sale(code.sale)]).await;
+        }
         let is_announced = self.news.changed(code.sale).await.is_ok();
         Ok(Cancelled { cancellation, is_announced })
     }
@@ -100,7 +107,7 @@ mod tests {
     }
 
     fn use_case(canceller: MockPurchaseCanceller, news: MockSaleNews) -> CancelPurchase {
-        CancelPurchase::new(codes_of(Arc::new(SIGNER)), Arc::new(canceller), Arc::new(news))
+        CancelPurchase::new(codes_of(Arc::new(SIGNER)), Arc::new(canceller), Arc::new(news), None)
     }
 
     #[tokio::test]

@@ -24,6 +24,8 @@ static STORE: LazyLock<Script> = script!("read_store");
 const WHAT: &str = "the read cache";
 /// A read has ended this long after it began: what it read is not stored any more.
 const LONGEST_READ: Duration = Duration::from_mins(5);
+/// The origin of messages that no instance has sent.
+pub(super) const ORIGIN: &str = "operator";
 /// The generation of a scope that has none.
 const FIRST: &str = "0";
 
@@ -42,6 +44,11 @@ impl RedisReadPages {
     /// For pages that live for at most `longest_ttl`, at the instance with this name.
     pub(crate) fn new(redis: Redis, instance: String, longest_ttl: Duration) -> Self {
         Self { redis, instance, keep: longest_ttl + LONGEST_READ }
+    }
+
+    /// For operators, who hold no pages: every instance obeys what they say.
+    pub(crate) fn of_operators(redis: Redis, longest_ttl: Duration) -> Self {
+        Self::new(redis, ORIGIN.to_owned(), longest_ttl)
     }
 
     async fn begin_generation(&self, scope: &CacheScope) -> Result<(), PortError> {

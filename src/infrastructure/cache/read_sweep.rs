@@ -7,14 +7,12 @@ use redis::RedisError;
 use super::connection::Redis;
 use super::link::{BackgroundConnection, Scan};
 use super::read_news;
-use super::read_pages::RedisReadPages;
+use super::read_pages::{ORIGIN, RedisReadPages};
 use crate::application::ports::{CacheScope, PortError, SharedPages};
 
 const WHAT: &str = "the read cache";
 /// Instances have a message this long after it was sent: from then on they store no page that they read before it.
 const HEARD: Duration = Duration::from_millis(50);
-/// The origin of messages that no instance has sent.
-const ORIGIN: &str = "operator";
 
 /// Which pages are deleted.
 pub(crate) type IsWanted<'a> = &'a (dyn Fn(&str) -> bool + Send + Sync);
@@ -28,7 +26,7 @@ pub(crate) struct RedisReadSweep {
 impl RedisReadSweep {
     /// For pages that live for at most `longest_ttl`.
     pub(crate) fn new(redis: Redis, longest_ttl: Duration) -> Self {
-        let pages = RedisReadPages::new(redis.clone(), ORIGIN.to_owned(), longest_ttl);
+        let pages = RedisReadPages::of_operators(redis.clone(), longest_ttl);
         Self { redis, pages }
     }
 

@@ -50,7 +50,8 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
     paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut)
 }
 
-/// A body none of whose members is required may be left out. utoipa would make it one that may be null.
+/// A body none of whose members is required may be left out, unless it must have one of them. utoipa would make it one that may be
+/// null.
 fn allow_no_body(operation: &mut Value, schemas: &Map<String, Value>) {
     let Some(body) = operation.get_mut("requestBody") else {
         return;
@@ -60,7 +61,7 @@ fn allow_no_body(operation: &mut Value, schemas: &Map<String, Value>) {
     let Some(schema) = name.and_then(|name| schemas.get(name)) else {
         return;
     };
-    if schema.get("required").is_none() {
+    if schema.get("required").is_none() && schema.get("minProperties").is_none() {
         body["required"] = false.into();
     }
 }

@@ -193,10 +193,7 @@ pub(crate) async fn list(
     let mut params = Params::parse(query.as_deref());
     let filter = JobFilter {
         state: params.optional("state", state),
-        job_type: params.optional("type", |text| {
-            let is_name = text.len() <= 64 && !text.chars().any(char::is_control);
-            if is_name { Ok(text.to_owned()) } else { Err("must be the name of a type of job") }
-        }),
+        job_type: params.optional("type", type_name),
         priority: params.optional("priority", priority),
     };
     let filters = [
@@ -351,7 +348,7 @@ pub(crate) async fn retry_dead(
         None
     } else {
         read_object(&call.headers, &body, &mut errors, |members| {
-            members.optional("type", |json| json.text(|text| Ok::<_, String>(text.to_owned())))
+            members.optional("type", |json| json.text(type_name))
         })?
     };
     if !errors.is_empty() {
@@ -365,6 +362,12 @@ pub(crate) async fn retry_dead(
         Ok(Done::new(StatusCode::OK, &body, has_changed.then_some(Action::JobsRetried)))
     };
     perform(&admin, request, work).await
+}
+
+/// The name of a type of job, which may be one that no release has.
+fn type_name(text: &str) -> Result<String, &'static str> {
+    let is_name = text.len() <= 64 && !text.chars().any(char::is_control);
+    if is_name { Ok(text.to_owned()) } else { Err("must be the name of a type of job") }
 }
 
 fn changed(change: Result<JobChange, PortError>, action: Action) -> Result<Done, Problem> {

@@ -55,7 +55,7 @@ struct CancelledBody {
     #[schema(value_type = schema::Time)]
     cancelled_at: String,
     /// The lines that were taken back now.
-    items: Vec<CancelledItem>,
+    items: Vec<CancelledLineBody>,
     #[schema(minimum = 1, examples(2))]
     pieces_cancelled: i32,
     /// Pieces of the purchase that stay sold.
@@ -68,7 +68,7 @@ struct CancelledBody {
 
 /// A line that was taken back.
 #[derive(Serialize, ToSchema)]
-struct CancelledItem {
+struct CancelledLineBody {
     #[schema(value_type = schema::ItemId)]
     id: String,
     #[schema(value_type = schema::Quantity)]
@@ -135,7 +135,7 @@ pub(crate) async fn cancel(
 
 fn answer(code: CodeClaim, cancelled: Cancelled) -> CancelledBody {
     let cancellation = cancelled.cancellation;
-    let items = cancellation.lines.iter().map(|taken| CancelledItem {
+    let items = cancellation.lines.iter().map(|taken| CancelledLineBody {
         id: taken.id.as_str().to_owned(),
         quantity: taken.line.quantity.get(),
     });

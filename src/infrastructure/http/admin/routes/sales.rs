@@ -77,7 +77,7 @@ struct NewSaleBody {
 
 /// What to change; what is left out stays.
 #[derive(ToSchema)]
-#[schema(example = json!({"ends_at": "2027-01-31T17:00:00Z"}))]
+#[schema(example = json!({"ends_at": "2027-01-31T17:00:00Z"}), min_properties = 1)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it documents the body that `change` parses")]
 struct SaleChangeBody {

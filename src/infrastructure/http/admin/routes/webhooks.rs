@@ -55,6 +55,8 @@ enum EventName {
     ItemSoldOut,
     #[serde(rename = "purchase.settled")]
     PurchaseSettled,
+    #[serde(rename = "purchase.cancelled")]
+    PurchaseCancelled,
 }
 
 /// Whether a webhook receives events.
@@ -77,7 +79,7 @@ struct NewWebhookBody {
     #[schema(min_length = 1, max_length = 2_048)]
     url: String,
     /// Default: all kinds.
-    #[schema(value_type = Vec<EventName>, min_items = 1, max_items = 5, required = false)]
+    #[schema(value_type = Vec<EventName>, min_items = 1, max_items = 6, required = false)]
     events: Vec<String>,
 }
 
@@ -624,4 +626,19 @@ fn webhook(webhook_id: Result<Path<String>, PathRejection>) -> Result<WebhookId,
         is_id.then(|| WebhookId::new(text))
     };
     segment(webhook_id, parse, ApiError::WebhookNotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use utoipa::PartialSchema;
+
+    use super::*;
+
+    #[test]
+    fn the_document_names_every_kind_of_events() {
+        let named = serde_json::to_value(EventName::schema()).unwrap()["enum"].clone();
+
+        let kinds: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.short_name()).collect();
+        assert_eq!(named, serde_json::json!(kinds));
+    }
 }

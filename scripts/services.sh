@@ -306,8 +306,9 @@ start_standby() {
 
 follow_postgres() {
   stop_postgres
+  # Not into postgresql.conf: pg_basebackup wrote a standby's first primary here, where it would win.
   echo "primary_conninfo = 'host=$(cat "$of/home")/postgres port=$(cat "$of/postgres-port") user=$user'" \
-    >>"$home/postgres/data/postgresql.conf"
+    >>"$home/postgres/data/postgresql.auto.conf"
   as_owner touch "$home/postgres/data/standby.signal"
   start_postgres
 }

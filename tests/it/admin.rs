@@ -397,6 +397,9 @@ async fn schedules_are_read_and_changed() {
         "schedule_resumed",
         "schedule_paused",
         "schedule_added",
+        "job_discarded",
+        "job_retried",
+        "job_enqueued",
     ];
     assert_eq!(actions, expected);
 }
@@ -493,6 +496,9 @@ async fn changes_by_commands_are_on_record_under_the_systems_user() {
         "schedule_resumed",
         "schedule_paused",
         "schedule_added",
+        "job_discarded",
+        "job_retried",
+        "job_enqueued",
     ];
     assert_eq!(actions, expected);
     assert!(entries.iter().all(|entry| entry["actor"] == user.name && entry["sale_id"].is_null()));

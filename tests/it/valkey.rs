@@ -33,7 +33,8 @@ async fn the_whole_service_runs_on_valkey() {
         .await;
     world.program = world.program.clone().variable("REDIS_URL", &url);
     world.start(2).await;
-    let sale = world.create_sale("--items 60").await;
+    // One more than is bought, so that the sale goes on.
+    let sale = world.create_sale("--items 61").await;
 
     let receipts = Storm::over(&world.clients(), &sale, 60).receipts().await;
 

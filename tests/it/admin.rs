@@ -397,9 +397,6 @@ async fn schedules_are_read_and_changed() {
         "schedule_resumed",
         "schedule_paused",
         "schedule_added",
-        "job_discarded",
-        "job_retried",
-        "job_enqueued",
     ];
     assert_eq!(actions, expected);
 }

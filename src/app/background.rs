@@ -22,7 +22,7 @@ const GATHER_HINTS: Duration = Duration::from_millis(5);
 /// What a failover has lost is looked for at once, and again after this time if that failed.
 const LOST_WRITES_INTERVAL: Duration = Duration::from_secs(5);
 
-/// PostgreSQL's rules of time zones change when somebody updates its server.
+/// PostgreSQL's rules of time zones change when its server is updated.
 const COMPARE_TIME_ZONES_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Starts all tasks. It returns when the sale of this hour can be sold: after the first reading of sales, after that sale

@@ -69,7 +69,7 @@ pub(crate) struct Components {
     /// The read cache, if it is on.
     pub(crate) read_cache: Option<Arc<TwoTierCache>>,
     pub(crate) codes: Arc<Codes>,
-    /// Keys of operators and services. They cost nothing until somebody sends one.
+    /// Keys of operators and services. They cost nothing until a request has one.
     pub(crate) api_keys: Arc<ApiKeys>,
     pub(crate) auth_metrics: Arc<AuthMetrics>,
     pub(crate) code_signer: Arc<HmacSigner>,

@@ -21,7 +21,7 @@ use crate::infrastructure::monitoring::{LogLevel, ReloadOutcome, ReloadStatus};
 use crate::infrastructure::schedule::CronCalendar;
 use crate::infrastructure::signing::{HmacCursorSigner, HmacSigner};
 
-/// Files have to be unchanged for this long before they are read: whoever writes them may be in the middle of it.
+/// Files have to be unchanged for this long before they are read: their writer may be in the middle of it.
 const QUIET: Duration = Duration::from_millis(300);
 /// How often files are looked at without a notification: a folder that was made anew is not watched any more, and network file systems
 /// notify of nothing.

@@ -1,7 +1,7 @@
 //! The tasks of the service, in groups that are stopped one after the other.
 //!
 //! A background task that fails is repeated at its next interval; the log reports when it begins to fail and when it works
-//! again, not each failure. At the stop it is dropped where it stands, because nobody waits for what it does: a sale of a
+//! again, not each failure. At the stop it is dropped where it stands, because no caller waits for what it does: a sale of a
 //! million items that is being written would take all the time that accepted requests have left.
 
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl TaskGroup {
     }
 }
 
-/// Tasks that nobody waits for. The stop drops each of them at its next `.await`, however long its work would still take: a
+/// Tasks that no caller waits for. The stop drops each of them at its next `.await`, however long its work would still take: a
 /// transaction is rolled back, and everything else can be interrupted and done again. There is no way to run one that the
 /// stop has to wait for.
 #[derive(Clone, Default)]

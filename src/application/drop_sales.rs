@@ -23,7 +23,7 @@ pub struct DroppedSales {
     pub kept: Vec<ExpiredSale>,
     /// Partitions that were dropped.
     pub dropped: Vec<Partition>,
-    /// Partitions with tables that somebody uses: the next run drops them.
+    /// Partitions with tables that are in use: the next run drops them.
     pub in_use: Vec<Partition>,
 }
 

@@ -60,7 +60,7 @@ impl RebuildFilter {
         Ok(())
     }
 
-    /// Rebuilds the filter of an open sale, or of all, whether anything has changed or not, and whoever leads: an operator wants it.
+    /// Rebuilds the filter of an open sale, or of all, whether anything has changed or not, on any instance: an operator wants it.
     pub async fn now(&self, sale: Option<SaleId>) -> Result<Rebuilt, PortError> {
         self.sale_cache.refresh().await?;
         let mut rebuilt = 0;

@@ -8,7 +8,7 @@ use super::ports::{PortError, SaleReportReader, SaleReportStore};
 use crate::domain::ids::SaleId;
 use crate::domain::sale_report::SaleReport;
 
-/// Transactions take seconds. One that a sale has waited for this long was left open by somebody.
+/// Transactions take seconds. One that a sale has waited for this long was left open.
 const LONG_WAIT: Duration = Duration::from_mins(1);
 
 /// Why there is no report.

@@ -157,7 +157,7 @@ impl KeyText {
         Some((KeyId(parse_bytes(id)?), parse_bytes(secret)?))
     }
 
-    /// Its text, for whoever signs with it or shows it once.
+    /// Its text: to sign with, or to show once.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

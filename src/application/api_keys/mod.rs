@@ -1,7 +1,7 @@
 //! API keys: [`issue`] makes them, [`ApiKeys`] verifies them, for services by the port in `service_keys`.
 //!
 //! Every instance has the keys that are not revoked in memory, and reads them again before it believes what is older than
-//! `MAX_AGE`. So a request costs no I/O, and a revoked key is refused everywhere within a second. Nobody reads while nobody sends a
+//! `MAX_AGE`. So a request costs no I/O, and a revoked key is refused everywhere within a second. Nothing is read while no request has a
 //! key.
 
 pub mod issue;
@@ -19,7 +19,7 @@ use crate::domain::api_key::{KeyId, KeyText};
 
 /// What is older is read again by one caller, while the others still go by it.
 const REFRESH_AGE: Duration = Duration::from_millis(400);
-/// What is older lets nobody pass. Below a second, within which a revoked key must be known.
+/// What is older is not used. Below a second, within which a revoked key must be known.
 const MAX_AGE: Duration = Duration::from_millis(900);
 /// A key that is not in what is older is looked for once more: it may be new. Younger knowledge is not read again, so that forged keys
 /// cost PostgreSQL at most twenty reads a second.
@@ -103,8 +103,8 @@ impl ApiKeys {
         Ok(Verified::Accepted(Arc::clone(key)))
     }
 
-    /// The key of this id, `key_…`, with its text as its holder has it, which signs requests; `None` unless it may be used. Whoever
-    /// accepts a signature calls [`Self::record_use`].
+    /// The key of this id, `key_…`, with its text as its holder has it, which signs requests; `None` unless it may be used. After
+    /// accepting a signature, call [`Self::record_use`].
     pub async fn signing_key(&self, id: &str) -> Result<Option<(Arc<ApiKey>, KeyText)>, PortError> {
         let Some(id) = KeyId::parse(id) else { return Ok(None) };
         let known = self.known_with(id).await?;

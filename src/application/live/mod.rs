@@ -204,7 +204,7 @@ impl Live {
     /// The feeds that have listeners. The others are dropped.
     fn followed(&self) -> Vec<Arc<Feed>> {
         let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever holds the feed beside the map is about to subscribe.
+        // A task that holds the feed beside the map is about to subscribe.
         feeds.of.retain(|_, feed| feed.has_listeners() || Arc::strong_count(feed) > 1);
         feeds.of.values().map(Arc::clone).collect()
     }

@@ -191,7 +191,7 @@ pub trait Outbox: Send + Sync {
     async fn prune(&self, keep: Duration) -> Result<u64, PortError>;
 }
 
-/// Reads what purchases came to, whoever their buyers are.
+/// Reads what purchases came to, of any buyer.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait OutcomeStore: Send + Sync {

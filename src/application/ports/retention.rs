@@ -72,8 +72,8 @@ pub trait Retention: Send + Sync {
     /// earlier run has left. No sale is created in them from its return on.
     async fn empty_partitions(&self) -> Result<Vec<Partition>, PortError>;
 
-    /// Drops the tables of such a partition, as far as nobody uses them. `false` if some are left for another call.
+    /// Drops the tables of such a partition that are not in use. `false` if some are left for another call.
     ///
-    /// MUST NOT keep anybody waiting for longer than a moment. May be abandoned at any time.
+    /// MUST NOT keep other transactions waiting for longer than a moment. May be abandoned at any time.
     async fn drop_partition(&self, partition: Partition) -> Result<bool, PortError>;
 }

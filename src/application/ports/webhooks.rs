@@ -52,7 +52,7 @@ impl WebhookSecret {
         Self(text.into())
     }
 
-    /// Its written form, for whoever signs, stores it, or shows it once.
+    /// Its written form: to sign with, to store, or to show once.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -345,7 +345,7 @@ pub struct Progress {
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait DeliveryStore: Send + Sync {
-    /// Takes the leases of active endpoints that nobody else holds, renews this owner's, and returns all that it holds now. MUST
+    /// Takes the leases of active endpoints that no other owner holds, renews this owner's, and returns all that it holds now. MUST
     /// go by the database's clock, and MUST NOT return an endpoint whose lease another owner holds.
     async fn lease(&self, owner: &str, term: Duration) -> Result<Vec<Leased>, PortError>;
 

@@ -1,4 +1,4 @@
-//! Send the events of a time once more, with the same ids. Whoever delivers does so beside new events; it goes on after a crash.
+//! Send the events of a time once more, with the same ids. The holder of the lease sends them beside new events; it goes on after a crash.
 
 use std::sync::Arc;
 

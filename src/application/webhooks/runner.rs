@@ -140,7 +140,7 @@ impl Runner {
             let happened = match select(running.next(), Box::pin(instructions.changed())).await {
                 Either::Left((happened, _)) => happened,
                 Either::Right((Ok(()), _)) => continue,
-                // Nobody renews the lease any more.
+                // The lease is not renewed any more.
                 Either::Right((Err(_), _)) => return,
             };
             match happened {

@@ -18,7 +18,7 @@ pub struct ApiKeysConfig {
 }
 
 impl ApiKeysConfig {
-    /// Reads the section. The port for operators needs a secret, because it lets nobody in without a key.
+    /// Reads the section. The port for operators needs a secret, because it serves no request without a key.
     pub(crate) fn read(read: &mut Reader, profile: &str, is_needed: bool) -> Self {
         let secret = read.secret(SECRET);
         let text = secret.expose_secret();

@@ -16,7 +16,7 @@ const MIN_SECRET_BYTES: usize = 32;
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "config/default.yaml documents every key")]
 pub struct AuthConfig {
-    /// If `None`, buyers are whoever requests say.
+    /// If `None`, requests name their buyers.
     pub jwt: Option<JwtConfig>,
     pub signatures_required: bool,
 }
@@ -88,7 +88,7 @@ impl AuthConfig {
         let mut warnings = Vec::new();
         match &self.jwt {
             None if profile == "production" && !self.signatures_required => warnings.push(
-                "auth.buyers is none: whoever reaches http.port can buy in the name of any buyer. Set auth.buyers to jwt, \
+                "auth.buyers is none: every client that reaches http.port can buy in the name of any buyer. Set auth.buyers to jwt, \
                  unless a gateway in front makes sure who buyers are"
                     .to_owned(),
             ),
@@ -101,7 +101,7 @@ impl AuthConfig {
         if let Some(jwt) = &self.jwt
             && jwt.jwks_url.as_ref().is_some_and(|url| url.scheme() == "http")
         {
-            warnings.push("auth.jwt.jwks_url is not https://: whoever is on the way can replace the keys of tokens".to_owned());
+            warnings.push("auth.jwt.jwks_url is not https://: every server on the way can replace the keys of tokens".to_owned());
         }
         warnings
     }

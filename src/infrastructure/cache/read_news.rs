@@ -1,6 +1,6 @@
 //! What instances tell each other to forget of the read cache: `origin word word …`, on a channel of its own.
 //!
-//! A message is a hint. Whoever forges one makes instances read again what they know, and nothing else; one that is lost leaves pages
+//! A message is a hint. A forged one makes instances read again what they know, and nothing else; one that is lost leaves pages
 //! where they are until they expire.
 
 use std::sync::Arc;
@@ -121,7 +121,7 @@ impl ReadNewsListener {
             return Ok(());
         };
         subscription.subscribe(self.redis.keys().read_news()).await?;
-        // What was said while nobody listened is unknown.
+        // What was published while the connection was down is unknown.
         (self.on_forgotten)(Forgotten::All);
         let mut messages = subscription.on_message();
         loop {

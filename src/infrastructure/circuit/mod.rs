@@ -8,7 +8,7 @@
 //! decides. They do not report successes, which prove little: a server that refuses writes still reads. Only a probe closes
 //! the circuit, so it has to try everything that callers need.
 //!
-//! Whoever reports a failure says why: the line that opens the circuit and the health checks show the [`Reason`].
+//! A reported failure has a reason: the line that opens the circuit and the health checks show the [`Reason`].
 //!
 //! [`state`] holds the transitions, [`outage`] the reasons, [`metrics`] the gauges.
 

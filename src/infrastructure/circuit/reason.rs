@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// Characters that are kept. A server's message may be longer than an operator needs.
 const MAX_CHARACTERS: usize = 200;
 
-/// A reason. Whoever makes one leaves out secrets, and what a user typed.
+/// A reason. It MUST NOT contain secrets, or what a user typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reason(Arc<str>);
 

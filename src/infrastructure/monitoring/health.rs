@@ -47,7 +47,7 @@ pub(crate) enum Overall {
 pub(crate) enum Detail {
     /// The state of each check, and why it is not up: for operators.
     Reasons,
-    /// The state of each check: for anybody. A reason may name servers, users and rights.
+    /// The state of each check: public. A reason may name servers, users and rights.
     States,
 }
 
@@ -55,7 +55,7 @@ pub(crate) enum Detail {
 #[derive(Clone)]
 pub(crate) struct HealthReport {
     checks: Arc<[Arc<dyn HealthCheck>]>,
-    /// The first of them, which anybody may know of.
+    /// The first of them, which is public.
     public: usize,
     readiness: Arc<Readiness>,
     timeout: Setting<Duration>,

@@ -95,7 +95,7 @@ async fn healthz(State(monitoring): State<Monitoring>) -> Response {
     health(monitoring, Detail::Reasons).await
 }
 
-/// All checks for the port of front ends, where internals are nobody's business.
+/// All checks for the port of front ends, which does not show internals.
 pub(crate) async fn health_endpoint(monitoring: Monitoring) -> Response {
     health(monitoring, Detail::States).await
 }

@@ -1,4 +1,4 @@
-//! The spans that wait for their export. A span that finds the queue full is dropped and counted: nobody waits for it.
+//! The spans that wait for their export. A span that finds the queue full is dropped and counted: no caller waits for it.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl SpanProcessor for SpanQueue {
 
     fn on_end(&self, span: SpanData) {
         match self.ended.try_send(span) {
-            // After the last export nothing is sent any more, which is no loss that anybody could mend.
+            // After the last export nothing is sent any more, which is not a loss that could be mended.
             Ok(()) | Err(TrySendError::Closed(_)) => {}
             Err(TrySendError::Full(_)) => self.metrics.queue_full.inc(),
         }

@@ -1,6 +1,6 @@
 //! The W3C trace context in headers: <https://www.w3.org/TR/trace-context/>.
 //!
-//! Whoever can send a request can send these headers. One that does not follow the letter of the standard is ignored, and a new
+//! Every client can send these headers. One that does not follow the letter of the standard is ignored, and a new
 //! trace begins.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};

@@ -65,7 +65,7 @@ impl Root {
         Self { context: parent }
     }
 
-    /// Of work that nobody asked for by a request.
+    /// Of work that no request asked for.
     pub(crate) fn of_work(name: &'static str, kind: Kind) -> Self {
         match TRACING.get() {
             Some(tracing) if tracing.sampling.takes(None) => {

@@ -1,4 +1,4 @@
-//! Which addresses may be connected to. Whoever may add an endpoint must not reach what only this machine can reach.
+//! Which addresses may be connected to. An operator who may add an endpoint must not reach what only this machine can reach.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -152,7 +152,7 @@ pub(crate) async fn after_the_sale_nothing_is_decided_and_nothing_stored(world: 
 
 pub(crate) async fn before_the_sale_nothing_is_decided_and_nothing_stored(world: &dyn ShopWorld) {
     let scene = Scene::open(world, Terms::unique(1)).await;
-    // A sale in which somebody collected cannot be postponed, so the attempt is made by hand afterwards.
+    // A sale in which a buyer collected cannot be postponed, so the attempt is made by hand afterwards.
     scene.postpone().await;
     let ann = scene.extra_attempt("ann", &[line(1, 1)]).await;
 

@@ -50,7 +50,7 @@ impl Clients {
     pub(super) fn new(config: &RedisConfig) -> Result<Self, InvalidRedis> {
         let info = config.url.expose_secret().into_connection_info();
         let info: ConnectionInfo = info.map_err(|error| InvalidRedis::url(&error))?;
-        // The library's name is of no use to anybody, and naming it needs a right of its own.
+        // The library's name is of no use, and naming it needs a right of its own.
         let settings = info.redis_settings().clone().set_skip_set_lib_name();
         let base = info
             .set_tcp_settings(TcpSettings::default().set_nodelay(true))

@@ -38,7 +38,7 @@ pub(crate) enum SharedConnection {
 #[derive(Clone)]
 enum Background {
     Pool(Pool),
-    /// A second connection to each master: it pipelines as well, and delays nobody but other background work.
+    /// A second connection to each master: it pipelines as well, and delays only other background work.
     Cluster(ClusterConnection),
     None,
 }

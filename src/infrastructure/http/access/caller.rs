@@ -17,7 +17,7 @@ use crate::infrastructure::http::middleware::auth_metrics::{AuthKind, AuthOutcom
 /// Who sends a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Principal {
-    /// Whoever it says.
+    /// As the request says.
     #[default]
     Anyone,
     /// This buyer.
@@ -162,7 +162,7 @@ impl Caller {
     }
 }
 
-/// Who sends the request, as the gate has found out; whoever it says, if there is no gate.
+/// Who sends the request, as the gate has found out; as the request says, if there is no gate.
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 

@@ -55,7 +55,7 @@ pub(crate) struct Arrival<'r> {
     pub(crate) target: &'r Uri,
     pub(crate) headers: &'r HeaderMap,
     pub(crate) body: &'r [u8],
-    /// Whether it is about a buyer, and so needs to be sent by somebody who may act for that buyer.
+    /// Whether it is about a buyer, and so needs a sender who may act for that buyer.
     pub(crate) is_of_buyer: bool,
 }
 
@@ -115,7 +115,7 @@ impl Shared {
         let Some(tokens) = &self.ports.tokens else {
             let known = match (signer, key) {
                 (Some(signer), _) => Some(signer),
-                // Nobody has to say who sends a request: a key only matters for its limit.
+                // A request need not say who sends it: a key only matters for its limit.
                 (None, Credential::Present(key)) => self.service(key).await.ok(),
                 (None, _) => None,
             };

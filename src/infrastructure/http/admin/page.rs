@@ -11,7 +11,7 @@ use crate::infrastructure::http::middleware::protection::protect_page;
 /// The paths of the page and its files.
 pub(crate) const PATHS: [&str; 3] = ["/admin/", "/admin/page.css", "/admin/page.js"];
 
-/// Whoever may reach the port may read it: it says nothing of the shop.
+/// Every client that reaches the port may read it: it says nothing of the shop.
 pub(crate) fn router() -> Router {
     let [page, style, script] = PATHS;
     Router::new()

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 /// Pieces of the body that wait for the import. Each is at most what one read from the connection returns.
 const PIECES: usize = 16;
-/// Bytes that are read of a body that nobody wants any more, so that the client sees the answer and not a broken connection.
+/// Bytes that are read of a body that is not needed any more, so that the client sees the answer and not a broken connection.
 const LINGER_BYTES: usize = 32 << 20;
 
 /// A piece of the body, or its end.
@@ -109,7 +109,7 @@ impl Read for Stream {
 }
 
 impl Drop for Stream {
-    /// Whoever waits for room is told that there is no need.
+    /// Tells a sender that waits for room that there is no need.
     fn drop(&mut self) {
         self.room.close();
     }

@@ -2,7 +2,7 @@
 //!
 //! A write gives a buyer's row a greater version than it had: the time of the write in microseconds, or where PostgreSQL's clock is
 //! behind the row (it was set back, or a server with another clock was promoted) the old version and one. So a version names one state
-//! of the row, and of two states the later one has the greater version, for whoever keeps them: decisions on remembered rows, and Redis.
+//! of the row, and of two states the later one has the greater version, wherever they are kept: with remembered rows, and in Redis.
 //!
 //! The writing statements compute the same, so that what is remembered and published is the version that was written:
 //! `greatest(version + 1, …)` on the condition that the row has the version that was read.

@@ -21,7 +21,7 @@ const DAY: Parameter = ("float8", "86400");
 const SECONDS: Parameter = ("float8", "15");
 const STEP: Parameter = ("bigint", "1000");
 const RANDOM: Parameter = ("uuid", "gen_random_uuid()");
-/// The id of a key that nobody has.
+/// The id of a key that does not exist.
 const KEY: Parameter = ("text", "'explain'");
 /// A name that no instance has.
 const WORKER: Parameter = ("text", "' explain'");

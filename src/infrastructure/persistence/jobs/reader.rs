@@ -20,7 +20,7 @@ const WHAT: &str = "the jobs";
 pub(super) const FIND: &str = concat!("SELECT ", job_columns!(), " FROM river_job WHERE id = $1");
 const LIST: &str = concat!("SELECT ", job_columns!(), " FROM river_job WHERE true");
 
-/// Done jobs are not counted: they are many, and nobody waits for them. The index of fetches has all that is read here.
+/// Done jobs are not counted: they are many, and nothing depends on their number. The index of fetches has all that is read here.
 pub(crate) const COUNT: &str = r"
     SELECT state::text AS state, priority, count(*) AS jobs,
            greatest(extract(epoch FROM statement_timestamp() - min(scheduled_at)), 0)::float8 AS oldest

@@ -1,4 +1,4 @@
-//! What operators do with jobs, and the end of those that nobody needs any more.
+//! What operators do with jobs, and the end of those that are not needed any more.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::infrastructure::persistence::pool::tx::Options;
 use crate::infrastructure::persistence::row::from_row;
 
 const WHAT: &str = "the jobs";
-/// How often a step is repeated after somebody took a key meanwhile.
+/// How often a step is repeated after another transaction took a key meanwhile.
 const RETRIES: u32 = 5;
 /// Maximum number of jobs that one statement deletes.
 const PRUNE_STEP: i64 = 5_000;

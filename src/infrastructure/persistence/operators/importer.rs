@@ -42,7 +42,7 @@ pub(crate) const LAST_NUMBER: &str = r"
     SELECT coalesce(max(item_no), 0) FROM items WHERE sale_id = $1
 ";
 
-/// The number of items is set when they are known, before anybody can see the row.
+/// The number of items is set when they are known, before the row is visible to others.
 const INSERT_SALE: &str = r"
     INSERT INTO sales (id, public_id, name, starts_at, ends_at, buyer_limit, items)
     VALUES ($1, $2, $3, $4, $5, $6, 1)

@@ -37,7 +37,7 @@ impl Database {
         &self.connections
     }
 
-    /// The same database through other connections, as many as given: who uses them waits for nobody here. Only the first pool shows in
+    /// The same database through other connections, as many as given, with turns of their own. Only the first pool shows in
     /// the gauges.
     pub(crate) fn separate(&self, connections: u32) -> Self {
         let readers = usize::try_from(connections).unwrap_or(1).max(1);

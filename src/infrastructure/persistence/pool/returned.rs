@@ -18,7 +18,7 @@ pub(crate) async fn reset(connection: &mut PgConnection) -> Result<(), sqlx::Err
 }
 
 /// Sends an empty statement as if it began a transaction. It begins none, and with its answer the server says whether one is open:
-/// sqlx fails with `BeginFailed` if not, and otherwise returns what somebody else has left.
+/// sqlx fails with `BeginFailed` if not, and otherwise returns what another caller has left.
 async fn end_transaction(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     match connection.begin_with("").await {
         Err(sqlx::Error::BeginFailed) => Ok(()),

@@ -1,6 +1,6 @@
 //! A pool of connections to a standby, for reads that need not come from the primary.
 //!
-//! It has the primary's settings and no circuit: whoever reads from it watches the server. Each connection is asked before it is lent
+//! It has the primary's settings and no circuit: its readers watch the server. Each connection is asked before it is lent
 //! whether it may be, because a standby that is promoted keeps its connections.
 
 use std::sync::Arc;

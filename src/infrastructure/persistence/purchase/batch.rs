@@ -71,7 +71,7 @@ impl BatchTransaction for SettleBatch {
             && let Some(remembered) = recent_writes.take(sale, &attempts, lines_each)
         {
             let (basis, buyers) = Basis::remembered(remembered);
-            // What is remembered is in the order of the requests. Whoever asks for another buyer's checkout is refused below.
+            // What is remembered is in the order of the requests. A request for another buyer's checkout is refused below.
             let mut owners = requests.iter().zip(&buyers);
             if owners.all(|(keyed, known)| keyed.request.is_for(&known.user)) {
                 let undecided = buyers.iter().map(Undecided::without_terms).collect();

@@ -20,7 +20,7 @@ use crate::domain::sale_report::SaleReport;
 pub(crate) struct OnReplicas<P: ?Sized> {
     replicas: Arc<Replicas>,
     each: OnEach<Arc<P>>,
-    /// For lists whose reader expects to see what somebody has just written, as at a terminal.
+    /// For lists whose reader expects to see the latest writes, as at a terminal.
     lists: Freshness,
 }
 

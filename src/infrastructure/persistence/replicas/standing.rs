@@ -24,7 +24,7 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
-    /// Whether two of them are the same for whoever reads the log: reasons and numbers may differ.
+    /// Whether two of them are the same for a reader of the log: reasons and numbers may differ.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }

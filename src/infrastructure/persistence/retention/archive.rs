@@ -18,7 +18,8 @@ use crate::infrastructure::persistence::row::from_row;
 const WHAT: &str = "the old sales";
 /// Sales that are looked at together.
 const AT_A_TIME: i64 = 10_000;
-/// How often the lock on `sales` is waited for, each time for no longer than a buyer would notice. Nobody holds it for long but an import.
+/// How often the lock on `sales` is waited for, each time for no longer than a buyer would notice. No transaction but an import holds it
+/// for long.
 const LOCK_RETRIES: u32 = 30;
 
 /// The sales of which not all events are delivered. Events are deleted after `events.keep`, so that a sink that is never used again keeps a

@@ -74,7 +74,7 @@ pub(super) async fn seal(database: &Database) -> Result<Vec<Partition>, PortErro
     Ok(sealed.into_iter().map(|first| Partition { first, last: first + WIDTH - 1 }).collect())
 }
 
-/// Drops the tables of a partition, as far as nobody uses them.
+/// Drops the tables of a partition that are not in use.
 pub(super) async fn drop_tables(
     database: &Database,
     partition: Partition,
@@ -117,7 +117,7 @@ async fn drop_each(
     Ok(is_done)
 }
 
-/// `false` if somebody uses the table.
+/// `false` if the table is in use.
 async fn drop_table(
     database: &Database,
     connection: &mut PgConnection,

@@ -134,8 +134,8 @@ impl PostgresSaleStore {
 
     /// Takes a number, and makes its partitions if it is the first to need them.
     ///
-    /// In a transaction of its own: whoever makes partitions keeps all others who need them waiting until it commits, and writing a
-    /// million items takes long. If this process dies behind it, a number is missing and a partition empty, which harms nothing.
+    /// In a transaction of its own: a transaction that makes partitions keeps all others that need them waiting until it commits, and
+    /// writing a million items takes long. If this process dies behind it, a number is missing and a partition empty, which harms nothing.
     async fn number_with_partitions(&self) -> Result<i64, DatabaseError> {
         let options = Options { retries: CREATE_RETRIES, ..Options::WRITE };
         self.database

@@ -248,7 +248,7 @@ async fn a_sale_cannot_be_moved_away_from_what_was_collected_in_it() {
     let scene = scene(&shop).await;
     let refusal_of = async |sql: &'static str| refusal(shop.pool.execute(sql).await);
     let refused = || Err(("23514".to_owned(), Some("sales_window_keeps_record".to_owned())));
-    // Nobody has collected yet.
+    // No buyer has collected yet.
     shop.execute("UPDATE sales SET starts_at = starts_at + interval '1 minute'").await;
     let attempt = scene.attempt("ann", &[(1, 1)]).await;
 

@@ -32,7 +32,7 @@ const TABLES: [&str; 10] = [
     "purchase_cancellations",
     "purchase_requests",
 ];
-/// Nobody waits for a lock for as long as this, unless a statement touches what it should not.
+/// No statement waits for a lock for as long as this, unless it touches what it should not.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 const PAGE: PageRequest = PageRequest { page: 1, limit: 10 };
 

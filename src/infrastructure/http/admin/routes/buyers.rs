@@ -1,4 +1,4 @@
-//! `/admin/buyers/{buyer_id}` and `/admin/refusals`: a buyer's story, and why somebody was refused.
+//! `/admin/buyers/{buyer_id}` and `/admin/refusals`: a buyer's story, and why a request was refused.
 
 use axum::Json as JsonBody;
 use axum::extract::rejection::PathRejection;
@@ -204,7 +204,7 @@ pub(crate) async fn show(
     Ok(paginator.response::<_, _, StoryBody>(page, cursor.limit, format_position))
 }
 
-/// Ask why somebody was refused
+/// Ask why a request was refused
 ///
 /// By the id of a request, by the code of a checkout, or by a buyer, whose refusals are listed from the oldest on.
 #[utoipa::path(

@@ -163,7 +163,7 @@ async fn an_audit_without_a_database_exits_with_2() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migrating_twice_changes_nothing() {
-    let world = World::plan(0).start().await;
+    let world = World::plan(0).empty_database().start().await;
 
     world.program.run(&["migrate"]).await.succeeded();
     world.program.run(&["migrate"]).await.succeeded();

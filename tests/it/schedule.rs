@@ -38,7 +38,7 @@ async fn a_service_that_starts_within_the_hour_finds_the_sale_of_the_hour_open()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_that_start_together_on_an_empty_database_open_each_hour_once() {
-    let world = World::plan(2).set("schedule.enabled", "true").start().await;
+    let world = World::plan(2).empty_database().set("schedule.enabled", "true").start().await;
 
     for hours_ahead in [0_i32, 1] {
         until("the sales of this and the next hour are written", async || {

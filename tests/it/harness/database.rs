@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use reqwest::Url;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-/// An empty database, removed when dropped.
+use crate::program::Program;
+
+/// A database, removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Database {
     /// Its URL.
@@ -18,14 +21,39 @@ pub(crate) struct Database {
     server: String,
 }
 
+/// A database of the shared server with this release's schema and nothing else. It goes with its server.
+static MIGRATED: OnceCell<String> = OnceCell::const_new();
+
 impl Database {
     /// Creates it on a server.
     pub(crate) async fn create(server: &str) -> Self {
-        let name = format!("it_{}", Uuid::now_v7().simple());
+        let name = new_name();
         execute(server, format!("CREATE DATABASE {name}")).await.unwrap();
+        Self::named(server, name)
+    }
+
+    /// Creates it on the shared server with this release's schema: a copy takes a third of the time that migrations do.
+    pub(crate) async fn migrated(server: &str, program: &Program) -> Self {
+        let template = MIGRATED.get_or_init(async || {
+            let name = new_name();
+            execute(server, format!("CREATE DATABASE {name}")).await.unwrap();
+            let program = program.clone().variable("DATABASE_URL", &url_of(server, &name));
+            program.run(&["migrate"]).await.succeeded();
+            name
+        });
+        let (template, name) = (template.await, new_name());
+        execute(server, format!("CREATE DATABASE {name} TEMPLATE {template}")).await.unwrap();
+        Self::named(server, name)
+    }
+
+    fn named(server: &str, name: String) -> Self {
         let url = url_of(server, &name);
         Self { pool: connect(&url), url, name, server: server.to_owned() }
     }
+}
+
+fn new_name() -> String {
+    format!("it_{}", Uuid::now_v7().simple())
 }
 
 impl Database {

@@ -50,6 +50,7 @@ pub(crate) struct Plan {
     private_postgres: bool,
     private_redis: bool,
     through_a_proxy: bool,
+    empty_database: bool,
 }
 
 /// The instances, and what they are built on. Fields are dropped in this order.
@@ -102,7 +103,13 @@ impl Plan {
         self
     }
 
-    /// Starts all instances concurrently, on an empty database, and waits until they are ready.
+    /// With a database without a schema.
+    pub(crate) fn empty_database(mut self) -> Self {
+        self.empty_database = true;
+        self
+    }
+
+    /// Starts all instances concurrently, on a database without sales, and waits until they are ready.
     pub(crate) async fn start(self) -> World {
         let mut urls = Urls::shared();
         let postgres_server = self.private_postgres.then(|| {
@@ -115,7 +122,11 @@ impl Plan {
             urls.redis = url;
             server
         });
-        let database = Database::create(&urls.database).await;
+        let database = if self.empty_database || postgres_server.is_some() {
+            Database::create(&urls.database).await
+        } else {
+            Database::migrated(&urls.database, &Program::new()).await
+        };
         let key_prefix = format!("it-{}:", Uuid::now_v7().simple());
         let mut proxy = None;
         let mut database_url = database.url.clone();
@@ -160,6 +171,7 @@ impl World {
             private_postgres: false,
             private_redis: false,
             through_a_proxy: false,
+            empty_database: false,
         }
     }
 

@@ -117,6 +117,9 @@ fn sale_cache(criterion: &mut Criterion, items: i32) {
             BatchSize::SmallInput,
         );
     });
+    group.bench_function("an item of the catalogue", |bencher| {
+        bencher.iter(|| catalogue.item(black_box(ItemNo(next()))));
+    });
     group.bench_function("refuse a checkout", |bencher| {
         let command = || CheckoutCommand {
             buyer: buyer(7),

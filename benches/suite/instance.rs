@@ -38,7 +38,7 @@ impl Instance {
         let child = program.start(&[role], log)?;
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut starting = Self { child, log: log.to_owned(), http: unknown, monitoring: None };
-        let has_monitoring = role != "bare";
+        let has_monitoring = !["bare", "redis-only"].contains(&role);
         if role != "worker" {
             starting.http = starting.address_of("http")?;
         }

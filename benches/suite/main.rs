@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     match options.role {
         Some(Role::Bare) => return baselines::bare::serve(),
         Some(Role::Direct) => return flash_sale::bench::serve_direct(),
+        Some(Role::RedisOnly) => return baselines::redis_only::server::serve(),
         None => {}
     }
     if options.list {

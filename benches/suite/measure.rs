@@ -3,13 +3,14 @@
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use crate::baselines::redis_only::{Flush, Shop};
 use crate::environment::Environment;
 use crate::generator::{
     Class, GeneratorError, Load, Plan, Tally, Traffic, Window, closed, open, tally,
 };
 use crate::instance::Instance;
 use crate::outcome::{Failure, Outcome};
-use crate::stage::Stage;
+use crate::stage::{Stage, Terms};
 use crate::traffic::{Checkouts, first_buyer};
 use crate::usage::{Cpu, Processes};
 
@@ -96,6 +97,27 @@ impl Environment {
     /// A time that is `usual` by default, and in proportion to the option `--seconds`.
     pub(crate) fn scaled(&self, usual: Duration) -> Duration {
         usual.mul_f64(self.options.seconds.as_secs_f64() / USUAL_SECONDS)
+    }
+
+    /// Measures the baseline on Redis alone in a closed loop. `make` creates the traffic of a generator's thread.
+    pub(crate) fn redis_only<T: Traffic + 'static>(
+        &self,
+        (flush, terms): (Flush, Terms),
+        make: impl Fn(u64) -> T,
+    ) -> Outcome<Measured> {
+        let shop = Shop::open(&self.servers.redis_url, flush, terms)?;
+        let program = self.program().binary(std::env::current_exe()?);
+        let log = self.folder.join("redis-only.log");
+        let instances = [Instance::start(&program, "redis-only", &log)?];
+        let mut processes = self.servers.processes(vec![instances[0].process()]);
+        processes.postmaster = None;
+        let traffics = (0..self.options.generator_threads()).map(first_buyer);
+        let traffics = traffics.map(|first| Box::new(make(first)) as Box<dyn Traffic>);
+        let plan = self.plan(&instances);
+        let measured = run(&plan, &processes, Loop::Closed, traffics.collect());
+        instances[0].runs()?;
+        shop.verify()?;
+        measured
     }
 
     /// Measures the bare server.

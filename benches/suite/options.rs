@@ -61,6 +61,9 @@ pub(crate) enum Role {
     /// Serves like the service, with one transaction for each request.
     #[command(hide = true)]
     Direct,
+    /// Serves from Redis alone.
+    #[command(hide = true)]
+    RedisOnly,
 }
 
 impl Options {

@@ -12,7 +12,8 @@
 //! - [`api_keys`]: issue and verify the keys of operators and services.
 //! - [`compare_time_zones`]: whether PostgreSQL has the same rules as the schedule.
 //! - [`jobs`]: jobs and the schedules that enqueue them.
-//! - [`sale_cache`]: what the instance knows of sales, in memory. [`catalogue`]: the items of a sale, in memory.
+//! - [`sale_cache`]: what the instance knows of sales, in memory. [`catalogue`]: the items of a sale, in memory,
+//!   with their `texts` as bytes.
 //! - [`history`]: the epoch of the database in which this instance works. [`codes`]: signed and verified for their epoch.
 //! - [`rebuild_filter`]: rebuild the shared filter of sold-out items from PostgreSQL.
 //! - [`sold_out_hints`]: confirm what other instances announce.
@@ -48,6 +49,7 @@ pub mod sale_cache;
 pub mod sale_report;
 pub(crate) mod single_flight;
 pub mod sold_out_hints;
+mod texts;
 pub mod turns;
 pub mod verify;
 pub mod webhooks;

@@ -34,7 +34,8 @@ enum List {
 
 fn play(suite: &mut Suite) -> Outcome<()> {
     let cached = |environment: &Environment, _| read(environment, List::Sales, true);
-    Compared { scenario: "cached", of_bare: OF_BARE, of_direct: None }.play(suite, cached)?;
+    Compared { scenario: "cached", of_bare: OF_BARE, of_direct: None, redis_only: None }
+        .play(suite, cached)?;
     let environment = &suite.environment;
     let mut bare = Vec::new();
     let (mut sales, mut items, mut cached_items) = (Vec::new(), Vec::new(), Vec::new());

@@ -15,7 +15,9 @@ pub(super) const CHECKOUT: Scenario = Scenario {
     about: "accepted checkouts of one item each, by a new buyer each time",
     run: |suite| {
         let scenario = "checkout";
-        Compared { scenario, of_bare: (0.25, 0.40), of_direct: Some(6.0) }.play(suite, checkout)
+        let of_direct = Some(6.0);
+        Compared { scenario, of_bare: (0.25, 0.40), of_direct, redis_only: None }
+            .play(suite, checkout)
     },
 };
 

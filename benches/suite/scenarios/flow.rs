@@ -3,7 +3,8 @@
 //! Closed loop over all requests; a hundred thousand buyers who come again and again, and ten thousand items, none of which sells
 //! out. Every effect is committed before its response.
 
-use super::compared::Compared;
+use super::compared::{Compared, RedisOnly};
+use crate::baselines::redis_only::Flush;
 use crate::environment::Environment;
 use crate::measure::Measured;
 use crate::outcome::Outcome;
@@ -16,7 +17,8 @@ pub(super) const FLOW: Scenario = Scenario {
     about: "one to three checkouts, then the purchase; all requests count",
     run: |suite| {
         let scenario = "flow";
-        Compared { scenario, of_bare: (0.20, 0.30), of_direct: Some(6.0) }.play(suite, flow)
+        let (of_direct, redis_only) = (Some(6.0), Some(redis_only as RedisOnly));
+        Compared { scenario, of_bare: (0.20, 0.30), of_direct, redis_only }.play(suite, flow)
     },
 };
 
@@ -40,4 +42,12 @@ pub(super) fn flow(environment: &Environment, topology: Topology) -> Outcome<Mea
     })?;
     stage.close(&sale)?;
     Ok(run)
+}
+
+fn redis_only(environment: &Environment, flush: Flush) -> Outcome<Measured> {
+    let terms = Terms::PLENTY;
+    let connections = environment.options.connections.into();
+    environment.redis_only((flush, terms), |first_buyer| {
+        Shoppers::new("S-1", wants(terms), first_buyer, connections)
+    })
 }

@@ -1,5 +1,6 @@
 //! The scenarios: one file for each figure, or for a few that share their set-up.
 
+mod audit;
 mod backlog;
 mod board;
 mod cached;
@@ -23,6 +24,7 @@ mod quiet;
 mod refusal;
 mod returns;
 mod rush;
+mod start;
 
 use crate::outcome::Outcome;
 use crate::suite::Scenario;
@@ -43,6 +45,8 @@ pub(crate) const ALL: &[Scenario] = &[
     board::BOARD,
     returns::RETURNS,
     memory::MEMORY,
+    start::START,
+    audit::AUDIT,
     overload::OVERLOAD,
     events::EVENTS,
     backlog::BACKLOG,

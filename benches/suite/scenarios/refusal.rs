@@ -41,7 +41,7 @@ const SELLING: Duration = Duration::from_mins(1);
 const SELLING_CONNECTIONS: usize = 64;
 
 fn compared(scenario: &'static str) -> Compared {
-    Compared { scenario, of_bare: (0.80, 0.90), of_direct: None }
+    Compared { scenario, of_bare: (0.80, 0.90), of_direct: None, redis_only: None }
 }
 
 fn item(environment: &Environment, topology: Topology) -> Outcome<Measured> {

@@ -95,7 +95,7 @@ impl ItemReader for CountingItems {
 fn catalogue() -> Catalogue {
     let mut builder = CatalogueBuilder::default();
     for no in 1..=ITEMS {
-        builder.push(ItemNo(no), &no.to_string(), "a name", &"a link".repeat(20)).unwrap();
+        builder.push(ItemNo(no), &no.to_string(), "a name", &no.to_string().repeat(40)).unwrap();
     }
     builder.build()
 }

@@ -1,5 +1,7 @@
 //! The checks of an inspection: what must hold in the database, as queries that find every violation.
 
+use super::counts::Proven;
+
 /// A rule, with the query that checks it.
 #[derive(Debug)]
 pub(crate) struct Check {
@@ -7,17 +9,24 @@ pub(crate) struct Check {
     pub(crate) promise: &'static str,
     /// The rule.
     pub(crate) what: &'static str,
+    /// How many objects were examined, where [`Proven`] says that none breaks the rule. `None`: only the query can tell.
+    pub(crate) proven: Option<fn(&Proven) -> i64>,
     /// Returns one row for every object checked: whether it breaks the rule, and a text that identifies it.
     pub(crate) sql: &'static str,
 }
 
 const BOOKKEEPING: &str = "bookkeeping";
+/// A proof of the other checks needs this one and the next.
+pub(super) const OPEN_ATTEMPTS: &str = "an open attempt exists, is its buyer's and has no outcome";
+pub(super) const CANCELLED_LINES: &str =
+    "what was cancelled is a whole line that its buyer had bought";
 
 /// Every check, in the order of the report.
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I1",
         what: "no item's stock is oversold",
+        proven: Some(|proven| proven.stocks),
         sql: r"
     SELECT sold NOT BETWEEN 0 AND stock,
            format('sale %s item %s: sold %s of %s', sale_id, item_no, sold, stock)
@@ -26,6 +35,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I1",
         what: "no item's sold lines pass its stock",
+        proven: Some(|proven| proven.stocks),
         sql: r"
     SELECT coalesce(pieces, 0) > coalesce(stock, 0),
            format('sale %s item %s: lines sold %s of %s', sale_id, item_no, pieces, stock)
@@ -35,6 +45,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: BOOKKEEPING,
         what: "an item's sold count is the sum of its sold lines",
+        proven: Some(|proven| proven.stocks),
         sql: r"
     SELECT coalesce(sold, 0) <> coalesce(pieces, 0),
            format('sale %s item %s: counts %s, lines say %s', sale_id, item_no, sold, pieces)
@@ -44,6 +55,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I3",
         what: "no buyer has bought more than the sale's limit",
+        proven: Some(|proven| proven.buyers_of_sales),
         sql: r"
     SELECT bought NOT BETWEEN 0 AND sales.buyer_limit,
            format('sale %s buyer %s: bought %s of %s', sale_id, user_id, bought, sales.buyer_limit)
@@ -53,6 +65,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I3",
         what: "a buyer's limit is the sale's",
+        proven: Some(|proven| proven.buyers_of_sales),
         sql: r"
     SELECT buyers.buyer_limit <> sales.buyer_limit,
            format('sale %s buyer %s: limit %s, the sale has %s',
@@ -63,6 +76,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I3",
         what: "no buyer's purchases pass the sale's limit",
+        proven: Some(|proven| proven.buyers_with_outcome),
         sql: r"
     SELECT pieces > buyer_limit,
            format('sale %s buyer %s: purchases of %s of %s', sale_id, user_id, pieces, buyer_limit)
@@ -80,6 +94,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: BOOKKEEPING,
         what: "a buyer's bought count is the sum of their sold lines",
+        proven: Some(|proven| proven.buyers),
         sql: r"
     SELECT coalesce(bought, 0) <> coalesce(pieces, 0),
            format('sale %s buyer %s: counts %s, lines say %s', sale_id, user_id, bought, pieces)
@@ -94,6 +109,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I4",
         what: "an attempt has at most one outcome",
+        proven: Some(|proven| proven.outcomes),
         sql: r"
     SELECT copy = 2,
            format('sale %s attempt %s: more than one outcome', sale_id, attempt_id)
@@ -106,6 +122,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I4",
         what: "an outcome has at most one line for an item",
+        proven: Some(|proven| proven.settled),
         sql: r"
     SELECT copy = 2,
            format('sale %s attempt %s item %s: more than one line', sale_id, attempt_id, item_no)
@@ -118,6 +135,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I4",
         what: "an outcome's totals are those of its lines",
+        proven: Some(|proven| proven.outcomes),
         sql: r"
     SELECT total_purchased <> coalesce(pieces, 0) OR failed_count <> coalesce(failed, 0),
            format('sale %s attempt %s: total %s and %s failed, lines say %s and %s',
@@ -136,6 +154,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I4",
         what: "an outcome has exactly the lines of its checkout",
+        proven: Some(|proven| proven.collected),
         sql: r"
     SELECT collected.quantity IS DISTINCT FROM settled.quantity
                AND (settled.quantity IS NOT NULL OR open.attempt_id IS NULL),
@@ -147,7 +166,8 @@ pub(crate) const CHECKS: &[Check] = &[
     },
     Check {
         promise: "I4",
-        what: "what was cancelled is a whole line that its buyer had bought",
+        what: CANCELLED_LINES,
+        proven: None,
         sql: r"
     SELECT line.outcome IS DISTINCT FROM 'sold' OR line.quantity <> taken.quantity
                OR purchases.user_id <> taken.user_id,
@@ -160,6 +180,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I6",
         what: "an outcome has its attempt, of the same buyer",
+        proven: Some(|proven| proven.outcomes),
         sql: r"
     SELECT attempts.user_id IS DISTINCT FROM purchases.user_id,
            format('sale %s attempt %s: settled for %s, made by %s',
@@ -170,6 +191,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I6",
         what: "a settled attempt has an item, and a collected item its attempt",
+        proven: Some(|proven| proven.collected_or_none),
         // An open attempt may be empty: its buyer has removed every line.
         sql: r"
     SELECT attempts.user_id IS NULL OR (item_no IS NULL AND purchased_at IS NOT NULL),
@@ -181,6 +203,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I6",
         what: "a settled line has its outcome",
+        proven: Some(|proven| proven.settled),
         sql: r"
     SELECT user_id IS NULL,
            format('sale %s attempt %s item %s: no outcome', sale_id, attempt_id, item_no)
@@ -190,6 +213,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I6",
         what: "an attempt's buyer is on record",
+        proven: Some(|proven| proven.attempts),
         sql: r"
     SELECT bought IS NULL,
            format('sale %s attempt %s: no buyer %s', sale_id, attempt_id, user_id)
@@ -199,6 +223,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I6",
         what: "refusal totals count every detail on record",
+        proven: None,
         sql: r"
     SELECT coalesce(detailed, 0) <> coalesce(kept, 0) OR detailed > total,
            format('sale %s %s %s: total %s, detailed %s, on record %s',
@@ -213,6 +238,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: BOOKKEEPING,
         what: "a collected item is one of the sale's",
+        proven: Some(|proven| proven.collected_items),
         sql: r"
     SELECT item_id IS NULL OR stock IS NULL,
            format('sale %s item %s: collected, id %s, stock %s', sale_id, item_no, item_id, stock)
@@ -227,6 +253,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: BOOKKEEPING,
         what: "a settled item is one of the sale's",
+        proven: Some(|proven| proven.settled_items),
         sql: r"
     SELECT item_id IS NULL OR stock IS NULL,
            format('sale %s item %s: settled, id %s, stock %s', sale_id, item_no, item_id, stock)
@@ -241,6 +268,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: BOOKKEEPING,
         what: "an item has its stock, and a stock its item",
+        proven: Some(|proven| proven.items),
         sql: r"
     SELECT item_id IS NULL OR stock IS NULL,
            format('sale %s item %s: id %s, stock %s', sale_id, item_no, item_id, stock)
@@ -250,6 +278,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: BOOKKEEPING,
         what: "a sale has as many items as it says",
+        proven: None,
         sql: r"
     SELECT items_promised <> coalesce(present, 0),
            format('sale %s: says %s, has %s', sale_id, items_promised, coalesce(present, 0))
@@ -265,6 +294,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: BOOKKEEPING,
         what: "every row's sale exists",
+        proven: None,
         sql: r"
     SELECT starts_at IS NULL AND archived.sale_id IS NULL,
            format('sale %s: in %s, not in sales', sale_id, place)
@@ -280,6 +310,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: BOOKKEEPING,
         what: "an archived sale is no sale any more",
+        proven: None,
         sql: r"
     SELECT starts_at IS NOT NULL,
            format('sale %s: archived, and among the sales', sale_id)
@@ -288,7 +319,8 @@ pub(crate) const CHECKS: &[Check] = &[
     },
     Check {
         promise: BOOKKEEPING,
-        what: "an open attempt exists, is its buyer's and has no outcome",
+        what: OPEN_ATTEMPTS,
+        proven: None,
         sql: r"
     SELECT attempts.user_id IS DISTINCT FROM open.user_id OR purchased_at IS NOT NULL,
            format('sale %s attempt %s: open for %s, made by %s, settled %s',
@@ -300,6 +332,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: BOOKKEEPING,
         what: "an attempt without an outcome is its buyer's open one",
+        proven: Some(|proven| proven.attempts),
         sql: r"
     SELECT purchased_at IS NULL AND open.user_id IS DISTINCT FROM attempts.user_id,
            format('sale %s attempt %s of %s: neither open nor settled',
@@ -311,6 +344,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I4",
         what: "what an idempotency key stands for is there, and its buyer's",
+        proven: None,
         sql: r"
     SELECT attempts.user_id IS DISTINCT FROM keys.user_id
            OR (keys.purchased AND purchases.purchased_at IS NULL),
@@ -323,6 +357,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I5",
         what: "nothing that was acknowledged is known to be lost in a failover",
+        proven: None,
         sql: r"
     SELECT true,
            format('sale %s attempt %s: its %s is not in epoch %s', sale_id, attempt_id,
@@ -332,6 +367,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I8",
         what: "an outcome was decided while the sale was open",
+        proven: Some(|proven| proven.outcomes_of_sales),
         sql: r"
     SELECT purchased_at < starts_at OR purchased_at >= ends_at,
            format('sale %s attempt %s: settled %s', sale_id, attempt_id, purchased_at)
@@ -341,6 +377,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: "I8",
         what: "an item was collected while the sale was open",
+        proven: Some(|proven| proven.collected_of_sales),
         sql: r"
     SELECT added_at < starts_at OR added_at >= ends_at,
            format('sale %s attempt %s item %s: collected %s', sale_id, attempt_id, item_no, added_at)
@@ -350,6 +387,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: BOOKKEEPING,
         what: "a start of a schedule has one sale",
+        proven: None,
         sql: r"
     SELECT twin.sale_id IS NOT NULL,
            format('sale %s: starts %s of %s, as sale %s does',
@@ -363,6 +401,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: BOOKKEEPING,
         what: "a sale's creation is on record",
+        proven: None,
         sql: r"
     SELECT created.sale_id IS NULL,
            format('sale %s: nobody created it', sale_id)
@@ -376,6 +415,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check {
         promise: BOOKKEEPING,
         what: "a closed sale's report counts the pieces that its purchases sold",
+        proven: None,
         sql: r"
     SELECT reported + reported_cancelled <> coalesce(pieces, 0),
            format('sale %s: the report says %s and %s cancelled, purchases say %s',

@@ -1,11 +1,12 @@
 //! Audits: reads for `flash-sale verify`, and the record of refusals.
 //!
-//! - [`inspector`]: runs the [`checks`], which are SQL, within a [`scope`]. [`buyer_totals`]: what buyers have collected and bought, to
+//! - [`inspector`]: runs the [`checks`], which are SQL, within a [`scope`], after [`counts`] that prove most of them. [`buyer_totals`]: what buyers have collected and bought, to
 //!   compare with Redis.
 //! - [`refusals`]: writes refusals and their totals; [`refusal_details`] the details.
 
 pub(crate) mod buyer_totals;
 pub(crate) mod checks;
+pub(crate) mod counts;
 pub(crate) mod inspector;
 pub(crate) mod refusal_details;
 pub(crate) mod refusals;

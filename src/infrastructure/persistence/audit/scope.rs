@@ -29,33 +29,33 @@ sale_audit AS NOT MATERIALIZED (
     SELECT * FROM sale_audit WHERE $1::bigint IS NULL OR sale_id = $1
 ),
 items AS NOT MATERIALIZED (
-    SELECT * FROM items WHERE ($1::bigint IS NULL OR sale_id = $1) AND sale_id / 100 <> ALL ($2)
+    SELECT * FROM items WHERE ($1::bigint IS NULL OR sale_id = $1) AND ($2::bigint[] = '{}' OR sale_id / 100 <> ALL ($2))
 ),
 item_stock AS NOT MATERIALIZED (
-    SELECT * FROM item_stock WHERE ($1::bigint IS NULL OR sale_id = $1) AND sale_id / 100 <> ALL ($2)
+    SELECT * FROM item_stock WHERE ($1::bigint IS NULL OR sale_id = $1) AND ($2::bigint[] = '{}' OR sale_id / 100 <> ALL ($2))
 ),
 buyers AS NOT MATERIALIZED (
-    SELECT * FROM buyers WHERE ($1::bigint IS NULL OR sale_id = $1) AND sale_id / 100 <> ALL ($2)
+    SELECT * FROM buyers WHERE ($1::bigint IS NULL OR sale_id = $1) AND ($2::bigint[] = '{}' OR sale_id / 100 <> ALL ($2))
 ),
 checkout_attempts AS NOT MATERIALIZED (
     SELECT sale_id, id AS attempt_id, user_id
     FROM checkout_attempts
-    WHERE ($1::bigint IS NULL OR sale_id = $1) AND sale_id / 100 <> ALL ($2)
+    WHERE ($1::bigint IS NULL OR sale_id = $1) AND ($2::bigint[] = '{}' OR sale_id / 100 <> ALL ($2))
 ),
 checkout_items AS NOT MATERIALIZED (
-    SELECT * FROM checkout_items WHERE ($1::bigint IS NULL OR sale_id = $1) AND sale_id / 100 <> ALL ($2)
+    SELECT * FROM checkout_items WHERE ($1::bigint IS NULL OR sale_id = $1) AND ($2::bigint[] = '{}' OR sale_id / 100 <> ALL ($2))
 ),
 purchases AS NOT MATERIALIZED (
-    SELECT * FROM purchases WHERE ($1::bigint IS NULL OR sale_id = $1) AND sale_id / 100 <> ALL ($2)
+    SELECT * FROM purchases WHERE ($1::bigint IS NULL OR sale_id = $1) AND ($2::bigint[] = '{}' OR sale_id / 100 <> ALL ($2))
 ),
 purchase_items AS NOT MATERIALIZED (
-    SELECT * FROM purchase_items WHERE ($1::bigint IS NULL OR sale_id = $1) AND sale_id / 100 <> ALL ($2)
+    SELECT * FROM purchase_items WHERE ($1::bigint IS NULL OR sale_id = $1) AND ($2::bigint[] = '{}' OR sale_id / 100 <> ALL ($2))
 ),
 checkout_refusals AS NOT MATERIALIZED (
-    SELECT * FROM checkout_refusals WHERE ($1::bigint IS NULL OR sale_id = $1) AND sale_id / 100 <> ALL ($2)
+    SELECT * FROM checkout_refusals WHERE ($1::bigint IS NULL OR sale_id = $1) AND ($2::bigint[] = '{}' OR sale_id / 100 <> ALL ($2))
 ),
 refusal_totals AS NOT MATERIALIZED (
-    SELECT * FROM refusal_totals WHERE ($1::bigint IS NULL OR sale_id = $1) AND sale_id / 100 <> ALL ($2)
+    SELECT * FROM refusal_totals WHERE ($1::bigint IS NULL OR sale_id = $1) AND ($2::bigint[] = '{}' OR sale_id / 100 <> ALL ($2))
 ),
 idempotency_keys AS NOT MATERIALIZED (
     SELECT sale_id, attempt_id, user_id, key, item_nos IS NULL AS purchased
@@ -67,7 +67,7 @@ lost_writes AS NOT MATERIALIZED (
     SELECT * FROM lost_writes WHERE $1::bigint IS NULL OR sale_id = $1
 ),
 purchase_cancellations AS NOT MATERIALIZED (
-    SELECT * FROM purchase_cancellations WHERE ($1::bigint IS NULL OR sale_id = $1) AND sale_id / 100 <> ALL ($2)
+    SELECT * FROM purchase_cancellations WHERE ($1::bigint IS NULL OR sale_id = $1) AND ($2::bigint[] = '{}' OR sale_id / 100 <> ALL ($2))
 ),
 sold_lines AS NOT MATERIALIZED (
     SELECT sale_id, attempt_id, item_no, quantity

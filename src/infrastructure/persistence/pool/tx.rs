@@ -93,7 +93,7 @@ impl Options {
         }
     }
 
-    pub(super) fn begin(self) -> &'static str {
+    pub(crate) fn begin(self) -> &'static str {
         match (self.isolation, self.read_only) {
             (Isolation::ReadCommitted, false) => "BEGIN ISOLATION LEVEL READ COMMITTED",
             (Isolation::ReadCommitted, true) => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",

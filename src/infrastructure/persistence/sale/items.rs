@@ -26,12 +26,17 @@ const MAX_SCANS: usize = 1;
 /// Longest time of a snapshot over a large sale.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_mins(1);
 
+// One row of arrays, in the order of the rows: a row for each item would take the driver several times as long.
 pub(crate) const CHUNK_OF_ITEMS: &str = r"
-    SELECT item_no, item_id, name, image_url
-    FROM items{of_sale}
-    WHERE sale_id = $1 AND item_no > $2
-    ORDER BY item_no
-    LIMIT $3
+    SELECT coalesce(array_agg(item_no), '{}'), coalesce(array_agg(item_id), '{}'), coalesce(array_agg(name), '{}'),
+           coalesce(array_agg(image_url), '{}')
+    FROM (
+        SELECT item_no, item_id, name, image_url
+        FROM items{of_sale}
+        WHERE sale_id = $1 AND item_no > $2
+        ORDER BY item_no
+        LIMIT $3
+    ) AS chunk
 ";
 
 pub(crate) const NAMED: &str = r"
@@ -168,6 +173,8 @@ from_row! {
     }
 }
 
+/// Numbers, ids, names and links of items.
+type Chunk = (Vec<i32>, Vec<String>, Vec<String>, Vec<String>);
 /// Numbers, stock and remaining pieces by item; the number of items scanned, and the last of them.
 type Found = (Vec<i32>, Vec<i32>, Vec<i32>, i64, Option<i32>);
 
@@ -253,18 +260,20 @@ impl ItemReader for PostgresItemReader {
                 sale,
                 |mut connection, statements| async move {
                     let query = sqlx::query_as(statements.get(CHUNK_AT)).bind(sale.get());
-                    query.bind(last).bind(CHUNK).fetch_all(&mut *connection).await
+                    query.bind(last).bind(CHUNK).fetch_one(&mut *connection).await
                 },
             );
-            let rows: Vec<ItemRow> = chunk.await?;
-            for row in &rows {
-                last = row.item_no;
+            let (numbers, ids, names, links): Chunk = chunk.await?;
+            let texts = ids.iter().zip(&names).zip(&links);
+            for (number, ((id, name), link)) in numbers.iter().zip(texts) {
                 builder
-                    .push(ItemNo(row.item_no), &row.item_id, &row.name, &row.image_url)
+                    .push(ItemNo(*number), id, name, link)
                     .map_err(|error| PortError::Broken { what, source: Box::new(error) })?;
             }
-            if rows.is_empty() {
-                return Ok(builder.build());
+            // The last chunk is the one that is not full.
+            match numbers.last() {
+                Some(number) if numbers.len() >= CHUNK.unsigned_abs() as usize => last = *number,
+                _ => return Ok(builder.build()),
             }
         }
     }

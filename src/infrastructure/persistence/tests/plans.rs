@@ -195,8 +195,8 @@ impl Readers {
     async fn read_middle(&self, sale: SaleId) {
         let (last, count) = [ROWS / 2, BATCH].map(|number| i32::try_from(number).unwrap()).into();
         let chunk = AssertSqlSafe(for_partition(CHUNK_OF_ITEMS, "_from_0"));
-        let chunk = sqlx::query(chunk).bind(sale.get()).bind(last).bind(count);
-        let items = chunk.fetch_all(self.database.pool()).await.unwrap();
+        let chunk = sqlx::query_scalar(chunk).bind(sale.get()).bind(last).bind(count);
+        let items: Vec<i32> = chunk.fetch_one(self.database.pool()).await.unwrap();
         assert_eq!(i64::try_from(items.len()), Ok(BATCH));
         let after = Cursor { entry: Some(ItemNo(last)), limit: count.unsigned_abs() };
         let items = self.items.list(sale, false, after).await.unwrap().entries;

@@ -41,8 +41,10 @@ impl Database {
     /// the gauges.
     pub(crate) fn separate(&self, connections: u32) -> Self {
         let readers = usize::try_from(connections).unwrap_or(1).max(1);
+        let connections = self.connections.separate(connections);
+        self.probe.lead(connections.pool());
         Self {
-            connections: self.connections.separate(connections),
+            connections,
             readers: Arc::new(Semaphore::new(readers)),
             ..self.clone()
         }

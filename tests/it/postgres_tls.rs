@@ -18,10 +18,11 @@ struct Authority {
 
 impl Authority {
     fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("postgres-tls-{name}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("postgres-tls-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let key = KeyPair::generate().unwrap();
-        let mut parameters = CertificateParams::new([]).unwrap();
+        let mut parameters = CertificateParams::default();
         parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         std::fs::write(folder.join("authority.pem"), parameters.self_signed(&key).unwrap().pem())
@@ -40,7 +41,7 @@ impl Authority {
 
     /// The files of a certificate and its key, for this role.
     fn of_client(&self, role: &str) -> (PathBuf, PathBuf) {
-        let mut parameters = CertificateParams::new([]).unwrap();
+        let mut parameters = CertificateParams::default();
         parameters.distinguished_name.push(DnType::CommonName, role);
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let (certificate, key) = self.signed(parameters);
@@ -78,14 +79,21 @@ async fn accepts(world: &World, authority: &Authority, method: &str) {
     let (certificate, key) = authority.of_server("localhost");
     let roots = std::fs::read_to_string(authority.certificate()).unwrap();
     let rules = format!("local all all trust\nhostssl all all 127.0.0.1/32 {method}\n");
-    let files =
-        [("tls.pem", &certificate), ("tls.key", &key), ("roots.pem", &roots), ("pg_hba.conf", &rules)];
+    let files = [
+        ("tls.pem", &certificate),
+        ("tls.key", &key),
+        ("roots.pem", &roots),
+        ("pg_hba.conf", &rules),
+    ];
     for (name, text) in files {
         write(world.pool(), name, text).await;
     }
-    for setting in
-        ["ssl_cert_file = 'tls.pem'", "ssl_key_file = 'tls.key'", "ssl_ca_file = 'roots.pem'", "ssl = on"]
-    {
+    for setting in [
+        "ssl_cert_file = 'tls.pem'",
+        "ssl_key_file = 'tls.key'",
+        "ssl_ca_file = 'roots.pem'",
+        "ssl = on",
+    ] {
         let set = format!("ALTER SYSTEM SET {setting}");
         sqlx::raw_sql(AssertSqlSafe(set)).execute(world.pool()).await.unwrap();
     }
@@ -134,10 +142,13 @@ async fn a_server_is_trusted_by_its_authority_and_its_name() {
     let right = url(&world, "localhost", &trusting(&authority, "verify-full"));
 
     let clear = lists_sales(&world, &url(&world, "localhost", "sslmode=disable")).await;
-    let stranger = lists_sales(&world, &url(&world, "localhost", &trusting(&stranger, "verify-full"))).await;
+    let stranger =
+        lists_sales(&world, &url(&world, "localhost", &trusting(&stranger, "verify-full"))).await;
     let public = lists_sales(&world, &url(&world, "localhost", "sslmode=verify-full")).await;
-    let name = lists_sales(&world, &url(&world, "127.0.0.1", &trusting(&authority, "verify-full"))).await;
-    let by_address = lists_sales(&world, &url(&world, "127.0.0.1", &trusting(&authority, "verify-ca"))).await;
+    let name =
+        lists_sales(&world, &url(&world, "127.0.0.1", &trusting(&authority, "verify-full"))).await;
+    let by_address =
+        lists_sales(&world, &url(&world, "127.0.0.1", &trusting(&authority, "verify-ca"))).await;
 
     is_refused(&clear, "no encryption");
     is_refused(&stranger, "UnknownIssuer");

@@ -28,7 +28,8 @@ pub(super) fn urls(url: &str) -> Result<Vec<String>, &'static str> {
     if url.is_empty() {
         return Ok(Vec::new());
     }
-    let names_several = |value: &str| value.contains(',') || value.to_ascii_lowercase().contains("%2c");
+    let names_several =
+        |value: &str| value.contains(',') || value.to_ascii_lowercase().contains("%2c");
     if NAMING.iter().filter_map(|name| parameter(url, name)).any(names_several) {
         return Err(IN_ONE_PLACE);
     }

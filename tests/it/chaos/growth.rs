@@ -1,5 +1,7 @@
 //! What a grown installation has beside one PostgreSQL and one Redis: a replica that answers lists, a Redis Cluster, and a pooler.
 
+#![expect(clippy::float_cmp, reason = "the gauge is 0 or 1")]
+
 use std::net::SocketAddr;
 
 use super::arena::Station;

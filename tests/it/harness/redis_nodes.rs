@@ -33,8 +33,8 @@ impl RedisNode {
     pub(crate) async fn start(program: &str, arguments: &[&str]) -> Self {
         let (folder, port) = (folder(), free_port());
         let own = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"];
-        let mut command: Vec<String> = [program, "--port", &port.to_string()].map(Into::into).into();
-        command.extend(own.map(Into::into));
+        let mut command = [program, "--port", &port.to_string()].map(str::to_owned).to_vec();
+        command.extend(own.map(str::to_owned));
         command.push(folder.to_str().unwrap().to_owned());
         command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         let node = Self { process: run(&command), command, folder, port };
@@ -55,8 +55,9 @@ impl RedisNode {
         let file = folder.join("sentinel.conf");
         let own = format!("port {port}\nbind 127.0.0.1\ndir {}\n", folder.display());
         std::fs::write(&file, format!("{own}{}\n", lines.join("\n"))).unwrap();
-        let command = ["redis-server", file.to_str().unwrap(), "--sentinel"].map(Into::into);
-        let node = Self { process: run(&command), command: command.into(), folder, port };
+        let command = ["redis-server", file.to_str().unwrap(), "--sentinel"];
+        let command = command.map(str::to_owned).to_vec();
+        let node = Self { process: run(&command), command, folder, port };
         node.answers().await;
         node
     }

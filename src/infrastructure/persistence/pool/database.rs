@@ -43,11 +43,7 @@ impl Database {
         let readers = usize::try_from(connections).unwrap_or(1).max(1);
         let connections = self.connections.separate(connections);
         self.probe.lead(connections.pool());
-        Self {
-            connections,
-            readers: Arc::new(Semaphore::new(readers)),
-            ..self.clone()
-        }
+        Self { connections, readers: Arc::new(Semaphore::new(readers)), ..self.clone() }
     }
 
     /// The driver's own pool, for a library that acquires from it.

@@ -35,7 +35,10 @@ pub(crate) struct Hosts {
 impl Hosts {
     /// The servers of `database.url`, or of the single parts.
     pub(super) fn of(config: &DatabaseConfig) -> Result<Self, sqlx::Error> {
-        Ok(Self { all: connect_options(config)?, ..Self::one(PgConnectOptions::new_without_pgpass()) })
+        Ok(Self {
+            all: connect_options(config)?,
+            ..Self::one(PgConnectOptions::new_without_pgpass())
+        })
     }
 
     /// One server, which is the primary whenever it accepts writes.
@@ -95,7 +98,10 @@ impl Hosts {
             return;
         }
         let server = name_of(&self.all[host]);
-        tracing::warn!(server, "another server of database.url accepts writes: connections go to it from now on");
+        tracing::warn!(
+            server,
+            "another server of database.url accepts writes: connections go to it from now on"
+        );
         for pool in &*pools {
             pool.set_connect_options(self.all[host].clone());
         }
@@ -157,7 +163,8 @@ mod tests {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = silent.local_addr().unwrap().port();
         let hosts = hosts(vec![closed(port), shop.plain_options()]);
-        let admit = |admitted| format!("ALTER DATABASE {} ALLOW_CONNECTIONS {admitted}", shop.name());
+        let admit =
+            |admitted| format!("ALTER DATABASE {} ALLOW_CONNECTIONS {admitted}", shop.name());
         on_server(&admit(false)).await.unwrap();
         let later = async {
             // Until it has been refused.

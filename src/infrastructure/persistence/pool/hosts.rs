@@ -5,7 +5,7 @@
 //! it has a connection to a primary.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(crate) struct Hosts {
     all: Vec<PgConnectOptions>,
     /// The one that was the primary last.
     current: AtomicUsize,
+    /// Whether one has been found yet.
+    is_known: AtomicBool,
     pools: Mutex<Vec<PgPool>>,
 }
 
@@ -43,7 +45,12 @@ impl Hosts {
 
     /// One server, which is the primary whenever it accepts writes.
     pub(super) fn one(options: PgConnectOptions) -> Self {
-        Self { all: vec![options], current: AtomicUsize::new(0), pools: Mutex::default() }
+        Self {
+            all: vec![options],
+            current: AtomicUsize::new(0),
+            is_known: AtomicBool::new(false),
+            pools: Mutex::default(),
+        }
     }
 
     /// The server that was the primary last.
@@ -94,14 +101,17 @@ impl Hosts {
 
     fn found(&self, host: usize) {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = self.is_known.swap(true, Ordering::Relaxed);
         if self.current.swap(host, Ordering::Relaxed) == host {
             return;
         }
-        let server = name_of(&self.all[host]);
-        tracing::warn!(
-            server,
-            "another server of database.url accepts writes: connections go to it from now on"
-        );
+        if is_known {
+            let server = name_of(&self.all[host]);
+            tracing::warn!(
+                server,
+                "another server of database.url accepts writes: connections go to it from now on"
+            );
+        }
         for pool in &*pools {
             pool.set_connect_options(self.all[host].clone());
         }

@@ -22,7 +22,7 @@ from service import Failed, Instance, command, rows, say
 # A buyer asks again after this time, so that the figures are the service's.
 RETRY_SECONDS = 0.05
 # The service sells again so long after the cluster accepts writes again, at most.
-ALLOWED_SECONDS = 60.0
+ALLOWED_SECONDS = 1.0
 # For how long nothing may be sold while etcd is away.
 ETCD_PAUSE_SECONDS = 5.0
 ETCD_AWAY_SECONDS = 60

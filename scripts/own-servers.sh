@@ -1,5 +1,6 @@
-# Sourced by the scripts of `make test`, `bench`, `chaos`, `mutants`, `schemathesis`, `clients`, `containers`, `balancers` and
-# `moving`: starts servers of their own, and ends every child and removes every file when the script ends.
+# Sourced by the scripts of `make test`, `bench`, `chaos`, `mutants`, `schemathesis`, `clients`, `containers`, `balancers`,
+# `moving` and `patroni`, and by newest-postgres.sh: starts servers of their own, and ends every child and removes every file when
+# the script ends.
 #
 # The script sets `name`, for its messages and its folder, and `stop_seconds`, the time that its children have to end.
 # DATABASE_URL, REDIS_URL and every FLASH_SALE__… variable are ignored, so that no existing database is touched.
@@ -107,8 +108,8 @@ start_servers_for_tests() {
 }
 
 # Sets `program`, the service's binary, built from this checkout.
-build_program() {
-  run cargo build --locked --message-format=json-render-diagnostics >"$folder/cargo" || die "the build failed"
+build_program() { # [OPTION of cargo build]...
+  run cargo build --locked "$@" --message-format=json-render-diagnostics >"$folder/cargo" || die "the build failed"
   program=$(sed -n 's/.*"name":"flash-sale".*"executable":"\([^"]*\)".*/\1/p' "$folder/cargo" | tail -n 1)
   [ -x "$program" ] || die "cargo did not report the path of the program"
 }

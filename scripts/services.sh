@@ -20,6 +20,7 @@
 #   services.sh restart-postgres DIR  fast shutdown, then start
 #   services.sh down DIR              stops what `up…` started, by process id, and removes DIR
 #   services.sh check [postgres] [redis]   checks that the programs are installed and new enough; prints what is missing
+#   services.sh programs              prints the folder of PostgreSQL's programs
 #   services.sh free-port [PORT]      prints PORT if no process listens there, else a free port
 #
 # Every verb may be repeated. Standard output contains only exports. An `up…` that fails or is interrupted leaves nothing
@@ -626,6 +627,12 @@ case $verb in
   check)
     shift
     check "$@"
+    exit
+    ;;
+  programs)
+    programs=$(postgres_programs)
+    # The folder may hold links, and not to all of them.
+    dirname "$(readlink -f "$programs/initdb")"
     exit
     ;;
   free-port)

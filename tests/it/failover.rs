@@ -1,6 +1,7 @@
 //! PostgreSQL fails over to a standby.
 
 use std::collections::HashSet;
+use std::net::TcpListener;
 
 use futures_util::future::join_all;
 
@@ -146,4 +147,44 @@ async fn a_standby_serves_nothing_and_its_successor_is_found_when_the_name_moves
     world.instances[0].ready().await;
     world.at(0).buys(&sale, "ann", "1").await;
     world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn among_several_servers_the_next_primary_is_found_without_a_restart() {
+    let mut world = World::plan(0).private_postgres().start().await;
+    let standby = standby_of(&world);
+    // It accepts connections and never answers, as a machine does that hangs.
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = hanging.local_addr().unwrap();
+    let (primary, next) = (world.postgres_address(), address_of(&standby.url));
+    let several = world.url_through(primary);
+    let several = several.replace(&format!("@{primary}"), &format!("@{silent},{next},{primary}"));
+    world.program = world.program.clone().variable("DATABASE_URL", &several);
+    world.program = world.program.clone().set("jobs.enabled", "true");
+    world.start(2).await;
+    let sale = world.create_sale("--items 4 --stock 1").await;
+    world.at(0).buys(&sale, "ann", "1").await;
+    standby.catches_up(world.pool()).await;
+
+    world.postgres_server.as_ref().unwrap().run("kill-postgres");
+    for instance in &world.instances {
+        until("no server accepts writes", async || {
+            let health = instance.monitor.get("/healthz").await.body;
+            health.contains("no server accepts writes") || health.contains("no answer within")
+        })
+        .await;
+    }
+    standby.servers.run("promote-postgres");
+
+    everybody_is_ready(&world).await;
+    world.at(0).buys(&sale, "bob", "2").await;
+    world.at(1).buys(&sale, "carl", "3").await;
+    // Workers have connections of their own.
+    let job = world.prints("schedule run prune-jobs").await["id"].as_i64().unwrap();
+    until("the job is done on the new primary", async || {
+        world.prints(&format!("job show {job}")).await["state"] == "done"
+    })
+    .await;
+    world.verify().await;
+    drop(hanging);
 }

@@ -60,6 +60,7 @@ mod overload;
 mod pages;
 mod pooler;
 mod postgres_loss;
+mod postgres_tls;
 mod purchase;
 mod race;
 mod rate_limits;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::circuit::CircuitConfig;
+use super::servers;
 use crate::config::reader::Reader;
 use crate::config::units::{DAY, HOUR, MINUTE, MS, SECOND};
 
@@ -46,7 +47,8 @@ pub enum Pooler {
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "config/default.yaml documents every key")]
 pub struct DatabaseParts {
-    pub host: Option<String>,
+    /// Empty where the URL's apply.
+    pub hosts: Vec<String>,
     pub port: Option<u16>,
     pub name: Option<String>,
     pub username: Option<String>,
@@ -67,12 +69,18 @@ pub enum SslMode {
 }
 
 impl DatabaseConfig {
+    /// The URL for each server that `database.url` names; none if it is empty.
+    pub(crate) fn urls(&self) -> Vec<SecretString> {
+        let urls = servers::urls(self.url.expose_secret()).unwrap_or_default();
+        urls.into_iter().map(SecretString::from).collect()
+    }
+
     pub(crate) fn read(read: &mut Reader) -> Self {
         let url = read.secret("database.url");
         check_url(read, url.expose_secret());
         let parts = DatabaseParts::read(read, url.expose_secret().is_empty());
-        if parts.host.as_ref().is_some_and(|host| host.contains(',')) {
-            read.fault("database.host", ONE_HOST);
+        if let Some(fault) = servers::fault_of(&parts.hosts) {
+            read.fault("database.host", fault);
         }
         let min_connections = read.number("database.min_connections", 0..=10_000);
         let max_connections = read.number("database.max_connections", 1..=10_000);
@@ -118,10 +126,6 @@ fn pooler(read: &mut Reader) -> Pooler {
     read.choice(KEY, &modes).unwrap_or(Pooler::None)
 }
 
-/// The driver connects to one host: it would take a list for a name, or ignore what the other parameters ask for.
-const ONE_HOST: &str = "must name one host, that of a proxy or a name that follows the primary: \
-     docs/postgresql-and-redis.md, \"Several servers\", has the lines for HAProxy";
-
 /// The URLs of replicas, one a server.
 fn replicas(read: &mut Reader) -> Vec<SecretString> {
     const KEY: &str = "database.replicas";
@@ -137,24 +141,16 @@ fn replicas(read: &mut Reader) -> Vec<SecretString> {
     urls.into_iter().map(SecretString::from).collect()
 }
 
-/// What libpq understands of several hosts and the driver does not.
 fn check_url(read: &mut Reader, url: &str) {
     const KEY: &str = "database.url";
-    let after_scheme = url.split_once("://").map_or("", |(_, rest)| rest);
-    let (address, query) = after_scheme.split_once('?').unwrap_or((after_scheme, ""));
-    let authority = address.split('/').next().unwrap_or_default();
-    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
-    let parameter = |name: &str| {
-        let parts = query.split('&').filter_map(|part| part.split_once('='));
-        parts.filter(|(key, _)| *key == name).map(|(_, value)| value).next_back()
-    };
-    let several = |value: &str| value.contains(',') || value.to_ascii_lowercase().contains("%2c");
-    let lists = [Some(hosts), parameter("host"), parameter("hostaddr"), parameter("port")];
-    if lists.into_iter().flatten().any(several) {
-        read.fault(KEY, ONE_HOST);
+    if let Err(fault) = servers::urls(url) {
+        read.fault(KEY, fault);
+    }
+    if let Some(fault) = servers::fault_of_files(url) {
+        read.fault(KEY, fault);
     }
     // The service checks by itself that a server accepts writes.
-    if parameter("target_session_attrs")
+    if servers::parameter(url, "target_session_attrs")
         .is_some_and(|wanted| !["any", "read-write", "primary"].contains(&wanted))
     {
         read.fault(KEY, "must not ask for a standby (target_session_attrs): the service writes");
@@ -169,7 +165,9 @@ impl DatabaseParts {
         };
         let ssl_mode = ssl_mode(read);
         Self {
-            host: applying(read, "database.host").map(|key| read.filled(key)),
+            hosts: applying(read, "database.host")
+                .map(|key| read.filled(key).split(',').map(|host| host.trim().to_owned()).collect())
+                .unwrap_or_default(),
             port: applying(read, "database.port").map(|key| read.number(key, 1..=u16::MAX)),
             name: applying(read, "database.name").map(|key| read.filled(key)),
             username: applying(read, "database.username").map(|key| read.filled(key)),

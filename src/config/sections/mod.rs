@@ -24,6 +24,7 @@ mod refusals;
 mod retention;
 mod sale_cache;
 mod schedule;
+mod servers;
 mod shop_page;
 mod shutdown;
 mod telemetry;

@@ -376,7 +376,7 @@ async fn connect(
     max_connections: u32,
 ) -> Database {
     let parts = DatabaseParts {
-        host: None,
+        hosts: Vec::new(),
         port: None,
         name: None,
         username: None,

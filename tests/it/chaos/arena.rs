@@ -9,10 +9,12 @@ use reqwest::Url;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::growth::Growth;
 use super::listener::Listener;
 use crate::harness::client::Client;
-use crate::harness::database::Database;
+use crate::harness::database::{Database, address_of};
 use crate::harness::instance::Instance;
+use crate::harness::redis_nodes::RedisCluster;
 use crate::harness::servers::PrivateServers;
 use crate::harness::standby::Standby;
 use crate::harness::{Program, eventually, redis_server};
@@ -56,6 +58,8 @@ pub(crate) struct Arena {
     pub(crate) redis: PrivateServers,
     /// Who hears of purchases, if anybody can.
     pub(crate) listener: Option<Listener>,
+    /// What stands beside one PostgreSQL and one Redis, in a run of its own.
+    pub(crate) growth: Option<Growth>,
 }
 
 impl Arena {
@@ -77,6 +81,39 @@ impl Arena {
 
     /// Starts servers and instances with these settings.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        let mut arena = Self::without_instances(settings).await;
+        arena.start_instances(arena.postgres_address()).await;
+        arena
+    }
+
+    /// Starts instances on a Redis Cluster, with a replica, and behind a pooler.
+    pub(crate) async fn grown() -> Self {
+        let cluster = RedisCluster::start(true).await;
+        let settings = [
+            SHORT_LEASE,
+            ("redis.mode", "cluster"),
+            ("redis.nodes", &cluster.nodes()),
+            ("database.pooler", "session"),
+        ];
+        let mut arena = Self::without_instances(&settings).await;
+        let replica = Standby::of(&arena.postgres, |server| arena.database.on(server));
+        replica.catches_up(arena.pool()).await;
+        let answers_lists = arena.database.url_through(address_of(&replica.url));
+        arena.direct = arena.direct.clone().set("database.replicas", &answers_lists);
+        let (pooler, address) = Growth::pooler(&arena.postgres);
+        arena.start_instances(address).await;
+        arena.growth = Some(Growth::of(replica, cluster, pooler));
+        arena
+    }
+
+    async fn start_instances(&mut self, postgres: SocketAddr) {
+        for _ in 0..INSTANCES {
+            let ways = (postgres, self.redis_url.as_str());
+            self.stations.push(Station::start(&self.direct, &self.database, ways).await);
+        }
+    }
+
+    async fn without_instances(settings: &[(&str, &str)]) -> Self {
         let (postgres, server) = PrivateServers::postgres();
         let (redis, redis_url) = PrivateServers::redis();
         let database = Database::create(&server).await;
@@ -87,12 +124,8 @@ impl Arena {
             // An instance that stops under load must have the time for it.
             .set("shutdown.drain", "2m")
             .set_all(settings);
-        let mut stations = Vec::new();
-        for _ in 0..INSTANCES {
-            stations.push(Station::start(&direct, &database, &redis_url).await);
-        }
         Self {
-            stations,
+            stations: Vec::new(),
             database,
             server,
             direct,
@@ -101,6 +134,7 @@ impl Arena {
             postgres,
             redis,
             listener: None,
+            growth: None,
         }
     }
 
@@ -214,12 +248,16 @@ pub(crate) fn free_address() -> SocketAddr {
 }
 
 impl Station {
-    async fn start(direct: &Program, database: &Database, redis_url: &str) -> Self {
-        let mut redis = Url::parse(redis_url).unwrap();
+    async fn start(
+        direct: &Program,
+        database: &Database,
+        (postgres, redis): (SocketAddr, &str),
+    ) -> Self {
+        let mut redis = Url::parse(redis).unwrap();
         let redis_port = redis.port().unwrap_or(6379);
         let to_redis = Proxy::before(SocketAddr::from(([127, 0, 0, 1], redis_port))).unwrap();
         redis.set_port(Some(to_redis.address.port())).unwrap();
-        let to_postgres = Proxy::before(database.address()).unwrap();
+        let to_postgres = Proxy::before(postgres).unwrap();
         let program = direct
             .clone()
             .variable("DATABASE_URL", &database.url_through(to_postgres.address))

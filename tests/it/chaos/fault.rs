@@ -109,10 +109,20 @@ pub(crate) enum Fault {
     EndpointDead,
     /// `SIGKILL` to the worker that delivers events beside the instances, which restarts.
     WorkerKilled,
+    /// `SIGKILL` to the replica that answers lists, which restarts.
+    ReplicaLost,
+    /// `SIGKILL` to a master of the Redis Cluster, whose replica takes over; it comes back as a replica.
+    ClusterMasterLost,
+    /// `SIGKILL` to the pooler of all instances, which restarts.
+    PoolerRestarted,
 }
 
 impl Fault {
-    /// All faults.
+    /// What a grown installation has more.
+    pub(crate) const OF_GROWTH: [Self; 3] =
+        [Self::ReplicaLost, Self::ClusterMasterLost, Self::PoolerRestarted];
+
+    /// All faults of an installation with one PostgreSQL and one Redis.
     pub(crate) const ALL: [Self; 35] = [
         Self::RedisKilled,
         Self::RedisFailover,
@@ -195,7 +205,6 @@ pub(crate) struct Strike {
 
 /// Every fault once, in an order and with parameters drawn from the seed.
 pub(crate) fn schedule(seed: u64, lengths: Lengths) -> Vec<Strike> {
-    let mut dice = Dice::new(seed);
     let mut left = Fault::ALL.to_vec();
     if faketime().is_none() {
         eprintln!("chaos: libfaketime is not installed, so no clock is off");
@@ -209,6 +218,12 @@ pub(crate) fn schedule(seed: u64, lengths: Lengths) -> Vec<Strike> {
         let heard = [Fault::NatsKilled, Fault::EndpointDead, Fault::WorkerKilled];
         left.retain(|fault| !heard.contains(fault));
     }
+    schedule_of(left, seed, lengths)
+}
+
+/// Each of these faults once.
+pub(crate) fn schedule_of(mut left: Vec<Fault>, seed: u64, lengths: Lengths) -> Vec<Strike> {
+    let mut dice = Dice::new(seed);
     let mut strikes = Vec::new();
     while !left.is_empty() {
         let fault = left.swap_remove(dice.below(left.len()));
@@ -305,6 +320,9 @@ impl Strike {
             | Fault::NatsKilled
             | Fault::EndpointDead
             | Fault::WorkerKilled => return self.begin_beside(arena, history).await,
+            Fault::ReplicaLost | Fault::ClusterMasterLost | Fault::PoolerRestarted => {
+                self.begin_in_growth(arena).await;
+            }
             Fault::PostgresUnreachable => arena.stall_postgres(true),
             Fault::InstanceKilled => arena.stations[self.instance].end(Signal::SIGKILL).await,
             Fault::InstanceStopped => {
@@ -368,6 +386,24 @@ impl Strike {
         injected
     }
 
+    async fn begin_in_growth(self, arena: &mut Arena) {
+        let Some(growth) = &mut arena.growth else { return };
+        match self.fault {
+            Fault::ReplicaLost => growth.lose_replica(&arena.stations).await,
+            Fault::ClusterMasterLost => growth.lose_master(self.instance).await,
+            _ => growth.stop_pooler(),
+        }
+    }
+
+    async fn end_in_growth(self, arena: &mut Arena) {
+        let Some(growth) = &mut arena.growth else { return };
+        match self.fault {
+            Fault::ReplicaLost => growth.return_replica(&arena.stations).await,
+            Fault::ClusterMasterLost => growth.return_master(self.instance).await,
+            _ => growth.start_pooler(&arena.postgres, &arena.stations),
+        }
+    }
+
     /// Ends it and restores everything.
     pub(crate) async fn end(self, arena: &mut Arena, injected: Injected, history: &History) {
         match self.fault {
@@ -427,6 +463,9 @@ impl Strike {
             Fault::WorkerKilled => {
                 let direct = arena.direct.clone();
                 arena.listener.iter_mut().for_each(|listener| listener.start_worker(&direct));
+            }
+            Fault::ReplicaLost | Fault::ClusterMasterLost | Fault::PoolerRestarted => {
+                self.end_in_growth(arena).await;
             }
             Fault::RedisFlushed
             | Fault::ScriptsFlushed

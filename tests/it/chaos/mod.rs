@@ -3,7 +3,8 @@
 //!
 //! - [`fault`]: the faults. [`arena`]: the instances and servers. [`crowd`]: the buyers, [`manner`]: how they behave.
 //! - [`exchange`]: requests and responses. [`history`]: all of them with their times.
-//! - [`neighbours`]: others who use the same servers. [`listener`]: hears of every purchase.
+//! - [`neighbours`]: others who use the same servers. [`listener`]: hears of every purchase. [`growth`]: a replica, a Redis Cluster and
+//!   a pooler, for a run of their own.
 //! - [`checker`]: finds broken promises. [`report`]: the cost of each fault.
 //! - [`rolling`]: a rolling restart. [`figures`]: how long a fault affects buyers. [`soak`]: resources after ten minutes of faults.
 //!
@@ -15,6 +16,7 @@ mod crowd;
 mod exchange;
 mod fault;
 mod figures;
+mod growth;
 mod history;
 mod listener;
 mod manner;
@@ -29,10 +31,11 @@ use std::time::Duration;
 use arena::{Arena, INSTANCES};
 use checker::{Findings, books, check};
 use crowd::{Crowd, Shop};
-use fault::{Lengths, Strike, schedule};
+use fault::{Fault, Lengths, Strike, schedule, schedule_of};
 use history::History;
 use report::{Report, Round};
 
+use crate::harness::servers::is_pooler_installed;
 use crate::harness::until;
 
 /// Items of the sale.
@@ -105,9 +108,6 @@ fn a_seed_gives_the_same_schedule_again_and_another_seed_another_one() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes long: run by `make chaos`"]
 async fn many_seeds() {
-    let number = |name: &str, default: u64| {
-        std::env::var_os(name).map_or(default, |value| value.to_str().unwrap().parse().unwrap())
-    };
     let mut all = Report::default();
     let first = number("SEED", 1);
     for seed in first..first + number("ROUNDS", 20) {
@@ -117,10 +117,35 @@ async fn many_seeds() {
     }
 }
 
-/// Runs all faults of a schedule, then sells the rest of the stock. Fails the test if a promise was broken.
+/// As many seeds, each of fewer faults.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes long: run by `make chaos`"]
+async fn a_replica_a_master_of_the_cluster_and_the_pooler_die_in_turn() {
+    if !is_pooler_installed() {
+        eprintln!("chaos: PgBouncer is not installed, so nothing of a grown installation dies");
+        return;
+    }
+    let mut all = Report::default();
+    let first = number("SEED", 1);
+    for seed in first..first + number("ROUNDS", 20) {
+        eprintln!("chaos: seed {seed}, on a Redis Cluster, with a replica, behind a pooler");
+        let strikes = schedule_of(Fault::OF_GROWTH.to_vec(), seed, FULL.lengths);
+        all.merge(run_in(Arena::grown().await, strikes, (seed, FULL)).await);
+        eprintln!("{all}");
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var_os(name).map_or(default, |value| value.to_str().unwrap().parse().unwrap())
+}
+
+/// Runs all faults of a schedule.
 async fn run(seed: u64, pace: Pace) -> Report {
-    let strikes = schedule(seed, pace.lengths);
-    let mut arena = Arena::open().await;
+    run_in(Arena::open().await, schedule(seed, pace.lengths), (seed, pace)).await
+}
+
+/// Runs faults, then sells the rest of the stock. Fails the test if a promise was broken.
+async fn run_in(mut arena: Arena, strikes: Vec<Strike>, (seed, pace): (u64, Pace)) -> Report {
     let history = History::begin();
     let shop = shop(&arena, pace.stock_each * strikes.len(), &history).await;
     let shop = Shop { pause: pace.pause, ..shop };

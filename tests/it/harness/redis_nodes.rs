@@ -22,6 +22,8 @@ const SLOTS: usize = 16_384;
 #[derive(Debug)]
 pub(crate) struct RedisNode {
     process: Process,
+    /// The program and its arguments.
+    command: Vec<String>,
     folder: PathBuf,
     pub(crate) port: u16,
 }
@@ -30,16 +32,21 @@ impl RedisNode {
     /// Starts a server with these further arguments.
     pub(crate) async fn start(program: &str, arguments: &[&str]) -> Self {
         let (folder, port) = (folder(), free_port());
-        let process = Process::start(
-            Command::new(program)
-                .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-                .args(["--appendonly", "no", "--dir"])
-                .arg(&folder)
-                .args(arguments),
-        );
-        let node = Self { process, folder, port };
+        let own = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"];
+        let mut command = [program, "--port", &port.to_string()].map(str::to_owned).to_vec();
+        command.extend(own.map(str::to_owned));
+        command.push(folder.to_str().unwrap().to_owned());
+        command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        let node = Self { process: run(&command), command, folder, port };
         node.answers().await;
         node
+    }
+
+    /// Starts it again after [`Self::kill`]: same port and folder.
+    pub(crate) async fn start_again(&mut self) {
+        self.process.exit().await;
+        self.process = run(&self.command);
+        self.answers().await;
     }
 
     /// Starts a Sentinel with this configuration.
@@ -48,8 +55,9 @@ impl RedisNode {
         let file = folder.join("sentinel.conf");
         let own = format!("port {port}\nbind 127.0.0.1\ndir {}\n", folder.display());
         std::fs::write(&file, format!("{own}{}\n", lines.join("\n"))).unwrap();
-        let process = Process::start(Command::new("redis-server").arg(&file).arg("--sentinel"));
-        let node = Self { process, folder, port };
+        let command = ["redis-server", file.to_str().unwrap(), "--sentinel"];
+        let command = command.map(str::to_owned).to_vec();
+        let node = Self { process: run(&command), command, folder, port };
         node.answers().await;
         node
     }
@@ -90,6 +98,10 @@ impl Drop for RedisNode {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+fn run(command: &[String]) -> Process {
+    Process::start(Command::new(&command[0]).args(&command[1..]))
 }
 
 fn folder() -> PathBuf {
@@ -166,6 +178,16 @@ impl RedisCluster {
         for replica in &self.replicas {
             until("a replica follows its master", async || {
                 replica.run::<String>("INFO replication").await.contains("master_link_status:up")
+            })
+            .await;
+        }
+    }
+
+    /// Waits until all nodes see a master for every slot.
+    pub(crate) async fn is_whole(&self) {
+        for node in self.masters.iter().chain(&self.replicas) {
+            until("the cluster is whole", async || {
+                node.run::<String>("CLUSTER INFO").await.contains("cluster_state:ok")
             })
             .await;
         }

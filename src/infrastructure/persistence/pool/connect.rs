@@ -1,18 +1,19 @@
 //! Opens the pool: makes a first connection, with retries, and sets what the pool does before and after it lends a connection.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
-use sqlx::PgPool;
-use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgPool};
 use tokio::sync::Semaphore;
 
-use super::connection::{answers, connect_once, connect_options};
+use super::connection::answers;
 use super::connections::Connections;
 use super::database::Database;
 use super::deadline::ANSWER_MARGIN;
+use super::hosts::Hosts;
 use super::metrics::DatabaseMetrics;
 use super::probe::{ConnectionProbe, Target};
 use super::returned;
@@ -57,17 +58,18 @@ impl Database {
         metrics: DatabaseMetrics,
         circuits: &CircuitMetrics,
     ) -> Result<Self, ConnectError> {
-        let options = connect_options(config).map_err(ConnectError::Url)?;
+        let hosts = Arc::new(Hosts::of(config).map_err(ConnectError::Url)?);
         let stale_connections = Arc::new(StaleConnections::default());
         let history = Arc::new(ServerHistory::new(Arc::clone(&stale_connections)));
         let setup = Arc::new(ConnectionSetup::new(config, planning, history));
-        let pool = pool(config, &options, &setup, &stale_connections);
+        let pool = pool(config, hosts.current(), &setup, &stale_connections);
         let history = Arc::clone(setup.history().history());
-        let connect_time = connect_with_retries(config, &options, &setup).await?;
+        let connect_time = connect_with_retries(config, &hosts, &setup).await?;
+        hosts.lead(&pool);
         let circuit = Circuit::new("postgresql", &config.circuit, circuits);
         let readers = usize::try_from(config.max_connections / READERS_SHARE).unwrap_or(1).max(1);
         warn_about_pool_size(&pool, config.max_connections).await;
-        let target = Target { options, setup: Arc::clone(&setup) };
+        let target = Target { hosts, setup: Arc::clone(&setup) };
         let probe =
             ConnectionProbe::new(circuit, target, Arc::clone(&stale_connections), connect_time);
         Ok(Self {
@@ -116,7 +118,7 @@ fn pool(
 /// Connects outside the pool, which would hide the reason of a failure. Returns how long the successful attempt took.
 async fn connect_with_retries(
     config: &DatabaseConfig,
-    options: &PgConnectOptions,
+    hosts: &Hosts,
     setup: &ConnectionSetup,
 ) -> Result<Duration, ConnectError> {
     let backoff = ExponentialBuilder::new()
@@ -124,7 +126,7 @@ async fn connect_with_retries(
         .with_max_delay(MAX_RETRY_DELAY)
         .with_max_times(config.retries)
         .with_jitter();
-    (|| connect_once(options, setup, config.connect_timeout))
+    (|| connect_once(hosts, setup, config.connect_timeout))
         .retry(backoff)
         .when(|error| !is_refusal(error))
         .notify(|error, pause| {
@@ -144,10 +146,30 @@ async fn connect_with_retries(
         })
 }
 
-/// Whether an operator has to act before a connection can be made.
+async fn connect_once(
+    hosts: &Hosts,
+    setup: &ConnectionSetup,
+    limit: Duration,
+) -> Result<Duration, sqlx::Error> {
+    let since = Instant::now();
+    let connection = hosts.connect(setup, limit).await?;
+    let took = since.elapsed();
+    connection.close().await?;
+    Ok(took)
+}
+
+/// Whether an operator has to act before a connection can be made: the server refuses the account, or one of the two sides the
+/// other's certificate.
 fn is_refusal(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(DatabaseError::code);
-    code.is_some_and(|code| REFUSALS.contains(&&*code))
+    match error {
+        sqlx::Error::Database(refusal) => {
+            refusal.code().is_some_and(|code| REFUSALS.contains(&&*code))
+        }
+        sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => true,
+        // What the TLS library complains about.
+        sqlx::Error::Io(error) => error.kind() == ErrorKind::InvalidData,
+        _ => false,
+    }
 }
 
 async fn warn_about_pool_size(pool: &PgPool, wanted: u32) {

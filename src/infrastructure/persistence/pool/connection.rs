@@ -1,7 +1,7 @@
 //! A single connection: how it is made, and the test whether it still answers.
 
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -24,19 +24,6 @@ pub(crate) fn no_answer() -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::TimedOut, "the connection does not answer")
 }
 
-/// Connects and disconnects, to find out whether that works within the limit. Returns how long connecting took.
-pub(crate) async fn connect_once(
-    options: &PgConnectOptions,
-    setup: &ConnectionSetup,
-    limit: Duration,
-) -> Result<Duration, sqlx::Error> {
-    let since = Instant::now();
-    let connection = connect(options, setup, limit).await?;
-    let took = since.elapsed();
-    connection.close().await?;
-    Ok(took)
-}
-
 /// Connects and prepares the connection, within the limit.
 pub(crate) async fn connect(
     options: &PgConnectOptions,
@@ -51,18 +38,27 @@ pub(crate) async fn connect(
     tokio::time::timeout(limit, connect).await.unwrap_or_else(|_| Err(no_answer().into()))
 }
 
-/// The options of every connection.
-pub(crate) fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOptions, sqlx::Error> {
-    let url = config.url.expose_secret();
-    let mut options = if url.is_empty() {
-        PgConnectOptions::new_without_pgpass()
-    } else {
-        PgConnectOptions::from_str(url)?
-    };
-    let parts = &config.parts;
-    if let Some(host) = &parts.host {
-        options = options.host(host);
+/// The options of every connection, for each server.
+pub(crate) fn connect_options(
+    config: &DatabaseConfig,
+) -> Result<Vec<PgConnectOptions>, sqlx::Error> {
+    let urls = config.urls();
+    let named: Result<Vec<_>, _> =
+        urls.iter().map(|url| PgConnectOptions::from_str(url.expose_secret())).collect();
+    let mut servers = named?;
+    if servers.is_empty() {
+        servers.push(PgConnectOptions::new_without_pgpass());
     }
+    if let Some(first) = servers.first()
+        && !config.parts.hosts.is_empty()
+    {
+        servers = config.parts.hosts.iter().map(|host| first.clone().host(host)).collect();
+    }
+    Ok(servers.into_iter().map(|server| with_parts(server, config)).collect())
+}
+
+fn with_parts(mut options: PgConnectOptions, config: &DatabaseConfig) -> PgConnectOptions {
+    let parts = &config.parts;
     if let Some(port) = parts.port {
         options = options.port(port);
     }
@@ -91,8 +87,15 @@ pub(crate) fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOption
         // PgBouncer refuses start-up parameters that it does not know. What the driver wants of this one is PostgreSQL's default.
         options = options.extra_float_digits(None);
     }
-    Ok(options
+    options
         .application_name("flash-sale")
         .log_statements(LevelFilter::Trace)
-        .log_slow_statements(LevelFilter::Warn, config.slow_statement))
+        .log_slow_statements(LevelFilter::Warn, config.slow_statement)
+}
+
+/// Host and port, or the folder of the socket.
+pub(crate) fn name_of(options: &PgConnectOptions) -> String {
+    let host =
+        options.get_socket().map_or(options.get_host().into(), |path| path.to_string_lossy());
+    format!("{host}:{}", options.get_port())
 }

@@ -41,11 +41,9 @@ impl Database {
     /// the gauges.
     pub(crate) fn separate(&self, connections: u32) -> Self {
         let readers = usize::try_from(connections).unwrap_or(1).max(1);
-        Self {
-            connections: self.connections.separate(connections),
-            readers: Arc::new(Semaphore::new(readers)),
-            ..self.clone()
-        }
+        let connections = self.connections.separate(connections);
+        self.probe.lead(connections.pool());
+        Self { connections, readers: Arc::new(Semaphore::new(readers)), ..self.clone() }
     }
 
     /// The driver's own pool, for a library that acquires from it.

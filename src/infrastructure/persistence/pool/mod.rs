@@ -1,7 +1,8 @@
 //! The connection pool, and the two ways to use it: single reads and transactions.
 //!
-//! - [`database`]: the pool. [`connections`] lends its connections, in the order of [`turns`]. [`connect`] opens it, [`connection`] makes a single connection, [`setup`] prepares
-//!   it: session settings, no standby, and the history that [`server_history`] knows. [`returned`] looks at those that come back.
+//! - [`database`]: the pool. [`connections`] lends its connections, in the order of [`turns`]. [`connect`] opens it, [`connection`] makes
+//!   a single connection, [`hosts`] finds the primary among several servers, [`setup`] prepares a connection: session settings, no
+//!   standby, and the history that [`server_history`] knows. [`returned`] looks at those that come back.
 //! - [`read`]: runs reads. [`transaction`]: runs transactions; [`tx`] has their options. [`deadline`]: ends both in time.
 //! - [`error`]: errors, classified by what to do about them. [`observe`], [`metrics`]: what is measured.
 //! - [`probe`]: whether PostgreSQL is available. [`stale_connections`]: which connections to test before use. [`health`]: the health
@@ -18,6 +19,7 @@ pub(crate) mod deadline;
 pub(crate) mod epochs;
 pub(crate) mod error;
 pub(crate) mod health;
+mod hosts;
 pub(crate) mod last_time;
 pub(crate) mod metrics;
 pub(crate) mod observe;

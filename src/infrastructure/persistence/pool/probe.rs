@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{PING_TIMEOUT, connect};
+use super::connection::PING_TIMEOUT;
+use super::hosts::Hosts;
 use super::setup::ConnectionSetup;
 use super::stale_connections::StaleConnections;
 use crate::infrastructure::circuit::{Circuit, Reason};
@@ -21,13 +21,14 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where connecting is slow, a probe may take this many times as long as the first connection took.
 const CONNECT_TIME_FACTOR: u32 = 3;
 
-/// `admin_shutdown`, `crash_shutdown`, `cannot_connect_now`: the server is stopping or starting.
-const STOPPING_OR_STARTING: [&str; 3] = ["57P01", "57P02", "57P03"];
+/// `admin_shutdown`, `crash_shutdown`, `cannot_connect_now`: the server is stopping or starting. `lock_not_available`,
+/// `query_canceled`: a connection cannot be prepared, because an epoch cannot be begun.
+const OF_NO_USE: [&str; 5] = ["57P01", "57P02", "57P03", "55P03", "57014"];
 
 /// Where and how the probe connects.
 #[derive(Debug)]
 pub(crate) struct Target {
-    pub(crate) options: PgConnectOptions,
+    pub(crate) hosts: Arc<Hosts>,
     pub(crate) setup: Arc<ConnectionSetup>,
 }
 
@@ -78,7 +79,12 @@ impl ConnectionProbe {
 
     /// A connection outside the pool.
     pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        connect(&self.target.options, &self.target.setup, self.timeout).await
+        self.target.hosts.connect(&self.target.setup, self.timeout).await
+    }
+
+    /// From now on this pool connects to the server that the probe finds to be the primary.
+    pub(super) fn lead(&self, pool: &PgPool) {
+        self.target.hosts.lead(pool);
     }
 
     /// Probes at the circuit's intervals, until `stop`.
@@ -137,7 +143,7 @@ async fn is_of_use(connection: &mut PgConnection) -> bool {
 /// connections that it has.
 fn is_refusal_of_a_running_server(error: &sqlx::Error) -> bool {
     match error.as_database_error() {
-        Some(refusal) => !refusal.code().is_some_and(|code| STOPPING_OR_STARTING.contains(&&*code)),
+        Some(refusal) => !refusal.code().is_some_and(|code| OF_NO_USE.contains(&&*code)),
         None => false,
     }
 }
@@ -145,6 +151,7 @@ fn is_refusal_of_a_running_server(error: &sqlx::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use prometheus::Registry;
+    use sqlx::postgres::PgConnectOptions;
 
     use super::*;
     use crate::application::ports::PortError;
@@ -217,7 +224,7 @@ mod tests {
         let circuit = Circuit::new("nothing", &config, &metrics);
         let stale_connections = Arc::new(StaleConnections::default());
         let closed_port = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(1);
-        let target = Target { options: closed_port, setup: Arc::default() };
+        let target = Target { hosts: Arc::new(Hosts::one(closed_port)), setup: Arc::default() };
         let probe = Arc::new(ConnectionProbe::new(
             circuit,
             target,

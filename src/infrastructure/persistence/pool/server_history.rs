@@ -15,7 +15,13 @@ use super::stale_connections::StaleConnections;
 use crate::application::history::{Adopted, History};
 use crate::domain::epoch::{Epoch, Epochs};
 
-const BEGIN: &str = "SELECT begin_epoch($1, $2::text::pg_lsn)";
+/// It waits for an instance that is beginning the epoch, whose commit may wait for a standby to follow the new primary: for longer than
+/// a batch waits for a lock.
+const BEGIN: &str = "
+    WITH patient AS MATERIALIZED (SELECT set_config('lock_timeout', '3s', true))
+    SELECT begin_epoch($1, $2::text::pg_lsn)
+    FROM patient
+";
 const EPOCHS: &str = r"
     SELECT number, id, first_attempt
     FROM epochs
@@ -63,6 +69,8 @@ pub(crate) struct ServerHistory {
     last: Mutex<Option<Place>>,
     /// Whether the epochs must be read again, although nothing has changed between two connections.
     is_doubtful: AtomicBool,
+    /// After a failover all connections are new: one of them begins the epoch, and the others use it.
+    beginning: tokio::sync::Mutex<()>,
 }
 
 impl ServerHistory {
@@ -82,19 +90,25 @@ impl ServerHistory {
         connection: &mut PgConnection,
         place: Place,
     ) -> Result<(), sqlx::Error> {
-        let is_doubtful = self.is_doubtful.load(Ordering::Relaxed);
-        match self.last() {
-            None => Ok(()),
-            Some(last)
-                if !is_doubtful
-                    && last.server == place.server
-                    && last.position <= place.position =>
-            {
-                self.set_last(place);
-                Ok(())
-            }
-            Some(_) => self.begin(connection).await,
+        if self.goes_on_at(place) {
+            return Ok(());
         }
+        let _turn = self.beginning.lock().await;
+        // Read again: the one before may have written since this connection was made.
+        let place = Place::of(&sqlx::query(PLACE).fetch_one(&mut *connection).await?)?;
+        if self.goes_on_at(place) { Ok(()) } else { self.begin_now(connection).await }
+    }
+
+    /// Whether the known history goes on at this place. Before [`Self::begin`], any does.
+    fn goes_on_at(&self, place: Place) -> bool {
+        let Some(last) = self.last() else { return true };
+        let goes_on = !self.is_doubtful.load(Ordering::Relaxed)
+            && last.server == place.server
+            && last.position <= place.position;
+        if goes_on {
+            self.set_last(place);
+        }
+        goes_on
     }
 
     /// The database has refused the epoch of this instance: another one may have begun the next. The next connection reads the epochs.
@@ -104,6 +118,11 @@ impl ServerHistory {
 
     /// Reads the epochs, after beginning the next one where that is due.
     pub(crate) async fn begin(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let _turn = self.beginning.lock().await;
+        self.begin_now(connection).await
+    }
+
+    async fn begin_now(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let before = self.last();
         self.is_doubtful.store(false, Ordering::Relaxed);
         let begun = self.begin_after(connection, before).await;
@@ -203,8 +222,12 @@ fn lsn(position: i64) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU32;
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
 
     use super::*;
+    use crate::infrastructure::persistence::pool::connection::connect;
     use crate::infrastructure::persistence::pool::database::Database;
     use crate::testing::contracts::{Scene, Terms};
     use crate::testing::servers::PostgresShop;
@@ -251,6 +274,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_many_new_connections_one_begins_the_epoch_and_waits_for_another_instance() {
+        const SHORT: Duration = Duration::from_millis(20);
+        const PATIENCE: Duration = Duration::from_mins(5);
+        let shop = PostgresShop::with_lock_timeout(SHORT).await;
+        let database = shop.database().await;
+        shop.lose_history().await;
+        database.setup.history().pretend_promotion();
+        let mut other = shop.pool.begin().await.unwrap();
+        let lock = "LOCK TABLE epochs IN SHARE ROW EXCLUSIVE MODE";
+        sqlx::raw_sql(lock).execute(&mut *other).await.unwrap();
+        let options = shop.plain_options();
+        let connecting =
+            join_all((0..CONNECTIONS).map(|_| connect(&options, &database.setup, PATIENCE)));
+        let looking = async {
+            let prepared = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                            AND query ~ 'acknowledges_early|begin_epoch' AND pid <> pg_backend_pid()";
+            let prepared = || sqlx::query_scalar::<_, i64>(prepared).fetch_one(&shop.pool);
+            while prepared().await.unwrap() < i64::try_from(CONNECTIONS).unwrap() {
+                tokio::task::yield_now().await;
+            }
+            shop.wait_until_blocked().await;
+            let blocked = "SELECT count(*) FROM pg_stat_activity
+                           WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            let blocked: i64 = sqlx::query_scalar(blocked).fetch_one(&shop.pool).await.unwrap();
+            // Far longer than the lock timeout.
+            sqlx::raw_sql("SELECT pg_sleep(0.3)").execute(&shop.pool).await.unwrap();
+            other.rollback().await.unwrap();
+            blocked
+        };
+
+        let (connected, blocked) = tokio::join!(connecting, looking);
+
+        assert_eq!(blocked, 1);
+        for connection in connected {
+            connection.unwrap();
+        }
+        assert_eq!(latest_epoch(&shop).await.0, 2);
+    }
+
+    #[tokio::test]
     async fn many_instances_that_notice_at_once_begin_one_epoch() {
         let shop = PostgresShop::open().await;
         let mut instances = Vec::new();
@@ -259,7 +322,7 @@ mod tests {
         }
         shop.lose_history().await;
 
-        futures_util::future::join_all(instances.iter().map(Database::begin_history)).await;
+        join_all(instances.iter().map(Database::begin_history)).await;
 
         assert_eq!(latest_epoch(&shop).await.0, 2);
         let ids: Vec<i64> = instances.iter().map(|database| database.history().id()).collect();

@@ -15,6 +15,7 @@ use super::connections::Connections;
 use super::database::Database;
 use super::deadline::ANSWER_MARGIN;
 use super::error::refused;
+use super::hosts::Hosts;
 use super::metrics::DatabaseMetrics;
 use super::probe::{ConnectionProbe, Target};
 use super::returned;
@@ -51,7 +52,8 @@ impl Database {
         let stale_connections = Arc::new(StaleConnections::default());
         let pool = pool(config, may_be_lent).connect_lazy_with(options.clone());
         let history = Arc::clone(self.history());
-        let target = Target { options, setup: Arc::clone(&self.setup) };
+        let target =
+            Target { hosts: Arc::new(Hosts::one(options)), setup: Arc::clone(&self.setup) };
         let probe = ConnectionProbe::new(
             circuit,
             target,

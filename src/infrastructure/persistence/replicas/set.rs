@@ -19,6 +19,7 @@ use super::replica::{Replica, Watched};
 use super::standing::Standing;
 use crate::application::ports::PortError;
 use crate::config::DatabaseConfig;
+use crate::infrastructure::persistence::pool::connection::name_of;
 use crate::infrastructure::persistence::pool::database::Database;
 
 /// Longest time between two examinations of a replica. One that lags by nearly the limit is examined more often than that.
@@ -277,11 +278,4 @@ fn options(url: &str, config: &DatabaseConfig) -> Result<PgConnectOptions, sqlx:
         Some(authority) if !names_authority => options.ssl_root_cert(authority),
         _ => options,
     })
-}
-
-/// Host and port, or the folder of the socket.
-fn name_of(options: &PgConnectOptions) -> String {
-    let host =
-        options.get_socket().map_or(options.get_host().into(), |path| path.to_string_lossy());
-    format!("{host}:{}", options.get_port())
 }

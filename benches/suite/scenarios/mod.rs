@@ -1,5 +1,6 @@
 //! The scenarios: one file for each figure, or for a few that share their set-up.
 
+mod access;
 mod backlog;
 mod board;
 mod cached;
@@ -9,6 +10,7 @@ mod events;
 mod floor;
 mod flow;
 mod growth;
+mod import;
 mod instances;
 mod jobs;
 mod lists;
@@ -23,6 +25,7 @@ mod quiet;
 mod refusal;
 mod returns;
 mod rush;
+mod why;
 
 use crate::outcome::Outcome;
 use crate::suite::Scenario;
@@ -35,6 +38,8 @@ pub(crate) const ALL: &[Scenario] = &[
     refusal::FORGED,
     checkout::CHECKOUT,
     flow::FLOW,
+    access::FLOW,
+    access::REFUSAL,
     rush::RUSH,
     one_row::ONE_ROW,
     open::OPEN,
@@ -50,6 +55,8 @@ pub(crate) const ALL: &[Scenario] = &[
     many_sales::MANY_SALES,
     growth::GROWTH,
     lists::LISTS,
+    import::IMPORT,
+    why::WHY,
     live::LIVE,
     cached::CACHED,
     floor::FLOOR,

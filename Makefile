@@ -18,7 +18,7 @@ chaos: ## kills every part during a sale and checks the promises, on servers of 
 schemathesis: ## sends valid and invalid requests generated from the OpenAPI document to an instance (SEED=1)
 	@bash scripts/schemathesis.sh
 
-clients: ## lints the OpenAPI document, and generates clients from it that must compile strictly and buy
+clients: ## lints the OpenAPI documents, and generates clients from them that must compile strictly, buy and operate
 	@bash scripts/clients.sh
 
 balancers: ## sells through each load balancer of docs/balancers.md while instances are stopped and killed (BINARY=PATH, ARGS="nginx aws")

@@ -18,6 +18,8 @@ const CHUNK: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Client {
     stream: TcpStream,
+    /// Lines of the head of each request.
+    headers: String,
     received: Vec<u8>,
 }
 
@@ -34,7 +36,13 @@ impl Client {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
-        Ok(Self { stream, received: Vec::with_capacity(CHUNK) })
+        Ok(Self { stream, headers: String::new(), received: Vec::with_capacity(CHUNK) })
+    }
+
+    /// Sends this header with each request.
+    pub(crate) fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push_str(&format!("{name}: {value}\r\n"));
+        self
     }
 
     /// `POST` without a body.
@@ -48,8 +56,10 @@ impl Client {
     }
 
     fn ask(&mut self, method: &str, target: &str) -> Outcome<Response> {
-        let head =
-            format!("{method} {target} HTTP/1.1\r\nHost: bench\r\nContent-Length: 0\r\n\r\n");
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: bench\r\n{}Content-Length: 0\r\n\r\n",
+            self.headers
+        );
         self.stream.write_all(head.as_bytes())?;
         self.received.clear();
         let mut chunk = [0; CHUNK];

@@ -22,6 +22,10 @@ mod database;
 mod environment;
 mod generator;
 mod instance;
+#[expect(clippy::unwrap_used, reason = "what cannot be signed ends the benchmark")]
+#[expect(dead_code, reason = "the black-box tests use the rest")]
+#[path = "../../tests/support/tokens.rs"]
+mod issuer;
 mod measure;
 mod options;
 mod outcome;

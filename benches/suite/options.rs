@@ -30,6 +30,12 @@ pub(crate) struct Options {
     /// Past sales of 10,000 items each that `growth` creates first.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) past_sales: u32,
+    /// Rows of the file that `import` imports.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) import_rows: u32,
+    /// Checkouts of the history in which `why` asks for one.
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    pub(crate) attempts: u64,
     /// Lists the scenarios.
     #[arg(long)]
     pub(crate) list: bool,

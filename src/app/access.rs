@@ -9,9 +9,10 @@ use super::error::AppError;
 use super::limits::limits;
 use crate::application::api_keys::ApiKeys;
 use crate::application::ports::{NonceStore, RateLimiter, TokenVerifier};
+use crate::config::LimitsConfig;
 use crate::infrastructure::cache::{RedisNonces, RedisRateLimiter};
 use crate::infrastructure::http::{
-    Access, AccessMetrics, AccessPorts, ClientAddresses, NONCE_SECONDS,
+    Access, AccessMetrics, AccessPorts, ClientAddresses, NONCE_SECONDS, limited_routes,
 };
 use crate::infrastructure::tokens::{JwtVerifier, TokenMetrics};
 
@@ -21,6 +22,7 @@ pub(crate) async fn access(
     components: &Components,
 ) -> Result<Option<Access>, AppError> {
     let config = context.config;
+    check_routes(&config.limits)?;
     let auth = Arc::clone(&components.auth_metrics);
     let metrics = AccessMetrics::register(context.registry, auth)?;
     let ports = AccessPorts {
@@ -31,6 +33,20 @@ pub(crate) async fn access(
         clock: Arc::clone(components.sale_cache.clock()),
     };
     Ok(Access::new(ports, ClientAddresses::new(&config.limits), metrics))
+}
+
+/// A limit of a route that does not exist would never count.
+fn check_routes(limits: &LimitsConfig) -> Result<(), AppError> {
+    if limits.routes.is_empty() {
+        return Ok(());
+    }
+    let known = limited_routes();
+    let unknown =
+        limits.routes.iter().map(ToString::to_string).find(|route| !known.contains(route));
+    match unknown {
+        None => Ok(()),
+        Some(route) => Err(AppError::UnknownRoute { route, known: known.join(", ") }),
+    }
 }
 
 async fn tokens(context: &BuildContext<'_>) -> Result<Option<Arc<dyn TokenVerifier>>, AppError> {

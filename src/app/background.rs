@@ -80,6 +80,7 @@ fn listen_to_redis(context: &BuildContext<'_>, components: &Components) {
     let history = Arc::clone(components.database.history());
     let hints = Arc::clone(&components.sold_out_hints);
     tasks.run(confirm_sold_out(Arc::clone(&hints)));
+    tasks.run(read_changed(Arc::clone(&hints)));
     let on_sold_out = Arc::new(move |event| hints.receive(event));
     let listener = SoldOutListener::new(components.redis.clone(), history, on_sold_out);
     tasks.run(listener.listen(stop.clone()));
@@ -102,6 +103,16 @@ async fn confirm_sold_out(hints: Arc<SoldOutHints>) {
         tokio::time::sleep(GATHER_HINTS).await;
         if let Err(error) = hints.confirm().await {
             tracing::debug!(%error, "events about sold-out items are not confirmed");
+        }
+    }
+}
+
+/// Reads sales that have changed, at once: buyers wait for what is on sale again. Those that are announced meanwhile are read together.
+async fn read_changed(hints: Arc<SoldOutHints>) {
+    loop {
+        hints.has_changed().await;
+        if let Err(error) = hints.read_changed().await {
+            tracing::debug!(%error, "a sale that was announced as changed is not read");
         }
     }
 }

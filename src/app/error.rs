@@ -46,6 +46,8 @@ pub(crate) enum AppError {
     Tokens(#[from] InvalidTokens),
     #[error(transparent)]
     Webhooks(#[from] InvalidRoots),
+    #[error("limits.routes: there is no route {route}; those with limits are {known}")]
+    UnknownRoute { route: String, known: String },
     #[error("cannot listen on {0}: {1}")]
     Listen(String, #[source] io::Error),
     #[error("cannot listen for signals: {0}")]

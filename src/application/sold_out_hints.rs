@@ -25,6 +25,7 @@ pub struct SoldOutHints {
     /// Sales that were announced as changed; only those in memory, whose number is bounded.
     changed: Mutex<BTreeSet<SaleId>>,
     arrived: Notify,
+    has_changed: Notify,
 }
 
 impl SoldOutHints {
@@ -42,6 +43,7 @@ impl SoldOutHints {
             waiting: Mutex::default(),
             changed: Mutex::default(),
             arrived: Notify::new(),
+            has_changed: Notify::new(),
         }
     }
 
@@ -58,7 +60,7 @@ impl SoldOutHints {
     fn queue_changed(&self, sale: SaleId) {
         if self.sale_cache.has_cached(sale) {
             self.changed().insert(sale);
-            self.arrived.notify_one();
+            self.has_changed.notify_one();
         }
     }
 
@@ -88,13 +90,20 @@ impl SoldOutHints {
         self.arrived.notified().await;
     }
 
-    /// Reads in PostgreSQL which sales have changed, and what is sold out of all that waits. After an error the hints are lost:
-    /// requests for sold-out items reach PostgreSQL, and changed sales are read at the next poll.
-    pub async fn confirm(&self) -> Result<(), PortError> {
+    /// Returns when sales were announced as changed.
+    pub async fn has_changed(&self) {
+        self.has_changed.notified().await;
+    }
+
+    /// Reads in PostgreSQL the sales that were announced as changed, all in one read. After an error they are read at the next poll.
+    pub async fn read_changed(&self) -> Result<(), PortError> {
         let changed: Vec<SaleId> = std::mem::take(&mut *self.changed()).into_iter().collect();
-        if !changed.is_empty() {
-            self.sale_cache.read_again(&changed).await?;
-        }
+        if changed.is_empty() { Ok(()) } else { self.sale_cache.read_again(&changed).await }
+    }
+
+    /// Reads in PostgreSQL what is sold out of all that waits. After an error the hints are lost: requests for sold-out items reach
+    /// PostgreSQL.
+    pub async fn confirm(&self) -> Result<(), PortError> {
         let waiting = std::mem::take(&mut *self.waiting());
         for (sale, items) in waiting {
             // Found before the read: a cached sale that the read cannot be older than.
@@ -170,11 +179,11 @@ mod tests {
         assert!(is_sold_out().await);
 
         hints.receive(SoldOutEvent::Changed(sale.id));
-        hints.confirm().await.unwrap();
+        hints.read_changed().await.unwrap();
         let believed = is_sold_out().await;
         test_shop.shop.set_stock(sale.id, ItemNo(2), 2);
         hints.receive(SoldOutEvent::Changed(sale.id));
-        hints.confirm().await.unwrap();
+        hints.read_changed().await.unwrap();
 
         assert!(believed, "the sale had not changed");
         assert!(!is_sold_out().await);

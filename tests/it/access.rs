@@ -316,6 +316,8 @@ async fn what_cannot_be_meant_fails_the_start() {
         (vec![("auth.buyers", "jwt"), ("auth.jwt.jwks_file", "/nowhere")], "auth.jwt.jwks_file"),
         (vec![("limits.buyer", "20 per second")], "20/s burst 40"),
         (vec![("limits.trusted_proxies", "gateway")], "limits.trusted_proxies"),
+        (vec![("limits.routes", "/checkout 5/s")], "like POST /checkout 500/s burst 1000"),
+        (vec![("limits.routes", "GET /sales 5/s, GET /sales 6/s")], "names GET /sales twice"),
     ] {
         let ended = Program::new().set_all(&settings).run(&["sale", "list"]).await;
         assert_eq!(ended.code, Some(2), "{settings:?}");

@@ -56,6 +56,7 @@ mod live_configuration;
 mod many_sales;
 mod monitoring;
 mod operators;
+mod operators_page;
 mod overload;
 mod pages;
 mod pooler;

@@ -133,6 +133,81 @@ async fn other_instances_know_of_refusals_from_memory_a_moment_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_has_one_limit_for_all_clients_of_all_instances_in_every_version() {
+    let world = World::plan(3)
+        .set("limits.buyer", "1/h burst 5")
+        .set("limits.routes", "GET /sales 1/h burst 30, POST /checkout 1/h burst 20")
+        .start()
+        .await;
+    let sale = world.create_sale("--items 9 --stock 99").await;
+
+    let of_ann = flood(&world.clients(), 40, Method::POST, &checkout_path(&sale, "ann", "1")).await;
+    assert_eq!(let_in(&of_ann), 5);
+    // What the limit of ann has refused does not count for the route: 15 are left, for others.
+    let clients = world.clients();
+    let others = join_all((0..60).map(|number| {
+        let version = ["", "/v1"][number % 2];
+        let path = checkout_path(&sale, &format!("buyer-{number}"), "1");
+        let (client, path) = (clients[number % 3].clone(), format!("{version}{path}"));
+        async move { client.send(Method::POST, &path, &[]).await }
+    }));
+    assert_eq!(let_in(&others.await), 15);
+
+    let lists = flood(&clients, 30, Method::GET, "/v2/sales").await;
+    assert_eq!(let_in(&lists), 30);
+    let head = flood(&clients, 9, Method::HEAD, "/v2/sales").await;
+    assert!(head.iter().all(|answer| answer.status == 429));
+    let refused = world.at(1).get("/v2/sales").await.problem(429, "rate_limited");
+    assert_eq!(refused.header("ratelimit-policy"), Some("\"route\";q=1;w=3600"));
+    assert!(refused.header("ratelimit").unwrap().starts_with("\"route\";r=0;t="));
+    assert!(refused.header("retry-after").is_some());
+    assert!(refused.at("/detail").as_str().unwrap().contains("this route"), "{refused:?}");
+    world.at(0).get(&format!("/v2/sales/{sale}")).await.is(200);
+    let mut by_route = 0.0;
+    for instance in 0..3 {
+        by_route += world.metrics(instance).await.sum("flash_sale_rate_limited_total", &["route"]);
+    }
+    assert_eq!(by_route, 45.0 + 9.0 + 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_a_route_that_does_not_exist_stops_the_start_and_names_those_that_do() {
+    let world = World::of(0).await;
+    world.program.run(&["migrate"]).await.succeeded();
+
+    for route in ["POST /chekout 5/s", "GET /checkout 5/s", "GET /v2/sales 5/s", "GET /health 5/s"]
+    {
+        let ran = world.program.clone().set("limits.routes", route).run(&["serve"]).await;
+        assert_eq!(ran.code, Some(1), "{ran}");
+        let named = route.trim_end_matches(" 5/s");
+        assert!(ran.stderr.contains(&format!("there is no route {named}")), "{ran}");
+        assert!(ran.stderr.contains("POST /checkout,"), "{ran}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_do_not_use_up_what_a_route_may_do() {
+    let issuer = Issuer::es256("a");
+    let file = std::env::temp_dir().join(format!("keys-{}.json", uuid::Uuid::now_v7()));
+    std::fs::write(&file, key_set(&[&issuer])).unwrap();
+    let world = World::plan(1)
+        .set("auth.buyers", "jwt")
+        .set("auth.jwt.jwks_file", file.to_str().unwrap())
+        .set("limits.routes", "POST /checkout 1/h burst 5")
+        .start()
+        .await;
+    let sale = world.create_sale("--items 9 --stock 9").await;
+    let path = format!("/checkout?item_id=1&sale_id={sale}");
+
+    let strangers = flood(&world.clients(), 20, Method::POST, &path).await;
+    assert!(strangers.iter().all(|answer| answer.status == 401));
+    let authorization = format!("Bearer {}", issuer.token_for("ann"));
+    let ann = world.at(0).send(Method::POST, &path, &[("authorization", &authorization)]).await;
+
+    assert!(ann.is(200).header("ratelimit").unwrap().starts_with("\"route\";r=4;t="));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn forged_addresses_do_not_help() {
     let world = World::plan(1).set("limits.address", "1/h burst 5").start().await;
 

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use thirtyfour::Key;
 
-use crate::harness::browser::{Browser, Look};
+use crate::harness::browser::{AUDIT, Browser, Look};
 use crate::harness::{Answer, World, until};
 
 /// What browsers accept.
@@ -305,49 +305,6 @@ async fn a_checkout_with_other_items_is_not_bought_unasked() {
     world.sells_exactly(&sale, 2).await;
     browser.quit().await;
 }
-
-/// Finds texts whose contrast is below what WCAG 2.2 asks for at level AA, and controls without a name.
-const AUDIT: &str = r#"
-const rgb = (text) => (text.match(/[\d.]+/g) ?? []).map(Number);
-const light = ([r, g, b]) => {
-  const part = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
-  return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
-};
-const grounds = (element) => {
-  for (let at = element; at !== null; at = at.parentElement) {
-    const style = getComputedStyle(at);
-    const picture = style.backgroundImage.match(/rgba?\([^)]*\)/g);
-    if (picture) return picture.map(rgb);
-    const colour = rgb(style.backgroundColor);
-    if (colour.length === 3 || colour[3] === 1) return [colour];
-  }
-  return [[255, 255, 255]];
-};
-const faults = [];
-const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-while (walker.nextNode()) {
-  const element = walker.currentNode.parentElement;
-  const text = walker.currentNode.textContent.trim();
-  if (text === "" || !element.checkVisibility({ visibilityProperty: true }) || element.closest("script, style, template, noscript, .sr, :disabled, .gone, .skip, option")) continue;
-  const style = getComputedStyle(element);
-  const size = parseFloat(style.fontSize);
-  const isLarge = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
-  const own = light(rgb(style.color));
-  for (const ground of grounds(element)) {
-    const other = light(ground);
-    const contrast = (Math.max(own, other) + 0.05) / (Math.min(own, other) + 0.05);
-    if (contrast < (isLarge ? 3 : 4.5)) faults.push(`${text}: ${contrast.toFixed(2)}`);
-  }
-}
-for (const control of document.querySelectorAll("button, a, input, select")) {
-  if (!control.checkVisibility()) continue;
-  const label = control.labels?.[0]?.textContent ?? "";
-  const name = control.getAttribute("aria-label") ?? (control.textContent.trim() || label.trim());
-  if (name === "") faults.push(`${control.outerHTML} has no name`);
-}
-if (document.documentElement.scrollWidth > innerWidth) faults.push(`${document.documentElement.scrollWidth} wide`);
-return faults;
-"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_can_use_the_page() {

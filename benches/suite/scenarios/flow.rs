@@ -29,7 +29,12 @@ const LINES: u64 = 3;
 
 /// What buyers of the flow want.
 pub(super) fn wants(terms: Terms) -> Wants {
-    Wants::Some { items: terms.items.into(), lines: LINES, buyers: BUYERS }
+    wants_of(terms, BUYERS)
+}
+
+/// The same with another number of buyers.
+pub(super) fn wants_of(terms: Terms, buyers: u64) -> Wants {
+    Wants::Some { items: terms.items.into(), lines: LINES, buyers }
 }
 
 pub(super) fn flow(environment: &Environment, topology: Topology) -> Outcome<Measured> {

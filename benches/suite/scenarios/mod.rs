@@ -1,5 +1,6 @@
 //! The scenarios: one file for each figure, or for a few that share their set-up.
 
+mod access;
 mod audit;
 mod backlog;
 mod board;
@@ -10,6 +11,7 @@ mod events;
 mod floor;
 mod flow;
 mod growth;
+mod import;
 mod instances;
 mod jobs;
 mod lists;
@@ -25,6 +27,7 @@ mod refusal;
 mod returns;
 mod rush;
 mod start;
+mod why;
 
 use crate::outcome::Outcome;
 use crate::suite::Scenario;
@@ -37,6 +40,8 @@ pub(crate) const ALL: &[Scenario] = &[
     refusal::FORGED,
     checkout::CHECKOUT,
     flow::FLOW,
+    access::FLOW,
+    access::REFUSAL,
     rush::RUSH,
     one_row::ONE_ROW,
     open::OPEN,
@@ -54,6 +59,8 @@ pub(crate) const ALL: &[Scenario] = &[
     many_sales::MANY_SALES,
     growth::GROWTH,
     lists::LISTS,
+    import::IMPORT,
+    why::WHY,
     live::LIVE,
     cached::CACHED,
     floor::FLOOR,

@@ -10,7 +10,7 @@ use crate::measure::{Measured, without_failures};
 use crate::outcome::Outcome;
 use crate::stage::{Stage, Terms, Topology};
 use crate::suite::Scenario;
-use crate::traffic::{Checkouts, Code, Forgers, Shoppers, Wants};
+use crate::traffic::{Checkouts, Code, Forgers, Shoppers, Tokens, Wants};
 use std::time::Duration;
 
 pub(super) const ITEM: Scenario = Scenario {
@@ -35,10 +35,12 @@ pub(super) const FORGED: Scenario = Scenario {
 };
 
 /// Items that are sold before the first two scenarios begin.
-const SOLD: u32 = 1_000;
+pub(super) const SOLD: u32 = 1_000;
 /// Maximum time for selling them.
 const SELLING: Duration = Duration::from_mins(1);
 const SELLING_CONNECTIONS: usize = 64;
+/// The first of those who buy them.
+pub(super) const FIRST_BUYER: u64 = 1;
 
 fn compared(scenario: &'static str) -> Compared {
     Compared { scenario, of_bare: (0.80, 0.90), of_direct: None, redis_only: None }
@@ -60,7 +62,7 @@ fn sold_out(
 ) -> Outcome<Measured> {
     let stage = Stage::open(environment, topology)?;
     let sale = stage.sale(Terms { items, stock: 1, buyer_limit: 10 })?;
-    sell(&stage, &sale, SOLD)?;
+    sell(&stage, &sale, SOLD, None)?;
     let run = environment.measure(&stage, |first_buyer| {
         Checkouts::of(&sale, SOLD, first_buyer).refused(409, refusal)
     })?;
@@ -96,15 +98,19 @@ fn forged(environment: &Environment, topology: Topology) -> Outcome<Measured> {
     Ok(run)
 }
 
-/// Sells the first items of a sale with one piece of each.
-fn sell(stage: &Stage, sale: &str, items: u32) -> Outcome<()> {
+/// Sells the first items of a sale with one piece of each, to buyers with tokens if there are some.
+pub(super) fn sell(stage: &Stage, sale: &str, items: u32, tokens: Option<Tokens>) -> Outcome<()> {
     let plan = Plan {
         targets: stage.instances.iter().map(|instance| instance.http).collect(),
         connections: SELLING_CONNECTIONS,
         warm_up: Duration::ZERO,
         measured: SELLING,
     };
-    let shoppers = Shoppers::new(sale, Wants::Own { items: items.into() }, 1, SELLING_CONNECTIONS);
+    let wants = Wants::Own { items: items.into() };
+    let mut shoppers = Shoppers::new(sale, wants, FIRST_BUYER, SELLING_CONNECTIONS);
+    if let Some(tokens) = tokens {
+        shoppers = shoppers.with_tokens(tokens);
+    }
     let load = closed::run(&plan, vec![Box::new(shoppers) as Box<dyn Traffic>], &|_| {})?;
     without_failures(&load.tally)?;
     let (sold, accepted) = (stage.sold(sale)?, load.tally.count(Class::Accepted));

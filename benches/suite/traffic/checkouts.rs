@@ -1,16 +1,19 @@
-//! Checkouts of one random item each, by a new buyer each time.
+//! Checkouts of one random item each, by a new buyer each time; by buyers with tokens, who come again and again.
 
 use super::requests::{write_checkout, write_keyed_checkout};
+use super::tokens::Tokens;
 use crate::generator::dice::Dice;
 use crate::generator::{Answer, Class, Kind, Traffic};
 
-/// Buyers who come once.
+/// Buyers who come once, unless they have tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct Checkouts {
     /// Each checkout is in a random one of these.
     sales: Vec<String>,
     items: u64,
+    first_buyer: u64,
     next_buyer: u64,
+    tokens: Option<Tokens>,
     /// Whether they have idempotency keys, and so are requests of version 2.
     are_keyed: bool,
     refusal: Option<(u16, &'static str)>,
@@ -28,7 +31,9 @@ impl Checkouts {
         Self {
             sales,
             items: items.into(),
+            first_buyer,
             next_buyer: first_buyer,
+            tokens: None,
             are_keyed: false,
             refusal: None,
             dice: Dice::new(first_buyer),
@@ -38,6 +43,11 @@ impl Checkouts {
     /// With an idempotency key each.
     pub(crate) fn with_keys(self) -> Self {
         Self { are_keyed: true, ..self }
+    }
+
+    /// With tokens.
+    pub(crate) fn with_tokens(self, tokens: Tokens) -> Self {
+        Self { tokens: Some(tokens), ..self }
     }
 
     /// Expects this refusal of every checkout.
@@ -56,7 +66,14 @@ impl Traffic for Checkouts {
         };
         let write = if self.are_keyed { write_keyed_checkout } else { write_checkout };
         write(request, sale, self.next_buyer, item);
+        if let Some(tokens) = &self.tokens {
+            tokens.add(request, self.next_buyer);
+        }
         self.next_buyer += 1;
+        if self.tokens.as_ref().is_some_and(|it| self.next_buyer - self.first_buyer >= it.buyers())
+        {
+            self.next_buyer = self.first_buyer;
+        }
         Some(Kind::Checkout)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::requests::{Code, write_checkout, write_purchase};
+use super::tokens::Tokens;
 use crate::generator::dice::Dice;
 use crate::generator::{Answer, Class, Kind, Traffic};
 
@@ -32,6 +33,8 @@ pub(crate) struct Shoppers {
     sale: String,
     wants: Wants,
     first_buyer: u64,
+    /// Those of all buyers, if they have some.
+    tokens: Option<Tokens>,
     came: u64,
     /// Whether the only item is sold out, which ends the traffic.
     is_over: bool,
@@ -48,12 +51,18 @@ impl Shoppers {
             sale: sale.to_owned(),
             wants,
             first_buyer,
+            tokens: None,
             came: 0,
             is_over: false,
             waiting: VecDeque::with_capacity(connections),
             asked: vec![None; connections],
             dice: Dice::new(first_buyer),
         }
+    }
+
+    /// With tokens, which every buyer has.
+    pub(crate) fn with_tokens(self, tokens: Tokens) -> Self {
+        Self { tokens: Some(tokens), ..self }
     }
 
     fn next_shopper(&mut self) -> Option<Shopper> {
@@ -83,14 +92,19 @@ impl Traffic for Shoppers {
     fn ask(&mut self, connection: usize, request: &mut Vec<u8>) -> Option<Kind> {
         let shopper = self.next_shopper()?;
         self.asked[connection] = Some(shopper);
-        if shopper.collected < shopper.wanted {
+        let buyer = self.first_buyer + shopper.buyer;
+        let kind = if shopper.collected < shopper.wanted {
             let item = self.item(&shopper);
-            write_checkout(request, &self.sale, self.first_buyer + shopper.buyer, item);
-            Some(Kind::Checkout)
+            write_checkout(request, &self.sale, buyer, item);
+            Kind::Checkout
         } else {
             write_purchase(request, &shopper.code);
-            Some(Kind::Purchase)
+            Kind::Purchase
+        };
+        if let Some(tokens) = &self.tokens {
+            tokens.add(request, buyer);
         }
+        Some(kind)
     }
 
     fn take(&mut self, connection: usize, answer: &Answer<'_>) -> Class {

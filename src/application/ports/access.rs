@@ -77,11 +77,13 @@ pub enum LimitedBy {
     Address,
     /// The key of the service.
     ApiKey,
+    /// The route, for all clients together.
+    Route,
 }
 
 impl LimitedBy {
     /// All of them; each value is its place in this list.
-    pub const ALL: [Self; 3] = [Self::Buyer, Self::Address, Self::ApiKey];
+    pub const ALL: [Self; 4] = [Self::Buyer, Self::Address, Self::ApiKey, Self::Route];
 
     /// Its name in headers and metrics.
     #[must_use]
@@ -90,6 +92,7 @@ impl LimitedBy {
             Self::Buyer => "buyer",
             Self::Address => "address",
             Self::ApiKey => "api_key",
+            Self::Route => "route",
         }
     }
 }
@@ -97,11 +100,13 @@ impl LimitedBy {
 /// Bytes that tell one bucket from another.
 pub const BUCKET_ID_BYTES: usize = 16;
 
-/// What is counted: the requests of one buyer, address or key, by a hash of its name.
+/// What is counted: the requests of one buyer, address or key, or for one route, by a hash of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bucket {
     /// The kind of name.
     pub by: LimitedBy,
+    /// The place of its limit among all: routes have different ones.
+    pub limit: u8,
     /// The hash.
     pub id: [u8; BUCKET_ID_BYTES],
 }
@@ -140,11 +145,14 @@ pub struct Admission {
 /// Counts requests, over all instances.
 #[async_trait]
 pub trait RateLimiter: Send + Sync {
-    /// Whether there is a limit of this kind.
+    /// Whether there is a limit of this kind, which all its names share.
     fn has(&self, by: LimitedBy) -> bool;
 
     /// The bucket of this name; `None` if there is no limit of this kind.
     fn bucket(&self, by: LimitedBy, name: &str) -> Option<Bucket>;
+
+    /// The bucket of a route, without its version; `None` if it has no limit.
+    fn bucket_of_route(&self, method: &str, route: &str) -> Option<Bucket>;
 
     /// The refusal of a request one of whose buckets is known to be full; without I/O. MUST NOT refuse what would be admitted.
     fn refused(&self, buckets: &Buckets) -> Option<Admission>;

@@ -43,7 +43,7 @@ pub use events::{EventStreamConfig, EventsConfig, NatsConfig};
 pub use http::{CorsConfig, HttpConfig, LinksConfig, Origins, SunsetConfig, TlsConfig};
 pub use idempotency::IdempotencyConfig;
 pub use jobs::JobsConfig;
-pub use limits::{ForwardedHeader, LimitsConfig};
+pub use limits::{ForwardedHeader, LimitsConfig, RouteLimit};
 pub use live::LiveConfig;
 pub use log::{LogConfig, LogFormat};
 pub use monitoring::MonitoringConfig;

@@ -154,6 +154,7 @@ impl Keys {
             LimitedBy::Buyer => 'b',
             LimitedBy::Address => 'a',
             LimitedBy::ApiKey => 'k',
+            LimitedBy::Route => 'r',
         };
         format!("{}{{limit}}:{kind}:{}", self.prefix, BASE64.encode(bucket.id))
     }

@@ -124,7 +124,7 @@ impl FastPath {
         let handle = async {
             let (mut caller, let_in) = match &self.shared.access {
                 None => (Caller::default(), Ok(())),
-                Some(access) => access.let_in(&arrival(&request, peer)).await,
+                Some(access) => access.let_in(&arrival(&request, peer, fast_route)).await,
             };
             let mut response = match (let_in, fast_route) {
                 (Ok(()), FastRoute::Checkout) => checkout::collect(state, &mut caller, query).await,
@@ -142,13 +142,14 @@ impl FastPath {
 }
 
 /// The request at the gate. It has no body.
-fn arrival(request: &Request<Incoming>, peer: IpAddr) -> Arrival<'_> {
+fn arrival(request: &Request<Incoming>, peer: IpAddr, route: FastRoute) -> Arrival<'_> {
     Arrival {
         peer,
         method: request.method(),
         target: request.uri(),
         headers: request.headers(),
         body: &[],
+        route: Some(route.label()),
         is_of_buyer: true,
     }
 }

@@ -69,6 +69,21 @@ pub(crate) fn routes() -> Vec<String> {
     routes
 }
 
+/// What may have a limit of its own, such as `POST /checkout`: the operations of both versions, in order.
+pub(crate) fn limited_routes() -> Vec<String> {
+    let document = serde_json::to_value(docs::document::openapi()).unwrap_or_default();
+    let mut routes = Vec::new();
+    for (path, item) in document["paths"].as_object().into_iter().flatten() {
+        let methods =
+            item.as_object().into_iter().flatten().map(|(method, _)| method.to_uppercase());
+        let route = route_label(Some(path));
+        routes.extend(methods.map(|method| format!("{method} {route}")));
+    }
+    routes.sort();
+    routes.dedup();
+    routes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +101,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn each_operation_of_the_api_may_have_a_limit_and_nothing_else() {
+        let limited = limited_routes();
+
+        for operation in ["POST /checkout", "PUT /checkouts/{code}/items/{item_id}", "GET /sales"] {
+            assert!(limited.contains(&operation.to_owned()), "{operation} is not in {limited:?}");
+        }
+        let is_operation = |text: &String| {
+            let (method, route) = text.split_once(' ').unwrap();
+            ["GET", "POST", "PUT", "DELETE"].contains(&method)
+                && routes().contains(&route.to_owned())
+        };
+        assert!(limited.iter().all(is_operation), "{limited:?}");
     }
 
     #[test]

@@ -8,7 +8,10 @@ use std::time::Duration;
 use sqlx::PgPool;
 
 use super::exchange::{Lines, Request};
-use super::history::Event;
+use super::history::{Event, Return, Told};
+
+/// A piece that has returned may be refused for this long at most.
+const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Broken promises, counted. All are zero where every promise was kept.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,7 +28,10 @@ pub(crate) struct Findings {
     pub(crate) shared_codes: usize,
     /// Acknowledged lines that are not in their code's outcome.
     pub(crate) forgotten_lines: usize,
-    /// Seconds between an item's first refusal as sold out and a later purchase of it, summed over all items.
+    /// Pieces that were taken back, as the operator was told, and that the books have as sold.
+    pub(crate) unreturned: i64,
+    /// Seconds between an item's first refusal as sold out and a later purchase of it, summed over all items. An item whose pieces
+    /// return is not sold out any more; a second later nothing may refuse it.
     pub(crate) stranded: f64,
     /// Responses that the contract does not have.
     pub(crate) strange: BTreeSet<String>,
@@ -42,14 +48,15 @@ impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "oversold {}, lost {}, beyond the limit {}, contradictions {}, shared codes {}, forgotten lines {}, stranded {:.3} item-s, \
-             strange responses {:?}",
+            "oversold {}, lost {}, beyond the limit {}, contradictions {}, shared codes {}, forgotten lines {}, unreturned {}, \
+             stranded {:.3} item-s, strange responses {:?}",
             self.oversold,
             self.lost,
             self.beyond_limit,
             self.contradictions,
             self.shared_codes,
             self.forgotten_lines,
+            self.unreturned,
             self.stranded,
             self.strange
         )
@@ -61,8 +68,18 @@ impl fmt::Display for Findings {
 pub(crate) struct Books {
     /// Stock and pieces sold, by item.
     stock: BTreeMap<String, (i64, i64)>,
-    /// Pieces sold by buyer and item, line by line.
-    sold: Vec<(String, String, i64)>,
+    /// Pieces sold, line by line.
+    sold: Vec<Sold>,
+}
+
+/// A line that was sold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sold {
+    buyer: String,
+    item: String,
+    pieces: i64,
+    /// Whether it was taken back since.
+    is_returned: bool,
 }
 
 /// Reads them in one snapshot.
@@ -81,10 +98,11 @@ pub(crate) async fn books(pool: &PgPool, sale: &str) -> Books {
     .fetch_all(&mut *reading)
     .await
     .unwrap();
-    let sold = sqlx::query_as(
-        "SELECT p.user_id, i.item_id, l.quantity::bigint
+    let sold: Vec<(String, String, i64, bool)> = sqlx::query_as(
+        "SELECT p.user_id, i.item_id, l.quantity::bigint, c.cancelled_at IS NOT NULL
          FROM purchases AS p JOIN purchase_items AS l USING (sale_id, attempt_id)
          JOIN items AS i USING (sale_id, item_no) JOIN sales ON sales.id = sale_id
+         LEFT JOIN purchase_cancellations AS c USING (sale_id, attempt_id, item_no)
          WHERE sales.public_id = $1 AND l.outcome = 'sold'",
     )
     .bind(sale)
@@ -92,7 +110,8 @@ pub(crate) async fn books(pool: &PgPool, sale: &str) -> Books {
     .await
     .unwrap();
     let stock = stock.into_iter().map(|(item, stock, sold)| (item, (stock, sold))).collect();
-    Books { stock, sold }
+    let line = |(buyer, item, pieces, is_returned)| Sold { buyer, item, pieces, is_returned };
+    Books { stock, sold: sold.into_iter().map(line).collect() }
 }
 
 impl Books {
@@ -100,17 +119,18 @@ impl Books {
     pub(crate) fn left(&self) -> i64 {
         self.stock.values().map(|(stock, sold)| stock - sold).sum()
     }
+
+    /// Lines that are still their buyers'.
+    fn owned(&self) -> impl Iterator<Item = &Sold> {
+        self.sold.iter().filter(|line| !line.is_returned)
+    }
 }
 
-/// Finds broken promises. The history must have been taken before the books. What was committed in a span of `losses` may be gone, and
-/// is the same as what never happened; but a code still names one buyer, and no item and no buyer gets too much.
-pub(crate) fn check(
-    history: &[Arc<Event>],
-    losses: &[(Duration, Duration)],
-    books: &Books,
-    limit: i64,
-) -> Findings {
-    let kept = without_losses(history, losses);
+/// Finds broken promises. What was told must have been taken before the books. What was committed in a span of `losses` may be gone,
+/// and is the same as what never happened; but a code still names one buyer, and no item and no buyer gets too much.
+pub(crate) fn check(told: &Told, books: &Books, limit: i64) -> Findings {
+    let history = &told.events;
+    let (kept, returns) = without_losses(told);
     let outcomes = outcomes(&kept);
     Findings {
         oversold: oversold(books),
@@ -119,20 +139,29 @@ pub(crate) fn check(
         contradictions: outcomes.values().filter(|outcome| outcome.responses.len() > 1).count(),
         shared_codes: shared_codes(history),
         forgotten_lines: forgotten_lines(&kept, &outcomes),
-        stranded: stranded(&kept, &outcomes),
+        unreturned: unreturned(&returns, books),
+        stranded: stranded(&kept, &outcomes, &told.returns),
         strange: strange(&kept),
     }
 }
 
-/// The events of buyers who asked for nothing while commits were lost.
-fn without_losses(history: &[Arc<Event>], losses: &[(Duration, Duration)]) -> Vec<Arc<Event>> {
-    let is_affected = |event: &&Arc<Event>| {
-        losses.iter().any(|(from, to)| event.ended_at >= *from && event.sent_at <= *to)
+/// The events of buyers for whom nothing was asked while commits were lost, and what was taken back of them.
+fn without_losses(told: &Told) -> (Vec<Arc<Event>>, Vec<&Return>) {
+    let Told { events, losses, returns } = told;
+    let is_affected = |sent_at: Duration, ended_at: Duration| {
+        losses.iter().any(|(from, to)| ended_at >= *from && sent_at <= *to)
     };
-    let affected = history.iter().filter(is_affected).map(|event| event.buyer.as_str());
-    let affected: BTreeSet<&str> = affected.collect();
-    let kept = history.iter().filter(|event| !affected.contains(event.buyer.as_str()));
-    kept.map(Arc::clone).collect()
+    let asked = events.iter().filter(|event| is_affected(event.sent_at, event.ended_at));
+    let taken = returns
+        .iter()
+        .filter(|taken| is_affected(taken.sent_at, taken.ended_at.unwrap_or(Duration::MAX)));
+    let affected: BTreeSet<&str> = asked
+        .map(|event| event.buyer.as_str())
+        .chain(taken.map(|taken| taken.buyer.as_str()))
+        .collect();
+    let kept = events.iter().filter(|event| !affected.contains(event.buyer.as_str()));
+    let returns = returns.iter().filter(|taken| !affected.contains(taken.buyer.as_str()));
+    (kept.map(Arc::clone).collect(), returns.collect())
 }
 
 /// The outcome of one code, by its purchases.
@@ -177,8 +206,8 @@ fn outcomes(history: &[Arc<Event>]) -> BTreeMap<&str, Outcome<'_>> {
 /// Compares each item's stock, its row's count and the lines that own it.
 fn oversold(books: &Books) -> i64 {
     let mut owned: BTreeMap<&str, i64> = BTreeMap::new();
-    for (_, item, pieces) in &books.sold {
-        *owned.entry(item).or_default() += pieces;
+    for line in books.owned() {
+        *owned.entry(&line.item).or_default() += line.pieces;
     }
     let items = books.stock.iter().map(|(item, (stock, sold))| {
         let owned = owned.get(item.as_str()).copied().unwrap_or(0);
@@ -187,7 +216,8 @@ fn oversold(books: &Books) -> i64 {
     items.sum()
 }
 
-/// Compares acknowledged pieces with owned ones, by buyer and item. A buyer may have several codes; each counts once.
+/// Compares acknowledged pieces with those on record, by buyer and item. A buyer may have several codes; each counts once. What was
+/// taken back stays on record.
 fn lost(outcomes: &BTreeMap<&str, Outcome<'_>>, books: &Books) -> i64 {
     let mut missing: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     for outcome in outcomes.values() {
@@ -195,16 +225,16 @@ fn lost(outcomes: &BTreeMap<&str, Outcome<'_>>, books: &Books) -> i64 {
             *missing.entry((outcome.buyer, item)).or_default() += pieces;
         }
     }
-    for (buyer, item, pieces) in &books.sold {
-        *missing.entry((buyer, item)).or_default() -= pieces;
+    for line in &books.sold {
+        *missing.entry((&line.buyer, &line.item)).or_default() -= line.pieces;
     }
     missing.values().map(|pieces| (*pieces).max(0)).sum()
 }
 
 fn beyond_limit(books: &Books, limit: i64) -> i64 {
     let mut owned: BTreeMap<&str, i64> = BTreeMap::new();
-    for (buyer, _, pieces) in &books.sold {
-        *owned.entry(buyer).or_default() += pieces;
+    for line in books.owned() {
+        *owned.entry(&line.buyer).or_default() += line.pieces;
     }
     owned.values().map(|pieces| (pieces - limit).max(0)).sum()
 }
@@ -242,12 +272,39 @@ fn forgotten_lines(history: &[Arc<Event>], outcomes: &BTreeMap<&str, Outcome<'_>
     forgotten.len()
 }
 
-/// An item was wrongly refused as sold out if a purchase that was sent later bought a piece of it.
-fn stranded(history: &[Arc<Event>], outcomes: &BTreeMap<&str, Outcome<'_>>) -> f64 {
+/// Compares the pieces that the operator was told are back with those that the books have as back, by buyer and item.
+fn unreturned(returns: &[&Return], books: &Books) -> i64 {
+    let mut missing: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+    for taken in returns.iter().filter(|taken| taken.ended_at.is_some()) {
+        for (item, pieces) in &taken.lines {
+            *missing.entry((&taken.buyer, item)).or_default() += pieces;
+        }
+    }
+    for line in books.sold.iter().filter(|line| line.is_returned) {
+        *missing.entry((&line.buyer, &line.item)).or_default() -= line.pieces;
+    }
+    missing.values().map(|pieces| (*pieces).max(0)).sum()
+}
+
+/// An item was wrongly refused as sold out if a purchase that was sent later bought a piece of it, and none had returned in between.
+fn stranded(
+    history: &[Arc<Event>],
+    outcomes: &BTreeMap<&str, Outcome<'_>>,
+    returns: &[Return],
+) -> f64 {
+    let mut returned_at: BTreeMap<&str, Duration> = BTreeMap::new();
+    for taken in returns {
+        let known_at = taken.ended_at.map_or(Duration::MAX, |at| at + KNOWN_WITHIN);
+        for (item, _) in &taken.lines {
+            let last = returned_at.entry(item).or_default();
+            *last = (*last).max(known_at);
+        }
+    }
     let mut refused_at: BTreeMap<&str, Duration> = BTreeMap::new();
     for event in history {
         if let (Request::Checkout { item, .. }, Some(response)) = (&event.request, &event.response)
             && ["item_sold_out", "sale_sold_out"].contains(&response.code.as_str())
+            && returned_at.get(item.as_str()).is_none_or(|returned| *returned < event.sent_at)
         {
             let first = refused_at.entry(item).or_insert(event.ended_at);
             *first = (*first).min(event.ended_at);
@@ -321,12 +378,60 @@ mod tests {
     fn own(sold: &[(&str, &str)]) -> Books {
         let of = |item: &str| sold.iter().filter(|(_, of)| *of == item).count();
         let stock = ["1", "2"].map(|item| (item.to_owned(), (2, i64::try_from(of(item)).unwrap())));
-        let sold = sold.iter().map(|(who, item)| ((*who).to_owned(), (*item).to_owned(), 1));
+        let sold = sold.iter().map(|(who, item)| Sold {
+            buyer: (*who).to_owned(),
+            item: (*item).to_owned(),
+            pieces: 1,
+            is_returned: false,
+        });
         Books { stock: stock.into(), sold: sold.collect() }
     }
 
     fn found(history: &[Arc<Event>], sold: &[(&str, &str)]) -> Findings {
-        check(history, &[], &own(sold), 2)
+        check(&told(history), &own(sold), 2)
+    }
+
+    fn told(history: &[Arc<Event>]) -> Told {
+        Told { events: history.to_vec(), ..Told::default() }
+    }
+
+    /// A purchase of ann that was taken back from this second on; still under way without an end.
+    fn taken_back(at: u64, ended_at: Option<u64>, item: &str) -> Return {
+        Return {
+            code: "A".to_owned(),
+            buyer: "ann".to_owned(),
+            lines: vec![(item.to_owned(), 1)],
+            sent_at: Duration::from_secs(at),
+            ended_at: ended_at.map(Duration::from_secs),
+        }
+    }
+
+    #[test]
+    fn what_was_taken_back_is_not_owned_and_not_lost() {
+        let mut books = own(&[("bob", "1")]);
+        let of_ann = Sold { buyer: "ann".to_owned(), is_returned: true, ..books.sold[0].clone() };
+        books.sold.push(of_ann);
+        let history = [bought(1, "ann", "A", &["1"]), bought(9, "bob", "B", &["1"])];
+        let told = Told { returns: vec![taken_back(2, Some(3), "1")], ..told(&history) };
+
+        let found = check(&told, &books, 1);
+
+        assert!(found.are_none(), "{found}");
+        books.sold[1].is_returned = false;
+        let found = check(&told, &books, 1);
+        assert_eq!((found.unreturned, found.oversold), (1, 1));
+    }
+
+    #[test]
+    fn an_item_may_be_refused_before_its_pieces_return_and_for_a_second_after() {
+        let found = |refused_at: u64, returned_at: Option<u64>| {
+            let history = [sold_out(refused_at, "1"), bought(20, "bob", "B", &["1"])];
+            let returns = vec![taken_back(5, returned_at, "1")];
+            check(&Told { returns, ..told(&history) }, &own(&[("bob", "1")]), 2).stranded
+        };
+
+        assert!(found(4, Some(6)) < 0.001 && found(7, Some(6)) < 0.001 && found(19, None) < 0.001);
+        assert!((found(8, Some(6)) - 12.0).abs() < 0.001);
     }
 
     #[test]
@@ -360,7 +465,7 @@ mod tests {
     fn rows_that_do_not_agree_with_their_lines_are_found() {
         let mut books = own(&[("ann", "1")]);
         books.stock.insert("2".to_owned(), (2, 1));
-        assert_eq!(check(&[], &[], &books, 2).oversold, 1);
+        assert_eq!(check(&Told::default(), &books, 2).oversold, 1);
     }
 
     #[test]
@@ -397,11 +502,14 @@ mod tests {
     #[test]
     fn what_was_acknowledged_while_commits_were_lost_may_be_gone_but_no_code_is_given_twice() {
         let history = [collected(5, "ann", "1", "A"), bought(6, "ann", "A", &["1"])];
-        let during = |from, to| [(Duration::from_secs(from), Duration::from_secs(to))];
-        assert_eq!(check(&history, &during(7, 8), &own(&[]), 2).lost, 1);
-        assert!(check(&history, &during(6, 7), &own(&[]), 2).are_none());
+        let found = |history: &[Arc<Event>], from, to| {
+            let losses = vec![(Duration::from_secs(from), Duration::from_secs(to))];
+            check(&Told { losses, ..told(history) }, &own(&[]), 2)
+        };
+        assert_eq!(found(&history, 7, 8).lost, 1);
+        assert!(found(&history, 6, 7).are_none());
         let history = [collected(5, "ann", "1", "A"), collected(9, "bob", "1", "A")];
-        assert_eq!(check(&history, &during(4, 6), &own(&[]), 2).shared_codes, 1);
+        assert_eq!(found(&history, 4, 6).shared_codes, 1);
     }
 
     #[test]

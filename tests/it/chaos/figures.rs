@@ -194,7 +194,7 @@ async fn without_postgresql(
     assert_eq!(unanswered, 0);
     assert!(waited <= Duration::from_millis(250) && again <= Duration::from_secs(2));
     let books = books(arena.pool(), &shop.sale).await;
-    let found = check(&history.so_far(), &[], &books, shop.limit);
+    let found = check(&history.told(), &books, shop.limit);
     assert!(found.are_none(), "{found}");
     assert!(!arena.run(&["verify"]).await.is_empty());
 }

@@ -53,18 +53,35 @@ impl Event {
     }
 }
 
+/// A purchase that an operator takes back.
+#[derive(Debug, Clone)]
+pub(crate) struct Return {
+    /// Its code.
+    pub(crate) code: String,
+    /// Who had bought it.
+    pub(crate) buyer: String,
+    /// Items and pieces.
+    pub(crate) lines: Vec<(String, i64)>,
+    /// Since the history began.
+    pub(crate) sent_at: Duration,
+    /// When the command had said that it is done.
+    pub(crate) ended_at: Option<Duration>,
+}
+
 /// All events so far, shared by all clients.
 #[derive(Debug, Clone)]
 pub(crate) struct History {
     began: Instant,
     events: Arc<Mutex<Vec<Arc<Event>>>>,
     losses: Arc<Mutex<Vec<(Duration, Duration)>>>,
+    returns: Arc<Mutex<Vec<Return>>>,
 }
 
 impl History {
     /// An empty history that begins now.
     pub(crate) fn begin() -> Self {
-        Self { began: Instant::now(), events: Arc::default(), losses: Arc::default() }
+        let (began, events) = (Instant::now(), Arc::default());
+        Self { began, events, losses: Arc::default(), returns: Arc::default() }
     }
 
     /// The time since it began.
@@ -88,6 +105,29 @@ impl History {
         self.losses.lock().unwrap().clone()
     }
 
+    /// Records that a purchase is being taken back. Returns the number of the record.
+    pub(crate) fn return_begins(&self, begun: Return) -> usize {
+        let mut returns = self.returns.lock().unwrap();
+        returns.push(begun);
+        returns.len() - 1
+    }
+
+    /// Records that it is done.
+    pub(crate) fn return_ended(&self, number: usize) {
+        let now = self.now();
+        self.returns.lock().unwrap()[number].ended_at = Some(now);
+    }
+
+    /// What operators take back, or have.
+    pub(crate) fn returns(&self) -> Vec<Return> {
+        self.returns.lock().unwrap().clone()
+    }
+
+    /// All that has happened so far.
+    pub(crate) fn told(&self) -> Told {
+        Told { events: self.so_far(), losses: self.losses(), returns: self.returns() }
+    }
+
     /// All events that have ended so far.
     pub(crate) fn so_far(&self) -> Vec<Arc<Event>> {
         self.events.lock().unwrap().clone()
@@ -108,6 +148,15 @@ impl History {
         let late = events.iter().rev().take_while(|event| event.ended_at >= since);
         late.filter(|event| counts(event) && event.verdict() != Verdict::Failed).count()
     }
+}
+
+/// What the clients know at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) events: Vec<Arc<Event>>,
+    /// The spans of time whose commits were lost.
+    pub(crate) losses: Vec<(Duration, Duration)>,
+    pub(crate) returns: Vec<Return>,
 }
 
 impl fmt::Display for History {

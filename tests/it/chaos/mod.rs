@@ -3,8 +3,8 @@
 //!
 //! - [`fault`]: the faults. [`arena`]: the instances and servers. [`crowd`]: the buyers, [`manner`]: how they behave.
 //! - [`exchange`]: requests and responses. [`history`]: all of them with their times.
-//! - [`neighbours`]: others who use the same servers. [`listener`]: hears of every purchase. [`growth`]: a replica, a Redis Cluster and
-//!   a pooler, for a run of their own.
+//! - [`neighbours`]: others who use the same servers. [`listener`]: hears of every purchase. [`returns`]: takes purchases back.
+//!   [`growth`]: a replica, a Redis Cluster and a pooler, for a run of their own.
 //! - [`checker`]: finds broken promises. [`report`]: the cost of each fault.
 //! - [`rolling`]: a rolling restart. [`figures`]: how long a fault affects buyers. [`soak`]: resources after ten minutes of faults.
 //!
@@ -22,6 +22,7 @@ mod listener;
 mod manner;
 mod neighbours;
 mod report;
+mod returns;
 mod rolling;
 mod soak;
 
@@ -34,6 +35,7 @@ use crowd::{Crowd, Shop};
 use fault::{Fault, Lengths, Strike, schedule, schedule_of};
 use history::History;
 use report::{Report, Round};
+use returns::Operator;
 
 use crate::harness::servers::is_pooler_installed;
 use crate::harness::until;
@@ -97,6 +99,33 @@ async fn every_part_dies_in_another_order_and_nothing_is_lost() {
     run(2, SHARED).await;
 }
 
+/// What could keep a piece that has returned from being sold, or sell it twice.
+const RETURNS_UNDER: [Fault; 7] = [
+    Fault::RedisKilled,
+    Fault::RedisPaused,
+    Fault::NewsForged,
+    Fault::PostgresCrashed,
+    Fault::SessionsCut,
+    Fault::InstanceKilled,
+    Fault::WayStalled,
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn purchases_are_taken_back_while_parts_die_and_each_piece_is_sold_once() {
+    let mut strikes = schedule(3, SHARED.lengths);
+    strikes.retain(|strike| RETURNS_UNDER.contains(&strike.fault));
+    let mut arena = Arena::with(&[arena::SHORT_LEASE]).await;
+    let history = History::begin();
+    let operator = Operator::begin(arena.direct.clone(), &history, 3);
+
+    let report = strike_all((3, SHARED), strikes, &mut arena, (&history, Some(operator))).await;
+
+    let returns = history.returns();
+    let pieces: i64 = returns.iter().flat_map(|taken| &taken.lines).map(|(_, pieces)| pieces).sum();
+    assert!(returns.len() >= 10 && pieces >= 10, "few purchases were taken back: {returns:?}");
+    eprintln!("chaos: {} purchases of {pieces} pieces were taken back\n{report}", returns.len());
+}
+
 #[test]
 fn a_seed_gives_the_same_schedule_again_and_another_seed_another_one() {
     let drawn = || schedule(7, LONG);
@@ -147,28 +176,45 @@ async fn run(seed: u64, pace: Pace) -> Report {
 /// Runs faults, then sells the rest of the stock. Fails the test if a promise was broken.
 async fn run_in(mut arena: Arena, strikes: Vec<Strike>, (seed, pace): (u64, Pace)) -> Report {
     let history = History::begin();
-    let shop = shop(&arena, pace.stock_each * strikes.len(), &history).await;
+    let report = strike_all((seed, pace), strikes, &mut arena, (&history, None)).await;
+    if let Some(listener) = &arena.listener {
+        listener.heard_everything(arena.pool(), !history.losses().is_empty()).await;
+    }
+    report
+}
+
+/// Runs these faults, beside an operator who takes purchases back, if there is one.
+async fn strike_all(
+    (seed, pace): (u64, Pace),
+    strikes: Vec<Strike>,
+    arena: &mut Arena,
+    (history, operator): (&History, Option<Operator>),
+) -> Report {
+    let shop = shop(arena, pace.stock_each * strikes.len(), history).await;
     let shop = Shop { pause: pace.pause, ..shop };
     let crowd = Crowd::gather(&shop, seed, BUYERS);
     let mut report = Report::default();
     for strike in strikes {
-        let round = round(strike, &mut arena, &shop, pace).await;
-        assert!(round.found.are_none(), "{}", complaint(seed, strike, &round.found, &history));
+        let round = round(strike, arena, &shop, pace).await;
+        assert!(round.found.are_none(), "{}", complaint(seed, strike, &round.found, history));
         report.add(strike.fault, round);
+        if let Some(operator) = &operator {
+            operator.uses(arena.direct.clone());
+        }
     }
     crowd.disperse().await;
+    if let Some(operator) = operator {
+        operator.leave().await;
+    }
     let sold_out_in = shop.sell_out().await;
-    let (events, books) = (history.so_far(), books(arena.pool(), &shop.sale).await);
-    let found = check(&events, &history.losses(), &books, LIMIT);
+    let (told, books) = (history.told(), books(arena.pool(), &shop.sale).await);
+    let found = check(&told, &books, LIMIT);
     assert!(found.are_none(), "seed {seed}, at the end: {found}");
     assert_eq!(books.left(), 0, "seed {seed}: not everything could be sold");
     arena.verify().await;
-    if let Some(listener) = &arena.listener {
-        listener.heard_everything(arena.pool(), !history.losses().is_empty()).await;
-    }
     eprintln!(
         "chaos: seed {seed}, {} requests, the rest sold in {sold_out_in:.1?}\n{report}",
-        events.len()
+        told.events.len()
     );
     report
 }
@@ -214,11 +260,10 @@ async fn round(strike: Strike, arena: &mut Arena, shop: &Shop, pace: Pace) -> Ro
     })
     .await;
     let recovered_at = history.now();
-    let events = history.so_far();
-    let books = books(arena.pool(), &shop.sale).await;
-    let mut round = Round::of(&events, (struck_at, recovered_at));
+    let (told, books) = (history.told(), books(arena.pool(), &shop.sale).await);
+    let mut round = Round::of(&told.events, (struck_at, recovered_at));
     round.to_full_speed = recovered_at.saturating_sub(ended_at + PIECE);
-    round.found = check(&events, &history.losses(), &books, LIMIT);
+    round.found = check(&told, &books, LIMIT);
     round
 }
 

@@ -141,11 +141,10 @@ async fn one_sale(arena: &mut Arena, pause: Duration, strikes: &[Strike], number
         sells_everywhere(&shop.history).await;
     }
     crowd.disperse().await;
-    let events = shop.history.so_far();
-    let books = books(arena.pool(), &shop.sale).await;
-    let found = check(&events, &shop.history.losses(), &books, LIMIT);
+    let (told, books) = (shop.history.told(), books(arena.pool(), &shop.sale).await);
+    let found = check(&told, &books, LIMIT);
     assert!(found.are_none(), "sale {number}, {strikes:?}: {found}");
-    events.len()
+    told.events.len()
 }
 
 async fn open(arena: &Arena, lasts: &str) -> Shop {

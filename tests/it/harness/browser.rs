@@ -20,6 +20,49 @@ const DRIVERS: [&str; 2] = ["chromedriver", "/usr/lib/chromium/chromedriver"];
 /// Maximum time of a script in the page.
 const SCRIPT_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Finds texts whose contrast is below what WCAG 2.2 asks for at level AA, and controls without a name.
+pub(crate) const AUDIT: &str = r#"
+const rgb = (text) => (text.match(/[\d.]+/g) ?? []).map(Number);
+const light = ([r, g, b]) => {
+  const part = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+  return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+};
+const grounds = (element) => {
+  for (let at = element; at !== null; at = at.parentElement) {
+    const style = getComputedStyle(at);
+    const picture = style.backgroundImage.match(/rgba?\([^)]*\)/g);
+    if (picture) return picture.map(rgb);
+    const colour = rgb(style.backgroundColor);
+    if (colour.length === 3 || colour[3] === 1) return [colour];
+  }
+  return [[255, 255, 255]];
+};
+const faults = [];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const element = walker.currentNode.parentElement;
+  const text = walker.currentNode.textContent.trim();
+  if (text === "" || !element.checkVisibility({ visibilityProperty: true }) || element.closest("script, style, template, noscript, .sr, :disabled, .gone, .skip, option")) continue;
+  const style = getComputedStyle(element);
+  const size = parseFloat(style.fontSize);
+  const isLarge = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+  const own = light(rgb(style.color));
+  for (const ground of grounds(element)) {
+    const other = light(ground);
+    const contrast = (Math.max(own, other) + 0.05) / (Math.min(own, other) + 0.05);
+    if (contrast < (isLarge ? 3 : 4.5)) faults.push(`${text}: ${contrast.toFixed(2)}`);
+  }
+}
+for (const control of document.querySelectorAll("button, a, input, select")) {
+  if (!control.checkVisibility()) continue;
+  const label = control.labels?.[0]?.textContent ?? "";
+  const name = control.getAttribute("aria-label") ?? (control.textContent.trim() || label.trim());
+  if (name === "") faults.push(`${control.outerHTML} has no name`);
+}
+if (document.documentElement.scrollWidth > innerWidth) faults.push(`${document.documentElement.scrollWidth} wide`);
+return faults;
+"#;
+
 /// A browser with one page.
 pub(crate) struct Browser {
     pub(crate) driver: WebDriver,
@@ -144,9 +187,12 @@ impl Browser {
 
     /// Keeps a picture of what is seen of the page, for people.
     pub(crate) async fn picture(&self, name: &str) {
+        self.keep(name, json!({ "format": "png" })).await;
+    }
+
+    async fn keep(&self, name: &str, parameters: Value) {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
         std::fs::create_dir_all(&folder).unwrap();
-        let parameters = json!({ "format": "png" });
         let taken = self.command("Page.captureScreenshot", parameters).await;
         let bytes = STANDARD.decode(taken["data"].as_str().unwrap());
         std::fs::write(folder.join(format!("{name}.png")), bytes.unwrap()).unwrap();
@@ -157,6 +203,19 @@ impl Browser {
         for look in Look::ALL {
             self.look(look).await;
             self.picture(&format!("{name}-{}-{}", look.width, look.scheme)).await;
+        }
+        self.look(Look::DESKTOP).await;
+    }
+
+    /// Pictures of the whole page, however long, in all looks.
+    pub(crate) async fn whole_pictures(&self, name: &str) {
+        for look in Look::ALL {
+            self.look(look).await;
+            let height = self.run("return document.documentElement.scrollHeight;").await;
+            let clip = json!({ "x": 0, "y": 0, "width": look.width, "height": height, "scale": 1 });
+            let parameters =
+                json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
+            self.keep(&format!("{name}-{}-{}", look.width, look.scheme), parameters).await;
         }
         self.look(Look::DESKTOP).await;
     }

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::memory::{BucketMemory, Policies};
+use super::memory::BucketMemory;
 use super::pending::Pending;
+use super::policies::Policies;
 use super::shared::{Counted, SharedCounts};
-use crate::application::ports::{
-    Admission, BUCKET_ID_BYTES, Bucket, Buckets, LimitedBy, RateLimiter,
-};
+use crate::application::ports::{Admission, Bucket, Buckets, LimitedBy, RateLimiter};
 use crate::config::LimitsConfig;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
 use crate::infrastructure::cache::connection::Redis;
@@ -24,7 +22,7 @@ const MEMORY_PART: u32 = 8;
 
 /// Counts requests in Redis; in memory, by a share of the limits, while Redis is away.
 pub(crate) struct RedisRateLimiter {
-    policies: Policies,
+    policies: Arc<Policies>,
     /// The limits while Redis is away.
     shares: Policies,
     memory: Arc<BucketMemory>,
@@ -41,10 +39,11 @@ impl RedisRateLimiter {
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
     ) -> Self {
-        let policies = [config.buyer, config.address, config.api_key];
-        let shares = policies.map(|limit| limit.map(|limit| limit.share(config.local_share)));
+        let policies = Arc::new(Policies::new(config));
+        let shares = policies.share(config.local_share);
         let memory = Arc::new(BucketMemory::new());
-        let counts = SharedCounts { redis, policies, memory: Arc::clone(&memory) };
+        let counts =
+            SharedCounts { redis, policies: Arc::clone(&policies), memory: Arc::clone(&memory) };
         let counts = Arc::new(counts);
         let size = limits.size.min(KEYS_A_CALL / LimitedBy::ALL.len());
         let limits = BatchLimits { size, ..limits };
@@ -83,14 +82,15 @@ impl RedisRateLimiter {
 #[async_trait]
 impl RateLimiter for RedisRateLimiter {
     fn has(&self, by: LimitedBy) -> bool {
-        self.policies[by as usize].is_some()
+        self.policies.has(by)
     }
 
     fn bucket(&self, by: LimitedBy, name: &str) -> Option<Bucket> {
-        self.policies[by as usize]?;
-        let mut id = [0; BUCKET_ID_BYTES];
-        id.copy_from_slice(&Sha256::digest(name.as_bytes())[..BUCKET_ID_BYTES]);
-        Some(Bucket { by, id })
+        self.policies.bucket(by, name)
+    }
+
+    fn bucket_of_route(&self, method: &str, route: &str) -> Option<Bucket> {
+        self.policies.bucket_of_route(method, route)
     }
 
     fn refused(&self, buckets: &Buckets) -> Option<Admission> {
@@ -104,7 +104,7 @@ impl RateLimiter for RedisRateLimiter {
         }
         let now = self.memory.now();
         let is_nearly_empty = |bucket: Bucket| {
-            let limit = self.policies[bucket.by as usize];
+            let limit = self.policies.of(&bucket);
             let level = self.memory.level(&bucket, now).0;
             limit.is_none_or(|limit| level + limit.interval() <= limit.capacity() / MEMORY_PART)
         };

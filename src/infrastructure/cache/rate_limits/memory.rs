@@ -8,16 +8,14 @@ use std::time::Duration;
 use lru::LruCache;
 use tokio::time::Instant;
 
-use crate::application::ports::{Admission, Bucket, Buckets, LimitedBy};
+use super::policies::Policies;
+use crate::application::ports::{Admission, Bucket, Buckets};
 use crate::domain::rate_limit::{Level, RateLimit};
 
 /// Parts with a lock each.
 const SHARDS: usize = 16;
 /// Maximum number of buckets in a part: 131,072 in all. Those that were not filled for the longest make room.
 const BUCKETS_A_SHARD: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
-
-/// The limits, each at the place of its kind.
-pub(super) type Policies = [Option<RateLimit>; LimitedBy::ALL.len()];
 
 /// Buckets by their ids, each with the time since the start at which it is empty.
 type Shard = LruCache<Bucket, Duration>;
@@ -65,7 +63,7 @@ impl BucketMemory {
         let now = self.now();
         let mut admission = Admission::default();
         for bucket in buckets.iter() {
-            let Some(limit) = policies[bucket.by as usize] else { continue };
+            let Some(limit) = policies.of(&bucket) else { continue };
             let level = self.level(&bucket, now);
             admission.levels[bucket.by as usize] = Some((limit, level));
             let wait = limit.wait(level);
@@ -81,7 +79,7 @@ impl BucketMemory {
         let now = self.now();
         let mut admission = Admission::default();
         for bucket in buckets.iter() {
-            let Some(limit) = policies[bucket.by as usize] else { continue };
+            let Some(limit) = policies.of(&bucket) else { continue };
             match self.try_fill(bucket, limit, now) {
                 Ok(level) => admission.levels[bucket.by as usize] = Some((limit, level)),
                 Err(level) => {
@@ -110,7 +108,7 @@ impl BucketMemory {
 
     /// Takes one request out of a bucket again.
     fn empty(&self, bucket: Bucket, policies: &Policies) {
-        let interval = policies[bucket.by as usize].map_or(Duration::ZERO, RateLimit::interval);
+        let interval = policies.of(&bucket).map_or(Duration::ZERO, RateLimit::interval);
         if let Some(empty_at) = self.shard(&bucket).get_mut(&bucket) {
             *empty_at = empty_at.saturating_sub(interval);
         }
@@ -121,7 +119,7 @@ impl BucketMemory {
         let now = self.now();
         let mut admission = Admission::default();
         for bucket in buckets.iter() {
-            let Some(limit) = policies[bucket.by as usize] else { continue };
+            let Some(limit) = policies.of(&bucket) else { continue };
             admission.levels[bucket.by as usize] = Some((limit, self.fill(bucket, limit, now)));
         }
         admission
@@ -141,12 +139,14 @@ impl BucketMemory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::policies::tests::policies;
     use super::*;
+    use crate::application::ports::LimitedBy;
 
     fn bucket(number: u32) -> Bucket {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&number.to_le_bytes());
-        Bucket { by: LimitedBy::Buyer, id }
+        Bucket { by: LimitedBy::Buyer, limit: LimitedBy::Buyer as u8, id }
     }
 
     fn buckets(number: u32) -> Buckets {
@@ -155,13 +155,9 @@ mod tests {
         buckets
     }
 
-    fn policies(limit: &str) -> Policies {
-        [Some(limit.parse().unwrap()), None, None]
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_full_bucket_refuses_until_there_is_room_for_one_request() {
-        let (memory, policies) = (BucketMemory::new(), policies("10/s burst 2"));
+        let (memory, policies) = (BucketMemory::new(), policies((Some("10/s burst 2"), None), &[]));
         memory.count(&buckets(1), &policies);
         memory.count(&buckets(1), &policies);
 
@@ -175,11 +171,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_does_not_fit_is_counted_in_no_bucket() {
         let memory = BucketMemory::new();
-        let policies: Policies =
-            [Some("1/s burst 5".parse().unwrap()), Some("1/s burst 1".parse().unwrap()), None];
+        let policies = policies((Some("1/s burst 5"), Some("1/s burst 1")), &[]);
         let both = |number: u32| {
             let mut both = buckets(number);
-            both.set(Bucket { by: LimitedBy::Address, ..bucket(7) });
+            both.set(policies.bucket(LimitedBy::Address, "192.0.2.1").unwrap());
             both
         };
 
@@ -201,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_million_buckets_take_the_room_of_a_hundred_thousand() {
-        let (memory, policies) = (BucketMemory::new(), policies("10/s"));
+        let (memory, policies) = (BucketMemory::new(), policies((Some("10/s"), None), &[]));
 
         for number in 0..1_000_000 {
             memory.count(&buckets(number), &policies);

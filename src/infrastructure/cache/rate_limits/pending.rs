@@ -54,7 +54,7 @@ mod tests {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&number.to_le_bytes());
         let mut buckets = Buckets::default();
-        buckets.set(Bucket { by: LimitedBy::Address, id });
+        buckets.set(Bucket { by: LimitedBy::Address, limit: LimitedBy::Address as u8, id });
         buckets
     }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::Script;
 
-use super::memory::{BucketMemory, Policies};
-use crate::application::ports::{Admission, Bucket, Buckets, LimitedBy, PortError};
+use super::memory::BucketMemory;
+use super::policies::Policies;
+use crate::application::ports::{Admission, Bucket, Buckets, PortError};
 use crate::domain::rate_limit::Level;
 use crate::infrastructure::batching::{Batch, BatchWork};
 use crate::infrastructure::cache::connection::Redis;
@@ -28,7 +29,7 @@ pub(super) struct Counted {
 /// Counts in Redis, and remembers what it says.
 pub(super) struct SharedCounts {
     pub(super) redis: Redis,
-    pub(super) policies: Policies,
+    pub(super) policies: Arc<Policies>,
     pub(super) memory: Arc<BucketMemory>,
 }
 
@@ -37,25 +38,30 @@ impl SharedCounts {
     pub(super) async fn count(&self, requests: &[Counted]) -> Result<Vec<Admission>, PortError> {
         let mut call = RATE_LIMIT.prepare_invoke();
         let mut places: HashMap<Bucket, usize> = HashMap::new();
-        let known: Vec<LimitedBy> = self.policies_in_use().map(|(by, _)| by).collect();
-        let policy_of = |by| known.iter().position(|known| *known == by).map_or(0, |at| at + 1);
-        let mut kinds = Vec::new();
+        // The limits of this call, and for each bucket the place of its own among them.
+        let (mut limits, mut limit_of): (Vec<u8>, Vec<usize>) = (Vec::new(), Vec::new());
         for bucket in requests.iter().flat_map(|request| request.buckets.iter()) {
             if places.contains_key(&bucket) {
                 continue;
             }
             places.insert(bucket, places.len() + 1);
             call.key(self.redis.keys().bucket(&bucket));
-            kinds.push(policy_of(bucket.by));
+            let place = limits.iter().position(|limit| *limit == bucket.limit);
+            let place = place.unwrap_or_else(|| {
+                limits.push(bucket.limit);
+                limits.len() - 1
+            });
+            // In Lua the first place is 1.
+            limit_of.push(place + 1);
         }
         if places.is_empty() {
             return Ok(requests.iter().map(|_| Admission::default()).collect());
         }
-        call.arg(known.len());
-        for (_, limit) in self.policies_in_use() {
+        call.arg(limits.len());
+        for limit in limits.iter().filter_map(|place| self.policies.at(*place)) {
             call.arg(micros(limit.interval())).arg(micros(limit.capacity()));
         }
-        call.arg(kinds);
+        call.arg(limit_of);
         for Counted { buckets, weight, in_any_case } in requests {
             call.arg(*weight).arg(u8::from(*in_any_case)).arg(buckets.iter().count());
             for bucket in buckets.iter() {
@@ -68,12 +74,6 @@ impl SharedCounts {
             what: WHAT,
             source: "wrong number of replies".into(),
         })
-    }
-
-    fn policies_in_use(
-        &self,
-    ) -> impl Iterator<Item = (LimitedBy, crate::domain::rate_limit::RateLimit)> + '_ {
-        LimitedBy::ALL.into_iter().zip(self.policies).filter_map(|(by, limit)| Some((by, limit?)))
     }
 
     /// What the replies say; `None` if they are too few or too many.
@@ -89,7 +89,7 @@ impl SharedCounts {
             let full = *replies.next()?;
             let mut admission = Admission::default();
             for (place, bucket) in (1..).zip(buckets.iter()) {
-                let limit = self.policies[bucket.by as usize]?;
+                let limit = self.policies.of(&bucket)?;
                 let level = Duration::from_micros(u64::try_from(*replies.next()?).ok()?);
                 self.memory.learn(bucket, asked, Level(level));
                 admission.levels[bucket.by as usize] = Some((limit, Level(level)));

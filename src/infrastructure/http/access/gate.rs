@@ -55,6 +55,8 @@ pub(crate) struct Arrival<'r> {
     pub(crate) target: &'r Uri,
     pub(crate) headers: &'r HeaderMap,
     pub(crate) body: &'r [u8],
+    /// The route without its version; `None` if there is none.
+    pub(crate) route: Option<&'r str>,
     /// Whether it is about a buyer, and so needs a sender who may act for that buyer.
     pub(crate) is_of_buyer: bool,
 }
@@ -94,6 +96,11 @@ impl Shared {
         if arrival.is_of_buyer {
             let principal = self.principal(arrival).await?;
             caller.is(principal);
+        }
+        // Not before: whoever has no credentials could use up what a route may do.
+        if let (Some(counting), Some(route)) = (caller.counting(), arrival.route) {
+            let bucket = counting.limiter.bucket_of_route(arrival.method.as_str(), route);
+            bucket.into_iter().for_each(|bucket| counting.buckets.set(bucket));
         }
         let principal = caller.principal().clone();
         if let Principal::Service(id) = &principal {

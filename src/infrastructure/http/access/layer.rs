@@ -10,6 +10,7 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 
 use super::gate::{Access, Arrival};
+use crate::infrastructure::http::middleware::metrics::route_label;
 use crate::infrastructure::http::request::version::RequestedVersion;
 
 /// What the layer needs to know of a request besides: the other end of its connection, and its target as the client has sent it.
@@ -24,7 +25,8 @@ pub(crate) async fn guard(State(access): State<Access>, request: Request, next: 
     let Some(origin) = request.extensions().get::<Origin>().cloned() else {
         return next.run(request).await;
     };
-    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map(|path| route_label(Some(path.as_str())));
     let version = RequestedVersion::of(&request).version;
     let (mut head, body) = request.into_parts();
     // It is in memory already: the layer around this one has read it.
@@ -35,7 +37,8 @@ pub(crate) async fn guard(State(access): State<Access>, request: Request, next: 
         target: &origin.target,
         headers: &head.headers,
         body: &body,
-        is_of_buyer: route.is_some_and(|route| is_of_buyer(&route)),
+        route,
+        is_of_buyer: route.is_some_and(is_of_buyer),
     };
     let (mut caller, mut result) = access.let_in(&arrival).await;
     if result.is_ok() {
@@ -52,10 +55,9 @@ pub(crate) async fn guard(State(access): State<Access>, request: Request, next: 
     response
 }
 
-/// Whether a route is about a buyer. All are, but those of sales: a new route needs no change here to be safe.
+/// Whether a route, without its version, is about a buyer. All are, but those of sales: a new route needs no change here to be safe.
 fn is_of_buyer(route: &str) -> bool {
-    let unversioned = ["/v1", "/v2"].iter().find_map(|version| route.strip_prefix(version));
-    !unversioned.unwrap_or(route).starts_with("/sales")
+    !route.starts_with("/sales")
 }
 
 #[cfg(test)]
@@ -64,15 +66,14 @@ mod tests {
 
     #[test]
     fn every_route_but_those_of_sales_is_about_a_buyer() {
-        for route in
+        for path in
             ["/sales/active", "/v1/sales/{sale_id}", "/v2/sales/{sale_id}/items", "/v2/sales"]
         {
-            assert!(!is_of_buyer(route), "{route}");
+            assert!(!is_of_buyer(route_label(Some(path))), "{path}");
         }
-        for route in
-            ["/checkout", "/v1/purchase", "/v2/buyers/{buyer_id}/purchases", "/v2/anything"]
+        for path in ["/checkout", "/v1/purchase", "/v2/buyers/{buyer_id}/purchases", "/v2/anything"]
         {
-            assert!(is_of_buyer(route), "{route}");
+            assert!(is_of_buyer(route_label(Some(path))), "{path}");
         }
     }
 }

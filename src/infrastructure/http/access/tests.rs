@@ -89,6 +89,7 @@ fn gate(has_tokens: bool, has_signatures: bool) -> Access {
         buyer: None,
         address: None,
         api_key: None,
+        routes: Vec::new(),
         local_share: 50,
         trusted_proxies: Vec::new(),
         forwarded_header: ForwardedHeader::Auto,
@@ -140,6 +141,7 @@ async fn let_in(
         target: &TARGET.parse().unwrap(),
         headers: &headers(pairs),
         body,
+        route: Some("/checkout"),
         is_of_buyer: true,
     };
     let (caller, result) = gate.let_in(&arrival).await;

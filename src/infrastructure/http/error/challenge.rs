@@ -57,6 +57,7 @@ impl RateLimited {
         match self.by {
             "buyer" => "the limit of one buyer is reached",
             "address" => "the limit of one address is reached",
+            "route" => "the limit of this route, for all clients together, is reached",
             _ => "the limit of one API key is reached",
         }
     }

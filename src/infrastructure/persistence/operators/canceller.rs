@@ -7,9 +7,9 @@
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
+use sqlx::{Executor, PgConnection, SqlStr};
 
-use super::locked_sale::{locked_sale, raise_generation};
+use super::locked_sale::locked_sale;
 use super::record::Record;
 use crate::application::ports::{PortError, PurchaseCanceller};
 use crate::domain::cancellation::{
@@ -53,42 +53,39 @@ const LOCK_ITEMS: &str = r"
     FOR NO KEY UPDATE
 ";
 
-const RETURN_STOCK: &str = r"
-    UPDATE item_stock AS s
-    SET sold = s.sold - t.quantity
-    FROM unnest($2::int[], $3::int[]) AS t(item_no, quantity)
-    WHERE s.sale_id = $1 AND s.item_no = t.item_no
-";
-
-const INSERT: &str = r"
-    INSERT INTO purchase_cancellations (sale_id, attempt_id, item_no, quantity, user_id, cancelled_at, actor)
-    SELECT $1, $2, t.item_no, t.quantity, $5, $6, $7
-    FROM unnest($3::int[], $4::int[]) AS t(item_no, quantity)
-";
-
-/// The version grows as with each change of the row: what instances remember of the buyer is outdated.
-const GIVE_LIMIT_BACK: &str = r"
-    UPDATE buyers
-    SET bought = bought - $3,
-        version = greatest(version + 1, (extract(epoch FROM $4::timestamptz) * 1000000)::bigint)
-    WHERE sale_id = $1 AND user_id = $2
-    RETURNING bought
-";
-
-const EVENT: &str =
-    "INSERT INTO outbox (sale_id, kind, data) VALUES ($1, 'cancelled', $2::text::jsonb)";
-
-/// A sale that is closed has its report already. What is sold of it later cannot be; what is taken back can.
-const CORRECT_REPORT: &str = r"
-    UPDATE sale_reports
-    SET report = report || jsonb_build_object(
-        'sold', (report ->> 'sold')::bigint - $2,
-        'cancelled', coalesce((report ->> 'cancelled')::bigint, 0) + $2,
-        'buyers', (report ->> 'buyers')::bigint - $3,
-        'sold_out_at', NULL,
-        'seconds_to_sell_out', NULL
+/// All that a cancellation writes but its audit, in one statement: from its date to its commit buyers wait for the pieces. Every row but
+/// that of the report is locked. The version grows as with each change of a buyer's row: what instances remember of it is outdated. The
+/// report is that of a sale which is closed: what is sold of it later cannot be, what is taken back can.
+const WRITE: &str = r"
+    WITH taken AS MATERIALIZED (
+        SELECT item_no, quantity FROM unnest($3::int[], $4::int[]) AS t(item_no, quantity)
+    ), cancelled AS (
+        INSERT INTO purchase_cancellations (sale_id, attempt_id, item_no, quantity, user_id, cancelled_at, actor)
+        SELECT $1, $2, item_no, quantity, $5, $6, $7 FROM taken
+    ), returned AS (
+        UPDATE item_stock AS s
+        SET sold = s.sold - t.quantity
+        FROM taken AS t
+        WHERE s.sale_id = $1 AND s.item_no = t.item_no
+    ), given_back AS (
+        UPDATE buyers
+        SET bought = bought - $8::int,
+            version = greatest(version + 1, (extract(epoch FROM $6::timestamptz) * 1000000)::bigint)
+        WHERE sale_id = $1 AND user_id = $5
+    ), told AS (
+        INSERT INTO outbox (sale_id, kind, data) VALUES ($1, 'cancelled', $9::text::jsonb)
+    ), reported AS (
+        UPDATE sale_reports
+        SET report = report || jsonb_build_object(
+            'sold', (report ->> 'sold')::bigint - $8::int,
+            'cancelled', coalesce((report ->> 'cancelled')::bigint, 0) + $8::int,
+            'buyers', (report ->> 'buyers')::bigint - $10::bigint,
+            'sold_out_at', NULL,
+            'seconds_to_sell_out', NULL
+        )
+        WHERE sale_id = $1
     )
-    WHERE sale_id = $1
+    UPDATE sales SET generation = generation + 1 WHERE id = $1
 ";
 
 from_row! {
@@ -166,33 +163,18 @@ async fn cancel(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let taken = Taken::of(&lines);
+    // What comes after the locks is prepared before them.
+    connection.prepare(SqlStr::from_static(WRITE)).await?;
+    Record::prepare(connection).await?;
     sqlx::query(LOCK_ITEMS).bind(sale).bind(&taken.items).execute(&mut *connection).await?;
     let Some((_, _, now)) = locked_sale(connection, code.sale).await? else {
         return Ok(Err(CancelRefusal::NotPurchased));
     };
-    taken.give_back(connection, code, (&buyer, now, actor)).await?;
-    let bought: i32 = sqlx::query_scalar(GIVE_LIMIT_BACK)
-        .bind(sale)
-        .bind(buyer.as_str())
-        .bind(pieces(&lines))
-        .bind(now)
-        .fetch_one(&mut *connection)
-        .await?;
-    raise_generation(connection, code.sale).await?;
-    sqlx::query(CORRECT_REPORT)
-        .bind(sale)
-        .bind(i64::from(pieces(&lines)))
-        .bind(i64::from(bought == 0))
-        .execute(&mut *connection)
-        .await?;
+    let bought = before - pieces(&lines);
     let left = left(&purchase, &lines);
     let pieces_left = left.iter().map(|line| line.line.quantity.get()).sum();
     let cancellation = Cancellation { buyer, cancelled_at: now, lines, pieces_left, bought };
-    sqlx::query(EVENT)
-        .bind(sale)
-        .bind(event(code, &cancellation).to_string())
-        .execute(&mut *connection)
-        .await?;
+    taken.write(connection, code, (&cancellation, actor)).await?;
     let record = Record {
         sale: code.sale,
         action: "purchase_cancelled",
@@ -231,26 +213,23 @@ impl Taken {
         Self { items, quantities }
     }
 
-    async fn give_back(
+    async fn write(
         &self,
         connection: &mut PgConnection,
         code: CodeClaim,
-        (buyer, now, actor): (&BuyerId, DateTime<Utc>, &str),
+        (cancellation, actor): (&Cancellation, &str),
     ) -> Result<(), sqlx::Error> {
-        sqlx::query(INSERT)
+        sqlx::query(WRITE)
             .bind(code.sale.get())
             .bind(code.attempt.get())
             .bind(&self.items)
             .bind(&self.quantities)
-            .bind(buyer.as_str())
-            .bind(now)
+            .bind(cancellation.buyer.as_str())
+            .bind(cancellation.cancelled_at)
             .bind(actor)
-            .execute(&mut *connection)
-            .await?;
-        sqlx::query(RETURN_STOCK)
-            .bind(code.sale.get())
-            .bind(&self.items)
-            .bind(&self.quantities)
+            .bind(cancellation.pieces())
+            .bind(event(code, cancellation).to_string())
+            .bind(i64::from(cancellation.bought == 0))
             .execute(connection)
             .await?;
         Ok(())

@@ -1,7 +1,7 @@
 //! The row of the audit that a change writes in its own transaction.
 
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{Executor, PgConnection, SqlStr};
 
 use crate::domain::ids::SaleId;
 use crate::infrastructure::persistence::operation::request::claim;
@@ -31,6 +31,12 @@ impl Record<'_> {
         let insert = insert.bind(self.subject.as_deref());
         let insert = insert.bind(self.before.to_string()).bind(self.after.to_string());
         insert.execute(connection).await?;
+        Ok(())
+    }
+
+    /// Prepares the statement ahead, where every moment before the commit counts.
+    pub(crate) async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        connection.prepare(SqlStr::from_static(INSERT)).await?;
         Ok(())
     }
 }

@@ -44,33 +44,51 @@ function element(name, text, className) {
 }
 
 function time(value) {
-  return value ? value.replace("T", " ").replace(/(\.\d+)?Z$/, " UTC") : "";
+  return value.replace("T", " ").replace(/(\.\d+)?Z$/, " UTC");
 }
 
-function cell(value, kind) {
+const count = (value) => Number(value).toLocaleString("en");
+
+// Members of an object, one a line.
+function members(value) {
+  const made = element("dl");
+  for (const [name, member] of Object.entries(value)) {
+    const text = typeof member === "string" ? member : JSON.stringify(member);
+    made.append(element("dt", name), element("dd", text));
+  }
+  return made;
+}
+
+function content(value, kind) {
   if (value instanceof Node) {
-    const made = element("td");
-    made.append(value);
-    return made;
+    return value;
   }
-  if (kind === "time") {
-    return element("td", time(value), "time");
+  if (value === undefined || value === null || value === "") {
+    return element("span", "–", "quiet");
   }
-  if (kind === "number") {
-    return element("td", Number(value).toLocaleString("en"), "number");
+  if (typeof value === "object") {
+    return members(value);
   }
-  const isState = value !== null && typeof value === "object";
-  return element("td", isState ? JSON.stringify(value) : value);
+  const text = { time: () => time(value), number: () => count(value) }[kind]?.() ?? value;
+  return element("span", text, kind === "state" ? `badge ${value}` : "");
 }
 
-// Columns are [title, value of a row, kind].
-function table(id, caption, columns, rows, none) {
+// On a narrow screen each cell shows its title itself.
+function cell(title, value, kind) {
+  const made = element("td", undefined, kind || "");
+  made.dataset.title = title;
+  made.append(content(value, kind));
+  return made;
+}
+
+// Columns are [title, value of a row, kind]: time, number, state, or text, which may be long.
+function table(id, caption, columns, rows, isChosen) {
   const around = element("div", undefined, "wide");
   around.tabIndex = 0;
-  around.setAttribute("role", "region");
+  around.setAttribute("role", "group");
   around.setAttribute("aria-label", caption);
   const made = element("table");
-  made.append(element("caption", rows.length ? caption : `${caption}: ${none}`));
+  made.append(element("caption", rows.length ? caption : `${caption}: none`));
   if (rows.length) {
     const head = element("tr");
     for (const [title, , kind] of columns) {
@@ -83,7 +101,8 @@ function table(id, caption, columns, rows, none) {
     const body = element("tbody");
     for (const row of rows) {
       const line = element("tr");
-      line.append(...columns.map(([, value, kind]) => cell(value(row), kind)));
+      line.append(...columns.map(([title, value, kind]) => cell(title, value(row), kind)));
+      line.classList.toggle("chosen", Boolean(isChosen?.(row)));
       body.append(line);
     }
     made.append(thead, body);
@@ -119,19 +138,46 @@ async function showSales() {
   if (!shownSale && sales.length) {
     shownSale = (sales.find((sale) => sale.state === "open") || sales[0]).sale_id;
   }
-  const open = (sale) => choice(sale.sale_id, () => {
-    shownSale = sale.sale_id;
-    showSale().catch(failed);
-  });
+  const isShown = (sale) => sale.sale_id === shownSale;
+  const open = (sale) => {
+    const made = choice(sale.sale_id, () => {
+      shownSale = sale.sale_id;
+      refresh();
+    });
+    made.setAttribute("aria-pressed", String(isShown(sale)));
+    return made;
+  };
   table("sales-list", "Newest sales", [
     ["Sale", open],
-    ["Name", (sale) => sale.name],
-    ["State", (sale) => sale.state],
+    ["Name", (sale) => sale.name, "text"],
+    ["State", (sale) => sale.state, "state"],
     ["Start", (sale) => sale.starts_at, "time"],
     ["End", (sale) => sale.ends_at, "time"],
     ["Sold", (sale) => sale.sold, "number"],
     ["Left", (sale) => sale.remaining, "number"],
-  ], sales, "none");
+  ], sales, isShown);
+}
+
+// What a sale has come to, as pairs of a name and a number.
+function numbers(report) {
+  const shown = {
+    Sold: report.sold,
+    Buyers: report.buyers,
+    Checkouts: report.checkouts,
+    Purchases: report.purchases,
+    "Taken back": report.cancelled,
+    "Most in a second": report.peak_sold_per_second,
+    "Seconds to sell out": report.seconds_to_sell_out,
+  };
+  const made = element("dl", undefined, "numbers");
+  for (const [name, value] of Object.entries(shown)) {
+    if (value !== undefined && value !== null) {
+      const one = element("div");
+      one.append(element("dt", name), element("dd", count(value)));
+      made.append(one);
+    }
+  }
+  return made;
 }
 
 async function showSale() {
@@ -152,52 +198,63 @@ async function showSale() {
     curve.id = "curve";
     place("sale").prepend(curve);
   }
-  replace("curve", element("h3", `${shownSale} ${report.name || ""}`), picture);
+  replace("curve", element("h3", `${shownSale} ${report.name || ""}`), numbers(report), picture);
   const reasons = Object.entries(report.refusals || {}).sort((one, other) => other[1] - one[1]);
   table("refusals", `Refusals of ${shownSale} by reason`, [
     ["Reason", ([reason]) => reason],
     ["Times", ([, times]) => times, "number"],
-  ], reasons, "none");
+  ], reasons);
 }
 
 async function showJobs() {
-  const [dead, schedules] = await Promise.all([list("jobs?state=dead&limit=20"), list("schedules")]);
+  const reads = ["jobs?state=dead&limit=20", "jobs?limit=20", "schedules"].map(list);
+  const [dead, jobs, schedules] = await Promise.all(reads);
   table("jobs-dead", "Dead jobs", [
     ["Job", (job) => job.id, "number"],
     ["Type", (job) => job.type],
     ["Attempts", (job) => job.attempts, "number"],
     ["Ended", (job) => job.ended_at, "time"],
-    ["Last error", (job) => job.last_error],
-  ], dead, "none");
+    ["Last error", (job) => job.last_error, "text"],
+  ], dead);
+  table("jobs-list", "Newest jobs", [
+    ["Job", (job) => job.id, "number"],
+    ["Type", (job) => job.type],
+    ["State", (job) => job.state, "state"],
+    ["Priority", (job) => job.priority],
+    ["Attempts", (job) => `${job.attempts} of ${job.max_attempts}`],
+    ["May run", (job) => job.run_at, "time"],
+    ["Worker", (job) => job.worker],
+  ], jobs);
   table("schedules", "Schedules", [
     ["Schedule", (one) => one.name],
     ["Type", (one) => one.type],
     ["Last run", (one) => one.last_run_at, "time"],
     ["Outcome", (one) => one.last_outcome],
-    ["Next run", (one) => (one.paused ? "paused" : time(one.next_run_at))],
-  ], schedules, "none");
+    ["Next run", (one) => (one.paused ? "paused" : one.next_run_at), "time"],
+  ], schedules);
 }
 
 async function showWebhooks() {
   const webhooks = await list("webhooks");
   table("webhooks-list", "Endpoints", [
-    ["Endpoint", (one) => one.url],
-    ["State", (one) => (one.reason ? `${one.state}: ${one.reason}` : one.state)],
+    ["Endpoint", (one) => one.url, "text"],
+    ["State", (one) => one.state, "state"],
+    ["Because", (one) => one.reason, "text"],
     ["Retrying", (one) => one.retrying, "number"],
     ["Dead", (one) => one.dead, "number"],
-  ], webhooks, "none");
+  ], webhooks);
   const failing = webhooks.filter((one) => one.dead > 0).slice(0, 5);
   const shown = await Promise.all(
     failing.map(async (one) => (await read(`webhooks/${encodeURIComponent(one.id)}`)).json()),
   );
   const letters = shown.flatMap((one) => one.dead_letters.map((letter) => ({ ...letter, url: one.url })));
   table("letters", "Events that were given up", [
-    ["Event", (letter) => letter.event_id],
+    ["Event", (letter) => letter.event_id, "text"],
     ["Type", (letter) => letter.type],
-    ["Endpoint", (letter) => letter.url],
+    ["Endpoint", (letter) => letter.url, "text"],
     ["Attempts", (letter) => letter.attempts, "number"],
-    ["Last error", (letter) => letter.last_error],
-  ], letters, "none");
+    ["Last error", (letter) => letter.last_error, "text"],
+  ], letters);
 }
 
 async function showAudit() {
@@ -206,10 +263,10 @@ async function showAudit() {
     ["When", (entry) => entry.at, "time"],
     ["Who", (entry) => entry.actor],
     ["What", (entry) => entry.action],
-    ["Of", (entry) => [entry.sale_id, entry.subject].filter(Boolean).join(", ")],
+    ["Of", (entry) => [entry.sale_id, entry.subject].filter(Boolean).join(", "), "text"],
     ["Before", (entry) => entry.before],
     ["After", (entry) => entry.after],
-  ], entries, "none");
+  ], entries);
 }
 
 function failed(error) {
@@ -221,6 +278,7 @@ function failed(error) {
 }
 
 async function refresh() {
+  clearTimeout(timer);
   const used = key;
   try {
     await showSales();

@@ -2,7 +2,7 @@
 //!
 //! - [`service`]: the service from start to stop. [`error`]: why it cannot start.
 //! - [`context`]: what the parts are built from. [`components`]: all of them; [`cell`]: those of one database; [`shared`]: those that
-//!   databases share; [`use_cases`]: what HTTP uses; [`two_cells`]: a test; [`selling`]: the two that sell; [`limits`]: the bounds of their queues.
+//!   databases share; [`use_cases`]: what HTTP uses; `two_cells`: a test; [`selling`]: the two that sell; [`limits`]: the bounds of their queues.
 //! - [`background`]: background tasks; [`closing`]: what becomes of ended sales. [`deliveries`]: events on their way to the sinks.
 //! - [`servers`]: the ports. [`admin`]: what operators use over HTTP. [`access`]: who may buy, and how often. [`task_groups`]: how
 //!   tasks run and stop.

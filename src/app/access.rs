@@ -30,7 +30,7 @@ pub(crate) async fn access(
         keys: Arc::<ApiKeys>::clone(&components.api_keys),
         nonces: config.auth.signatures_required.then(|| nonces(components)),
         limiter: limiter(context, components),
-        clock: Arc::clone(components.sale_cache.clock()),
+        clock: Arc::clone(components.cell.sale_cache.clock()),
     };
     Ok(Access::new(ports, ClientAddresses::new(&config.limits), metrics))
 }
@@ -59,7 +59,7 @@ async fn tokens(context: &BuildContext<'_>) -> Result<Option<Arc<dyn TokenVerifi
 }
 
 fn nonces(components: &Components) -> Arc<dyn NonceStore> {
-    Arc::new(RedisNonces::new(components.redis.clone(), Duration::from_secs(NONCE_SECONDS)))
+    Arc::new(RedisNonces::new(components.shared.redis.clone(), Duration::from_secs(NONCE_SECONDS)))
 }
 
 fn limiter(context: &BuildContext<'_>, components: &Components) -> Option<Arc<dyn RateLimiter>> {
@@ -68,10 +68,10 @@ fn limiter(context: &BuildContext<'_>, components: &Components) -> Option<Arc<dy
         return None;
     }
     let limiter = Arc::new(RedisRateLimiter::new(
-        components.redis.clone(),
+        components.shared.redis.clone(),
         &config.limits,
         limits(&config.batch, config.batch.checkout_size, 1),
-        &components.batches,
+        &components.shared.batches,
         tasks.writers.scope(),
     ));
     tasks.background.run(Arc::clone(&limiter).flush());

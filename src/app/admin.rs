@@ -49,10 +49,12 @@ pub(crate) fn build(
 ) -> Result<Arc<Admin>, AppError> {
     let config = context.config;
     let database = context.database.separate(CONNECTIONS);
-    let clock: &Arc<dyn Clock> = components.sale_cache.clock();
+    let clock: &Arc<dyn Clock> = components.cell.sale_cache.clock();
     let keys: Arc<dyn ApiKeyStore> = Arc::new(PostgresApiKeyStore::new(database.clone()));
-    let news =
-        Arc::new(RedisSaleNews::new(components.redis.clone(), Arc::clone(database.history())));
+    let news = Arc::new(RedisSaleNews::new(
+        components.shared.redis.clone(),
+        Arc::clone(database.history()),
+    ));
     let secrets: Arc<dyn KeySecrets> = Arc::new(HmacKeySecrets::new(&config.api_keys));
     Ok(Arc::new(Admin {
         verify: Arc::clone(&components.api_keys),
@@ -62,7 +64,7 @@ pub(crate) fn build(
         sales: sales(context, components, (&database, &news)),
         buyers: buyers(Returns::build(
             config,
-            (&database, &components.redis),
+            (&database, &components.shared.redis),
             Arc::clone(clock),
             news,
         )?),
@@ -74,7 +76,7 @@ pub(crate) fn build(
         audit: Arc::new(PostgresAuditTrail::new(database.clone())),
         jobs: jobs(OfflineJobs::new(config, &database)),
         webhooks: webhooks(Webhooks::build(config, &database, Arc::clone(clock))?),
-        cursors: Arc::<HmacCursorSigner>::clone(&components.cursors),
+        cursors: Arc::<HmacCursorSigner>::clone(&components.shared.cursors),
         auth_metrics: Arc::clone(&components.auth_metrics),
         metrics: AdminMetrics::register(context.registry)?,
         tasks: context.tasks.requests.clone(),
@@ -105,10 +107,10 @@ fn sales(
         import: Arc::new(ImportItems::new(Arc::new(PostgresItemImporter::new(database.clone())))),
         formats: Arc::new(Formats),
         imports: Arc::new(Semaphore::new(IMPORTS)),
-        store: Arc::clone(&components.sales),
-        items: Arc::clone(&components.lists.items),
-        calendar: Arc::<CronCalendar>::clone(&components.calendar),
-        clock: Arc::clone(components.sale_cache.clock()),
+        store: Arc::clone(&components.cell.sales),
+        items: Arc::clone(&components.cell.lists.items),
+        calendar: Arc::<CronCalendar>::clone(&components.shared.calendar),
+        clock: Arc::clone(components.cell.sale_cache.clock()),
     }
 }
 
@@ -121,8 +123,8 @@ fn buyers(own: Returns) -> AdminBuyers {
 fn reports(components: &Components, database: &Database) -> Arc<dyn SaleReportReader> {
     let reader =
         |database| -> Arc<dyn SaleReportReader> { Arc::new(PostgresSaleReports::new(database)) };
-    let each = components.replicas.on_each(reader(database.clone()), reader);
-    Arc::new(OnReplicas::acknowledged(&components.replicas, each))
+    let each = components.cell.replicas.on_each(reader(database.clone()), reader);
+    Arc::new(OnReplicas::acknowledged(&components.cell.replicas, each))
 }
 
 fn jobs(own: OfflineJobs) -> AdminJobs {

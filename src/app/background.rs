@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cell::Cell;
 use super::components::Components;
 use super::context::BuildContext;
+use super::shared::Shared;
 use crate::application::compare_time_zones::CompareTimeZones;
 use crate::application::open_sales::{OpenSales, OpenSalesError, OpenSalesPorts, Schedule};
 use crate::application::ports::{Causes, PortError};
@@ -29,11 +31,11 @@ const COMPARE_TIME_ZONES_INTERVAL: Duration = Duration::from_hours(1);
 /// exists, and after its items are in memory; unless PostgreSQL is away.
 pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) -> Arc<OpenSales> {
     let (config, tasks) = (context.config, &context.tasks.background);
-    let Components { sale_cache, refusals, .. } = components;
+    let Cell { sale_cache, refusals, .. } = &components.cell;
 
     listen_to_redis(context, components);
-    components.replicas.begin().await;
-    tasks.run(Arc::clone(&components.replicas).watch(tasks.stopping()));
+    components.cell.replicas.begin().await;
+    tasks.run(Arc::clone(&components.cell.replicas).watch(tasks.stopping()));
     if let Err(error) = sale_cache.refresh().await {
         tracing::warn!(error = %Causes(&error), "cannot read the sales yet");
     }
@@ -52,7 +54,7 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) -
     tasks.every(
         "compare time zones",
         COMPARE_TIME_ZONES_INTERVAL,
-        &components.time_zones,
+        &components.cell.time_zones,
         compare_time_zones,
     );
     rebuild_filter(context, components);
@@ -62,10 +64,10 @@ pub(crate) async fn start(context: &BuildContext<'_>, components: &Components) -
 
 /// Starts what jobs need of these tasks, in a process that serves no buyers.
 pub(crate) async fn start_for_worker(context: &BuildContext<'_>, components: &Components) {
-    let (tasks, sale_cache) = (&context.tasks.background, &components.sale_cache);
-    tasks.run(components.redis.clone().probe(tasks.stopping()));
+    let (tasks, sale_cache) = (&context.tasks.background, &components.cell.sale_cache);
+    tasks.run(components.shared.redis.clone().probe(tasks.stopping()));
     // Nothing is read from them here, but operators see them.
-    tasks.run(Arc::clone(&components.replicas).watch(tasks.stopping()));
+    tasks.run(Arc::clone(&components.cell.replicas).watch(tasks.stopping()));
     if let Err(error) = sale_cache.refresh().await {
         tracing::warn!(error = %Causes(&error), "cannot read the sales yet");
     }
@@ -76,22 +78,22 @@ pub(crate) async fn start_for_worker(context: &BuildContext<'_>, components: &Co
 fn listen_to_redis(context: &BuildContext<'_>, components: &Components) {
     let tasks = &context.tasks.background;
     let stop = tasks.stopping();
-    tasks.run(components.redis.clone().probe(stop.clone()));
-    let history = Arc::clone(components.database.history());
-    let hints = Arc::clone(&components.sold_out_hints);
+    tasks.run(components.shared.redis.clone().probe(stop.clone()));
+    let history = Arc::clone(components.cell.database.history());
+    let hints = Arc::clone(&components.cell.sold_out_hints);
     tasks.run(confirm_sold_out(Arc::clone(&hints)));
     tasks.run(read_changed(Arc::clone(&hints)));
     let on_sold_out = Arc::new(move |event| hints.receive(event));
-    let listener = SoldOutListener::new(components.redis.clone(), history, on_sold_out);
+    let listener = SoldOutListener::new(components.shared.redis.clone(), history, on_sold_out);
     tasks.run(listener.listen(stop.clone()));
-    if let Some(cache) = &components.read_cache {
+    if let Some(cache) = &components.shared.read_cache {
         let cache = Arc::clone(cache);
         let on_forgotten = Arc::new(move |forgotten| match forgotten {
             Forgotten::Scope(scope) => cache.forget(&scope),
             Forgotten::All => cache.forget_all(),
         });
         let name = context.instance.name.clone();
-        let listener = ReadNewsListener::new(components.redis.clone(), name, on_forgotten);
+        let listener = ReadNewsListener::new(components.shared.redis.clone(), name, on_forgotten);
         tasks.run(listener.listen(stop));
     }
 }
@@ -120,7 +122,7 @@ async fn read_changed(hints: Arc<SoldOutHints>) {
 /// After a failover.
 fn record_lost_writes(context: &BuildContext<'_>, components: &Components) {
     let (lost, database) =
-        (Arc::clone(&components.selling.lost_writes), components.database.clone());
+        (Arc::clone(&components.cell.selling.lost_writes), components.cell.database.clone());
     let reporter = Arc::clone(&lost);
     let arrived = move || {
         let reporter = Arc::clone(&reporter);
@@ -140,8 +142,8 @@ fn record_lost_writes(context: &BuildContext<'_>, components: &Components) {
 /// Runs at every interval, and when a checkout finds no valid filter.
 fn rebuild_filter(context: &BuildContext<'_>, components: &Components) {
     let interval = context.config.redis.filter_interval;
-    let redis = components.redis.clone();
-    let rebuild = Arc::clone(&components.rebuild_filter);
+    let redis = components.shared.redis.clone();
+    let rebuild = Arc::clone(&components.cell.rebuild_filter);
     let reporter = redis.clone();
     let cold_reported = move || {
         let reporter = reporter.clone();
@@ -156,17 +158,7 @@ fn rebuild_filter(context: &BuildContext<'_>, components: &Components) {
 
 async fn keep_schedule(context: &BuildContext<'_>, components: &Components) -> Arc<OpenSales> {
     let config = &context.config.schedule;
-    let (in_force, actor) =
-        (context.in_force.clone(), format!("schedule@{}", context.instance.name));
-    let open_sales = Arc::new(OpenSales::new(
-        OpenSalesPorts {
-            sale_cache: Arc::clone(&components.sale_cache),
-            sales: Arc::clone(&components.sales),
-            calendar: Arc::<CronCalendar>::clone(&components.calendar),
-            leadership: Arc::clone(&components.leadership),
-        },
-        Arc::new(move || schedule_of(&in_force.get().schedule, &actor)),
-    ));
+    let open_sales = Arc::new(open_sales(context, &components.cell, &components.shared));
     match tokio::time::timeout(FIRST_SALE_TIMEOUT, open_due_sales(Arc::clone(&open_sales))).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
@@ -176,6 +168,19 @@ async fn keep_schedule(context: &BuildContext<'_>, components: &Components) -> A
     }
     context.tasks.background.every("keep schedule", config.interval, &open_sales, open_due_sales);
     open_sales
+}
+
+/// The scheduled sales of a cell.
+pub(super) fn open_sales(context: &BuildContext<'_>, cell: &Cell, shared: &Shared) -> OpenSales {
+    let (in_force, actor) =
+        (context.in_force.clone(), format!("schedule@{}", context.instance.name));
+    let ports = OpenSalesPorts {
+        sale_cache: Arc::clone(&cell.sale_cache),
+        sales: Arc::clone(&cell.sales),
+        calendar: Arc::<CronCalendar>::clone(&shared.calendar),
+        leadership: Arc::clone(&cell.leadership),
+    };
+    OpenSales::new(ports, Arc::new(move || schedule_of(&in_force.get().schedule, &actor)))
 }
 
 fn schedule_of(config: &ScheduleConfig, actor: &str) -> Schedule {

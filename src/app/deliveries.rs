@@ -58,13 +58,13 @@ impl Deliveries {
         let log: Arc<dyn EventLog> = Arc::new(EventReader::new(EventReaderPorts {
             outbox: Arc::clone(&outbox),
             outcomes: Arc::new(OutcomeReader::new(database.clone())),
-            sale_cache: Arc::clone(&components.sale_cache),
-            codes: Arc::clone(&components.codes),
+            sale_cache: Arc::clone(&components.cell.sale_cache),
+            codes: Arc::clone(&components.cell.codes),
             format: Arc::new(CloudEvents::new(source)),
         }));
         let measured = Arc::new(PrometheusEventMetrics::register(context.registry)?);
         let metrics: Arc<dyn EventMetrics> = Arc::<PrometheusEventMetrics>::clone(&measured);
-        let clock: &Arc<dyn Clock> = components.sale_cache.clock();
+        let clock: &Arc<dyn Clock> = components.cell.sale_cache.clock();
         let to_endpoints = WebhookPorts {
             store: Arc::new(PostgresDeliveryStore::new(database.clone())),
             sender: Arc::new(HttpWebhookSender::new(&context.config.webhooks)?),
@@ -160,7 +160,10 @@ fn configured(
 ) -> Result<Vec<Arc<dyn EventSink>>, AppError> {
     let mut sinks: Vec<Arc<dyn EventSink>> = Vec::new();
     if let Some(stream) = &config.stream {
-        sinks.push(Arc::new(RedisEventStream::new(components.redis.clone(), stream.max_length)));
+        sinks.push(Arc::new(RedisEventStream::new(
+            components.shared.redis.clone(),
+            stream.max_length,
+        )));
     }
     if let Some(nats) = &config.nats {
         sinks.push(Arc::new(NatsSink::new(&nats.url, &nats.stream)?));

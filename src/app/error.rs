@@ -9,7 +9,7 @@ use crate::infrastructure::monitoring::InvalidLog;
 use crate::infrastructure::nats::InvalidNats;
 use crate::infrastructure::otlp::TraceError;
 use crate::infrastructure::persistence::{
-    ConnectError, InvalidReplicas, RequirementError, SchemaError,
+    CellError, ConnectError, InvalidReplicas, RequirementError, SchemaError,
 };
 use crate::infrastructure::signing::TagClash;
 use crate::infrastructure::tokens::InvalidTokens;
@@ -28,6 +28,8 @@ pub(crate) enum AppError {
     Requirement(#[from] RequirementError),
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    #[error(transparent)]
+    Cell(#[from] CellError),
     #[error(transparent)]
     Redis(#[from] InvalidRedis),
     #[error(transparent)]

@@ -8,7 +8,7 @@ use super::offline::with_few_retries;
 use crate::config::Config;
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::{
-    Database, DatabaseMetrics, ExplainError, Explained, Named, Planning, Wanted,
+    Database, DatabaseMetrics, ExplainError, Explained, Named, Planning, Wanted, check_cell,
     check_requirements, check_schema, explain,
 };
 
@@ -41,5 +41,6 @@ async fn connect(config: &Config) -> Result<Database, AppError> {
     let database = Database::connect(&settings, Planning::Keys, metrics, &circuits).await?;
     check_requirements(&database).await?;
     check_schema(&database).await?;
+    check_cell(&database, config.database.cell).await?;
     Ok(database)
 }

@@ -1,8 +1,8 @@
 //! The composition root, the only place that names concrete adapters.
 //!
 //! - [`service`]: the service from start to stop. [`error`]: why it cannot start.
-//! - [`context`]: what the parts are built from. [`components`]: adapters and use cases; [`selling`]: the two that sell;
-//!   [`limits`]: the bounds of their queues.
+//! - [`context`]: what the parts are built from. [`components`]: all of them; [`cell`]: those of one database; [`shared`]: those that
+//!   databases share; [`use_cases`]: what HTTP uses; `two_cells`: a test; [`selling`]: the two that sell; [`limits`]: the bounds of their queues.
 //! - [`background`]: background tasks; [`closing`]: what becomes of ended sales. [`deliveries`]: events on their way to the sinks.
 //! - [`servers`]: the ports. [`admin`]: what operators use over HTTP. [`access`]: who may buy, and how often. [`task_groups`]: how
 //!   tasks run and stop.
@@ -15,6 +15,7 @@
 mod access;
 mod admin;
 mod background;
+mod cell;
 mod closing;
 mod components;
 mod context;
@@ -32,9 +33,12 @@ mod returns;
 mod selling;
 mod servers;
 mod service;
+mod shared;
 mod signals;
 mod slow_statements;
 mod task_groups;
+mod two_cells;
+mod use_cases;
 mod webhooks;
 mod workers;
 

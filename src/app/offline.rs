@@ -28,12 +28,11 @@ use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
 use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics, RedisSaleNews};
 use crate::infrastructure::circuit::CircuitMetrics;
-use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, OnReplicas, Planning, PostgresApiKeyStore,
     PostgresAuditTrail, PostgresBuyerTotalsReader, PostgresInspector, PostgresItemImporter,
     PostgresItemReader, PostgresOutbox, PostgresSaleEditor, PostgresSaleReports, PostgresSaleStore,
-    Replicas, SchemaError, check_requirements, check_schema,
+    Replicas, SchemaError, check_cell, check_requirements, check_schema, migrate, take_cell,
 };
 use crate::infrastructure::signing::HmacKeySecrets;
 
@@ -76,6 +75,7 @@ impl Offline {
         let database = Database::connect(&settings, Planning::Tables, metrics, &circuits).await?;
         check_requirements(&database).await?;
         check_schema(&database).await?;
+        check_cell(&database, config.database.cell).await?;
         if !config.database.replicas.is_empty() {
             // A replica must follow this history.
             database.begin_history().await.map_err(SchemaError::from)?;
@@ -181,6 +181,7 @@ pub(crate) async fn migrate_schema(config: &Config) -> Result<(), AppError> {
             .await?;
     check_requirements(&database).await?;
     migrate(&database).await?;
+    take_cell(&database, config.database.cell).await?;
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, database.close()).await;
     Ok(())
 }

@@ -68,9 +68,9 @@ pub(crate) fn start(
 ) {
     let parts = Parts {
         level,
-        codes: Arc::clone(&components.code_signer),
-        cursors: Arc::clone(&components.cursors),
-        calendar: Arc::clone(&components.calendar),
+        codes: Arc::clone(&components.cell.code_signer),
+        cursors: Arc::clone(&components.shared.cursors),
+        calendar: Arc::clone(&components.shared.calendar),
         open_sales,
     };
     let (in_force, status) = (context.in_force.clone(), Arc::clone(&components.reloads));

@@ -147,7 +147,7 @@ fn request_limits(config: &HttpConfig) -> RequestLimits {
 
 /// Tells listeners what changes, until the servers stop: their streams end then, and the stop does not wait for them.
 fn tell_listeners(context: &BuildContext<'_>, state: &HttpState) -> Result<(), AppError> {
-    let (tasks, live) = (context.tasks, &state.live);
+    let (tasks, live) = (context.tasks, &state.cells.home().live);
     register_live_listeners(context.registry, live)?;
     tasks.background.every("tell listeners", TICK, live, |it| async move { it.tell().await });
     let (_, stop) = tasks.servers.scope();
@@ -191,10 +191,10 @@ fn monitoring(
 ) -> Result<Monitoring, AppError> {
     let health = HealthReport::new(
         vec![
-            Arc::new(PostgresHealth::new(components.database.clone())),
-            Arc::new(RedisHealth::new(components.redis.clone())),
+            Arc::new(PostgresHealth::new(components.cell.database.clone())),
+            Arc::new(RedisHealth::new(components.shared.redis.clone())),
             Arc::new(TimeZoneHealth::new(
-                Arc::clone(&components.time_zones),
+                Arc::clone(&components.cell.time_zones),
                 context.in_force.setting(|config| config.schedule.time_zone_name().to_owned()),
             )),
             Arc::<ReloadStatus>::clone(&components.reloads),
@@ -202,17 +202,17 @@ fn monitoring(
         Arc::clone(readiness),
         context.in_force.setting(|config| config.monitoring.check_timeout),
     );
-    let replicas = components.replicas.watched().map(|replica| {
+    let replicas = components.cell.replicas.watched().map(|replica| {
         let check: Arc<dyn HealthCheck> = Arc::new(ReplicaHealth::new(Arc::clone(replica)));
         check
     });
     // Front ends need not know their addresses.
     let health = health.and_for_operators(replicas.collect());
-    let database = components.database.clone();
-    let sale_cache = Arc::clone(&components.sale_cache);
+    let database = components.cell.database.clone();
+    let sale_cache = Arc::clone(&components.cell.sale_cache);
     let cached = SaleCacheMetrics::register(context.registry)?;
     let tasks = TaskCount::register(context.registry)?;
-    let read_cache = components.read_cache.clone();
+    let read_cache = components.shared.read_cache.clone();
     let before_scrape = Arc::new(move || {
         database.observe_pool();
         if let Some(cache) = &read_cache {

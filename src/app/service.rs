@@ -7,6 +7,7 @@ use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 
 use super::background;
+use super::cell::Cell;
 use super::components::Components;
 use super::context::BuildContext;
 use super::deliveries::Deliveries;
@@ -27,8 +28,8 @@ use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::monitoring::{LogLevel, Readiness, init_logging};
 use crate::infrastructure::otlp::trace_to;
 use crate::infrastructure::persistence::{
-    Database, DatabaseMetrics, Planning, Replicas, SchemaError, check_requirements, check_schema,
-    check_sessions, check_unsubscribed, migrate,
+    Database, DatabaseMetrics, Planning, Replicas, SchemaError, check_cell, check_requirements,
+    check_schema, check_sessions, check_unsubscribed, migrate, take_cell,
 };
 
 /// The last refusals have this part of the drain time for themselves, which no other step can use up.
@@ -114,9 +115,11 @@ impl App {
         check_requirements(&database).await?;
         if config.database.migrate_on_start {
             migrate(&database).await?;
+            take_cell(&database, config.database.cell).await?;
         }
         check_unsubscribed(&database).await?;
         check_schema(&database).await?;
+        check_cell(&database, config.database.cell).await?;
         database.begin_history().await.map_err(SchemaError::from)?;
 
         let (tasks, readiness) = (TaskGroups::default(), Arc::<Readiness>::default());
@@ -157,7 +160,7 @@ impl App {
                 servers::listen_for_operators(&context, &components, &readiness).await?;
             }
         }
-        let Components { refusals, replicas, .. } = components;
+        let Cell { refusals, replicas, .. } = components.cell;
         Ok(Self { database, replicas, refusals, deliveries, readiness, tasks })
     }
 

@@ -48,7 +48,7 @@ fn run_jobs(
     metrics: &Arc<JobMetrics>,
 ) -> Result<(), AppError> {
     let config = context.config;
-    let clock: Arc<dyn Clock> = Arc::clone(components.sale_cache.clock());
+    let clock: Arc<dyn Clock> = Arc::clone(components.cell.sale_cache.clock());
     let jobs: Arc<dyn WorkerJobs> = Arc::new(PostgresWorkerJobs::new(database.clone()));
     let lease = Arc::new(Lease::new(Arc::clone(&clock)));
     let worker = context.instance.name.clone();
@@ -92,8 +92,8 @@ fn handlers(
     handlers.add(RunDropSales::new(Arc::new(drop_sales(keep, database)), actor))?;
     handlers.add(RunNoop)?;
     handlers.add(RunPruneJobs::new(repair, keep_done, keep_dead))?;
-    handlers.add(RunPruneKeys::new(Arc::clone(&components.keys)))?;
-    handlers.add(RunRebuildFilter::new(Arc::clone(&components.rebuild_filter)))?;
+    handlers.add(RunPruneKeys::new(Arc::clone(&components.cell.keys)))?;
+    handlers.add(RunRebuildFilter::new(Arc::clone(&components.cell.rebuild_filter)))?;
     handlers.complete()
 }
 

@@ -87,8 +87,16 @@ mod tests {
     use crate::testing::builders::{at, attempt_id, sale_id};
     use crate::testing::fakes::{FakeClock, FakeSigner};
 
+    /// Numbers of an epoch.
+    const ATTEMPTS: i64 = 1_000;
+
     fn history(numbers: i64) -> Epochs {
-        let epoch = |number| Epoch { number, id: number, first_attempt: (number - 1) << 36 };
+        let epoch = |number| Epoch {
+            number,
+            id: number,
+            first_attempt: (number - 1) * ATTEMPTS,
+            end_attempt: number * ATTEMPTS,
+        };
         Epochs::new((1..=numbers).map(epoch).collect()).unwrap()
     }
 
@@ -122,7 +130,7 @@ mod tests {
             reader
         });
 
-        assert!(codes.is_genuine(&code(1 << 36)).await.unwrap());
+        assert!(codes.is_genuine(&code(ATTEMPTS)).await.unwrap());
     }
 
     #[tokio::test]
@@ -148,9 +156,9 @@ mod tests {
             clock: FakeClock::at(at(0)),
         });
 
-        let claim = codes.sign(sale_id(1), attempt_id(1 << 36)).await.unwrap();
+        let claim = codes.sign(sale_id(1), attempt_id(ATTEMPTS)).await.unwrap();
 
-        assert_eq!(claim, code(1 << 36));
+        assert_eq!(claim, code(ATTEMPTS));
     }
 
     #[tokio::test]
@@ -170,7 +178,7 @@ mod tests {
             clock: FakeClock::at(at(0)),
         });
 
-        assert!(codes.is_genuine(&code(1 << 36)).await.unwrap());
+        assert!(codes.is_genuine(&code(ATTEMPTS)).await.unwrap());
     }
 
     #[tokio::test]
@@ -188,6 +196,6 @@ mod tests {
             reader
         });
 
-        assert!(codes.is_genuine(&code(1 << 36)).await.is_err());
+        assert!(codes.is_genuine(&code(ATTEMPTS)).await.is_err());
     }
 }

@@ -92,7 +92,12 @@ mod tests {
     use crate::domain::epoch::Epoch;
 
     fn epochs(ids: &[i64]) -> Epochs {
-        let epoch = |(number, id): (i64, &i64)| Epoch { number, id: *id, first_attempt: number };
+        let epoch = |(number, id): (i64, &i64)| Epoch {
+            number,
+            id: *id,
+            first_attempt: number,
+            end_attempt: number + 1,
+        };
         Epochs::new((1..).zip(ids).map(epoch).collect()).unwrap()
     }
 

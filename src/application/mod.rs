@@ -14,6 +14,7 @@
 //! - [`jobs`]: jobs and the schedules that enqueue them.
 //! - [`sale_cache`]: what the instance knows of sales, in memory. [`catalogue`]: the items of a sale, in memory,
 //!   with their `texts` as bytes.
+//! - [`cells`]: one of each cell, picked by the number of a sale.
 //! - [`history`]: the epoch of the database in which this instance works. [`codes`]: signed and verified for their epoch.
 //! - [`rebuild_filter`]: rebuild the shared filter of sold-out items from PostgreSQL.
 //! - [`sold_out_hints`]: confirm what other instances announce.
@@ -28,6 +29,7 @@
 pub mod api_keys;
 pub mod browse;
 pub mod catalogue;
+pub mod cells;
 pub mod checkout;
 pub mod codes;
 pub mod compare_time_zones;

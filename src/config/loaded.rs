@@ -86,7 +86,7 @@ impl Config {
         Self::from_environment(&std::env::vars().collect(), folder)
     }
 
-    pub(super) fn from_environment(
+    pub(crate) fn from_environment(
         environment: &Environment,
         folder: Option<&Path>,
     ) -> Result<Self, InvalidConfig> {

@@ -5,10 +5,6 @@
 
 use super::ids::AttemptId;
 
-/// How far the numbers of attempts jump with each epoch, as in `begin_epoch` of the schema: more attempts than any lost history can
-/// have had.
-const ATTEMPTS_OF_AN_EPOCH: i64 = 1 << 36;
-
 /// An epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epoch {
@@ -18,6 +14,8 @@ pub struct Epoch {
     pub id: i64,
     /// The first number of an attempt in this epoch.
     pub first_attempt: i64,
+    /// The first number after those. Far ahead: a lost history had fewer attempts.
+    pub end_attempt: i64,
 }
 
 /// All epochs so far, oldest first.
@@ -53,7 +51,7 @@ impl Epochs {
     /// Whether the attempt may belong to an epoch that is later than the latest one here.
     #[must_use]
     pub fn may_lack_epoch_of(&self, attempt: AttemptId) -> bool {
-        attempt.get() - self.latest.first_attempt >= ATTEMPTS_OF_AN_EPOCH
+        attempt.get() >= self.latest.end_attempt
     }
 
     /// Whether these epochs continue `known`, or replace some of it.
@@ -68,7 +66,7 @@ mod tests {
     use super::*;
 
     fn epoch(number: i64, first_attempt: i64) -> Epoch {
-        Epoch { number, id: number * 11, first_attempt }
+        Epoch { number, id: number * 11, first_attempt, end_attempt: first_attempt + 1_000 }
     }
 
     fn epochs(numbers: &[(i64, i64)]) -> Epochs {
@@ -87,12 +85,11 @@ mod tests {
 
     #[test]
     fn an_attempt_far_beyond_the_latest_epoch_may_be_of_a_later_one() {
-        let epochs = epochs(&[(1, 0), (2, ATTEMPTS_OF_AN_EPOCH)]);
+        let epochs = epochs(&[(1, 0), (2, 1_000)]);
 
         let may_lack = |attempt| epochs.may_lack_epoch_of(AttemptId::new(attempt).unwrap());
 
-        let next = 2 * ATTEMPTS_OF_AN_EPOCH;
-        assert_eq!([1, next - 1, next, i64::MAX].map(may_lack), [false, false, true, true]);
+        assert_eq!([1, 1_999, 2_000, i64::MAX].map(may_lack), [false, false, true, true]);
     }
 
     #[test]

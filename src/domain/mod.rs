@@ -3,7 +3,7 @@
 //! - [`ids`]: ids of sales, items, buyers and attempts, parsed once at the boundary.
 //! - [`alphabet`]: the alphabet of numbers in public ids.
 //! - [`code`]: the text of a checkout code. [`api_key`]: keys of operators and services, and their scopes.
-//! - [`epoch`]: the spans of time in which the database had one history.
+//! - [`epoch`]: the spans of time in which the database had one history. [`cell`]: databases with a part of the sales each.
 //! - [`sale`]: a sale, its window and the bounds of a new one. [`sale_edit`]: what an operator may change of it, and when.
 //! - [`restock`]: pieces that an operator adds to an item. [`cancellation`]: lines of a purchase that an operator takes back.
 //!   [`import`]: items of an operator's own.
@@ -21,6 +21,7 @@ pub mod alphabet;
 pub mod api_key;
 pub mod bloom;
 pub mod cancellation;
+pub mod cell;
 pub mod checkout;
 pub mod code;
 pub mod epoch;

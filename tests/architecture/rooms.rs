@@ -47,6 +47,7 @@ pub(crate) const ROOM_ORDERS: [RoomOrder; 2] = [
             "row",
             "pool",
             "requirements",
+            "cell",
             "partitions",
             "operation",
             "jobs",

@@ -32,6 +32,7 @@ mod bad_input;
 mod bad_json;
 mod board;
 mod browsers;
+mod cells;
 mod chaos;
 mod checkout;
 mod cli;

@@ -128,7 +128,7 @@ impl Idempotency {
         command: CheckoutCommand,
         key: KeyedRequest,
     ) -> Result<Keyed<CheckoutReply>, PortError> {
-        let caller = Caller::Buyer(command.buyer.clone());
+        let caller = Caller::Buyer(command.buyer.clone(), command.sale);
         self.collect((caller, None), key, |_| command).await
     }
 
@@ -252,7 +252,7 @@ impl Idempotency {
     ) -> Result<Keyed<CheckoutAnswer, Done>, PortError> {
         let IdempotencyPorts { idempotency_lock: lock, turns, .. } = &self.ports;
         let acquire = || lock.acquire(&command.buyer, &key.key);
-        let lease = match turns.next(acquire, || self.used(&command.buyer, key)).await? {
+        let lease = match turns.next(acquire, || self.used(command, key)).await? {
             Turn::Run(lease) => lease,
             Turn::Stored(known) => return Ok(known),
             Turn::InProgress => return Ok(Keyed::InProgress),
@@ -267,10 +267,11 @@ impl Idempotency {
     /// What the buyer's key was used for, if it was.
     async fn used(
         &self,
-        buyer: &BuyerId,
+        command: &CheckoutCommand,
         key: &KeyedRequest,
     ) -> Result<Option<Keyed<CheckoutAnswer, Done>>, PortError> {
-        let found = self.ports.keys.find(Caller::Buyer(buyer.clone()), key.clone()).await?;
+        let caller = Caller::Buyer(command.buyer.clone(), command.sale);
+        let found = self.ports.keys.find(caller, key.clone()).await?;
         Ok(found.into_new().err())
     }
 

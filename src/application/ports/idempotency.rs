@@ -20,8 +20,8 @@ pub struct KeyedRequest {
 /// The owner of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// A buyer.
-    Buyer(BuyerId),
+    /// A buyer, and the sale that the request names. A key belongs to a buyer in all sales of a cell.
+    Buyer(BuyerId, Option<SaleId>),
     /// The buyer of this checkout.
     HolderOf(SaleId, AttemptId),
 }

@@ -9,6 +9,7 @@ use super::circuit::CircuitConfig;
 use super::servers;
 use crate::config::reader::Reader;
 use crate::config::units::{DAY, HOUR, MINUTE, MS, SECOND};
+use crate::domain::cell::CellId;
 
 /// `database.*`
 #[derive(Debug, Clone)]
@@ -31,6 +32,7 @@ pub struct DatabaseConfig {
     pub replicas: Vec<SecretString>,
     pub replica_max_lag: Duration,
     pub pooler: Pooler,
+    pub cell: CellId,
     pub circuit: CircuitConfig,
 }
 
@@ -106,9 +108,14 @@ impl DatabaseConfig {
             replicas: replicas(read),
             replica_max_lag: read.duration("database.replica_max_lag", 100 * MS..=HOUR),
             pooler: pooler(read),
+            cell: cell(read),
             circuit: CircuitConfig::read(read, "database"),
         }
     }
+}
+
+fn cell(read: &mut Reader) -> CellId {
+    CellId::new(read.number("database.cell", 0..=CellId::MAX)).unwrap_or_default()
 }
 
 /// Transactions of a pooler in transaction mode come from any session: what was set or prepared in one is not there in the next.

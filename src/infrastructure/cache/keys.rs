@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use sha2::{Digest, Sha256};
 
 use crate::application::ports::{Bucket, CacheKey, CacheScope, LimitedBy};
+use crate::domain::cell::CellId;
 use crate::domain::ids::{AttemptId, BuyerId, IdempotencyKey, SaleId};
 use crate::domain::sale::Sale;
 
@@ -137,9 +138,9 @@ impl Keys {
         PROBE_TAGS.iter().map(|tag| format!("{}probe:{{{tag}}}", self.prefix))
     }
 
-    /// string: the instance that leads in a background task. Expires with its term.
-    pub(crate) fn leader(&self, task: &str) -> String {
-        format!("{}leader:{task}", self.prefix)
+    /// string: the instance that leads in a background task of a cell. Expires with its term.
+    pub(crate) fn leader(&self, cell: CellId, task: &str) -> String {
+        format!("{}leader:{cell}:{task}", self.prefix)
     }
 
     /// The pub/sub channel for sold-out items.

@@ -157,7 +157,7 @@ fn arrival(request: &Request<Incoming>, peer: IpAddr, route: FastRoute) -> Arriv
 impl Shared {
     /// A cached list of sales. The router has the rest: other origins, compression, links of a gateway, and who may come in.
     fn cached_list(&self, request: &Request<Incoming>, peer: IpAddr) -> Option<Response> {
-        let cache = self.state.cache.as_ref()?;
+        let cache = self.state.home().cache.as_ref()?;
         let (uri, headers) = (request.uri(), request.headers());
         let is_plain = self.access.is_none()
             && uri.path() == SALES

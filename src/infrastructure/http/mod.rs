@@ -58,7 +58,7 @@ pub(crate) use model::live::event as live_event;
 pub(crate) use request::head::RequestLimits;
 pub(crate) use router::{limited_routes, routes};
 pub(crate) use shop_page::start_page;
-pub(crate) use state::HttpState;
+pub(crate) use state::{HttpState, UseCases};
 #[cfg(feature = "bench")]
 pub(crate) use v1::checkout::response as checkout_response;
 #[cfg(feature = "bench")]

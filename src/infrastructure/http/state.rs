@@ -10,6 +10,7 @@ use super::cached::HttpCache;
 use super::detach_on_drop::DetachOnDrop;
 use super::error::ApiError;
 use crate::application::browse::Browse;
+use crate::application::cells::Cells;
 use crate::application::checkout::Checkout;
 use crate::application::idempotency::Idempotency;
 use crate::application::live::Live;
@@ -23,6 +24,15 @@ use crate::infrastructure::traces::span;
 /// The state of the router.
 #[derive(Clone)]
 pub(crate) struct HttpState {
+    pub(crate) cells: Arc<Cells<UseCases>>,
+    pub(crate) cursors: Arc<dyn CursorSigner>,
+    /// Tracks work with effects, so that the shutdown can wait for it.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) request_timeout: Setting<Duration>,
+}
+
+/// The use cases of one cell.
+pub(crate) struct UseCases {
     pub(crate) checkout: Arc<Checkout>,
     pub(crate) purchase: Arc<Purchase>,
     pub(crate) browse: Arc<Browse>,
@@ -30,13 +40,19 @@ pub(crate) struct HttpState {
     pub(crate) idempotency: Arc<Idempotency>,
     /// The read cache, if it is on.
     pub(crate) cache: Option<Arc<HttpCache>>,
-    pub(crate) cursors: Arc<dyn CursorSigner>,
-    /// Tracks work with effects, so that the shutdown can wait for it.
-    pub(crate) tasks: TaskTracker,
-    pub(crate) request_timeout: Setting<Duration>,
 }
 
 impl HttpState {
+    /// The use cases of the cell that has this sale.
+    pub(crate) fn of(&self, sale: impl Into<Option<SaleId>>) -> &UseCases {
+        self.cells.of(sale)
+    }
+
+    /// The use cases for what names no sale.
+    pub(crate) fn home(&self) -> &UseCases {
+        self.cells.home()
+    }
+
     /// Runs work with effects to its end, also when the client hangs up. The client waits for it up to the request timeout.
     pub(crate) async fn run_to_end<T: Send + 'static>(
         &self,
@@ -59,7 +75,7 @@ impl HttpState {
         if caller.buyer().is_none() {
             return Ok(());
         }
-        match self.read(self.idempotency.find(claim)).await? {
+        match self.read(self.of(claim.sale).idempotency.find(claim)).await? {
             Some(checkout) => caller.check_owner(&checkout.buyer),
             None => Ok(()),
         }
@@ -78,12 +94,12 @@ impl HttpState {
 
     /// The error of a sale that is not found.
     pub(crate) async fn no_sale(&self, sale: SaleId) -> ApiError {
-        archived_or(ApiError::SaleNotFound, self.read(self.browse.is_archived(sale)).await)
+        archived_or(ApiError::SaleNotFound, self.read(self.of(sale).browse.is_archived(sale)).await)
     }
 
     /// The error of a code that leads to nothing: `error`, unless its sale was archived.
     pub(crate) async fn no_code(&self, claim: CodeClaim, error: ApiError) -> ApiError {
-        archived_or(error, self.read(self.browse.is_archived_code(claim)).await)
+        archived_or(error, self.read(self.of(claim.sale).browse.is_archived_code(claim)).await)
     }
 }
 

@@ -73,7 +73,8 @@ impl CheckoutStore for PostgresDirect {
         request: Collect,
         key: KeyedRequest,
     ) -> Result<Keyed<Collected, Done>, PortError> {
-        let (sale, caller) = (request.sale, Caller::Buyer(request.buyer.clone()));
+        let sale = request.sale;
+        let caller = Caller::Buyer(request.buyer.clone(), Some(sale));
         let request = MaybeKeyed::keyed(request, key.clone());
         let reply = serve_alone(&self.collecting, sale, request).await?;
         self.keys.keyed_answer((caller, key), reply).await

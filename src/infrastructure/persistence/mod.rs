@@ -23,11 +23,12 @@
 //!   [`retention`]: old sales. [`audit`]: the inspection, and the record of refusals.
 //! - [`replicas`]: standbys that answer lists and reports.
 //! - [`mod@explain`]: the statements by name, their plans, and how logs name them.
-//! - `requirements`: what the server must be like. `migrate`: the schema. [`row`]: rows as structs.
+//! - `requirements`: what the server must be like. `migrate`: the schema. [`cell`]: which part of the sales is here. [`row`]: rows as structs.
 //! - [`tests`]: guards and plans of the statements.
 
 pub(crate) mod audit;
 pub(crate) mod batch;
+pub(crate) mod cell;
 pub(crate) mod checkout;
 #[cfg(any(test, feature = "bench"))]
 pub(crate) mod direct;
@@ -58,6 +59,7 @@ pub(crate) use audit::refusals::PostgresRefusalStore;
 pub(crate) use batch::context::BatchContext;
 pub(crate) use batch::lost_writes::LostWrites;
 pub(crate) use batch::splitting::Retries;
+pub(crate) use cell::{CellError, check_cell, take_cell};
 pub(crate) use checkout::store::PostgresCheckoutStore;
 pub(crate) use explain::all as named_statements;
 pub(crate) use explain::fingerprint::recognise;

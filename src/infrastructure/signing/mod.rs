@@ -154,6 +154,7 @@ mod tests {
             number,
             id: *id,
             first_attempt: (number - 1) * 1_000,
+            end_attempt: number * 1_000,
         };
         Epochs::new((1..).zip(ids).map(epoch).collect()).unwrap()
     }

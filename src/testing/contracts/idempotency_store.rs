@@ -55,7 +55,7 @@ fn added(keyed: Keyed<Collected, Done>) -> AttemptId {
 
 /// The state of a key for this content.
 async fn state(scene: &Scene<'_>, who: &str, key: &str, content: &str) -> Keyed<BuyerId, Done> {
-    let caller = Caller::Buyer(buyer(who));
+    let caller = Caller::Buyer(buyer(who), None);
     scene.instance.keys.find(caller, keyed_request(key, content)).await.unwrap()
 }
 

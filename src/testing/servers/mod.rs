@@ -4,5 +4,6 @@ mod environment;
 mod postgres;
 mod redis;
 
+pub(crate) use environment::setting;
 pub(crate) use postgres::{PostgresShop, on_server};
 pub(crate) use redis::RedisWorld;

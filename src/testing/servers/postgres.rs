@@ -21,18 +21,19 @@ use crate::application::ports::{
 use crate::config::{
     CatalogueConfig, CircuitConfig, CircuitMode, DatabaseConfig, DatabaseParts, Pooler, Setting,
 };
+use crate::domain::cell::CellId;
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, RequestId, SaleId};
 use crate::domain::sale::SaleWindow;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::circuit::CircuitMetrics;
-use crate::infrastructure::persistence::migrate;
 use crate::infrastructure::persistence::{
     BatchContext, Database, DatabaseClock, DatabaseMetrics, Planning, PostgresCheckoutStore,
     PostgresDeliveryStore, PostgresDirect, PostgresIdempotencyStore, PostgresItemReader,
     PostgresLedger, PostgresPurchaseHistory, PostgresRefusalStore, PostgresSaleStore,
     PostgresWebhookStore, Retries,
 };
+use crate::infrastructure::persistence::{migrate, take_cell};
 use crate::testing::builders::{attempt_id, buyer, item_id};
 use crate::testing::contracts::refusal_store::RefusalWorld;
 use crate::testing::contracts::webhook_store::WebhookWorld;
@@ -82,6 +83,16 @@ impl PostgresShop {
         let name = format!("lib_{}", Uuid::now_v7().simple());
         on_server(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await.unwrap();
         Self::on(name, lock_timeout)
+    }
+
+    /// In the database of this cell.
+    pub(crate) async fn of_cell(cell: CellId) -> Self {
+        let shop = Self::open().await;
+        shop.execute("DELETE FROM cell").await;
+        let database = connect(&shop.options, shop.lock_timeout, 1).await;
+        take_cell(&database, cell).await.unwrap();
+        database.close().await;
+        shop
     }
 
     /// The pool of one more instance.
@@ -353,6 +364,7 @@ async fn make_template() -> String {
     on_server(&format!("CREATE DATABASE {name}")).await.unwrap();
     let database = connect(&options(&name), Duration::from_secs(1), 8).await;
     migrate(&database).await.unwrap();
+    take_cell(&database, CellId::default()).await.unwrap();
     // A database with connections cannot be copied.
     database.close().await;
     name
@@ -402,6 +414,7 @@ async fn connect(
         replicas: Vec::new(),
         replica_max_lag: DEADLINE,
         pooler: Pooler::None,
+        cell: CellId::default(),
         circuit: CircuitConfig {
             mode: CircuitMode::Auto,
             failures: 3,

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::environment::setting;
 use crate::application::ports::{CodeLock, IdempotencyLock, Leadership, SoldOutEvents};
 use crate::config::{CircuitConfig, CircuitMode, RedisConfig, RedisServers};
+use crate::domain::cell::CellId;
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics};
 use crate::infrastructure::cache::{
     CacheWriter, Redis, RedisCodeLock, RedisFilterBuilder, RedisHintCache, RedisHintReader,
@@ -188,7 +189,7 @@ impl CodeLockWorld for RedisWorld {
 
 impl LeadershipWorld for RedisWorld {
     fn instance(&self, number: u32) -> Arc<dyn Leadership> {
-        Arc::new(RedisLeadership::new(self.connect().0, number.to_string()))
+        Arc::new(RedisLeadership::new(self.connect().0, CellId::default(), number.to_string()))
     }
 
     fn advance(&self, _: Duration) {}

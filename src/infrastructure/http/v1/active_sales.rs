@@ -26,6 +26,6 @@ pub(crate) struct SalesBody {
     responses((status = 200, description = "All open sales.", body = SalesBody), V1ReadProblems),
 )]
 pub(crate) async fn get(State(http): State<HttpState>) -> Result<Json<SalesBody>, ApiError> {
-    let sales = http.read(http.browse.active()).await?;
+    let sales = http.read(http.home().browse.active()).await?;
     Ok(Json(SalesBody { data: sales.into_iter().map(SaleBody::from).collect() }))
 }

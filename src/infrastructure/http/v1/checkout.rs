@@ -79,13 +79,13 @@ async fn check_out(
     query: Option<&str>,
 ) -> Result<Response, ApiError> {
     let command = parse_command(http, caller, query)?;
-    let refuse = || http.checkout.refuse_from_cache(&command);
+    let refuse = || http.of(command.sale).checkout.refuse_from_cache(&command);
     if let Some(refused) = in_span("checkout", refuse) {
         caller.admit_from_memory().await?;
         return to_response(refused);
     }
     caller.admit().await?;
-    let checkout = Arc::clone(&http.checkout);
+    let checkout = Arc::clone(&http.of(command.sale).checkout);
     let execute = span("checkout", async move { checkout.execute(&command).await });
     to_response(http.run_to_end(execute).await?)
 }
@@ -126,8 +126,9 @@ fn parse_command(
     let sale = params.sale_id();
     let named_sale = sale.as_ref().and_then(|sale| sale.as_ref().ok().copied());
     let quantity = params.optional("quantity", |text| {
-        parse_quantity(text)
-            .ok_or_else(|| quantity_out_of_range(http.checkout.buyer_limit(named_sale)))
+        parse_quantity(text).ok_or_else(|| {
+            quantity_out_of_range(http.of(named_sale).checkout.buyer_limit(named_sale))
+        })
     });
     let quantity = quantity.unwrap_or(Quantity::ONE);
     params.finish()?;

@@ -74,15 +74,16 @@ pub(crate) async fn get(
     let (sale, available) = (path::sale_id(sale_id)?, available.unwrap_or(false));
     let numbers = format!("page={}&limit={}", page.page, page.limit);
     let request = format!("/sales/{sale}/items?available={available}&{numbers}");
+    let cell = http.of(sale);
     let load = async {
-        let Some(items) = http.browse.items(sale, available, page).await? else {
+        let Some(items) = cell.browse.items(sale, available, page).await? else {
             return Ok(None);
         };
         let data = items.entries.into_iter().map(ItemBody::from).collect();
         rendered(&PageBody::<ItemBody>::new(data, items.total, page), false, None).map(Some)
     };
     let subject = Subject::Items(sale);
-    let page = cached::page(http.cache.as_deref(), subject, ("", request), Box::pin(load));
+    let page = cached::page(cell.cache.as_deref(), subject, ("", request), Box::pin(load));
     let Some(page) = http.read(page).await? else {
         return Err(http.no_sale(sale).await);
     };

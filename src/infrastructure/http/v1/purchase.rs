@@ -75,12 +75,12 @@ async fn purchase(
     query: Option<&str>,
 ) -> Result<Response, ApiError> {
     let claim = parse_code(query)?;
-    let Some(command) = http.purchase.verify_code(claim).await? else {
+    let Some(command) = http.of(claim.sale).purchase.verify_code(claim).await? else {
         return Err(ApiError::CodeNotFound);
     };
     caller.admit().await?;
     let command = command.on_behalf_of(caller.buyer().cloned());
-    let purchase = Arc::clone(&http.purchase);
+    let purchase = Arc::clone(&http.of(claim.sale).purchase);
     let execute = span("purchase", async move { purchase.execute(command).await });
     match http.run_to_end(execute).await? {
         Purchased::Settled { outcome, items, replayed } => {

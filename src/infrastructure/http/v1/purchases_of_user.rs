@@ -52,9 +52,10 @@ pub(crate) async fn get(
     let sale = sale.transpose()?;
     let filter = sale.map_or_else(String::new, |sale| format!("sale_id={sale}&"));
     let request = format!("{}?{filter}page={}&limit={}", uri.path(), page.page, page.limit);
+    let cell = http.of(sale);
     let load = async {
-        let history = http.browse.history(&buyer, sale, page).await?;
-        if history.total == 0 && http.browse.was_archived(sale).await? {
+        let history = cell.browse.history(&buyer, sale, page).await?;
+        if history.total == 0 && cell.browse.was_archived(sale).await? {
             return Ok(None);
         }
         let data = history.entries.into_iter().map(PastPurchaseBody::from).collect();
@@ -62,7 +63,7 @@ pub(crate) async fn get(
             .map(Some)
     };
     let subject = Subject::Purchases(buyer.clone());
-    let page = cached::page(http.cache.as_deref(), subject, ("", request), Box::pin(load));
+    let page = cached::page(cell.cache.as_deref(), subject, ("", request), Box::pin(load));
     let page = http.read(page).await?.ok_or(ApiError::SaleArchived)?;
     Ok(cached::response(&HeaderMap::new(), &page))
 }

@@ -27,7 +27,7 @@ pub(crate) async fn get(
     sale_id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<SaleBody>, ApiError> {
     let sale = path::sale_id(sale_id)?;
-    match http.read(http.browse.sale(sale)).await? {
+    match http.read(http.of(sale).browse.sale(sale)).await? {
         Some(view) => Ok(Json(view.into())),
         None => Err(http.no_sale(sale).await),
     }

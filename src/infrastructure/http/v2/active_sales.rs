@@ -40,7 +40,7 @@ pub(crate) async fn get(
     State(http): State<HttpState>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let sales = http.read(http.browse.active()).await?;
+    let sales = http.read(http.home().browse.active()).await?;
     let now = sales.first().map(|view| view.server_time);
     let body = Json(ActiveSales { data: sales.into_iter().map(Sale::from).collect() });
     let response = with_etag(&headers, body.into_response()).await;

@@ -27,8 +27,8 @@ pub(crate) async fn change_checkout(
     caller: &Caller,
     command: ChangeCommand,
 ) -> Result<Response, Problem> {
-    let idempotency = Arc::clone(&http.idempotency);
     let claim = command.claim;
+    let idempotency = Arc::clone(&http.of(claim.sale).idempotency);
     let change = span("checkout", async move { idempotency.change(command).await });
     let changed = http.run_to_end(change).await?;
     if matches!(changed, Keyed::UnknownCode) {

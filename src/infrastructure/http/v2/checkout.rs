@@ -34,7 +34,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let claim = code_claim(code)?;
-    let checkout = http.read(http.idempotency.find(claim)).await?;
+    let checkout = http.read(http.of(claim.sale).idempotency.find(claim)).await?;
     let Some(checkout) = checkout else {
         return Err(http.no_code(claim, ApiError::CodeNotFound).await.into());
     };

@@ -80,7 +80,7 @@ pub(crate) async fn post(
         };
         let sale = members.optional("sale_id", |id| id.text(sale_id));
         let named = sale.as_ref().and_then(|sale| sale.as_ref().ok().copied());
-        let limit = || http.checkout.buyer_limit(named);
+        let limit = || http.of(named).checkout.buyer_limit(named);
         let lines = requested_lines("items", MAX_ITEMS, members, limit);
         (buyer, sale, lines)
     })?;
@@ -93,7 +93,7 @@ pub(crate) async fn post(
     let quantities: Vec<i32> = lines.iter().map(|line| line.quantity.get()).collect();
     let line_change = LineChange::Set(lines);
     let command = CheckoutCommand { buyer, line_change, sale, attempt: None, tags: None };
-    let idempotency = Arc::clone(&http.idempotency);
+    let idempotency = Arc::clone(&http.of(sale).idempotency);
     let collect = span("checkout", async move { idempotency.checkout(command, key).await });
     let changed = http.run_to_end(collect).await?;
     keyed_response(changed, &caller, |changed| match changed {

@@ -91,7 +91,8 @@ pub(crate) async fn get(
         paginator.page_or_cursor(&mut params, |position| position.parse().ok().map(ItemNo));
     params.finish()?;
     let (sale, available) = (path::sale_id(sale_id)?, available.unwrap_or(false));
-    let (browse, list) = (&http.browse, &paginator);
+    let cell = http.of(sale);
+    let (browse, list) = (&cell.browse, &paginator);
     let (request, load): (_, LoadPage<'_>) = match request {
         PageOrCursor::Page(page) => (
             paginator.request(Some(format!("page-{}", page.page)), page.limit),
@@ -114,7 +115,7 @@ pub(crate) async fn get(
             }),
         ),
     };
-    let page = cached::page(http.cache.as_deref(), Subject::Items(sale), ("", request), load);
+    let page = cached::page(cell.cache.as_deref(), Subject::Items(sale), ("", request), load);
     let Some(page) = http.read(page).await? else {
         return Err(http.no_sale(sale).await.into());
     };

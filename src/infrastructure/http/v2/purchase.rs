@@ -86,7 +86,8 @@ pub(crate) async fn post(
     let mut errors = ValidationErrors::new();
     let key = required_key(&headers, &mut errors)?;
     let claim = code_claim(code);
-    let limit = || http.checkout.buyer_limit(claim.as_ref().ok().map(|claim| claim.sale));
+    let sale = claim.as_ref().ok().map(|claim| claim.sale);
+    let limit = || http.of(sale).checkout.buyer_limit(sale);
     let terms = read_terms(&headers, &body, &mut errors, limit)?;
     let (Some(key), true) = (key, errors.is_empty()) else {
         return Err(ApiError::Validation(errors).into());
@@ -94,7 +95,7 @@ pub(crate) async fn post(
     let claim = claim?;
     let key = keyed_request(key, &content(claim, &terms));
     let terms = RequestedTerms { tags, ..terms };
-    let idempotency = Arc::clone(&http.idempotency);
+    let idempotency = Arc::clone(&http.of(claim.sale).idempotency);
     let command = KeyedPurchase { claim, buyer: caller.buyer().cloned(), terms };
     let purchase = span("purchase", async move { idempotency.purchase(command, key).await });
     let purchased = http.run_to_end(purchase).await?;

@@ -31,7 +31,7 @@ pub(crate) async fn get(
     code: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Purchase>, Problem> {
     let claim = code_claim(code)?;
-    match http.read(http.browse.purchase(claim)).await? {
+    match http.read(http.of(claim.sale).browse.purchase(claim)).await? {
         PurchaseLookup::Found(view) => {
             caller.check_owner(&view.outcome.buyer)?;
             Ok(Json(view.into()))

@@ -59,7 +59,8 @@ pub(crate) async fn get(
     };
     caller.check_owner(&buyer)?;
     let sale = sale.transpose()?;
-    let (browse, list, of) = (&http.browse, &paginator, &buyer);
+    let cell = http.of(sale);
+    let (browse, list, of) = (&cell.browse, &paginator, &buyer);
     let (request, load): (_, LoadPage<'_>) = match request {
         PageOrCursor::Page(page) => (
             paginator.request(Some(format!("page-{}", page.page)), page.limit),
@@ -85,7 +86,7 @@ pub(crate) async fn get(
         ),
     };
     let subject = Subject::Purchases(buyer.clone());
-    let page = cached::page(http.cache.as_deref(), subject, ("", request), load);
+    let page = cached::page(cell.cache.as_deref(), subject, ("", request), load);
     let page = http.read(page).await?.ok_or(ApiError::SaleArchived)?;
     Ok(cached::response(&HeaderMap::new(), &page))
 }

@@ -64,7 +64,8 @@ pub(crate) async fn put(
     let key = optional_key(&headers, &mut errors);
     let (code, item) = code_and_item(&uri, path, &mut errors);
     let claim = code_claim(code);
-    let limit = || http.checkout.buyer_limit(claim.as_ref().ok().map(|claim| claim.sale));
+    let sale = claim.as_ref().ok().map(|claim| claim.sale);
+    let limit = || http.of(sale).checkout.buyer_limit(sale);
     let quantity = read_object(&headers, &body, &mut errors, |members| {
         members.required("quantity", |quantity| parse_quantity(quantity, limit))
     })?;

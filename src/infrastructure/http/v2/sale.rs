@@ -39,7 +39,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let sale = path::sale_id(sale_id)?;
-    let Some(view) = http.read(http.browse.sale(sale)).await? else {
+    let Some(view) = http.read(http.of(sale).browse.sale(sale)).await? else {
         return Err(http.no_sale(sale).await.into());
     };
     let now = view.server_time;

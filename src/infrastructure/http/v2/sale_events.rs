@@ -71,7 +71,7 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     let seen = headers.get(LAST_EVENT_ID).and_then(|id| facts(id.to_str().ok()?));
     let sale = path::sale_id(sale_id)?;
-    match http.read(http.live.follow(sale, seen)).await? {
+    match http.read(http.of(sale).live.follow(sale, seen)).await? {
         Followed::Listening(listener) => Ok(following(listener)),
         Followed::Over(state) if seen == Some(state.facts) => {
             Ok(StatusCode::NO_CONTENT.into_response())

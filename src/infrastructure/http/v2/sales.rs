@@ -77,12 +77,13 @@ pub(crate) async fn get(
     let format_position = |next: &SaleKey| format_time_and_id(next.starts_at, next.sale.get());
     let request = paginator.request(cursor.entry.as_ref().map(format_position), cursor.limit);
     let load = async {
-        let sales = http.browse.sales(SaleFilter { state, since }, cursor).await?;
+        let sales = http.home().browse.sales(SaleFilter { state, since }, cursor).await?;
         let page = (cursor.limit, true);
         paginator.page::<_, _, ListedSale>(sales, page, format_position).map(Some)
     };
     let sent = uri.path_and_query().map_or("", PathAndQuery::as_str);
-    let page = cached::page(http.cache.as_deref(), Subject::Sales, (sent, request), Box::pin(load));
+    let page =
+        cached::page(http.home().cache.as_deref(), Subject::Sales, (sent, request), Box::pin(load));
     let page = http.read(page).await?.ok_or(ApiError::RouteNotFound)?;
     Ok(cached::response(&headers, &page))
 }

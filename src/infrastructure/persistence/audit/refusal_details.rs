@@ -1,4 +1,4 @@
-//! Writes the details of refusals: all of a flush with one statement, or, after an error that would come again, all but those
+//! Writes the details of refusals: all of a sale with one statement, or, after an error that would come again, all but those
 //! that PostgreSQL refuses.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::by_sale::by_sale;
 use crate::application::ports::{Refusal, RefusalTotal};
-use crate::domain::ids::{AttemptId, BuyerId, ItemId, RequestId, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, ItemId, RequestId};
 use crate::infrastructure::persistence::pool::error::{DatabaseError, ErrorClass};
 
 /// Parts of the details of one sale, and of a whole flush, that are halved because they cannot be written; then a part that
@@ -48,7 +49,10 @@ pub(super) async fn add(
     flush: FlushId,
     details: &[Refusal],
 ) -> Result<(), sqlx::Error> {
-    add_rows(connection, flush, &numbered(details)).await
+    for rows in by_sale(numbered(details), |row| row.1.sale).into_values() {
+        add_rows(connection, flush, &rows).await?;
+    }
+    Ok(())
 }
 
 /// Writes all details but those that PostgreSQL refuses for good, within [`MAX_HALVED`]. Returns the ones that are written.
@@ -60,10 +64,7 @@ pub(super) async fn add_writable<'f>(
     details: &'f [Refusal],
 ) -> Result<Vec<&'f Refusal>, DatabaseError> {
     // What fails for a whole sale, such as a partition that was dropped, leaves the other sales alone.
-    let mut sales: BTreeMap<SaleId, Vec<Row<'f>>> = BTreeMap::new();
-    for row in numbered(details) {
-        sales.entry(row.1.sale).or_default().push(row);
-    }
+    let sales = by_sale(numbered(details), |row| row.1.sale);
     let mut written = Vec::with_capacity(details.len());
     let mut left = MAX_HALVED.of_a_flush;
     for rows in sales.values() {

@@ -1,4 +1,5 @@
-//! The record of refusals in PostgreSQL: a flush is one transaction, and its number makes it count once.
+//! The record of refusals in PostgreSQL: a flush is one transaction, and its number makes it count once. Each statement writes those of
+//! one sale.
 
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use async_trait::async_trait;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::by_sale::by_sale;
 use super::refusal_details::{self, FlushId};
 use crate::application::ports::{
     AnsweredRequest, Causes, PortError, RefusalFlush, RefusalStore, RefusalTotal,
@@ -124,15 +126,14 @@ async fn add_answered(
     connection: &mut PgConnection,
     answered: &[AnsweredRequest],
 ) -> Result<(), sqlx::Error> {
-    if answered.is_empty() {
-        return Ok(());
+    for of_sale in by_sale(answered, |one| one.sale).into_values() {
+        sqlx::query(ADD_ANSWERED)
+            .bind(column(&of_sale, |one| one.sale.get()))
+            .bind(column(&of_sale, |one| one.attempt.get()))
+            .bind(column(&of_sale, |one| one.request.as_str()))
+            .execute(&mut *connection)
+            .await?;
     }
-    sqlx::query(ADD_ANSWERED)
-        .bind(column(answered, |one| one.sale.get()))
-        .bind(column(answered, |one| one.attempt.get()))
-        .bind(column(answered, |one| one.request.as_str()))
-        .execute(connection)
-        .await?;
     Ok(())
 }
 
@@ -140,19 +141,21 @@ async fn add_totals(
     connection: &mut PgConnection,
     totals: &[RefusalTotal],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(ADD_TOTALS)
-        .bind(column(totals, |total| total.sale.get()))
-        .bind(column(totals, |total| total.operation.as_str()))
-        .bind(column(totals, |total| total.reason.as_str()))
-        .bind(column(totals, |total| total.total))
-        .bind(column(totals, |total| total.detailed))
-        .execute(connection)
-        .await?;
+    for of_sale in by_sale(totals, |total| total.sale).into_values() {
+        sqlx::query(ADD_TOTALS)
+            .bind(column(&of_sale, |total| total.sale.get()))
+            .bind(column(&of_sale, |total| total.operation.as_str()))
+            .bind(column(&of_sale, |total| total.reason.as_str()))
+            .bind(column(&of_sale, |total| total.total))
+            .bind(column(&of_sale, |total| total.detailed))
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(())
 }
 
-fn column<'a, T, C>(rows: &'a [T], field: impl Fn(&'a T) -> C) -> Vec<C> {
-    rows.iter().map(field).collect()
+fn column<'a, T, C>(rows: &[&'a T], field: impl Fn(&'a T) -> C) -> Vec<C> {
+    rows.iter().map(|row| field(row)).collect()
 }
 
 #[async_trait]
@@ -177,7 +180,8 @@ impl RefusalStore for PostgresRefusalStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::builders::buyer;
+    use crate::domain::ids::{RequestId, SaleId};
+    use crate::testing::builders::{attempt_id, buyer};
     use crate::testing::contracts::refusal_store::{RefusalWorld, flush, refusal_store_contract};
     use crate::testing::servers::PostgresShop;
 
@@ -197,6 +201,48 @@ mod tests {
 
         assert!(failed.is_err());
         assert_eq!((left_behind.len(), shop.totals(sale).await.len()), (0, 2));
+    }
+
+    #[tokio::test]
+    async fn every_statement_of_a_flush_writes_one_sale() {
+        let shop = PostgresShop::open().await;
+        let (sale, other) = (shop.sale().await, shop.sale().await);
+        let store = RefusalWorld::instance(&shop).await;
+        shop.execute(
+            "CREATE FUNCTION one_sale() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 IF (SELECT count(DISTINCT sale_id) FROM written) > 1 THEN
+                     RAISE EXCEPTION 'a statement writes two sales';
+                 END IF;
+                 RETURN NULL;
+             END
+             $$",
+        )
+        .await;
+        for table in ["refusal_totals", "checkout_refusals", "purchase_requests"] {
+            let trigger = format!(
+                "CREATE TRIGGER one_sale AFTER INSERT ON {table} REFERENCING NEW TABLE AS written
+                 FOR EACH STATEMENT EXECUTE FUNCTION one_sale()"
+            );
+            shop.execute(&trigger).await;
+        }
+        // Details of the two take turns, as they arrive.
+        let (mut flushed, of_other) = (flush(sale, 1, 3, 2), flush(other, 1, 3, 2));
+        flushed.totals.extend(of_other.totals);
+        let details = std::mem::take(&mut flushed.details).into_iter().zip(of_other.details);
+        flushed.details = details.flat_map(|(one, two)| [one, two]).collect();
+        flushed.answered = [sale, other, sale].map(answered).into();
+
+        store.append(&flushed).await.unwrap();
+
+        for sale in [sale, other] {
+            assert_eq!((shop.details(sale).await.len(), shop.totals(sale).await.len()), (4, 2));
+        }
+    }
+
+    fn answered(sale: SaleId) -> AnsweredRequest {
+        let request = RequestId::parse("r-1").unwrap();
+        AnsweredRequest { sale, attempt: attempt_id(1), request }
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ const BLOCK: i64 = 1_000;
 const TAKE: &str = r"
     SELECT block.first
     FROM (SELECT nextval('checkout_attempt_ids') AS first WHERE is_current_epoch($1) OFFSET 0) AS block
-    JOIN epochs ON epochs.id = $1 AND block.first - epochs.first_attempt < 68719476736
+    JOIN epochs ON epochs.id = $1 AND block.first < epochs.end_attempt
 ";
 
 /// The block in use.
@@ -124,7 +124,7 @@ mod tests {
         let numbers = ids.take(1, new, &mut connection, &contention).await.unwrap();
         let late = AttemptIds::default().take(1, old, &mut connection, &contention).await;
 
-        assert!(numbers[0].get() >= 1 << 36, "{numbers:?}");
+        assert!(numbers[0].get() >= 1 << 34, "{numbers:?}");
         for outdated in [early, late] {
             assert!(matches!(outdated, Err(DatabaseError::Outdated)), "{outdated:?}");
         }
@@ -136,7 +136,7 @@ mod tests {
         let (database, contention) = (shop.database().await, ContentionTracker::default());
         let mut connection = shop.pool.acquire().await.unwrap();
         // As while another instance begins the next epoch, and has not committed it yet.
-        shop.execute("SELECT setval('checkout_attempt_ids', 68719476736, false)").await;
+        shop.execute("SELECT setval('checkout_attempt_ids', 17179869184, false)").await;
 
         let epoch = database.history().id();
         let taken = AttemptIds::default().take(1, epoch, &mut connection, &contention).await;

@@ -59,7 +59,7 @@ impl CheckoutStore for PostgresCheckoutStore {
         request: Collect,
         key: KeyedRequest,
     ) -> Result<Keyed<Collected, Done>, PortError> {
-        let caller = Caller::Buyer(request.buyer.clone());
+        let caller = Caller::Buyer(request.buyer.clone(), Some(request.sale));
         let reply = self.submit(MaybeKeyed::keyed(request, key.clone())).await?;
         self.keys.keyed_answer((caller, key), reply).await
     }

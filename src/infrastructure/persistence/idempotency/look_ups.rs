@@ -1,4 +1,5 @@
-//! Looks idempotency keys up: all that wait share a statement, those of codes with the others of the same sale.
+//! Looks idempotency keys up: all that wait share a statement with the others of the same sale; those of requests that name no sale
+//! with each other.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -30,6 +31,13 @@ pub(crate) struct KeyLookUps {
 pub(crate) struct LookUp {
     caller: Caller,
     request: KeyedRequest,
+}
+
+/// Look-ups that share a statement. None has keys of two sales, unless the requests name none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Group {
+    Buyers(Option<SaleId>),
+    Codes(SaleId),
 }
 
 /// The answer to a look-up.
@@ -80,11 +88,11 @@ impl LookUp {
         Self { caller, request }
     }
 
-    /// The sale of the code; `None` for a buyer, who is the same in all sales.
-    pub(super) fn sale(&self) -> Option<SaleId> {
+    /// Those that it shares a statement with.
+    pub(super) fn group(&self) -> Group {
         match &self.caller {
-            Caller::Buyer(_) => None,
-            Caller::HolderOf(sale, _) => Some(*sale),
+            Caller::Buyer(_, sale) => Group::Buyers(*sale),
+            Caller::HolderOf(sale, _) => Group::Codes(*sale),
         }
     }
 }
@@ -104,7 +112,7 @@ impl KeyLookUps {
             return Ok(Keyed::New(reply));
         }
         let look_up = LookUp::new(caller, request);
-        let mut answers = self.answers(look_up.sale(), &[look_up]).await;
+        let mut answers = self.answers(look_up.group(), &[look_up]).await;
         match answers.pop().transpose()?.map(Keyed::into_new) {
             Some(Err(known)) => Ok(known),
             // The request that used the key, in the same batch, was refused.
@@ -140,8 +148,7 @@ impl KeyLookUps {
 
 #[async_trait]
 impl BatchWork for KeyLookUps {
-    /// The sale of the codes; `None` for buyers.
-    type Key = Option<SaleId>;
+    type Key = Group;
     type Request = LookUp;
     type Reply = Found;
 
@@ -149,12 +156,8 @@ impl BatchWork for KeyLookUps {
         self.database.expected_wait()
     }
 
-    async fn serve(
-        &self,
-        sale: Option<SaleId>,
-        batch: Batch<LookUp, Found>,
-    ) -> Batch<LookUp, Found> {
-        let answers = self.answers(sale, batch.requests()).await;
+    async fn serve(&self, group: Group, batch: Batch<LookUp, Found>) -> Batch<LookUp, Found> {
+        let answers = self.answers(group, batch.requests()).await;
         batch.answer(answers);
         Batch::empty()
     }
@@ -162,10 +165,10 @@ impl BatchWork for KeyLookUps {
 
 impl KeyLookUps {
     /// The answer to each, in order.
-    async fn answers(&self, sale: Option<SaleId>, look_ups: &[LookUp]) -> Vec<Found> {
-        let rows = match sale {
-            None => self.of_buyers(look_ups).await,
-            Some(sale) => self.of_codes(sale, look_ups).await,
+    async fn answers(&self, group: Group, look_ups: &[LookUp]) -> Vec<Found> {
+        let rows = match group {
+            Group::Buyers(_) => self.of_buyers(look_ups).await,
+            Group::Codes(sale) => self.of_codes(sale, look_ups).await,
         };
         let rows = match rows {
             Ok(rows) => rows,
@@ -198,7 +201,7 @@ impl<'a> Columns<'a> {
             columns.places.push(place);
             columns.keys.push(look_up.request.key.as_str());
             match &look_up.caller {
-                Caller::Buyer(buyer) => columns.users.push(buyer.as_str()),
+                Caller::Buyer(buyer, _) => columns.users.push(buyer.as_str()),
                 Caller::HolderOf(_, attempt) => columns.attempts.push(attempt.get()),
             }
         }
@@ -235,5 +238,26 @@ impl FoundRow {
             attempt: self.attempt_id.and_then(AttemptId::new).ok_or_else(unreadable)?,
             effect,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::builders::{attempt_id, buyer, keyed_request, sale_id};
+
+    fn group(caller: Caller) -> Group {
+        LookUp::new(caller, keyed_request("k", "1")).group()
+    }
+
+    #[test]
+    fn keys_of_two_sales_are_never_looked_up_together() {
+        let of_buyer = |who, sale| group(Caller::Buyer(buyer(who), sale));
+        let of_code = |sale| group(Caller::HolderOf(sale_id(sale), attempt_id(1)));
+
+        assert_eq!(of_buyer("ann", Some(sale_id(1))), of_buyer("bob", Some(sale_id(1))));
+        assert_ne!(of_buyer("ann", Some(sale_id(1))), of_buyer("bob", Some(sale_id(2))));
+        assert_ne!(of_code(1), of_code(2));
+        assert_eq!(of_buyer("ann", None), of_buyer("bob", None));
     }
 }

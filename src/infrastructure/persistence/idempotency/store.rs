@@ -74,7 +74,7 @@ impl IdempotencyStore for PostgresIdempotencyStore {
         request: KeyedRequest,
     ) -> Result<Keyed<BuyerId, Done>, PortError> {
         let look_up = LookUp::new(caller, request);
-        match self.batcher.submit(look_up.sale(), look_up).await {
+        match self.batcher.submit(look_up.group(), look_up).await {
             Ok(reply) => reply,
             Err(reason) => Err(rejected(WHAT, reason)),
         }

@@ -23,7 +23,7 @@ const BEGIN: &str = "
     FROM patient
 ";
 const EPOCHS: &str = r"
-    SELECT number, id, first_attempt
+    SELECT number, id, first_attempt, end_attempt
     FROM epochs
     ORDER BY number
 ";
@@ -211,6 +211,7 @@ fn epoch_of(row: &PgRow) -> Result<Epoch, sqlx::Error> {
         number: row.try_get("number")?,
         id: row.try_get("id")?,
         first_attempt: row.try_get("first_attempt")?,
+        end_attempt: row.try_get("end_attempt")?,
     })
 }
 
@@ -227,6 +228,7 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
+    use crate::domain::cell::CellId;
     use crate::infrastructure::persistence::pool::connection::connect;
     use crate::infrastructure::persistence::pool::database::Database;
     use crate::testing::contracts::{Scene, Terms};
@@ -264,7 +266,7 @@ mod tests {
         }
 
         assert_eq!(forgotten.load(Ordering::Relaxed), 1);
-        assert_eq!(latest_epoch(&shop).await, (2, 1 << 36));
+        assert_eq!(latest_epoch(&shop).await, (2, 1 << 34));
         drop(held);
         for _ in 0..3 {
             let lent = session(&database).await.unwrap();
@@ -340,7 +342,49 @@ mod tests {
 
         let attempt = scene.added("ann", 1, 1).await.attempt;
 
-        assert!(attempt.get() >= 1 << 36, "{attempt:?}");
+        assert!(attempt.get() >= 1 << 34, "{attempt:?}");
+    }
+
+    #[tokio::test]
+    async fn the_epochs_of_hundreds_of_failovers_stay_within_the_cell() {
+        let shop = PostgresShop::of_cell(CellId::new(1).unwrap()).await;
+        let database = shop.database().await;
+        shop.execute(
+            "DO $$
+             BEGIN
+                 FOR failover IN 1..260 LOOP
+                     UPDATE epochs SET timeline = timeline - 1
+                     WHERE number = (SELECT max(number) FROM epochs);
+                     PERFORM begin_epoch(0, NULL);
+                 END LOOP;
+             END
+             $$",
+        )
+        .await;
+
+        database.begin_history().await.unwrap();
+
+        let spans = "SELECT min(first_attempt), max(end_attempt), min(end_attempt - first_attempt) FROM epochs";
+        let (first, end, shortest): (i64, i64, i64) =
+            sqlx::query_as(spans).fetch_one(&shop.pool).await.unwrap();
+        assert_eq!((first, latest_epoch(&shop).await.0), (1 << 40, 261));
+        assert!(end < 2 << 40 && shortest >= 1 << 28, "{end} {shortest}");
+        let scene = Scene::open(&shop, Terms::stocked(1, 9)).await;
+        let attempt = scene.added("ann", 1, 1).await.attempt.get();
+        assert!(attempt >= latest_epoch(&shop).await.1 && attempt < end, "{attempt}");
+    }
+
+    #[tokio::test]
+    async fn an_epoch_whose_numbers_are_used_up_is_followed_by_the_next() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(1, 9)).await;
+        shop.execute("SELECT setval('checkout_attempt_ids', end_attempt) FROM epochs").await;
+
+        let attempt = scene.added("ann", 1, 1).await.attempt.get();
+
+        let (number, first) = latest_epoch(&shop).await;
+        assert_eq!(number, 2);
+        assert!(attempt >= first, "{attempt} {first}");
     }
 
     #[tokio::test]
@@ -349,9 +393,10 @@ mod tests {
         let database = shop.database().await;
         shop.lose_history().await;
         database.begin_history().await.unwrap();
-        // As on an old primary: it lacks the epoch, and its own latest one fits it.
+        // As on an old primary: it lacks the epoch and its numbers, and its own latest one fits it.
         shop.execute(
-            "DELETE FROM epochs WHERE number = 2; UPDATE epochs SET timeline = timeline + 1",
+            "DELETE FROM epochs WHERE number = 2; UPDATE epochs SET timeline = timeline + 1;
+             SELECT setval('checkout_attempt_ids', 1)",
         )
         .await;
 

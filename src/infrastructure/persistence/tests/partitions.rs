@@ -67,7 +67,7 @@ async fn trade(scene: &Scene<'_>) {
     let first = scene.attempt("ann", &[(1, 1)]).await;
     scene.decided(first).await;
     assert!(matches!(scene.settle(first).await, Settled::Before(_)));
-    let (key, caller) = (keyed_request("k", "1"), Caller::Buyer(buyer("ann")));
+    let (key, caller) = (keyed_request("k", "1"), Caller::Buyer(buyer("ann"), None));
     for _ in 0..2 {
         checkouts.collect_keyed(collect(sale, "ann", 2, 1), key.clone()).await.unwrap();
     }

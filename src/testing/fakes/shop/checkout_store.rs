@@ -38,7 +38,7 @@ impl CheckoutStore for FakeShop {
         key: KeyedRequest,
     ) -> Result<Keyed<Collected, Done>, PortError> {
         let mut state = self.state.lock().unwrap();
-        let caller = Caller::Buyer(request.buyer.clone());
+        let caller = Caller::Buyer(request.buyer.clone(), Some(request.sale));
         if let Err(known) = state.find_key(caller, &key).into_new() {
             return Ok(known);
         }

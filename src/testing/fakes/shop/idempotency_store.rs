@@ -18,7 +18,7 @@ impl State {
     /// Looks the caller's key up.
     pub(super) fn find_key(&self, caller: Caller, request: &KeyedRequest) -> Keyed<BuyerId, Done> {
         let buyer = match caller {
-            Caller::Buyer(buyer) => buyer,
+            Caller::Buyer(buyer, _) => buyer,
             Caller::HolderOf(sale, attempt) => match self.holder(sale, attempt) {
                 Some(buyer) => buyer,
                 None => return Keyed::UnknownCode,

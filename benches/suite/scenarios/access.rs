@@ -29,7 +29,8 @@ pub(super) const REFUSAL: Scenario = Scenario {
     about: "checkouts of a sold-out item, with tokens and limits",
     run: |suite| {
         let scenario = "access-refusal";
-        Compared { scenario, of_bare: (0.55, 0.70), of_direct: None }.play(suite, refusal)
+        Compared { scenario, of_bare: (0.55, 0.70), of_direct: None, redis_only: None }
+            .play(suite, refusal)
     },
 };
 

@@ -36,8 +36,7 @@ async fn busy() -> (World, SocketAddr, String) {
     let plan = World::plan(0)
         .set("jobs.enabled", "true")
         .set("jobs.max_attempts", "1")
-        .set("webhooks.allow_private", "true")
-        .set("webhooks.max_attempts", "2");
+        .set("webhooks.allow_private", "true");
     let (world, ports) = World::planned_with_admin(plan, 1).await;
     let endpoint = Endpoint::start().await;
     endpoint.answer_with(500);
@@ -54,6 +53,13 @@ async fn busy() -> (World, SocketAddr, String) {
     world.printed(&["job", "enqueue", "noop", "--payload", &payload]).await;
     world.printed(&["job", "enqueue", "noop", "--in", "1h", "--priority", "low"]).await;
     world.printed(&["sale", "restock", &sale, "17", "--pieces", "5"]).await;
+    // As after the last retry, which comes late.
+    until("a delivery has failed", async || {
+        let give_up = "UPDATE webhook_deliveries SET is_dead = true";
+        let given_up = sqlx::query(give_up).execute(world.pool()).await.unwrap();
+        given_up.rows_affected() > 0
+    })
+    .await;
     (world, ports[0].address, sale)
 }
 

@@ -41,7 +41,7 @@ impl Client {
 
     /// Sends this header with each request.
     pub(crate) fn with_header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push_str(&format!("{name}: {value}\r\n"));
+        self.headers.extend([name, ": ", value, "\r\n"]);
         self
     }
 

@@ -55,9 +55,8 @@ async fn busy() -> (World, SocketAddr, String) {
     world.printed(&["sale", "restock", &sale, "17", "--pieces", "5"]).await;
     // As after the last retry, which comes late.
     until("a delivery has failed", async || {
-        let give_up = "UPDATE webhook_deliveries SET is_dead = true";
-        let given_up = sqlx::query(give_up).execute(world.pool()).await.unwrap();
-        given_up.rows_affected() > 0
+        let give_up = sqlx::query("UPDATE webhook_deliveries SET is_dead = true");
+        give_up.execute(world.pool()).await.unwrap().rows_affected() > 0
     })
     .await;
     (world, ports[0].address, sale)

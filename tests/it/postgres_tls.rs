@@ -36,7 +36,7 @@ impl Authority {
 
     /// A certificate and its key, for a server with this DNS name.
     fn of_server(&self, host: &str) -> (String, String) {
-        self.signed(CertificateParams::new([host.to_owned()]).unwrap())
+        self.signed(&CertificateParams::new([host.to_owned()]).unwrap())
     }
 
     /// The files of a certificate and its key, for this role.
@@ -44,14 +44,14 @@ impl Authority {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name.push(DnType::CommonName, role);
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let (certificate, key) = self.signed(parameters);
+        let (certificate, key) = self.signed(&parameters);
         let files = (self.folder.join("client.pem"), self.folder.join("client.key"));
         std::fs::write(&files.0, certificate).unwrap();
         std::fs::write(&files.1, key).unwrap();
         files
     }
 
-    fn signed(&self, parameters: CertificateParams) -> (String, String) {
+    fn signed(&self, parameters: &CertificateParams) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())

@@ -10,7 +10,7 @@ use sqlx::{Postgres, Transaction};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::arena::{Arena, INSTANCES};
+use super::arena::{Arena, INSTANCES, Station};
 use super::history::History;
 use super::neighbours::{Bazaar, Installation};
 use crate::harness::database::address_of;
@@ -319,22 +319,17 @@ impl Strike {
             | Fault::ManySales
             | Fault::NatsKilled
             | Fault::EndpointDead
-            | Fault::WorkerKilled => return self.begin_beside(arena, history).await,
-            Fault::ReplicaLost | Fault::ClusterMasterLost | Fault::PoolerRestarted => {
-                self.begin_in_growth(arena).await;
-            }
+            | Fault::WorkerKilled
+            | Fault::ReplicaLost
+            | Fault::ClusterMasterLost
+            | Fault::PoolerRestarted => return self.begin_beside(arena, history).await,
             Fault::PostgresUnreachable => arena.stall_postgres(true),
             Fault::InstanceKilled => arena.stations[self.instance].end(Signal::SIGKILL).await,
             Fault::InstanceStopped => {
                 arena.stations[self.instance].instance.process.signal(Signal::SIGSTOP);
             }
             Fault::InstanceTerminated => arena.stations[self.instance].end(Signal::SIGTERM).await,
-            Fault::ClockOff => {
-                let off = if self.is_there { "+10m" } else { "-10m" };
-                let station = &mut arena.stations[self.instance];
-                station.end(Signal::SIGTERM).await;
-                station.start_again(&wrong_clock(off)).await;
-            }
+            Fault::ClockOff => self.put_clock_off(&mut arena.stations[self.instance]).await,
             Fault::HalfOpenClients => injected.clients = half_open(arena).await,
             Fault::WaysDelayed => {
                 let station = &arena.stations[self.instance];
@@ -353,6 +348,12 @@ impl Strike {
             }
         }
         injected
+    }
+
+    async fn put_clock_off(self, station: &mut Station) {
+        let off = if self.is_there { "+10m" } else { "-10m" };
+        station.end(Signal::SIGTERM).await;
+        station.start_again(&wrong_clock(off)).await;
     }
 
     /// Begins it, if it is something that runs beside the instances.
@@ -381,7 +382,7 @@ impl Strike {
             Fault::EndpointDead => {
                 arena.listener.iter().for_each(|listener| listener.endpoint.answer_with(503));
             }
-            _ => {}
+            _ => self.begin_in_growth(arena).await,
         }
         injected
     }
@@ -456,17 +457,12 @@ impl Strike {
                 station.to_redis.lead(Ways::both(Way::Clear));
             }
             Fault::WayCut => self.cut(arena),
-            Fault::NatsKilled => run_in_nats(arena, "start-nats"),
-            Fault::EndpointDead => {
-                arena.listener.iter().for_each(|listener| listener.endpoint.answer_with(204));
-            }
-            Fault::WorkerKilled => {
-                let direct = arena.direct.clone();
-                arena.listener.iter_mut().for_each(|listener| listener.start_worker(&direct));
-            }
-            Fault::ReplicaLost | Fault::ClusterMasterLost | Fault::PoolerRestarted => {
-                self.end_in_growth(arena).await;
-            }
+            Fault::NatsKilled
+            | Fault::EndpointDead
+            | Fault::WorkerKilled
+            | Fault::ReplicaLost
+            | Fault::ClusterMasterLost
+            | Fault::PoolerRestarted => self.end_beside(arena).await,
             Fault::RedisFlushed
             | Fault::ScriptsFlushed
             | Fault::RedisPaused
@@ -475,6 +471,21 @@ impl Strike {
             | Fault::PostgresRestarted
             | Fault::BackendKilled
             | Fault::SessionsCut => {}
+        }
+    }
+
+    /// Ends it, if it is something that runs beside the instances.
+    async fn end_beside(self, arena: &mut Arena) {
+        match self.fault {
+            Fault::NatsKilled => run_in_nats(arena, "start-nats"),
+            Fault::EndpointDead => {
+                arena.listener.iter().for_each(|listener| listener.endpoint.answer_with(204));
+            }
+            Fault::WorkerKilled => {
+                let direct = arena.direct.clone();
+                arena.listener.iter_mut().for_each(|listener| listener.start_worker(&direct));
+            }
+            _ => self.end_in_growth(arena).await,
         }
     }
 

@@ -44,6 +44,7 @@ pub(crate) const PATIENT: [(&str, &str); 12] = [
 
 /// How a world is built.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is chosen for itself")]
 pub(crate) struct Plan {
     instances: usize,
     program: Program,

@@ -97,10 +97,11 @@ impl Shared {
             let principal = self.principal(arrival).await?;
             caller.is(principal);
         }
-        // Not before: whoever has no credentials could use up what a route may do.
-        if let (Some(counting), Some(route)) = (caller.counting(), arrival.route) {
-            let bucket = counting.limiter.bucket_of_route(arrival.method.as_str(), route);
-            bucket.into_iter().for_each(|bucket| counting.buckets.set(bucket));
+        // Not before: requests without credentials could use up what a route may do.
+        if let (Some(counting), Some(route)) = (caller.counting(), arrival.route)
+            && let Some(bucket) = counting.limiter.bucket_of_route(arrival.method.as_str(), route)
+        {
+            counting.buckets.set(bucket);
         }
         let principal = caller.principal().clone();
         if let Principal::Service(id) = &principal {

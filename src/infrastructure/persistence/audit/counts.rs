@@ -119,7 +119,7 @@ LEFT JOIN sales USING (sale_id)";
 from_row! {
     /// The row of [`LINES`].
     #[derive(Debug, Clone, Copy)]
-    pub(super) struct Lines {
+    pub(super) struct LineRow {
         attempts: i64,
         outcomes: i64,
         collected: i64,
@@ -132,7 +132,7 @@ from_row! {
 from_row! {
     /// The row of [`BUYERS`].
     #[derive(Debug, Clone, Copy)]
-    pub(super) struct Buyers {
+    pub(super) struct BuyerRow {
         buyers: i64,
         open_attempts: i64,
         buyers_of_sales: i64,
@@ -146,7 +146,7 @@ from_row! {
 from_row! {
     /// The row of [`ITEMS`].
     #[derive(Debug, Clone, Copy)]
-    pub(super) struct Items {
+    pub(super) struct ItemRow {
         stocks: i64,
         items: i64,
         collected_items: i64,
@@ -159,7 +159,7 @@ from_row! {
 from_row! {
     /// The row of [`COLLECTED`].
     #[derive(Debug, Clone, Copy)]
-    pub(super) struct Collected {
+    pub(super) struct CollectedRow {
         collected: i64,
         collected_of_sales: i64,
         suspects: i64,
@@ -169,16 +169,16 @@ from_row! {
 /// What was counted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counts {
-    lines: Lines,
+    lines: LineRow,
     others: OtherCounts,
 }
 
 /// What was counted beside [`LINES`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OtherCounts {
-    pub(super) buyers: Buyers,
-    pub(super) items: Items,
-    pub(super) collected: Collected,
+    pub(super) buyers: BuyerRow,
+    pub(super) items: ItemRow,
+    pub(super) collected: CollectedRow,
     /// Whether no row is there twice, open checkouts are of their buyers and have no outcome, and what was cancelled is a line that its
     /// buyer had bought.
     pub(super) has_premises: bool,
@@ -205,7 +205,7 @@ pub(crate) struct Proven {
 }
 
 impl OtherCounts {
-    pub(super) fn with(self, lines: Lines) -> Counts {
+    pub(super) fn with(self, lines: LineRow) -> Counts {
         Counts { lines, others: self }
     }
 }

@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::checks::{CANCELLED_LINES, CHECKS, Check, OPEN_ATTEMPTS};
-use super::counts::{BUYERS, COLLECTED, ITEMS, LINES, Lines, OtherCounts, Proven, UNIQUE};
+use super::counts::{BUYERS, COLLECTED, ITEMS, LINES, LineRow, OtherCounts, Proven, UNIQUE};
 use super::scope::SCOPE;
 use crate::application::ports::{Finding, Inspector, PortError};
 use crate::domain::ids::SaleId;
@@ -89,7 +89,7 @@ impl Inspector for PostgresInspector {
         let options = Options { timeout: Some(self.timeout), ..Options::SNAPSHOT };
         self.database
             .transaction(options, |mut tx| async move {
-                let findings = self.findings(&mut tx, sale);
+                let findings = Box::pin(self.findings(&mut tx, sale));
                 let findings = self.database.time(Statement::Read, findings).await?;
                 Ok((tx, findings))
             })
@@ -109,18 +109,15 @@ impl PostgresInspector {
         let dropping: Vec<i64> = sqlx::query_scalar(DROPPING).fetch_one(&mut *connection).await?;
         let scope = Scope { sale: sale.map(SaleId::get), dropping };
         let mut findings = Findings::default();
-        let counts = match self.second(&mut *connection).await? {
-            Some(mut second) => {
-                let lines = scope.lines(&mut second);
-                let others = scope.others(connection, &mut findings);
-                let (lines, others) = tokio::try_join!(lines, others)?;
-                others.with(lines)
-            }
-            None => {
-                let lines = scope.lines(connection).await?;
-                sqlx::query(SETTINGS).execute(&mut *connection).await?;
-                scope.others(connection, &mut findings).await?.with(lines)
-            }
+        let counts = if let Some(mut second) = self.second(&mut *connection).await? {
+            let lines = scope.lines(&mut second);
+            let others = scope.others(connection, &mut findings);
+            let (lines, others) = tokio::try_join!(lines, others)?;
+            others.with(lines)
+        } else {
+            let lines = scope.lines(connection).await?;
+            sqlx::query(SETTINGS).execute(&mut *connection).await?;
+            scope.others(connection, &mut findings).await?.with(lines)
         };
         match counts.prove() {
             Some(proven) => findings.add_proven(&proven),
@@ -181,7 +178,7 @@ impl Scope {
         query.fetch_one(connection).await
     }
 
-    async fn lines(&self, connection: &mut PgConnection) -> Result<Lines, sqlx::Error> {
+    async fn lines(&self, connection: &mut PgConnection) -> Result<LineRow, sqlx::Error> {
         sqlx::query(IN_ORDER).execute(&mut *connection).await?;
         self.row(connection, LINES).await
     }

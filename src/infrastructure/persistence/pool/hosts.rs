@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use crate::testing::servers::{PostgresShop, on_server};
 
-    const LIMIT: Duration = Duration::from_secs(60);
+    const LIMIT: Duration = Duration::from_mins(1);
 
     fn closed(port: u16) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port)

@@ -1,7 +1,7 @@
 //! All items of one sale in memory, by id and by number.
 //!
 //! A sale may have a million items, and several sales are live at a time, so an item takes few bytes. Its texts are in one buffer with
-//! those of all others, and of a name or a link only the middle that differs from the first one of its group ([`texts`](super::texts)). An
+//! those of all others, and of a name or a link only the middle that differs from the first one of its group (module `texts`). An
 //! id that is the item's number, as `sale create` gives it, takes no memory and is found without an index.
 
 use std::hash::{BuildHasher, RandomState};

@@ -125,7 +125,8 @@ async fn a_database_one_step_ahead_is_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_schema_it_names_the_command_to_run_and_ends() {
-    let world = World::plan(0).set("database.migrate_on_start", "false").start().await;
+    let world =
+        World::plan(0).empty_database().set("database.migrate_on_start", "false").start().await;
 
     let refused = world.program.run(&["serve"]).await;
 
@@ -165,6 +166,7 @@ async fn a_missing_database_is_named_in_the_last_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_client_keeps_its_session_between_the_statements_of_a_migration() {
     let world = World::plan(0)
+        .empty_database()
         .through_a_proxy()
         .set("database.idle_in_transaction_session_timeout", "10ms")
         .start()

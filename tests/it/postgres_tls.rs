@@ -191,6 +191,6 @@ async fn a_client_is_known_by_its_certificate() {
     let sale = world.create_sale("--items 3").await;
     world.at(0).buys(&sale, "ann", "1").await;
     // The same authority, and another role.
-    authority.of_client("somebody");
+    authority.of_client("another_user");
     is_refused(&lists_sales(&world, &right).await, "authentication failed");
 }

@@ -1,14 +1,14 @@
 //! An operator who takes purchases back while buyers buy. Each is asked for until the command says that it is done.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::exchange::Request;
 use super::history::{Event, History, Return};
-use crate::harness::{Dice, Program};
+use crate::harness::{Dice, PATIENCE, Program};
 
 /// Pause between two tries, and before the next purchase.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -80,6 +80,7 @@ async fn take_back(program: Arc<Mutex<Program>>, history: History, bought: Arc<E
         sent_at: history.now(),
         ended_at: None,
     });
+    let end = Instant::now() + PATIENCE;
     loop {
         let (used, code) = (program.lock().unwrap().clone(), code.clone());
         let cancel = move || used.command(&["purchase", "cancel", &code]).output().unwrap();
@@ -93,6 +94,7 @@ async fn take_back(program: Arc<Mutex<Program>>, history: History, bought: Arc<E
             Some(1) if was_before || is_lost => break,
             code => assert_eq!(code, Some(2), "{complaint}"),
         }
+        assert!(Instant::now() < end, "not taken back in time: {complaint}");
         tokio::time::sleep(PAUSE).await;
     }
     history.return_ended(number);

@@ -28,11 +28,6 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Whether an error has such members.
-    pub(super) fn belong_to(error: &ApiError) -> bool {
-        matches!(error, ApiError::UserLimitExceeded(Some(_)) | ApiError::SaleNotStarted(Some(_)))
-    }
-
     pub(super) fn of(error: &ApiError) -> Self {
         match error {
             ApiError::UserLimitExceeded(Some(facts)) => Self {

@@ -14,8 +14,6 @@ use crate::infrastructure::traces::{Exemplar, Exemplars, Ids};
 
 /// The label of requests that match no route.
 pub(crate) const UNMATCHED: &str = "unmatched";
-/// Routes with nearly all requests of a sale.
-const MOST_REQUESTED: [&str; 2] = ["/checkout", "/purchase"];
 /// Labels of methods. The last one stands for all others.
 const METHODS: [&str; 8] = ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"];
 /// Statuses that are not errors.
@@ -51,8 +49,6 @@ impl HttpMetrics {
         mut routes: Vec<String>,
         exemplars: Option<Exemplars>,
     ) -> prometheus::Result<Self> {
-        // Labels are looked for from the first on.
-        routes.sort_by_key(|route| !MOST_REQUESTED.contains(&route.as_str()));
         routes.push(UNMATCHED.to_owned());
         let total = IntCounterVec::new(
             Opts::new("http_requests_total", "Completed requests."),

@@ -53,3 +53,4 @@ pub(crate) use selling::{MakeSelling, one_by_one};
 #[cfg(feature = "bench")]
 pub(crate) use service::serve_with;
 pub(crate) use service::{serve, work};
+pub(crate) use signals::Signals;

@@ -10,6 +10,7 @@
 //! - [`drop_sales`]: archive sales that are old enough, and drop what they leave.
 //! - [`operators`]: what operators change, and why buyers were refused.
 //! - [`api_keys`]: issue and verify the keys of operators and services.
+//! - [`bulk`]: the same work on many entries.
 //! - [`compare_time_zones`]: whether PostgreSQL has the same rules as the schedule.
 //! - [`jobs`]: jobs and the schedules that enqueue them.
 //! - [`sale_cache`]: what the instance knows of sales, in memory. [`catalogue`]: the items of a sale, in memory,
@@ -28,6 +29,7 @@
 
 pub mod api_keys;
 pub mod browse;
+pub mod bulk;
 pub mod catalogue;
 pub mod cells;
 pub mod checkout;

@@ -1,6 +1,8 @@
 //! Purchases that operators take back: the pieces sell again, the buyer's limit is given back, and the history stays. And what
 //! operators are told of buyers and of refusals.
 
+use std::path::PathBuf;
+
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -119,6 +121,73 @@ async fn single_items_are_taken_back_and_each_refusal_says_why() {
     assert_eq!(entry["after"], json!({ "items": [], "bought": 0 }));
     let report = done(&world, &format!("sale report {sale}")).await;
     assert_eq!((&report["sold"], &report["cancelled"]), (&json!(0), &json!(3)));
+    world.verify().await;
+}
+
+/// A file with these lines.
+fn file_of(lines: &[&str]) -> PathBuf {
+    let file = std::env::temp_dir().join(format!("codes-{}", uuid::Uuid::now_v7().simple()));
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_purchases_of_a_file_are_taken_back_each_by_itself() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 1 --stock 9").await;
+    let mut codes = Vec::new();
+    for buyer in ["ann", "bob", "carl", "dan"] {
+        codes.push(world.at(0).buys(&sale, buyer, "1").await);
+    }
+    let file =
+        file_of(&[&codes[0], "", "nonsense", &codes[1], &format!(" {} \r", codes[0]), &codes[2]]);
+    let arguments = format!("purchase cancel --workers 1 --from {}", file.display());
+
+    let ran = run(&world, &arguments).await;
+
+    assert_eq!(ran.code, Some(1), "{ran}");
+    let rows = ran.documents();
+    let lines: Vec<_> = rows.iter().map(|row| row["line"].as_i64().unwrap()).collect();
+    assert_eq!(lines, [1, 3, 4, 5, 6], "{ran}");
+    let buyers: Vec<_> = rows.iter().map(|row| row["buyer_id"].as_str()).collect();
+    assert_eq!(buyers, [Some("ann"), None, Some("bob"), None, Some("carl")], "{ran}");
+    for (at, reason) in [(1, "issued no such code"), (3, "it is already cancelled")] {
+        assert!(rows[at]["error"].as_str().unwrap().contains(reason), "{ran}");
+    }
+    let summary = "3 of 5 purchases were taken back; 2 refused, 0 failed, 0 not tried";
+    assert!(ran.complaint()[0].contains(summary), "{ran}");
+    world.sells_exactly(&sale, 1).await;
+    let rest = file_of(&[&codes[3]]);
+    run(&world, &format!("purchase cancel --from {}", rest.display())).await.succeeded();
+    world.sells_exactly(&sale, 0).await;
+    world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_interrupted_ends_what_has_begun_and_says_what_was_not_tried() {
+    let world = World::of(1).await;
+    let sale = world.create_sale("--items 1 --stock 20").await;
+    let mut codes = Vec::new();
+    for buyer in 0..20 {
+        codes.push(world.at(0).buys(&sale, &format!("buyer-{buyer}"), "1").await);
+    }
+    let file = file_of(&codes.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut hold = world.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM sales FOR UPDATE").execute(&mut *hold).await.unwrap();
+    let arguments = ["purchase", "cancel", "--workers", "1", "--from", file.to_str().unwrap()];
+    let mut command = world.program.start(&arguments);
+    waiting(world.pool(), 1).await;
+
+    command.signal(Signal::SIGINT);
+    hold.commit().await.unwrap();
+
+    let code = command.exit().await;
+    let (stdout, stderr) = (command.stdout.text(), command.stderr.text());
+    assert_eq!(code, Some(1), "{stderr}");
+    assert_eq!(stdout.lines().count(), 16, "{stdout}");
+    let summary = "16 of 20 purchases were taken back; 0 refused, 0 failed, 4 not tried";
+    assert!(stderr.contains(summary), "{stderr}");
+    world.sells_exactly(&sale, 4).await;
     world.verify().await;
 }
 

@@ -1,11 +1,13 @@
 //! Cancel a purchase: an operator takes all of it back, or single items. The pieces are on sale again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::application::codes::Codes;
 use crate::application::ports::{CacheScope, PortError, PurchaseCanceller, SaleNews, SharedPages};
 use crate::domain::cancellation::{CancelRefusal, Cancellation, Wanted};
 use crate::domain::code::CodeClaim;
+use crate::domain::ids::{BuyerId, SaleId};
 
 /// What an operator asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,18 +68,63 @@ impl CancelPurchase {
         command: &CancelCommand,
         actor: &str,
     ) -> Result<Cancelled, CancelPurchaseError> {
-        let CancelCommand { code, wanted } = command;
+        let cancellation = self.take_back(command, actor).await?;
+        let is_announced = self.announce(&[(command.code.sale, &cancellation.buyer)]).await;
+        Ok(Cancelled { cancellation, is_announced })
+    }
+
+    /// The same for several purchases, each durable by itself, in their order. The instances are told of all of them at once.
+    ///
+    /// After a port has failed the rest is left alone: it would fail as well, and a purchase that was not tried needs no second look.
+    pub async fn execute_all(
+        &self,
+        commands: &[CancelCommand],
+        actor: &str,
+    ) -> Vec<Result<Cancelled, CancelPurchaseError>> {
+        let mut results = Vec::with_capacity(commands.len());
+        for command in commands {
+            let result = self.take_back(command, actor).await;
+            let is_over = matches!(result, Err(CancelPurchaseError::Port(_)));
+            results.push(result);
+            if is_over {
+                break;
+            }
+        }
+        let taken: Vec<_> = commands
+            .iter()
+            .zip(&results)
+            .filter_map(|(command, result)| Some((command.code.sale, &result.as_ref().ok()?.buyer)))
+            .collect();
+        let is_announced = taken.is_empty() || self.announce(&taken).await;
+        let done = |cancellation| Cancelled { cancellation, is_announced };
+        results.into_iter().map(|result| result.map(done)).collect()
+    }
+
+    async fn take_back(
+        &self,
+        CancelCommand { code, wanted }: &CancelCommand,
+        actor: &str,
+    ) -> Result<Cancellation, CancelPurchaseError> {
         if !self.codes.is_genuine(code).await? {
             return Err(CancelPurchaseError::UnknownCode);
         }
-        let cancellation = self.canceller.cancel(*code, wanted, actor).await??;
-        // After the commit. The adapters report failures; here they cost time alone: a poll, and the life of a page.
+        Ok(self.canceller.cancel(*code, wanted, actor).await??)
+    }
+
+    /// After the commits. The adapters report failures; here they cost time alone: a poll, and the life of a page.
+    async fn announce(&self, taken: &[(SaleId, &BuyerId)]) -> bool {
+        let sales: BTreeSet<SaleId> = taken.iter().map(|(sale, _)| *sale).collect();
         if let Some(pages) = &self.pages {
-            let buyer = CacheScope::Buyer(cancellation.buyer.clone());
-            let _ = pages.forget(&[buyer, CacheScope::Sale(code.sale)]).await;
+            let buyers = taken.iter().map(|(_, buyer)| CacheScope::Buyer((*buyer).clone()));
+            let scopes: Vec<_> =
+                buyers.chain(sales.iter().copied().map(CacheScope::Sale)).collect();
+            let _ = pages.forget(&scopes).await;
         }
-        let is_announced = self.news.changed(code.sale).await.is_ok();
-        Ok(Cancelled { cancellation, is_announced })
+        let mut is_announced = true;
+        for sale in sales {
+            is_announced &= self.news.changed(sale).await.is_ok();
+        }
+        is_announced
     }
 }
 
@@ -128,6 +175,36 @@ mod tests {
         let done = use_case(canceller, news).execute(&command(1), "ann").await.unwrap();
 
         assert_eq!(done, Cancelled { cancellation: cancellation(), is_announced: false });
+    }
+
+    #[tokio::test]
+    async fn the_instances_are_told_of_a_sale_once_after_all_of_its_purchases() {
+        let (mut canceller, mut news) = (MockPurchaseCanceller::new(), MockSaleNews::new());
+        canceller.expect_cancel().times(2).returning(|_, _, _| Ok(Ok(cancellation())));
+        news.expect_changed().once().returning(|_| Ok(()));
+
+        let commands = [command(1), command(2), command(1)];
+        let results = use_case(canceller, news).execute_all(&commands, "ann").await;
+
+        assert!(matches!(results[1], Err(CancelPurchaseError::UnknownCode)), "{results:?}");
+        for done in [&results[0], &results[2]] {
+            assert!(done.as_ref().is_ok_and(|done| done.is_announced), "{results:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_back_before_a_port_fails_is_announced() {
+        let (mut canceller, mut news) = (MockPurchaseCanceller::new(), MockSaleNews::new());
+        canceller.expect_cancel().once().returning(|_, _, _| Ok(Ok(cancellation())));
+        canceller.expect_cancel().once().returning(|_, _, _| Err(unavailable()));
+        news.expect_changed().once().returning(|_| Ok(()));
+
+        let commands = [command(1), command(1), command(1)];
+        let results = use_case(canceller, news).execute_all(&commands, "ann").await;
+
+        let [Ok(_), Err(CancelPurchaseError::Port(_))] = &results[..] else {
+            panic!("{results:?}")
+        };
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::by_sale::by_sale;
@@ -57,7 +57,7 @@ pub(super) async fn add(
 
 /// Writes all details but those that PostgreSQL refuses for good, within [`MAX_HALVED`]. Returns the ones that are written.
 ///
-/// It runs in a transaction: a part that fails is undone to its savepoint, and its halves are tried.
+/// It runs in a transaction: each part is a nested transaction, and of one that fails the halves are tried.
 pub(super) async fn add_writable<'f>(
     connection: &mut PgConnection,
     flush: FlushId,
@@ -107,17 +107,16 @@ async fn try_rows(
     flush: FlushId,
     rows: &[Row<'_>],
 ) -> Result<bool, DatabaseError> {
-    sqlx::raw_sql("SAVEPOINT details").execute(&mut *connection).await?;
-    let Err(error) = add_rows(connection, flush, rows).await else {
-        sqlx::raw_sql("RELEASE SAVEPOINT details").execute(&mut *connection).await?;
+    let mut nested = connection.begin().await?;
+    let Err(error) = add_rows(&mut nested, flush, rows).await else {
+        nested.commit().await?;
         return Ok(true);
     };
     let error = DatabaseError::from(error);
     if error.class() != ErrorClass::Permanent {
         return Err(error);
     }
-    let undo = "ROLLBACK TO SAVEPOINT details; RELEASE SAVEPOINT details";
-    sqlx::raw_sql(undo).execute(&mut *connection).await?;
+    nested.rollback().await?;
     Ok(false)
 }
 

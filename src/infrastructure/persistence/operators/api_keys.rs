@@ -34,7 +34,7 @@ const EXPIRY: &str = r"
     FROM (SELECT coalesce($1::timestamptz, clock_timestamp() + make_interval(secs => $2::float8)) AS expires_at) AS new
 ";
 
-/// Two that are added at the same time could both be the last one: an additional key harms nothing.
+/// In a serializable transaction: two that are added at the same time cannot both be the last one.
 const ADD: &str = concat!(
     r"
     INSERT INTO api_keys (id, name, scopes, salt, hash, created_by, expires_at)
@@ -105,7 +105,7 @@ impl ApiKeyStore for PostgresApiKeyStore {
         key: &NewApiKey,
         actor: &str,
     ) -> Result<Result<ApiKey, NewKeyRefusal>, PortError> {
-        let added = self.database.transaction(Self::OPTIONS, |mut tx: Tx| async move {
+        let added = self.database.transaction(Options::SERIALIZABLE, |mut tx: Tx| async move {
             let added = self.database.time(Statement::ApiKeys, add(&mut tx, key, actor)).await?;
             Ok((tx, added))
         });
@@ -252,5 +252,43 @@ impl KeyRow {
         let salt = self.salt.try_into().map_err(|_| unreadable())?;
         let hash = self.hash.try_into().map_err(|_| unreadable())?;
         Ok(StoredKey { key, salt, hash })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::testing::servers::PostgresShop;
+
+    /// The key with this number.
+    fn key(number: u8) -> NewApiKey {
+        NewApiKey {
+            id: KeyId::new([number; _]),
+            name: KeyName::parse("till").unwrap(),
+            scopes: Scopes::new([Scope::Read]).unwrap(),
+            expiry: KeyExpiry::Never,
+            salt: [number; _],
+            hash: [number; _],
+        }
+    }
+
+    #[tokio::test]
+    async fn of_keys_that_are_added_at_the_same_time_only_as_many_are_added_as_there_may_be() {
+        let shop = PostgresShop::open().await;
+        let store = PostgresApiKeyStore::new(shop.database().await);
+        store.add(&key(0), "ann").await.unwrap().unwrap();
+        // Room for three more.
+        let fill = "INSERT INTO api_keys (id, name, scopes, salt, hash, created_by)
+                    SELECT 'key_' || n, name, scopes, salt, hash, created_by
+                    FROM api_keys, generate_series(1, 996) AS n";
+        shop.execute(fill).await;
+
+        let keys: Vec<_> = (1..=8).map(key).collect();
+        let added = join_all(keys.iter().map(|key| store.add(key, "ann"))).await;
+
+        let added = added.into_iter().filter(|added| added.as_ref().unwrap().is_ok());
+        assert_eq!(added.count(), 3);
     }
 }

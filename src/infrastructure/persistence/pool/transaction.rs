@@ -3,6 +3,8 @@
 //! It commits on `Ok` and rolls back on `Err`, on a panic, and when its future is dropped: then the guard queues the rollback, which
 //! runs before the connection is used again. Where the guard cannot know of the transaction, [`returned`](super::returned) ends it. A
 //! transaction that lost a race is repeated a bounded number of times; every other error is returned.
+//!
+//! `begin` of a running one begins a nested transaction, in a savepoint: what fails in it is undone alone.
 
 use sqlx::AssertSqlSafe;
 
@@ -67,7 +69,8 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
-    use sqlx::PgConnection;
+    use futures_util::future::join_all;
+    use sqlx::{Connection, PgConnection};
     use tokio_util::task::TaskTracker;
 
     use super::*;
@@ -212,6 +215,49 @@ mod tests {
         let seen = database.transaction(Options::SNAPSHOT, read_twice).await.unwrap();
 
         assert_eq!(seen, (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_rule_about_rows_that_others_add_holds_in_serializable_transactions() {
+        const MOST: i64 = 3;
+        let (shop, database) = world().await;
+
+        let add = || {
+            database.transaction(Options::SERIALIZABLE, |mut tx: Tx| async move {
+                let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM notes");
+                let is_room = count.fetch_one(&mut *tx).await? < MOST;
+                if is_room {
+                    note(&mut tx).await?;
+                }
+                Ok((tx, is_room))
+            })
+        };
+        let added: Vec<_> = join_all((0..8).map(|_| add())).await;
+
+        let added = added.into_iter().filter(|added| *added.as_ref().unwrap()).count();
+        assert_eq!((added, notes(&shop).await), (3, MOST));
+    }
+
+    #[tokio::test]
+    async fn a_nested_transaction_is_undone_alone() {
+        let (shop, database) = world().await;
+
+        let write = |mut tx: Tx| async move {
+            note(&mut tx).await?;
+            let mut nested = tx.begin().await?;
+            note(&mut nested).await?;
+            assert!(fail(&mut nested, "23514").await.is_err());
+            nested.rollback().await?;
+            // One that is dropped is undone as well.
+            note(&mut *tx.begin().await?).await?;
+            let mut nested = tx.begin().await?;
+            note(&mut nested).await?;
+            nested.commit().await?;
+            Ok((tx, ()))
+        };
+        database.transaction(Options::WRITE, write).await.unwrap();
+
+        assert_eq!(notes(&shop).await, 2);
     }
 
     #[tokio::test]

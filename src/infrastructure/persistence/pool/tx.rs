@@ -12,6 +12,9 @@ use super::turns::Turn;
 /// How often a statement or transaction that only reads is repeated after its connection broke.
 pub(crate) const READ_RETRIES: u32 = 2;
 
+/// How often a serializable transaction is repeated. Of several that meet, one commits each time.
+const SERIALIZABLE_RETRIES: u32 = 20;
+
 /// A running transaction. Dropping it rolls it back, and returns the connection to the pool.
 #[derive(Debug)]
 pub(crate) struct Tx {
@@ -55,6 +58,9 @@ pub(crate) enum Isolation {
     ReadCommitted,
     /// All statements see one moment.
     RepeatableRead,
+    /// As if no two such transactions ran at the same time: for a rule about rows that others may add, which no lock covers. It may
+    /// lose a race at any statement, and at the commit.
+    Serializable,
 }
 
 /// How a transaction runs.
@@ -80,6 +86,10 @@ impl Options {
     pub(crate) const SNAPSHOT: Self =
         Self { isolation: Isolation::RepeatableRead, read_only: true, timeout: None, retries: 0 };
 
+    /// Reads and writes as if alone, and is repeated after a lost race.
+    pub(crate) const SERIALIZABLE: Self =
+        Self { isolation: Isolation::Serializable, retries: SERIALIZABLE_RETRIES, ..Self::WRITE };
+
     /// Whether the transaction may be repeated: after a lost race as often as the options allow, after a broken connection only
     /// if it cannot have written.
     pub(super) fn may_retry(self, class: ErrorClass, tries: u32) -> bool {
@@ -99,6 +109,8 @@ impl Options {
             (Isolation::ReadCommitted, true) => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
             (Isolation::RepeatableRead, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
             (Isolation::RepeatableRead, true) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            (Isolation::Serializable, false) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            (Isolation::Serializable, true) => "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY",
         }
     }
 }

@@ -26,7 +26,8 @@ const LOCK: &str =
     concat!("SELECT ", schedule_columns!(), " FROM schedules WHERE name = $1 FOR UPDATE");
 const NOW: &str = "SELECT clock_timestamp()";
 
-/// At most a thousand, which every instance can run.
+/// At most a thousand, which every instance can run. In a serializable transaction: two that are added at the same time cannot both be
+/// the last one.
 const ADD: &str = r"
     WITH room AS (
         SELECT count(*) < 1000 AS is_left FROM schedules
@@ -88,7 +89,7 @@ impl ScheduleStore for PostgresScheduleStore {
     }
 
     async fn add(&self, schedule: &JobSchedule, actor: &str) -> Result<AddedSchedule, PortError> {
-        let added = self.database.transaction(Self::OPTIONS, |mut tx: Tx| async move {
+        let added = self.database.transaction(Options::SERIALIZABLE, |mut tx: Tx| async move {
             let added = add(&mut tx, schedule, actor);
             let added = self.database.time(Statement::Schedules, added).await?;
             Ok((tx, added))

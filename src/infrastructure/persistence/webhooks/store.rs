@@ -21,7 +21,7 @@ const WHAT: &str = "the webhooks";
 /// How often a change is repeated after a lost race for a row.
 const RETRIES: u32 = 5;
 
-/// Two that are added at the same time could both be the last one: an additional endpoint harms nothing.
+/// In a serializable transaction: two that are added at the same time cannot both be the last one.
 const ADD: &str = r"
     INSERT INTO webhooks (id, url, events, secret, position)
     SELECT $1, $2, $3, $4, $5
@@ -117,7 +117,7 @@ impl PostgresWebhookStore {
 #[async_trait]
 impl WebhookStore for PostgresWebhookStore {
     async fn add(&self, webhook: &NewWebhook, actor: &str) -> Result<bool, PortError> {
-        let added = self.database.transaction(Self::OPTIONS, |mut tx: Tx| async move {
+        let added = self.database.transaction(Options::SERIALIZABLE, |mut tx: Tx| async move {
             let added = add(&mut tx, webhook, actor);
             let added = self.database.time(Statement::Webhooks, added).await?;
             Ok((tx, added))

@@ -100,6 +100,12 @@ fn has_logged(world: &World, instance: usize, message: &str) -> Option<Value> {
     records.into_iter().rev().find(|record| record["message"] == message)
 }
 
+/// The id of a request that is served.
+async fn request(world: &World, instance: usize) -> String {
+    let served = world.at(instance).get("/sales/active").await.is(200);
+    served.header("x-request-id").unwrap().to_owned()
+}
+
 fn hang_up(world: &World) {
     for instance in &world.instances {
         instance.process.signal(Signal::SIGHUP);
@@ -132,18 +138,30 @@ async fn a_swapped_folder_changes_all_instances_without_a_restart() {
             .buys(&sale, &format!("buyer-{instance}"), &(instance + 1).to_string())
             .await;
     }
-    mounted.swap(&with("log:\n  level: debug\nhttp:\n  max_body_bytes: 60000"));
-    until("the level of the log is another", async || {
-        has_logged(&world, 1, "configuration changed").unwrap()["keys"] == "log.level"
-    })
-    .await;
+    mounted.swap(&with("log:\n  level: warn\nhttp:\n  max_body_bytes: 60000"));
+    let mut unlogged = Vec::new();
+    for instance in [0, 1] {
+        until("the level is another", async || reloads(&world, instance, "applied").await > 1.5)
+            .await;
+        unlogged.push(request(&world, instance).await);
+    }
     // The folder is made anew, which no notification tells of.
     let text = with("http:\n  max_body_bytes: 1000");
     let folder = &mounted.folder;
     std::fs::remove_dir_all(folder).unwrap();
     std::fs::create_dir(folder).unwrap();
     std::fs::write(folder.join("default.yaml"), text).unwrap();
-    until("the smaller limit is back", async || status_of_body(&world, 0).await == 413).await;
+    for instance in [0, 1] {
+        until("the smaller limit is back", async || status_of_body(&world, instance).await == 413)
+            .await;
+        let logged = request(&world, instance).await;
+        let is_logged = |id: &String| {
+            let records = world.instances[instance].process.stderr.records();
+            records.iter().any(|record| record["request_id"] == *id)
+        };
+        until("requests are logged again", async || is_logged(&logged)).await;
+        assert!(!is_logged(&unlogged[instance]));
+    }
     world.verify().await;
 }
 

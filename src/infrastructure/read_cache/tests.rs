@@ -213,7 +213,8 @@ async fn a_read_that_began_before_a_purchase_is_not_shared_with_who_comes_after_
         let (old, ()) = tokio::join!(old, async {
             begun.notified().await;
             one.purchased(&ann(), sale()).await;
-            assert!(world.asks(&one, key.clone()).await > 0);
+            let asked = tokio::time::timeout(Duration::from_mins(1), world.asks(&one, key.clone()));
+            assert!(asked.await.expect("it waits for the read before the purchase") > 0);
             goes_on.notify_one();
         });
 

@@ -41,6 +41,7 @@ mod codes;
 mod crash;
 mod disconnects;
 mod documentation;
+mod endpoints;
 mod events;
 mod examples;
 mod explain;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::commands::Ran;
 use crate::harness::process::Process;
-use crate::harness::{World, eventually, until};
+use crate::harness::{World, eventually, until, wrong_clock};
 
 /// A job that runs until somebody ends it.
 const LONG: &[&str] = &["--payload", r#"{"seconds":3600}"#];
@@ -126,6 +126,52 @@ async fn a_worker_that_is_alive_keeps_its_job() {
     let job = world.prints(&format!("job show {id}")).await;
     assert_eq!((&job["state"], &job["attempts"]), (&json!("running"), &json!(1)));
     for worker in [first, second] {
+        let taken = worker.metrics().await.sum("flash_sale_jobs_taken_over_total", &[]);
+        assert!(taken.abs() < f64::EPSILON, "{taken}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_whose_clocks_are_an_hour_off_run_each_job_once_and_when_it_is_time() {
+    let (Some(ahead), Some(behind)) = (wrong_clock("+3600s"), wrong_clock("-3600s")) else {
+        eprintln!("libfaketime is not installed, so no clock is off");
+        return;
+    };
+    let world = World::of(0).await;
+    world.program.run(&["migrate"]).await.succeeded();
+    let right = world.worker().await;
+    let long = world.enqueue("noop", LONG).await;
+    world.job_is(long, "running").await;
+    let wrong = [world.worker_with(&ahead).await, world.worker_with(&behind).await];
+    let delayed = world.enqueue("noop", &["--in", "10m"]).await;
+    world.printed(&["schedule", "add", "seconds", "--cron", "* * * * * *", "--type", "noop"]).await;
+
+    // Longer than a lease, and while each of them is the one that looks at the schedules now and then.
+    let mut jobs = Vec::new();
+    until("the schedule has run eight times", async || {
+        jobs.push(world.enqueue("noop", &[]).await);
+        let runs = "SELECT count(*) FROM river_job WHERE metadata->>'schedule' = 'seconds'";
+        sqlx::query_scalar::<_, i64>(runs).fetch_one(world.pool()).await.unwrap() >= 8
+    })
+    .await;
+
+    for job in &jobs {
+        assert_eq!(world.job_is(*job, "done").await["attempts"], 1);
+    }
+    world.job_is(delayed, "scheduled").await;
+    let job = world.job_is(long, "running").await;
+    assert_eq!((&job["worker"], &job["attempts"]), (&json!(right.name), &json!(1)));
+    let twice = "SELECT metadata->>'schedule' FROM river_job
+                 WHERE metadata->>'schedule' = 'seconds'
+                   AND created_at >= (SELECT min(created_at) + interval '1 second' FROM river_job
+                                      WHERE metadata->>'schedule' = 'seconds')
+                 GROUP BY 1, date_trunc('second', created_at) HAVING count(*) > 1";
+    let twice: Vec<String> = sqlx::query_scalar(twice).fetch_all(world.pool()).await.unwrap();
+    assert_eq!(twice, [""; 0]);
+    let next = "SELECT next_run_at - clock_timestamp() BETWEEN interval '-5 seconds' AND interval '5 seconds'
+                FROM schedules WHERE name = 'seconds'";
+    assert!(sqlx::query_scalar::<_, bool>(next).fetch_one(world.pool()).await.unwrap());
+    for worker in wrong {
         let taken = worker.metrics().await.sum("flash_sale_jobs_taken_over_total", &[]);
         assert!(taken.abs() < f64::EPSILON, "{taken}");
     }

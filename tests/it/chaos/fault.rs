@@ -1,6 +1,5 @@
 //! The faults: how each begins and ends.
 
-use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -20,7 +19,7 @@ use crate::harness::trouble::{
     CUT_SESSIONS, NO_ROOM, NO_STANDBY, OTHER_HISTORY, READ_ONLY, REDIS_REFUSES, ROOM, STANDBY_AWAY,
     WRITABLE, all_keys, put_back, send_to_redis,
 };
-use crate::harness::{Dice, eventually};
+use crate::harness::{Dice, eventually, wrong_clock};
 use crate::proxy::{Way, Ways};
 
 /// Delay of a slow network, in each direction.
@@ -29,12 +28,6 @@ const DELAY: Duration = Duration::from_millis(40);
 const PAUSE: &str = "CLIENT PAUSE 2000 ALL";
 /// Number of connections that send half of a request.
 const HALF_OPEN: usize = 64;
-/// Paths of libfaketime in distributions.
-const FAKETIME: [&str; 3] = [
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
-    "/usr/lib64/faketime/libfaketime.so.1",
-];
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -206,7 +199,7 @@ pub(crate) struct Strike {
 /// Every fault once, in an order and with parameters drawn from the seed.
 pub(crate) fn schedule(seed: u64, lengths: Lengths) -> Vec<Strike> {
     let mut left = Fault::ALL.to_vec();
-    if faketime().is_none() {
+    if wrong_clock("+1s").is_none() {
         eprintln!("chaos: libfaketime is not installed, so no clock is off");
         left.retain(|fault| *fault != Fault::ClockOff);
     }
@@ -353,7 +346,7 @@ impl Strike {
     async fn put_clock_off(self, station: &mut Station) {
         let off = if self.is_there { "+10m" } else { "-10m" };
         station.end(Signal::SIGTERM).await;
-        station.start_again(&wrong_clock(off)).await;
+        station.start_again(&wrong_clock(off).unwrap()).await;
     }
 
     /// Begins it, if it is something that runs beside the instances.
@@ -525,16 +518,6 @@ async fn kill_backend(arena: &Arena) {
         sqlx::query_scalar::<_, i32>(any).fetch_optional(arena.pool()).await.ok().flatten()
     });
     kill(Pid::from_raw(backend.await), Signal::SIGKILL).unwrap();
-}
-
-fn faketime() -> Option<&'static str> {
-    FAKETIME.into_iter().find(|path| Path::new(path).exists())
-}
-
-/// The environment of a process whose wall clock is off; its monotonic clock is right.
-fn wrong_clock(off: &'static str) -> [(&'static str, &'static str); 3] {
-    let library = faketime().unwrap();
-    [("LD_PRELOAD", library), ("FAKETIME", off), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]
 }
 
 async fn half_open(arena: &Arena) -> Vec<TcpStream> {

@@ -35,6 +35,7 @@ pub(crate) mod trouble;
 pub(crate) mod wire;
 pub(crate) mod worker;
 pub(crate) mod world;
+pub(crate) mod wrong_clock;
 
 pub(crate) use admin::Operator;
 pub(crate) use client::{Answer, Client};
@@ -42,6 +43,7 @@ pub(crate) use eventually::{PATIENCE, at_once, eventually, until};
 pub(crate) use storm::Storm;
 pub(crate) use wire::Wire;
 pub(crate) use world::World;
+pub(crate) use wrong_clock::wrong_clock;
 
 pub(crate) use crate::dice::Dice;
 pub(crate) use crate::program::Program;

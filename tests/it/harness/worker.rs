@@ -30,7 +30,15 @@ impl Worker {
 impl World {
     /// Starts a worker, and waits until it is ready.
     pub(crate) async fn worker(&self) -> Worker {
-        let mut process = self.program.start(&["worker"]);
+        self.worker_with(&[]).await
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) async fn worker_with(&self, variables: &[(&str, &str)]) -> Worker {
+        let program = variables
+            .iter()
+            .fold(self.program.clone(), |program, (name, value)| program.variable(name, value));
+        let mut process = program.start(&["worker"]);
         let (address, name) = eventually("a worker is ready", async || {
             assert!(!process.has_ended(), "a worker ended while it started");
             let address = announced(&process, "monitoring")?;

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_operator_gets_a_new_filter_of_an_open_sale_whoever_leads() {
+    async fn an_operator_gets_a_new_filter_of_an_open_sale_from_any_instance() {
         let test_shop = TestShop::open();
         let (sale, other) = (test_shop.sale(2, 1).await, test_shop.sale(2, 1).await);
         for sale in [&sale, &other] {

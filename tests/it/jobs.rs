@@ -7,7 +7,7 @@ use crate::harness::commands::Ran;
 use crate::harness::process::Process;
 use crate::harness::{World, eventually, until, wrong_clock};
 
-/// A job that runs until somebody ends it.
+/// A job that runs until it is ended.
 const LONG: &[&str] = &["--payload", r#"{"seconds":3600}"#];
 /// A job that fails.
 const FAILING: &[&str] = &["--payload", r#"{"fail":"no luck"}"#];

@@ -236,7 +236,7 @@ async fn a_quiet_stream_has_a_comment_every_fifteen_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_never_read_are_bounded_and_disturb_nobody() {
+async fn clients_that_never_read_are_bounded_and_disturb_no_others() {
     const ROOM: usize = 40;
     let world = World::plan(1).set("live.max_listeners", &ROOM.to_string()).start().await;
     let sale = world.create_sale("--items 9 --stock 999 --buyer-limit 999").await;

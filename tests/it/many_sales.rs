@@ -1,4 +1,4 @@
-//! Many sales at once: what requests ask for is in memory, and what nobody asks for costs nothing.
+//! Many sales at once: what requests ask for is in memory, and what no request asks for costs nothing.
 
 use tokio::time::Instant;
 

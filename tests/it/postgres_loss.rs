@@ -45,7 +45,7 @@ async fn a_killed_postgresql_costs_no_acknowledged_purchase_and_no_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_postgresql_is_away_nobody_waits_for_it_and_its_return_is_noticed() {
+async fn while_postgresql_is_away_no_request_waits_for_it_and_its_return_is_noticed() {
     const ASKED: u32 = 20;
     // What waited for a connection would wait for this long.
     let plan = World::plan(1).private_postgres().set("database.connect_timeout", "2s");

@@ -1,4 +1,4 @@
-//! The read cache: fewer reads of PostgreSQL, and nobody sees anything older than allowed.
+//! The read cache: fewer reads of PostgreSQL, and no reader sees anything older than allowed.
 
 #![expect(clippy::float_cmp, reason = "counters are whole numbers")]
 

@@ -89,7 +89,7 @@ async fn a_wrong_password_and_an_unknown_certificate_are_named_and_no_secret_is(
     url.set_password(Some("hunter2")).unwrap();
 
     with_redis(&mut world, url.as_str(), "(WRONGPASS)").await;
-    // Any server with a certificate that nobody has signed, here the service itself.
+    // Any server with a certificate that no authority has signed, here the service itself.
     let tls = plain
         .clone()
         .set("http.tls.certificate", certificate.to_str().unwrap())

@@ -107,7 +107,7 @@ async fn a_person_buys_and_sees_what_others_buy() {
     browser.shows("#mode", "Live").await;
     browser.shows("#page-text", "Page 1 of 3").await;
     browser.pictures("open").await;
-    world.at(0).buys(&sale, "somebody", "60").await;
+    world.at(0).buys(&sale, "zoe", "60").await;
     browser.shows("#stock-left", "239 left").await;
 
     browser.run("document.querySelector('.card select').value = '2';").await;

@@ -241,15 +241,15 @@ async fn a_state_is_passed_on_and_webhooks_carry_a_context() {
     assert!(traced.iter().all(|span| span.trace_state == "vendor=1,b=2"), "{traced:#?}");
 }
 
-/// A port on which nobody listens.
-async fn nobody() -> String {
+/// A port on which no process listens.
+async fn no_listener() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_costs_buyers_nothing_and_what_it_misses_is_counted() {
-    let world = plan(&nobody().await, "1").start().await;
+    let world = plan(&no_listener().await, "1").start().await;
     let sale = world.create_sale("--items 400").await;
 
     let receipts = Storm::over(&world.clients(), &sale, 400).receipts().await;

@@ -213,7 +213,7 @@ async fn running_instances_lease_an_endpoint_to_one_of_them_and_count_it() {
 
     let first = eventually("an instance has the lease", owner).await;
     done(&world, &["pause", text(&added, "id")]).await;
-    until("a paused endpoint is nobody's", async || owner().await.is_none()).await;
+    until("a paused endpoint has no owner", async || owner().await.is_none()).await;
     done(&world, &["resume", text(&added, "id")]).await;
     until("it is leased again", async || owner().await.is_some()).await;
     until("it is counted", async || {

@@ -110,7 +110,7 @@ async fn before_the_start_and_after_the_end_the_store_is_not_called() {
 }
 
 #[tokio::test]
-async fn inside_the_clocks_error_the_book_decides_and_nobody_is_refused_from_memory() {
+async fn inside_the_clocks_error_the_store_decides_and_no_buyer_is_refused_from_memory() {
     let test_shop = TestShop::open();
     let sale = test_shop.sale(5, 1).await;
     test_shop.clock.set(sale.window.ends_at() - chrono::Duration::seconds(1));
@@ -254,7 +254,7 @@ async fn a_confirmed_refusal_needs_a_hint_of_the_same_version() {
 }
 
 #[tokio::test]
-async fn a_memory_that_is_away_stops_nobody() {
+async fn a_memory_that_is_away_stops_no_caller() {
     let test_shop = TestShop::open();
     let sale = test_shop.sale(5, 1).await;
     let mut hints = MockHintCache::new();

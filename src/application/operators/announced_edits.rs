@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_restock_stands_though_nobody_can_be_told() {
+    async fn a_restock_stands_though_no_instance_can_be_told() {
         let stock = Stock { pieces: 2, sold: 1 };
         let (mut editor, mut news) = (MockSaleEditor::new(), MockSaleNews::new());
         editor.expect_restock().return_once(move |_, _, _, _| Ok(Ok(stock)));

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cancellation_stands_though_nobody_can_be_told() {
+    async fn a_cancellation_stands_though_no_instance_can_be_told() {
         let (mut canceller, mut news) = (MockPurchaseCanceller::new(), MockSaleNews::new());
         canceller.expect_cancel().once().returning(|_, _, _| Ok(Ok(cancellation())));
         news.expect_changed().once().returning(|_| Err(unavailable()));

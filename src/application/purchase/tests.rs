@@ -177,7 +177,7 @@ async fn outside_the_window_the_refusal_is_on_record() {
 }
 
 #[tokio::test]
-async fn a_lock_that_is_away_stops_nobody() {
+async fn a_lock_that_is_away_stops_no_caller() {
     let (test_shop, sale, attempt) = ann_wants_three().await;
     let lock = lock_that_returns(|| Err(unavailable()));
     let ports = PurchasePorts { lock, ..test_shop.purchase_ports() };

@@ -63,7 +63,7 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    /// Starts servers and instances, with a short lease, and somebody who listens.
+    /// Starts servers and instances, with a short lease, and a listener.
     pub(crate) async fn open() -> Self {
         let Some(listener) = Listener::start().await else {
             return Self::with(&[SHORT_LEASE]).await;

@@ -503,7 +503,7 @@ impl Strike {
     }
 }
 
-/// If somebody listens.
+/// If there is a listener.
 fn run_in_nats(arena: &Arena, verb: &str) {
     if let Some(listener) = &arena.listener {
         listener.nats.run(verb);

@@ -33,7 +33,7 @@ impl Listener {
     /// Starts the server, if it is installed.
     pub(crate) async fn start() -> Option<Self> {
         let Some((nats, url)) = PrivateServers::nats() else {
-            eprintln!("chaos: NATS is not installed, so nobody listens to events");
+            eprintln!("chaos: NATS is not installed, so no listener gets events");
             return None;
         };
         Some(Self { worker: None, nats, url, endpoint: Endpoint::start().await })

@@ -10,7 +10,7 @@ use super::instance::announced;
 use super::world::{Plan, World};
 use crate::dice::Dice;
 
-/// Ports that the system gives to nobody by itself, so that no other process of these tests takes one in between.
+/// Ports that the system gives to no process by itself, so that no other process of these tests takes one in between.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: usize = 10_000;
 

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_else_and_no_other_text_changes_a_link() {
+    async fn no_other_caller_and_no_other_text_changes_a_link() {
         let other = "192.0.2.1".parse().unwrap();
         assert_eq!(linked(&base(None), other, &prefix("/shop")).await, "/v2/sales");
         for value in

@@ -404,7 +404,7 @@ pub(crate) const CHECKS: &[Check] = &[
         proven: None,
         sql: r"
     SELECT created.sale_id IS NULL,
-           format('sale %s: nobody created it', sale_id)
+           format('sale %s: no entry says who created it', sale_id)
     FROM sales
     LEFT JOIN (
         SELECT DISTINCT sale_id

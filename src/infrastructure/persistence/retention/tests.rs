@@ -119,7 +119,7 @@ async fn a_sale_without_its_report_is_kept() {
 }
 
 #[tokio::test]
-async fn a_sale_whose_events_somebody_waits_for_is_kept() {
+async fn a_sale_whose_events_are_not_yet_delivered_is_kept() {
     let shop = PostgresShop::open().await;
     let old = old_sale(&shop).await;
     let behind = [
@@ -250,7 +250,7 @@ async fn leave_pending(shop: &PostgresShop, table: &str) {
 }
 
 #[tokio::test]
-async fn a_table_in_use_is_left_to_the_next_try_and_keeps_nobody_waiting() {
+async fn a_table_in_use_is_left_to_the_next_try_and_blocks_no_requests() {
     let shop = PostgresShop::open().await;
     let old = old_sale(&shop).await;
     archive(&shop, &[old]).await;
@@ -272,7 +272,7 @@ async fn a_table_in_use_is_left_to_the_next_try_and_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn a_partition_with_a_sale_is_not_dropped_whoever_asks() {
+async fn a_partition_with_a_sale_is_never_dropped() {
     let shop = PostgresShop::open().await;
     let scene = Scene::open(&shop, Terms::unique(3)).await;
     // A bug, or an operator, claims that it is sealed.

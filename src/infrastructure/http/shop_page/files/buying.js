@@ -47,7 +47,7 @@ const explain = ({ status, code, problem }, { name }) => {
   switch (code) {
     case "item_sold_out":
     case "items_already_sold":
-      return ["Sold out", `Somebody else was faster: ${name} is sold out. Nothing was bought.`];
+      return ["Sold out", `Another buyer was faster: ${name} is sold out. Nothing was bought.`];
     case "sale_sold_out":
       return ["Sold out", "Every item of this sale is sold. Nothing was bought."];
     case "user_limit_exceeded":

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::components::Components;
 use super::context::BuildContext;
 use super::error::AppError;
+use super::low_priority::{LowPriority, LowPrioritySender};
 use super::pause::TokioPause;
 use crate::application::events::{Delivery, DeliveryPorts, EventReader, EventReaderPorts};
 use crate::application::ports::{
@@ -67,7 +68,7 @@ impl Deliveries {
         let clock: &Arc<dyn Clock> = components.cell.sale_cache.clock();
         let to_endpoints = WebhookPorts {
             store: Arc::new(PostgresDeliveryStore::new(database.clone())),
-            sender: Arc::new(HttpWebhookSender::new(&context.config.webhooks)?),
+            sender: Arc::new(sender(&context.config.webhooks)?),
             log: Arc::clone(&log),
             clock: Arc::clone(clock),
             pause: Arc::new(TokioPause),
@@ -143,6 +144,11 @@ impl Deliveries {
             let _ = delivery.release().await;
         }
     }
+}
+
+fn sender(config: &WebhooksConfig) -> Result<LowPrioritySender<HttpWebhookSender>, AppError> {
+    let thread = LowPriority::start("webhooks").map_err(AppError::Thread)?;
+    Ok(LowPrioritySender::new(HttpWebhookSender::new(config)?, thread))
 }
 
 fn limits(config: &WebhooksConfig) -> DeliveryLimits {

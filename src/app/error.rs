@@ -54,6 +54,8 @@ pub(crate) enum AppError {
     Listen(String, #[source] io::Error),
     #[error("cannot listen for signals: {0}")]
     Signals(#[from] io::Error),
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
     #[error("stopped at once by a second signal: running requests may be unfinished")]
     Aborted,
     #[error("not every accepted request was finished within shutdown.drain")]

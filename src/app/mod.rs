@@ -3,7 +3,8 @@
 //! - [`service`]: the service from start to stop. [`error`]: why it cannot start.
 //! - [`context`]: what the parts are built from. [`components`]: all of them; [`cell`]: those of one database; [`shared`]: those that
 //!   databases share; [`use_cases`]: what HTTP uses; `two_cells`: a test; [`selling`]: the two that sell; [`limits`]: the bounds of their queues.
-//! - [`background`]: background tasks; [`closing`]: what becomes of ended sales. [`deliveries`]: events on their way to the sinks.
+//! - [`background`]: background tasks; [`closing`]: what becomes of ended sales. [`deliveries`]: events on their way to the sinks;
+//!   [`low_priority`]: the thread that sends webhooks.
 //! - [`servers`]: the ports. [`admin`]: what operators use over HTTP. [`access`]: who may buy, and how often. [`task_groups`]: how
 //!   tasks run and stop.
 //! - [`workers`]: job workers and schedules. [`offline_jobs`]: what the commands `job` and `schedule` use.
@@ -24,6 +25,7 @@ mod error;
 mod explain;
 mod instance;
 mod limits;
+mod low_priority;
 mod offline;
 mod offline_jobs;
 mod pause;

@@ -176,7 +176,8 @@ mod tests {
             tokio::join!(narrow.acquire(), narrow.begin("BEGIN"), wide.read("sleep", sleep))
         };
 
-        let ((connection, transaction, read), ()) = tokio::join!(calls, async {
+        let calls = tokio::time::timeout(Duration::from_mins(1), calls);
+        let (ended, ()) = tokio::join!(calls, async {
             for database in [&narrow, &wide] {
                 for _ in 0..3 {
                     database.probe().circuit.failed(Reason::new("test"));
@@ -184,6 +185,7 @@ mod tests {
             }
         });
 
+        let (connection, transaction, read) = ended.expect("they wait for PostgreSQL");
         assert!(is_away(connection) && is_away(transaction));
         assert!(matches!(read, Err(PortError::Unavailable { .. })), "{read:?}");
     }

@@ -33,5 +33,7 @@ for argument in "$@"; do
 done
 
 install_servers
+scripts/install-services.sh pgbouncer || say "WARNING: PgBouncer is not available: the scenario \`pooler\` cannot run"
 start_servers
-TMPDIR=$folder/t run "$suite" --database-url "$DATABASE_URL" --redis-url "$REDIS_URL" --report "$report" "$@"
+TMPDIR=$folder/t run "$suite" --database-url "$DATABASE_URL" --redis-url "$REDIS_URL" --services "$PWD/scripts/services.sh" \
+  --servers "$folder/servers" --report "$report" "$@"

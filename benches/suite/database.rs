@@ -26,6 +26,11 @@ impl Database {
         Ok(Self { url, name: name.to_owned(), server: server.to_owned() })
     }
 
+    /// Its name on its server.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its URL through another address, such as a proxy's.
     pub(crate) fn url_through(&self, address: SocketAddr) -> Outcome<String> {
         let user = self.url.split("://").nth(1).and_then(|rest| rest.split(['@', ':']).next());

@@ -20,6 +20,7 @@ mod client;
 mod commands;
 mod database;
 mod environment;
+mod further_servers;
 mod generator;
 mod instance;
 #[expect(clippy::unwrap_used, reason = "what cannot be signed ends the benchmark")]

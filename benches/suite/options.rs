@@ -48,6 +48,12 @@ pub(crate) struct Options {
     /// URL of a private Redis, which is emptied for every stage.
     #[arg(long, default_value = "", value_name = "URL")]
     pub(crate) redis_url: String,
+    /// `scripts/services.sh`, for scenarios that need further servers.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) services: Option<PathBuf>,
+    /// The folder in which it has started the suite's servers.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) servers: Option<PathBuf>,
     /// The file of the JSON report.
     #[arg(long, default_value = "target/bench/report.json", value_name = "FILE")]
     pub(crate) report: PathBuf,

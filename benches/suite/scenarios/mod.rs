@@ -10,6 +10,7 @@ mod compared;
 mod events;
 mod floor;
 mod flow;
+mod growing;
 mod growth;
 mod import;
 mod instances;
@@ -63,6 +64,8 @@ pub(crate) const ALL: &[Scenario] = &[
     why::WHY,
     live::LIVE,
     cached::CACHED,
+    growing::POOLER,
+    growing::CLUSTER,
     floor::FLOOR,
 ];
 

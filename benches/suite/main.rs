@@ -30,7 +30,6 @@ mod issuer;
 mod measure;
 mod options;
 mod outcome;
-#[expect(dead_code, reason = "the black-box tests use the rest")]
 #[path = "../../tests/support/program.rs"]
 mod program;
 #[expect(dead_code, reason = "the black-box tests use the rest")]

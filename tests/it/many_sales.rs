@@ -129,7 +129,7 @@ async fn the_items_of_the_scheduled_sale_are_there_when_an_instance_is_ready() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_memory_for_items_is_short_every_sale_is_served() {
-    let world = World::plan(1).set("board.item_bytes", "20000").start().await;
+    let world = World::plan(1).set("board.item_bytes", "5000").start().await;
     let sales = open_sales(&world, 12, 100).await;
 
     for round in 1..=3 {
@@ -141,7 +141,7 @@ async fn where_memory_for_items_is_short_every_sale_is_served() {
     }
 
     let bytes = world.metrics(0).await.sum("flash_sale_cached_item_bytes", &[]);
-    assert!(bytes > 0.0 && bytes <= 20_000.0, "{bytes}");
+    assert!(bytes > 0.0 && bytes <= 5_000.0, "{bytes}");
     world.verify().await;
 }
 

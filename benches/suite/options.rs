@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// Checkouts of the history in which `why` asks for one.
     #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
     pub(crate) attempts: u64,
+    /// Purchases of each of the hundred old sales of `retention`.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) old_purchases: u32,
     /// Lists the scenarios.
     #[arg(long)]
     pub(crate) list: bool,

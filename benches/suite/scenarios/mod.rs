@@ -25,6 +25,7 @@ mod open;
 mod overload;
 mod quiet;
 mod refusal;
+mod retention;
 mod returns;
 mod rush;
 mod start;
@@ -66,6 +67,7 @@ pub(crate) const ALL: &[Scenario] = &[
     cached::CACHED,
     growing::POOLER,
     growing::CLUSTER,
+    retention::RETENTION,
     floor::FLOOR,
 ];
 

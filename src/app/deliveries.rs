@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::components::Components;
 use super::context::BuildContext;
 use super::error::AppError;
-use super::low_priority::{LowPriority, LowPrioritySender};
+use super::low_priority::{LowPriority, SubjectsElsewhere};
 use super::pause::TokioPause;
-use crate::application::events::{Delivery, DeliveryPorts, EventReader, EventReaderPorts};
+use crate::application::events::{
+    Delivery, DeliveryPorts, EventReader, EventReaderPorts, KnownSubjects,
+};
 use crate::application::ports::{
     Causes, Clock, EventLog, EventMetrics, EventSink, Outbox, PortError, SinkStore,
 };
@@ -36,6 +38,8 @@ const CATCH_UP_WITHIN: Duration = Duration::from_hours(30 * 24);
 /// How often waiting events are counted, and put in order even if there is no sink.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
+/// Connections to PostgreSQL for all deliveries, beside those of requests.
+const CONNECTIONS: u32 = 4;
 
 /// What delivers events.
 pub(crate) struct Deliveries {
@@ -44,6 +48,7 @@ pub(crate) struct Deliveries {
     sinks: Arc<dyn SinkStore>,
     to_sinks: Vec<Arc<Delivery>>,
     to_endpoints: WebhookPorts,
+    thread: LowPriority,
 }
 
 impl Deliveries {
@@ -52,15 +57,19 @@ impl Deliveries {
         context: &BuildContext<'_>,
         components: &Components,
     ) -> Result<Self, AppError> {
-        let database = context.database;
-        let outbox: Arc<dyn Outbox> = Arc::new(PostgresOutbox::new(database.clone()));
-        let sinks: Arc<dyn SinkStore> = Arc::new(PostgresSinkStore::new(database.clone()));
+        let outbox: Arc<dyn Outbox> = Arc::new(PostgresOutbox::new(context.database.clone()));
+        let sinks: Arc<dyn SinkStore> = Arc::new(PostgresSinkStore::new(context.database.clone()));
+        let thread = LowPriority::start("events").map_err(AppError::Thread)?;
+        // Its connections are opened on that thread, so they are not shared with requests.
+        let database = context.database.separate(CONNECTIONS);
         let source = context.config.http.links.public_url.as_deref().unwrap_or(SOURCE);
         let log: Arc<dyn EventLog> = Arc::new(EventReader::new(EventReaderPorts {
-            outbox: Arc::clone(&outbox),
+            outbox: Arc::new(PostgresOutbox::new(database.clone())),
             outcomes: Arc::new(OutcomeReader::new(database.clone())),
-            sale_cache: Arc::clone(&components.cell.sale_cache),
-            codes: Arc::clone(&components.cell.codes),
+            subjects: Arc::new(SubjectsElsewhere::here(KnownSubjects {
+                sale_cache: Arc::clone(&components.cell.sale_cache),
+                codes: Arc::clone(&components.cell.codes),
+            })),
             format: Arc::new(CloudEvents::new(source)),
         }));
         let measured = Arc::new(PrometheusEventMetrics::register(context.registry)?);
@@ -68,16 +77,17 @@ impl Deliveries {
         let clock: &Arc<dyn Clock> = components.cell.sale_cache.clock();
         let to_endpoints = WebhookPorts {
             store: Arc::new(PostgresDeliveryStore::new(database.clone())),
-            sender: Arc::new(sender(&context.config.webhooks)?),
+            sender: Arc::new(HttpWebhookSender::new(&context.config.webhooks)?),
             log: Arc::clone(&log),
             clock: Arc::clone(clock),
             pause: Arc::new(TokioPause),
             metrics: Arc::new(PrometheusDeliveryMetrics::register(context.registry, measured)?),
         };
+        let positions: Arc<dyn SinkStore> = Arc::new(PostgresSinkStore::new(database.clone()));
         let delivery = |sink| {
             let ports = DeliveryPorts {
                 log: Arc::clone(&log),
-                sinks: Arc::clone(&sinks),
+                sinks: Arc::clone(&positions),
                 sink,
                 metrics: Arc::clone(&metrics),
                 clock: Arc::clone(clock),
@@ -87,7 +97,7 @@ impl Deliveries {
         };
         let to_sinks = configured(&context.config.events, components)?;
         let to_sinks = to_sinks.into_iter().map(delivery).collect();
-        Ok(Self { metrics, outbox, sinks, to_sinks, to_endpoints })
+        Ok(Self { metrics, outbox, sinks, to_sinks, to_endpoints, thread })
     }
 
     /// Starts to deliver, until the background tasks end. New sinks are known when this returns, so that they get everything that
@@ -96,11 +106,13 @@ impl Deliveries {
         self.start_webhooks(context);
         let tasks = &context.tasks.background;
         for delivery in &self.to_sinks {
-            if let Err(error) = delivery.register().await {
+            let known = Arc::clone(delivery);
+            let registered = self.thread.run(async move { known.register().await }).await;
+            if let Some(Err(error)) = registered {
                 tracing::warn!(error = %Causes(&error), "a sink of events is not known yet");
             }
             let delivery = Arc::clone(delivery);
-            tasks.run(async move { delivery.run().await });
+            tasks.run_on(self.thread.runtime(), async move { delivery.run().await });
         }
         let outbox = &self.outbox;
         tasks.every("announce sales", ANNOUNCE_INTERVAL, outbox, |it| async move {
@@ -131,24 +143,22 @@ impl Deliveries {
     fn start_webhooks(&self, context: &BuildContext<'_>) {
         let (tasks, stop) = context.tasks.writers.scope();
         let tracker = tasks.clone();
-        let spawn = Arc::new(move |task| drop(tracker.spawn(task)));
+        let runtime = self.thread.runtime().clone();
+        let spawn = Arc::new(move |task| drop(tracker.spawn_on(task, &runtime)));
         let (ports, limits) = (self.to_endpoints.clone(), limits(&context.config.webhooks));
         let deliveries = WebhookDeliveries::new(ports, limits, &context.instance.name, spawn);
-        tasks.spawn(deliveries.run(async move { stop.cancelled().await }));
+        let run = deliveries.run(async move { stop.cancelled().await });
+        tasks.spawn_on(run, self.thread.runtime());
     }
 
     /// Lets another instance deliver at once.
     pub(crate) async fn release(&self) {
         for delivery in &self.to_sinks {
+            let delivery = Arc::clone(delivery);
             // After the lease's end another instance delivers anyway.
-            let _ = delivery.release().await;
+            let _ = self.thread.run(async move { delivery.release().await }).await;
         }
     }
-}
-
-fn sender(config: &WebhooksConfig) -> Result<LowPrioritySender<HttpWebhookSender>, AppError> {
-    let thread = LowPriority::start("webhooks").map_err(AppError::Thread)?;
-    Ok(LowPrioritySender::new(HttpWebhookSender::new(config)?, thread))
 }
 
 fn limits(config: &WebhooksConfig) -> DeliveryLimits {

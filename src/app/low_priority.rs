@@ -1,7 +1,8 @@
-//! A thread of low priority, for work that can wait while requests need the processors: sending webhooks.
+//! A thread of low priority, for work that can wait while requests need the processors: the delivery of events.
 //!
-//! On a machine that a sale keeps busy, the sending of each purchase would take about as much time as the purchase itself. At this
-//! priority it gets what is left, and a small part if nothing is; what waits meanwhile is in the outbox.
+//! On a machine that a sale keeps busy, making and sending the event of a purchase takes about as much time as the purchase itself. At
+//! this priority it gets what is left, and a small part if nothing is; what waits meanwhile is in the outbox. The work in other
+//! processes, such as PostgreSQL's reads for it, becomes less in proportion.
 
 use std::sync::Arc;
 use std::{io, thread};
@@ -12,12 +13,14 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::application::ports::{
-    EndpointAnswer, Message, NoAnswer, Target, UnfitUrl, WebhookSender,
-};
+use crate::application::catalogue::Item;
+use crate::application::ports::{EventSubjects, PortError};
+use crate::domain::code::CodeClaim;
+use crate::domain::ids::{AttemptId, ItemNo, SaleId};
+use crate::domain::sale::Sale;
 
-/// The nice value: about a tenth of the weight of other threads.
-const NICE: i32 = 10;
+/// The nice value: about a seventieth of the weight of other threads.
+const NICE: i32 = 19;
 
 /// A thread with a runtime of its own. It ends when this is dropped.
 pub(super) struct LowPriority {
@@ -41,8 +44,13 @@ impl LowPriority {
         Ok(Self { runtime: handle, _ends_the_thread: stop.drop_guard() })
     }
 
+    /// Where to start tasks.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Runs a task there. It is aborted if this is dropped; `None` if the thread has ended.
-    async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
@@ -50,28 +58,49 @@ impl LowPriority {
     }
 }
 
-/// Sends on a thread of low priority, where the connections are as well.
-pub(super) struct LowPrioritySender<S> {
-    sender: Arc<S>,
-    thread: LowPriority,
+/// Looks the subjects of events up among the threads of requests, whose connections are there: one that was opened on this thread
+/// would let requests wait for it.
+pub(super) struct SubjectsElsewhere<S> {
+    subjects: Arc<S>,
+    runtime: Handle,
 }
 
-impl<S> LowPrioritySender<S> {
-    pub(super) fn new(sender: S, thread: LowPriority) -> Self {
-        Self { sender: Arc::new(sender), thread }
+impl<S> SubjectsElsewhere<S> {
+    /// On the runtime of the caller.
+    pub(super) fn here(subjects: S) -> Self {
+        Self { subjects: Arc::new(subjects), runtime: Handle::current() }
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, PortError>> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let ran = AbortOnDropHandle::new(self.runtime.spawn(task)).await;
+        ran.unwrap_or_else(|ended| {
+            Err(PortError::Broken { what: "the subjects of events", source: Box::new(ended) })
+        })
     }
 }
 
 #[async_trait]
-impl<S: WebhookSender + 'static> WebhookSender for LowPrioritySender<S> {
-    fn endpoint(&self, url: &str) -> Result<String, UnfitUrl> {
-        self.sender.endpoint(url)
+impl<S: EventSubjects + 'static> EventSubjects for SubjectsElsewhere<S> {
+    async fn sale(&self, id: SaleId) -> Result<Option<Sale>, PortError> {
+        let subjects = Arc::clone(&self.subjects);
+        self.run(async move { subjects.sale(id).await }).await
     }
 
-    async fn send(&self, target: &Target, message: &Message) -> Result<EndpointAnswer, NoAnswer> {
-        let (sender, target, message) = (Arc::clone(&self.sender), target.clone(), message.clone());
-        let sent = self.thread.run(async move { sender.send(&target, &message).await });
-        sent.await.unwrap_or_else(|| Err(NoAnswer("this process stops".to_owned())))
+    async fn items(&self, sale: SaleId, numbers: Vec<ItemNo>) -> Result<Vec<Item>, PortError> {
+        let subjects = Arc::clone(&self.subjects);
+        self.run(async move { subjects.items(sale, numbers).await }).await
+    }
+
+    async fn codes(
+        &self,
+        sale: SaleId,
+        attempts: Vec<AttemptId>,
+    ) -> Result<Vec<CodeClaim>, PortError> {
+        let subjects = Arc::clone(&self.subjects);
+        self.run(async move { subjects.codes(sale, attempts).await }).await
     }
 }
 

@@ -4,7 +4,7 @@
 //! - [`context`]: what the parts are built from. [`components`]: all of them; [`cell`]: those of one database; [`shared`]: those that
 //!   databases share; [`use_cases`]: what HTTP uses; `two_cells`: a test; [`selling`]: the two that sell; [`limits`]: the bounds of their queues.
 //! - [`background`]: background tasks; [`closing`]: what becomes of ended sales. [`deliveries`]: events on their way to the sinks;
-//!   [`low_priority`]: the thread that sends webhooks.
+//!   [`low_priority`]: the thread that delivers them.
 //! - [`servers`]: the ports. [`admin`]: what operators use over HTTP. [`access`]: who may buy, and how often. [`task_groups`]: how
 //!   tasks run and stop.
 //! - [`workers`]: job workers and schedules. [`offline_jobs`]: what the commands `job` and `schedule` use.

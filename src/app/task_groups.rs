@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -82,6 +83,13 @@ impl BackgroundTasks {
     pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stopping();
         self.group.run(async move { stop.run_until_cancelled(task).await.unwrap_or_default() });
+    }
+
+    /// The same on another runtime.
+    pub(crate) fn run_on(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stopping();
+        let task = async move { stop.run_until_cancelled(task).await.unwrap_or_default() };
+        self.group.tasks.spawn_on(task, runtime);
     }
 
     /// Runs `task` on `subject` at every interval, the first time at once.

@@ -2,6 +2,8 @@
 
 mod delivery;
 mod reader;
+mod subjects;
 
 pub use delivery::{Delivery, DeliveryPorts};
 pub use reader::{EventReader, EventReaderPorts};
+pub use subjects::KnownSubjects;

@@ -10,12 +10,10 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::application::catalogue::Item;
-use crate::application::codes::Codes;
 use crate::application::ports::{
-    Event, EventBatch, EventData, EventFormat, EventHead, EventLog, Outbox, OutboxContent,
-    OutboxRow, OutcomeStore, PortError,
+    Event, EventBatch, EventData, EventFormat, EventHead, EventLog, EventSubjects, Outbox,
+    OutboxContent, OutboxRow, OutcomeStore, PortError,
 };
-use crate::application::sale_cache::SaleCache;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 
@@ -38,10 +36,8 @@ pub struct EventReaderPorts {
     pub outbox: Arc<dyn Outbox>,
     /// Reads outcomes.
     pub outcomes: Arc<dyn OutcomeStore>,
-    /// Knows sales and their items.
-    pub sale_cache: Arc<SaleCache>,
-    /// Signs codes.
-    pub codes: Arc<Codes>,
+    /// Knows sales and their items, and signs codes.
+    pub subjects: Arc<dyn EventSubjects>,
     /// Writes events as text.
     pub format: Arc<dyn EventFormat>,
 }
@@ -150,7 +146,7 @@ impl EventReader {
         for (sale, mut numbers) in items {
             numbers.sort_unstable();
             numbers.dedup();
-            let found = self.ports.sale_cache.items_by_number(sale, &numbers).await?;
+            let found = self.ports.subjects.items(sale, numbers).await?;
             facts.items.insert(sale, found.into_iter().map(|item| (item.no, item)).collect());
         }
         Ok(facts)
@@ -169,11 +165,11 @@ impl EventReader {
             OutboxContent::Settled(attempts, sold_out) => {
                 let none = HashMap::new();
                 let items = facts.items.get(&sale).unwrap_or(&none);
-                for (number, attempt) in attempts.iter().enumerate() {
+                let codes = self.ports.subjects.codes(sale, attempts.clone()).await?;
+                for (number, (attempt, code)) in attempts.iter().zip(codes).enumerate() {
                     let Some(outcome) = facts.outcomes.get(&(sale, *attempt)) else {
                         continue;
                     };
-                    let code = self.ports.codes.sign(sale, *attempt).await?;
                     let lines = outcome.lines.iter();
                     let named = lines.filter_map(|line| items.get(&line.line.item)).cloned();
                     let data = EventData::PurchaseSettled(code, outcome.clone(), named.collect());
@@ -188,15 +184,17 @@ impl EventReader {
             OutboxContent::Cancelled(cancelled) => {
                 let none = HashMap::new();
                 let items = facts.items.get(&sale).unwrap_or(&none);
-                let code = self.ports.codes.sign(sale, cancelled.attempt).await?;
-                let named = cancelled.lines.iter().filter_map(|line| items.get(&line.item));
-                let (time, named) = (cancelled.cancelled_at, named.cloned().collect());
-                push(head(0, time), EventData::PurchaseCancelled(code, cancelled, named));
+                let codes = self.ports.subjects.codes(sale, vec![cancelled.attempt]).await?;
+                for code in codes {
+                    let named = cancelled.lines.iter().filter_map(|line| items.get(&line.item));
+                    let (time, named) = (cancelled.cancelled_at, named.cloned().collect());
+                    let data = EventData::PurchaseCancelled(code, cancelled.clone(), named);
+                    push(head(0, time), data);
+                }
             }
             OutboxContent::SaleOpened => {
-                if let Some(cached) = self.ports.sale_cache.find(sale).await? {
-                    let starts_at = cached.sale.window.starts_at();
-                    push(head(0, starts_at), EventData::SaleOpened((*cached.sale).clone()));
+                if let Some(sale) = self.ports.subjects.sale(sale).await? {
+                    push(head(0, sale.window.starts_at()), EventData::SaleOpened(sale));
                 }
             }
             OutboxContent::SaleSoldOut => push(head(0, written_at), EventData::SaleSoldOut(sale)),
@@ -237,6 +235,7 @@ impl EventLog for EventReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::application::events::KnownSubjects;
     use crate::application::ports::{
         CancelledPurchase, EventKind, Ledger, MockEventFormat, MockOutbox, MockOutcomeStore,
         PastPurchase,
@@ -297,8 +296,10 @@ mod tests {
         EventReader::new(EventReaderPorts {
             outbox: Arc::new(outbox),
             outcomes: Arc::new(outcomes),
-            sale_cache: shop.sale_cache(),
-            codes: shop.codes(),
+            subjects: Arc::new(KnownSubjects {
+                sale_cache: shop.sale_cache(),
+                codes: shop.codes(),
+            }),
             format: Arc::new(format()),
         })
     }

@@ -236,6 +236,23 @@ pub trait EventFormat: Send + Sync {
     fn format(&self, head: EventHead, data: EventData) -> Event;
 }
 
+/// What events tell of, besides outcomes: sales, their items, and codes.
+#[async_trait]
+pub trait EventSubjects: Send + Sync {
+    /// The sale; `None` if there is none.
+    async fn sale(&self, id: SaleId) -> Result<Option<Sale>, PortError>;
+
+    /// Items of a sale, those that it has.
+    async fn items(&self, sale: SaleId, numbers: Vec<ItemNo>) -> Result<Vec<Item>, PortError>;
+
+    /// The codes of attempts of a sale, in their order.
+    async fn codes(
+        &self,
+        sale: SaleId,
+        attempts: Vec<AttemptId>,
+    ) -> Result<Vec<CodeClaim>, PortError>;
+}
+
 /// A place to which all events are delivered, one batch after the other.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]

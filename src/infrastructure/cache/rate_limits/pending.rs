@@ -10,8 +10,9 @@ use crate::application::ports::{Bucket, Buckets};
 
 /// Maximum number of buckets that wait. What does not fit is counted by this instance alone.
 const MAX_BUCKETS: usize = 65_536;
-/// Requests gather for this time, so that a rush causes few calls.
-const GATHER: Duration = Duration::from_millis(10);
+/// Requests gather for this time, so that those of one visit of a buyer, and of one address, are counted together. What is not counted
+/// yet fits into the bucket, however long it takes.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// How often each bucket was filled.
 #[derive(Default)]

@@ -2,9 +2,12 @@
 //!
 //! It commits on `Ok` and rolls back on `Err`, on a panic, and when its future is dropped: then the guard queues the rollback, which
 //! runs before the connection is used again. Where the guard cannot know of the transaction, [`returned`](super::returned) ends it. A
-//! transaction that lost a race is repeated a bounded number of times; every other error is returned.
+//! transaction that lost a race, or its connection before the commit was sent, is repeated a bounded number of times; every other
+//! error is returned.
 //!
 //! `begin` of a running one begins a nested transaction, in a savepoint: what fails in it is undone alone.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::AssertSqlSafe;
 
@@ -32,19 +35,31 @@ impl Database {
         loop {
             let limit =
                 options.timeout.map_or(self.answer_timeout(), |timeout| timeout + ANSWER_MARGIN);
-            match self.within(limit, self.attempt(options, &mut body)).await {
-                Err(error) if options.may_retry(error.class(), tries) => tries += 1,
+            let is_open = AtomicBool::new(false);
+            let attempt = self.attempt(options, &mut body, &is_open);
+            match self.within(limit, attempt).await {
+                Err(error)
+                    if options.may_retry(error.class(), tries, is_open.load(Ordering::Relaxed)) =>
+                {
+                    tries += 1;
+                }
                 result => return result,
             }
         }
     }
 
-    async fn attempt<T, F, R>(&self, options: Options, body: &mut F) -> Result<T, DatabaseError>
+    async fn attempt<T, F, R>(
+        &self,
+        options: Options,
+        body: &mut F,
+        is_open: &AtomicBool,
+    ) -> Result<T, DatabaseError>
     where
         F: FnMut(Tx) -> R,
         R: Future<Output = Result<(Tx, T), DatabaseError>>,
     {
         let mut transaction = self.begin(options.begin()).await?;
+        is_open.store(true, Ordering::Relaxed);
         if let Some(timeout) = options.timeout {
             let ms = timeout.as_millis();
             // A long statement of a process that has ended would go on, and keep its locks, until it wants to answer.
@@ -59,6 +74,7 @@ impl Database {
         }
         // Dropping the transaction rolls it back: by `?`, by a panic, or with this future.
         let (transaction, value) = body(transaction).await?;
+        is_open.store(false, Ordering::Relaxed);
         self.time(Statement::Commit, transaction.commit()).await?;
         Ok(value)
     }
@@ -66,7 +82,7 @@ impl Database {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
     use std::time::Duration;
 
     use futures_util::future::join_all;
@@ -294,6 +310,47 @@ mod tests {
             assert_eq!(tries.load(Ordering::Relaxed), 3, "{code}");
         }
         assert_eq!(notes(&shop).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_before_the_commit_costs_a_repetition() {
+        let (shop, database) = world().await;
+        let tries = AtomicU32::new(0);
+        let tries = &tries;
+
+        let break_once = |mut tx: Tx| async move {
+            note(&mut tx).await?;
+            if tries.fetch_add(1, Ordering::Relaxed) == 0 {
+                let end = sqlx::query("SELECT pg_terminate_backend(pg_backend_pid())");
+                end.execute(&mut *tx).await?;
+            }
+            Ok((tx, ()))
+        };
+        database.transaction(Options::WRITE, break_once).await.unwrap();
+
+        assert_eq!((tries.load(Ordering::Relaxed), notes(&shop).await), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_during_the_commit_leaves_it_unknown_and_repeats_nothing() {
+        let (shop, database) = world().await;
+        let at_commit = "CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS
+                             $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+                         CREATE CONSTRAINT TRIGGER leave AFTER INSERT ON notes
+                             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION leave()";
+        shop.execute(at_commit).await;
+        let tries = AtomicU32::new(0);
+        let tries = &tries;
+
+        let write = |mut tx: Tx| async move {
+            tries.fetch_add(1, Ordering::Relaxed);
+            note(&mut tx).await?;
+            Ok((tx, ()))
+        };
+        let error = database.transaction(Options::WRITE, write).await.unwrap_err();
+
+        assert_eq!(error.class(), ErrorClass::Connection);
+        assert_eq!(tries.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use super::connections::Lent;
 use super::error::ErrorClass;
 use super::turns::Turn;
 
-/// How often a statement or transaction that only reads is repeated after its connection broke.
+/// How often a statement or transaction that cannot have written is repeated after its connection broke.
 pub(crate) const READ_RETRIES: u32 = 2;
 
 /// How often a serializable transaction is repeated. Of several that meet, one commits each time.
@@ -91,11 +91,11 @@ impl Options {
         Self { isolation: Isolation::Serializable, retries: SERIALIZABLE_RETRIES, ..Self::WRITE };
 
     /// Whether the transaction may be repeated: after a lost race as often as the options allow, after a broken connection only
-    /// if it cannot have written.
-    pub(super) fn may_retry(self, class: ErrorClass, tries: u32) -> bool {
+    /// if it cannot have written, because it may only read, or was open still: its commit was not sent.
+    pub(super) fn may_retry(self, class: ErrorClass, tries: u32, is_open: bool) -> bool {
         match class {
             ErrorClass::Transient => tries < self.retries,
-            ErrorClass::Connection => self.read_only && tries < READ_RETRIES,
+            ErrorClass::Connection => (self.read_only || is_open) && tries < READ_RETRIES,
             ErrorClass::Timeout
             | ErrorClass::Refused
             | ErrorClass::Away

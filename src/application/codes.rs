@@ -40,7 +40,7 @@ impl Codes {
     /// the epochs are read first, because an epoch is part of its codes.
     pub async fn sign(&self, sale: SaleId, attempt: AttemptId) -> Result<CodeClaim, PortError> {
         if self.may_lack_epoch_of(attempt) {
-            self.read_epochs().await?;
+            Box::pin(self.read_epochs()).await?;
         }
         Ok(self.ports.signer.sign(sale, attempt))
     }
@@ -54,7 +54,7 @@ impl Codes {
             return Ok(true);
         }
         if self.may_lack_epoch_of(claim.attempt) {
-            self.read_epochs().await?;
+            Box::pin(self.read_epochs()).await?;
         } else if history.is_still(epoch) {
             return Ok(false);
         }

@@ -149,7 +149,10 @@ impl Checkout {
         let cached = match command.sale {
             Some(id) => match sale_cache.find(id).await? {
                 Some(cached) => cached,
-                None => return Ok(CheckoutAnswer::Refused(self.absent(id).await?)),
+                None => {
+                    // Boxed, as is all that is rare: the usual request has no room for it.
+                    return Ok(CheckoutAnswer::Refused(Box::pin(self.absent(id)).await?));
+                }
             },
             None => match sale_cache.active(None).await? {
                 ActiveSale::Found(cached) => cached,
@@ -168,11 +171,11 @@ impl Checkout {
             && is_outside_window(&answer)
             && let Ok(ActiveSale::Found(other)) = sale_cache.active(Some(cached.sale.id)).await
         {
-            let second = self.collect(&other, command, &collect).await;
+            let second = Box::pin(self.collect(&other, command, &collect)).await;
             if !is_outside_window(&second) {
                 return self.record(&other.sale, command, second);
             }
-            let third = self.collect(&cached, command, &collect).await;
+            let third = Box::pin(self.collect(&cached, command, &collect)).await;
             return self.record(&cached.sale, command, third);
         }
         self.record(&cached.sale, command, answer)
@@ -200,7 +203,8 @@ impl Checkout {
         let catalogue = if let Some(catalogue) = cached.loaded_catalogue() {
             Arc::clone(catalogue)
         } else {
-            let catalogue = sale_cache.catalogue(cached, command.line_change.items()).await?;
+            let items = command.line_change.items();
+            let catalogue = Box::pin(sale_cache.catalogue(cached, items)).await?;
             if let Some(answer) = item_refusal(sale_cache, cached, command, &catalogue) {
                 return Ok(answer);
             }
@@ -215,7 +219,7 @@ impl Checkout {
         if let [line] = *edit.lines()
             && (!cached.is_warm() || self.limit_refusals.contains(sale.id, &command.buyer))
         {
-            let given = self.hint(sale, command, line).await;
+            let given = Box::pin(self.hint(sale, command, line)).await;
             if let Hint::OverLimit { version: of } = given {
                 version = Some(of);
                 let now = sale_cache.clock().monotonic();

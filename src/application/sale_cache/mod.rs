@@ -205,6 +205,15 @@ impl SaleCache {
         if self.not_found.contains(id, arrived_at) {
             return Ok(None);
         }
+        // Boxed: it is rare, and callers that find the sale in memory have no room for it.
+        Box::pin(self.find_stored(id, arrived_at)).await
+    }
+
+    async fn find_stored(
+        &self,
+        id: SaleId,
+        arrived_at: Duration,
+    ) -> Result<Option<Arc<CachedSale>>, PortError> {
         let mut flight = self.lookup.enter().await;
         if let Some(cached) = self.find_kept(id) {
             return Ok(Some(cached));
@@ -344,13 +353,19 @@ impl SaleCache {
         if !matches!(active, ActiveSale::None) {
             return Ok(active);
         }
+        Box::pin(self.refresh_after(arrived_at)).await?;
+        Ok(self.active_cached(not))
+    }
+
+    /// A refresh that began after this time.
+    async fn refresh_after(&self, arrived_at: Duration) -> Result<(), PortError> {
         let mut flight = self.refresh.enter().await;
         // A refresh that began after the arrival has the answer.
         if !flight.has_succeeded_since(arrived_at) {
             flight.check_failure_since(arrived_at)?;
             self.refresh_now(&mut flight).await?;
         }
-        Ok(self.active_cached(not))
+        Ok(())
     }
 
     /// [`Self::active`] from memory only.

@@ -54,15 +54,23 @@ impl HttpState {
     }
 
     /// Runs work with effects to its end, also when the client hangs up. The client waits for it up to the request timeout.
-    pub(crate) async fn run_to_end<T: Send + 'static>(
+    pub(crate) fn run_to_end<T, W>(
         &self,
-        work: impl Future<Output = Result<T, PortError>> + Send + 'static,
-    ) -> Result<T, ApiError> {
+        work: W,
+    ) -> impl Future<Output = Result<T, ApiError>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, PortError>> + Send + 'static,
+    {
+        // Boxed before the first poll: no future of a handler has room for it.
         let work = DetachOnDrop::new(work, &self.tasks);
-        match tokio::time::timeout(self.request_timeout.get(), work).await {
-            Ok(Ok(result)) => Ok(result?),
-            Ok(Err(panic)) => Err(ApiError::Internal(Arc::new(panic))),
-            Err(_) => Err(ApiError::TimedOut),
+        let timeout = self.request_timeout.get();
+        async move {
+            match tokio::time::timeout(timeout, work).await {
+                Ok(Ok(result)) => Ok(result?),
+                Ok(Err(panic)) => Err(ApiError::Internal(Arc::new(panic))),
+                Err(_) => Err(ApiError::TimedOut),
+            }
         }
     }
 

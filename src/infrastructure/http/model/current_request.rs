@@ -2,6 +2,7 @@
 //! few requests that use it.
 
 use axum::http::HeaderValue;
+use tokio::task::futures::TaskLocalFuture;
 
 use crate::application::ports::CurrentRequest;
 use crate::domain::ids::RequestId;
@@ -11,8 +12,10 @@ tokio::task_local! {
 }
 
 /// Handles a request under its id. Work that goes on after its client has hung up has none: no client knows the id.
-pub(crate) async fn with_id<T>(id: HeaderValue, handle: impl Future<Output = T>) -> T {
-    ID.scope(id, handle).await
+///
+/// Not `async`: such a function would have room for the future twice.
+pub(crate) fn with_id<F: Future>(id: HeaderValue, handle: F) -> TaskLocalFuture<HeaderValue, F> {
+    ID.scope(id, handle)
 }
 
 /// The request of the running task.

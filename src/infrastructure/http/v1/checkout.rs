@@ -86,8 +86,10 @@ async fn check_out(
     }
     caller.admit().await?;
     let checkout = Arc::clone(&http.of(command.sale).checkout);
-    let execute = span("checkout", async move { checkout.execute(&command).await });
-    to_response(http.run_to_end(execute).await?)
+    // In one expression, which has no room for the future itself.
+    let executed =
+        http.run_to_end(span("checkout", async move { checkout.execute(&command).await })).await?;
+    to_response(executed)
 }
 
 /// The response, also for a refusal.

@@ -81,8 +81,10 @@ async fn purchase(
     caller.admit().await?;
     let command = command.on_behalf_of(caller.buyer().cloned());
     let purchase = Arc::clone(&http.of(claim.sale).purchase);
-    let execute = span("purchase", async move { purchase.execute(command).await });
-    match http.run_to_end(execute).await? {
+    // In one expression, which has no room for the future itself.
+    let executed =
+        http.run_to_end(span("purchase", async move { purchase.execute(command).await })).await?;
+    match executed {
         Purchased::Settled { outcome, items, replayed } => {
             let mut response = to_response(&outcome, items);
             if replayed {

@@ -327,8 +327,8 @@ mod tests {
         let shop = PostgresShop::open().await;
         let database = shop.database().await;
         let lent = database.acquire().await.unwrap();
-        database.keep(lent);
         let since = Instant::now();
+        database.keep(lent);
         assert_eq!(database.connections.warm().len(), 1);
 
         while !database.connections.warm().is_empty() {

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::domain::cancellation::Wanted;
 use crate::domain::code::CodeClaim;
 
-use super::{row, unknown};
+use super::printed::{row, unknown};
 
 /// Maximum number of codes of a file, and of bytes: a code has less than 64.
 const MAX_CODES: usize = 1_000_000;

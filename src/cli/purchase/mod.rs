@@ -2,19 +2,16 @@
 
 mod listed;
 mod one;
+mod printed;
 
 use std::num::NonZeroUsize;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::ids::parse_item;
 use super::output::Format;
-use super::time::text;
-use crate::application::operators::cancel_purchase::Cancelled;
 use crate::config::Config;
-use crate::domain::code::CodeClaim;
 use crate::domain::ids::ItemId;
 
 #[derive(Debug, Subcommand)]
@@ -56,27 +53,4 @@ pub(super) async fn run(
         (None, Some(from)) => listed::cancel(&from, args.workers, config, format).await,
         (None, None) => Ok(()), // clap requires one of them
     }
-}
-
-/// Why a text is no code of a purchase.
-fn unknown(code: &str) -> String {
-    format!("there is no purchase {code:?}: this service issued no such code")
-}
-
-fn row(code: CodeClaim, cancelled: &Cancelled) -> Value {
-    let cancellation = &cancelled.cancellation;
-    let items = cancellation
-        .lines
-        .iter()
-        .map(|taken| json!({ "id": taken.id.as_str(), "quantity": taken.line.quantity.get() }));
-    json!({
-        "code": code.to_string(),
-        "sale_id": code.sale.to_string(),
-        "buyer_id": cancellation.buyer.as_str(),
-        "cancelled_at": text(cancellation.cancelled_at),
-        "items": items.collect::<Vec<_>>(),
-        "pieces_cancelled": cancellation.pieces(),
-        "pieces_left": cancellation.pieces_left,
-        "bought": cancellation.bought,
-    })
 }

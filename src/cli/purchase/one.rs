@@ -11,7 +11,7 @@ use crate::domain::cancellation::Wanted;
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::ItemId;
 
-use super::{row, unknown};
+use super::printed::{row, unknown};
 
 pub(super) async fn cancel(
     text: &str,

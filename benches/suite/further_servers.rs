@@ -25,7 +25,7 @@ pub(crate) struct Pooler {
 }
 
 impl Pooler {
-    /// Starts a PgBouncer in session mode before the suite's PostgreSQL.
+    /// Starts a `PgBouncer` in session mode before the suite's PostgreSQL.
     pub(crate) fn start(environment: &Environment) -> Outcome<Self> {
         let options = &environment.options;
         let (Some(services), Some(servers)) = (&options.services, &options.servers) else {

@@ -19,8 +19,9 @@ use crate::domain::code::CodeClaim;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::Sale;
 
-/// The nice value: about a seventieth of the weight of other threads.
-const NICE: i32 = 19;
+/// The nice value: about a tenth of the weight of other threads. With less, events would hardly move on a machine that other programs
+/// keep busy as well.
+const NICE: i32 = 10;
 
 /// A thread with a runtime of its own. It ends when this is dropped.
 pub(super) struct LowPriority {

@@ -1,6 +1,6 @@
 //! What it costs the flow that PostgreSQL is behind a pooler, and that Redis is a cluster.
 //!
-//! Closed loop: the flow, in turn with the flow on the same PostgreSQL and a single Redis. PgBouncer is in session mode, over TCP; the
+//! Closed loop: the flow, in turn with the flow on the same PostgreSQL and a single Redis. `PgBouncer` is in session mode, over TCP; the
 //! cluster has three masters. All of it is on the same cores, so both pay for the processes that are added.
 
 use super::compared::show;

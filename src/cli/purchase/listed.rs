@@ -47,7 +47,7 @@ enum Tried {
     /// PostgreSQL failed. It is unknown whether the purchase was taken back.
     Failed(Value),
     /// Left alone, because PostgreSQL failed before.
-    NotTried,
+    LeftAlone,
 }
 
 /// What became of all of them.
@@ -132,7 +132,7 @@ async fn take_back(
         let is = |why: String| json!({ "line": entry.line, "code": entry.text, "error": why });
         let Some(code) = code else { return Tried::Refused(is(unknown(&entry.text))) };
         match results.next() {
-            None => Tried::NotTried,
+            None => Tried::LeftAlone,
             Some(Ok(cancelled)) => {
                 let mut row = row(code, &cancelled);
                 row["line"] = json!(entry.line);
@@ -172,7 +172,7 @@ async fn print(
                 counts.failed += 1;
                 row
             }
-            Tried::NotTried => continue,
+            Tried::LeftAlone => continue,
         };
         match format {
             Format::Json => output::json(&row)?,

@@ -25,6 +25,7 @@ let bought = 0;
 let lastState = null;
 let isLooking = false;
 let rereadAt = 0;
+let isRereadDue = false;
 
 // --- The buyer -------------------------------------------------------------------------------------------------------
 
@@ -169,10 +170,7 @@ const onStatus = (next) => {
   status = next;
   showStock();
   // The sale was moved, or this machine's clock was: its times are read again.
-  if (next.state !== stateNow() && performance.now() > rereadAt) {
-    rereadAt = performance.now() + 2_000;
-    reread();
-  }
+  if (next.state !== stateNow()) rereadSoon();
   showState();
   if (isRestocked) items.load();
   else if (hasSold) items.touch();
@@ -200,6 +198,18 @@ const reread = async () => {
   } catch {
     // The next event asks again.
   }
+};
+
+// Not more often than every two seconds. What is due earlier waits and is not left out: no event comes after that of the end.
+const rereadSoon = () => {
+  if (isRereadDue) return;
+  isRereadDue = true;
+  setTimeout(async () => {
+    isRereadDue = false;
+    rereadAt = performance.now() + 2_000;
+    await reread();
+    if (status?.state === "ended" && stateNow() !== "ended") rereadSoon();
+  }, Math.max(0, rereadAt - performance.now()));
 };
 
 const select = async (id) => {

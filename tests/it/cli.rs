@@ -47,6 +47,7 @@ async fn bad_arguments_exit_with_2_and_one_sentence() {
         "purchase cancel CHK-S-1-1150000000000000000 --from codes.txt",
         "purchase cancel --from codes.txt --item 1",
         "purchase cancel --from codes.txt --workers 17",
+        "purchase cancel CHK-S-1-1150000000000000000 --workers 2",
         "purchase cancel --from nowhere/codes.txt",
         "buyer show",
         "buyer show ann --limit 0",

@@ -154,7 +154,7 @@ async fn a_client_that_comes_back_to_another_instance_gets_nothing_twice() {
     let mut back = Events::of(world.at(1), &sale, &[("last-event-id", &seen.id)]).await;
     let mut new = Events::of(world.at(1), &sale, &[]).await;
     assert_eq!(new.next().await.unwrap().id, seen.id);
-    // A reading that began later is told to one that knows less, and so was there for the other one too.
+    // A listener with an older state receives the next reading. The listener that returned was offered the same reading.
     let mut behind = Events::of(world.at(1), &sale, &[("last-event-id", "open-0-9")]).await;
     assert_eq!(behind.next().await.unwrap().id, seen.id);
     world.at(0).buys(&sale, "bob", "2").await;

@@ -14,6 +14,7 @@ use crate::application::ports::{
     Event, EventBatch, EventData, EventFormat, EventHead, EventLog, EventSubjects, Outbox,
     OutboxContent, OutboxRow, OutcomeStore, PortError,
 };
+use crate::domain::code::CodeClaim;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::purchase::Outcome;
 
@@ -77,6 +78,7 @@ fn place(row: &OutboxRow) -> Place {
 #[derive(Default)]
 struct Facts {
     outcomes: HashMap<(SaleId, AttemptId), Outcome>,
+    codes: HashMap<(SaleId, AttemptId), CodeClaim>,
     items: HashMap<SaleId, HashMap<ItemNo, Item>>,
 }
 
@@ -120,6 +122,7 @@ impl EventReader {
     async fn facts(&self, rows: &[OutboxRow]) -> Result<Facts, PortError> {
         let mut attempts: BTreeMap<SaleId, Vec<AttemptId>> = BTreeMap::new();
         let mut items: BTreeMap<SaleId, Vec<ItemNo>> = BTreeMap::new();
+        let mut signed: BTreeMap<SaleId, Vec<AttemptId>> = BTreeMap::new();
         for row in rows {
             match &row.content {
                 OutboxContent::Settled(settled, sold_out) => {
@@ -129,6 +132,7 @@ impl EventReader {
                 OutboxContent::Cancelled(cancelled) => {
                     let numbers = cancelled.lines.iter().map(|line| line.item);
                     items.entry(row.sale).or_default().extend(numbers);
+                    signed.entry(row.sale).or_default().push(cancelled.attempt);
                 }
                 _ => {}
             }
@@ -139,9 +143,14 @@ impl EventReader {
             for attempts in attempts.chunks(PURCHASES) {
                 for past in self.ports.outcomes.outcomes(sale, attempts).await? {
                     items.extend(past.outcome.lines.iter().map(|line| line.line.item));
+                    signed.entry(sale).or_default().push(past.attempt);
                     facts.outcomes.insert((past.sale, past.attempt), past.outcome);
                 }
             }
+        }
+        for (sale, attempts) in signed {
+            let codes = self.ports.subjects.codes(sale, attempts).await?;
+            facts.codes.extend(codes.into_iter().map(|code| ((sale, code.attempt), code)));
         }
         for (sale, mut numbers) in items {
             numbers.sort_unstable();
@@ -165,14 +174,16 @@ impl EventReader {
             OutboxContent::Settled(attempts, sold_out) => {
                 let none = HashMap::new();
                 let items = facts.items.get(&sale).unwrap_or(&none);
-                let codes = self.ports.subjects.codes(sale, attempts.clone()).await?;
-                for (number, (attempt, code)) in attempts.iter().zip(codes).enumerate() {
-                    let Some(outcome) = facts.outcomes.get(&(sale, *attempt)) else {
+                for (number, attempt) in attempts.iter().enumerate() {
+                    let purchase = (sale, *attempt);
+                    let (Some(outcome), Some(code)) =
+                        (facts.outcomes.get(&purchase), facts.codes.get(&purchase))
+                    else {
                         continue;
                     };
                     let lines = outcome.lines.iter();
                     let named = lines.filter_map(|line| items.get(&line.line.item)).cloned();
-                    let data = EventData::PurchaseSettled(code, outcome.clone(), named.collect());
+                    let data = EventData::PurchaseSettled(*code, outcome.clone(), named.collect());
                     push(head(number, outcome.purchased_at), data);
                 }
                 for (number, item) in sold_out.iter().enumerate() {
@@ -184,12 +195,10 @@ impl EventReader {
             OutboxContent::Cancelled(cancelled) => {
                 let none = HashMap::new();
                 let items = facts.items.get(&sale).unwrap_or(&none);
-                let codes = self.ports.subjects.codes(sale, vec![cancelled.attempt]).await?;
-                for code in codes {
+                if let Some(code) = facts.codes.get(&(sale, cancelled.attempt)) {
                     let named = cancelled.lines.iter().filter_map(|line| items.get(&line.item));
                     let (time, named) = (cancelled.cancelled_at, named.cloned().collect());
-                    let data = EventData::PurchaseCancelled(code, cancelled.clone(), named);
-                    push(head(0, time), data);
+                    push(head(0, time), EventData::PurchaseCancelled(*code, cancelled, named));
                 }
             }
             OutboxContent::SaleOpened => {

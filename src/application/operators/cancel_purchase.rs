@@ -73,7 +73,7 @@ impl CancelPurchase {
         Ok(Cancelled { cancellation, is_announced })
     }
 
-    /// The same for several purchases, each durable by itself, in their order. The instances are told of all of them at once.
+    /// The same for several purchases, in their order. Each is durable by itself; one announcement to the instances covers all of them.
     ///
     /// After a port has failed the rest is left alone: it would fail as well, and a purchase that was not tried needs no second look.
     pub async fn execute_all(

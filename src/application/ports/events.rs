@@ -245,7 +245,7 @@ pub trait EventSubjects: Send + Sync {
     /// Items of a sale, those that it has.
     async fn items(&self, sale: SaleId, numbers: Vec<ItemNo>) -> Result<Vec<Item>, PortError>;
 
-    /// The codes of attempts of a sale, in their order.
+    /// The code of each of these attempts of a sale.
     async fn codes(
         &self,
         sale: SaleId,

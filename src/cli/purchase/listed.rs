@@ -28,8 +28,9 @@ use super::printed::{row, unknown};
 /// Maximum number of codes of a file, and of bytes: a code has less than 64.
 const MAX_CODES: usize = 1_000_000;
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
-/// A worker tells the instances after so many purchases.
-const BATCH: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+/// A worker informs the instances after this number of purchases: seldom enough that they need not read each one by itself, and soon
+/// enough that pieces are on sale again within a tenth of a second.
+const BATCH: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 
 /// A line of the file.
 struct Entry {

@@ -34,7 +34,7 @@ pub(super) struct CancelArgs {
     #[arg(long, value_name = "FILE|-", conflicts_with = "code")]
     from: Option<String>,
     /// How many purchases of the file are taken back at a time, 1 to 16.
-    #[arg(long, value_name = "NUMBER", default_value = "4", value_parser = workers)]
+    #[arg(long, value_name = "NUMBER", default_value = "4", value_parser = workers, requires = "from")]
     workers: NonZeroUsize,
 }
 
@@ -48,9 +48,8 @@ pub(super) async fn run(
     config: &Config,
     format: Format,
 ) -> Result<(), Failure> {
-    match (args.code, args.from) {
-        (Some(code), _) => one::cancel(&code, args.items, config, format).await,
-        (None, Some(from)) => listed::cancel(&from, args.workers, config, format).await,
-        (None, None) => Ok(()), // clap requires one of them
+    if let Some(from) = args.from {
+        return listed::cancel(&from, args.workers, config, format).await;
     }
+    one::cancel(&args.code.unwrap_or_default(), args.items, config, format).await
 }

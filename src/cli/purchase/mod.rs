@@ -34,7 +34,7 @@ pub(super) struct CancelArgs {
     #[arg(long, value_name = "FILE|-", conflicts_with = "code")]
     from: Option<String>,
     /// How many purchases of the file are taken back at a time, 1 to 16.
-    #[arg(long, value_name = "NUMBER", default_value = "4", value_parser = workers, requires = "from")]
+    #[arg(long, value_name = "NUMBER", default_value = "4", value_parser = workers, conflicts_with = "code")]
     workers: NonZeroUsize,
 }
 

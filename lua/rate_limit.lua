@@ -14,59 +14,61 @@ local START_OF_2026, SPARE_MS, ROUNDING = 1767225600, 1000, 0.01
 -- A clock that was set back must not keep a bucket full for longer than it takes to empty it a few times.
 local MAX_LEVEL = 8
 
+local tonumber, floor, min = tonumber, math.floor, math.min
 local time = redis.call('TIME')
 local now = (tonumber(time[1]) - START_OF_2026) * 1000000 + tonumber(time[2])
-local place = 0
-local function take()
-  place = place + 1
-  return tonumber(ARGV[place])
-end
 
-local policies = {}
-for i = 1, take() do
-  local interval = take()
-  policies[i] = { interval = interval, capacity = take() }
+local interval_of, capacity_of = {}, {}
+local policies = tonumber(ARGV[1])
+for policy = 1, policies do
+  interval_of[policy] = tonumber(ARGV[2 * policy])
+  capacity_of[policy] = tonumber(ARGV[2 * policy + 1])
 end
+local place = 1 + 2 * policies
 
--- One call for all: a call from a script costs more than its work.
+-- One call for all: a call from a script costs more than its work. Lists of numbers, and no table a bucket: each would be allocated.
 local stored = redis.call('MGET', unpack(KEYS))
-local buckets = {}
+local policy_of, levels, changed = {}, {}, {}
 for i = 1, #KEYS do
-  local policy = policies[take()]
-  local level = math.max((tonumber(stored[i] or '') or now) - now, 0)
-  buckets[i] = {
-    interval = policy.interval,
-    capacity = policy.capacity,
-    level = math.min(level, policy.capacity * MAX_LEVEL),
-  }
+  local policy = tonumber(ARGV[place + i])
+  policy_of[i] = policy
+  local empty_at = stored[i] and tonumber(stored[i])
+  levels[i] = empty_at and empty_at > now and min(empty_at - now, capacity_of[policy] * MAX_LEVEL) or 0
 end
+place = place + #KEYS
 
-local replies = {}
+local replies, last = {}, 0
 while place < #ARGV do
-  local weight, in_any_case, count = take(), take() == 1, take()
-  local filled, full = {}, 0
-  for i = 1, count do
-    local bucket = buckets[take()]
-    filled[i] = bucket
-    if full == 0 and not in_any_case and bucket.level + weight * bucket.interval > bucket.capacity + ROUNDING then
-      full = i
+  local weight, in_any_case, count = tonumber(ARGV[place + 1]), ARGV[place + 2] == '1', tonumber(ARGV[place + 3])
+  place = place + 3
+  local full = 0
+  if not in_any_case then
+    for i = 1, count do
+      local bucket = tonumber(ARGV[place + i])
+      local policy = policy_of[bucket]
+      if levels[bucket] + weight * interval_of[policy] > capacity_of[policy] + ROUNDING then
+        full = i
+        break
+      end
     end
   end
-  replies[#replies + 1] = full
+  last = last + 1
+  replies[last] = full
   for i = 1, count do
-    local bucket = filled[i]
+    local bucket = tonumber(ARGV[place + i])
     if full == 0 then
-      bucket.level = bucket.level + weight * bucket.interval
-      bucket.changed = true
+      levels[bucket] = levels[bucket] + weight * interval_of[policy_of[bucket]]
+      changed[bucket] = true
     end
-    replies[#replies + 1] = math.floor(bucket.level)
+    last = last + 1
+    replies[last] = floor(levels[bucket])
   end
+  place = place + count
 end
 
-for i, bucket in ipairs(buckets) do
-  if bucket.changed then
-    local expiry = math.ceil(bucket.level / 1000) + SPARE_MS
-    redis.call('SET', KEYS[i], string.format('%.3f', now + bucket.level), 'PX', expiry)
-  end
+for bucket in pairs(changed) do
+  local level = levels[bucket]
+  local expiry = string.format('%d', level / 1000 + SPARE_MS)
+  redis.call('SET', KEYS[bucket], string.format('%.3f', now + level), 'PX', expiry)
 end
 return replies

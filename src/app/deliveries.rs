@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::components::Components;
 use super::context::BuildContext;
 use super::error::AppError;
-use super::low_priority::{LowPriority, SubjectsElsewhere};
+use super::low_priority::{LinuxProcessorTimes, LowPriority, SubjectsElsewhere};
 use super::pause::TokioPause;
 use crate::application::events::{
-    Delivery, DeliveryPorts, EventReader, EventReaderPorts, KnownSubjects,
+    Delivery, DeliveryPorts, EventReader, EventReaderPorts, KnownSubjects, PacedLog, PacedLogPorts,
 };
 use crate::application::ports::{
     Causes, Clock, EventLog, EventMetrics, EventSink, Outbox, PortError, SinkStore,
@@ -63,7 +63,8 @@ impl Deliveries {
         // Its connections are opened on that thread, so they are not shared with requests.
         let database = context.database.separate(CONNECTIONS);
         let source = context.config.http.links.public_url.as_deref().unwrap_or(SOURCE);
-        let log: Arc<dyn EventLog> = Arc::new(EventReader::new(EventReaderPorts {
+        let clock: &Arc<dyn Clock> = components.cell.sale_cache.clock();
+        let events = Arc::new(EventReader::new(EventReaderPorts {
             outbox: Arc::new(PostgresOutbox::new(database.clone())),
             outcomes: Arc::new(OutcomeReader::new(database.clone())),
             subjects: Arc::new(SubjectsElsewhere::here(KnownSubjects {
@@ -72,9 +73,15 @@ impl Deliveries {
             })),
             format: Arc::new(CloudEvents::new(source)),
         }));
+        let log: Arc<dyn EventLog> = Arc::new(PacedLog::new(PacedLogPorts {
+            log: events,
+            batches: Arc::new(components.shared.batches.clone()),
+            times: Arc::new(LinuxProcessorTimes),
+            clock: Arc::clone(clock),
+            pause: Arc::new(TokioPause),
+        }));
         let measured = Arc::new(PrometheusEventMetrics::register(context.registry)?);
         let metrics: Arc<dyn EventMetrics> = Arc::<PrometheusEventMetrics>::clone(&measured);
-        let clock: &Arc<dyn Clock> = components.cell.sale_cache.clock();
         let to_endpoints = WebhookPorts {
             store: Arc::new(PostgresDeliveryStore::new(database.clone())),
             sender: Arc::new(HttpWebhookSender::new(&context.config.webhooks)?),

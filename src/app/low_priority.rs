@@ -1,10 +1,11 @@
 //! A thread of low priority, for work that can wait while requests need the processors: the delivery of events.
 //!
 //! On a machine that a sale keeps busy, making and sending the event of a purchase takes about as much time as the purchase itself. At
-//! this priority it gets what is left, and a small part if nothing is; what waits meanwhile is in the outbox. The work in other
-//! processes, such as PostgreSQL's reads for it, becomes less in proportion.
+//! this priority it gets what is left, and a small part if nothing is; what waits meanwhile is in the outbox. In a rush,
+//! which [`PacedLog`](crate::application::events::PacedLog) knows by how long the thread waits for a processor, less is read.
 
 use std::sync::Arc;
+use std::time::Duration;
 use std::{io, thread};
 
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::application::catalogue::Item;
-use crate::application::ports::{EventSubjects, PortError};
+use crate::application::ports::{EventSubjects, PortError, ProcessorTime, ProcessorTimes};
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::Sale;
@@ -56,6 +57,19 @@ impl LowPriority {
         task: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         AbortOnDropHandle::new(self.runtime.spawn(task)).await.ok()
+    }
+}
+
+/// The processor times that Linux keeps.
+pub(super) struct LinuxProcessorTimes;
+
+impl ProcessorTimes for LinuxProcessorTimes {
+    fn of_this_thread(&self) -> Option<ProcessorTime> {
+        // Nanoseconds that it ran and that it waited, and how often it ran. No file: the kernel answers without I/O.
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        let mut times = text.split_ascii_whitespace().map(|time| time.parse().ok());
+        let mut next = || times.next().flatten().map(Duration::from_nanos);
+        Some(ProcessorTime { used: next()?, waited: next()? })
     }
 }
 
@@ -107,8 +121,6 @@ impl<S: EventSubjects + 'static> EventSubjects for SubjectsElsewhere<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use rustix::process::getpriority_process;
     use tokio::sync::oneshot;
 
@@ -123,6 +135,19 @@ mod tests {
 
         assert_eq!(there, Some(NICE.max(own)));
         assert_eq!(getpriority_process(None).unwrap(), own);
+    }
+
+    #[test]
+    fn the_time_that_a_thread_used_grows_by_its_work() {
+        let before = LinuxProcessorTimes.of_this_thread().unwrap();
+        let mut number = 1_u64;
+        while LinuxProcessorTimes.of_this_thread().unwrap().used
+            < before.used + Duration::from_millis(5)
+        {
+            number = std::hint::black_box(number.wrapping_mul(3));
+        }
+
+        assert!(LinuxProcessorTimes.of_this_thread().unwrap().waited >= before.waited);
     }
 
     #[tokio::test]

@@ -17,6 +17,8 @@ pub struct RateLimit {
     quota: u32,
     window: Duration,
     burst: u32,
+    /// `window / quota`, which every request needs more than once.
+    interval: Duration,
 }
 
 /// How full a bucket is: the time until it is empty.
@@ -32,6 +34,10 @@ pub struct Level(pub Duration);
 pub struct InvalidRateLimit;
 
 impl RateLimit {
+    fn new(quota: u32, window: Duration, burst: u32) -> Self {
+        Self { quota, window, burst, interval: window / quota }
+    }
+
     /// Requests in a window.
     #[must_use]
     pub fn quota(self) -> u32 {
@@ -44,10 +50,16 @@ impl RateLimit {
         self.window
     }
 
+    /// Requests that may come at once.
+    #[must_use]
+    pub fn burst(self) -> u32 {
+        self.burst
+    }
+
     /// The time by which one request fills the bucket.
     #[must_use]
     pub fn interval(self) -> Duration {
-        self.window / self.quota
+        self.interval
     }
 
     /// The level of a full bucket.
@@ -81,7 +93,7 @@ impl RateLimit {
     pub fn share(self, percent: u32) -> Self {
         let percent = percent.clamp(1, 100);
         let burst = u32::try_from(u64::from(self.burst) * u64::from(percent) / 100).unwrap_or(1);
-        Self { window: self.window * 100 / percent, burst: burst.max(1), ..self }
+        Self::new(self.quota, self.window * 100 / percent, burst.max(1))
     }
 }
 
@@ -104,7 +116,7 @@ impl FromStr for RateLimit {
         };
         let quota = requests(quota)?;
         let burst = burst.map_or(Ok(quota), requests)?;
-        let limit = Self { quota, window, burst };
+        let limit = Self::new(quota, window, burst);
         if limit.capacity() > MAX_CAPACITY { Err(InvalidRateLimit) } else { Ok(limit) }
     }
 }

@@ -161,7 +161,8 @@ pub trait RateLimiter: Send + Sync {
     /// can tell. Other instances know of it a moment later.
     fn admit_from_memory(&self, buckets: &Buckets) -> Option<Admission>;
 
-    /// Counts a request in all of its buckets, unless it does not fit into one of them: then in none. While the shared count is
+    /// Counts a request in all of its buckets, unless it does not fit into one of them: then in none. A few requests MAY be counted a
+    /// moment later while the bucket is nearly empty, at the latest with the next request that is not. While the shared count is
     /// unavailable, MUST decide by a share of the limits.
     async fn admit(&self, buckets: &Buckets) -> Admission;
 

@@ -45,6 +45,38 @@ pub trait Clock: Send + Sync {
     fn monotonic(&self) -> Duration;
 }
 
+/// The processor time of a thread since it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProcessorTime {
+    /// How long it ran.
+    pub used: Duration,
+    /// How long it could have run and waited for a processor.
+    pub waited: Duration,
+}
+
+/// Reads processor times.
+#[cfg_attr(test, mockall::automock)]
+pub trait ProcessorTimes: Send + Sync {
+    /// That of the calling thread; `None` if the system does not tell.
+    fn of_this_thread(&self) -> Option<ProcessorTime>;
+}
+
+/// Batches of checkouts and purchases since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BatchTotals {
+    /// Requests in all of them.
+    pub requests: u64,
+    /// How many there were.
+    pub batches: u64,
+}
+
+/// Counts the batches in which this instance sells.
+#[cfg_attr(test, mockall::automock)]
+pub trait SellingBatches: Send + Sync {
+    /// All of them.
+    fn totals(&self) -> BatchTotals;
+}
+
 /// Signs and verifies codes.
 #[cfg_attr(test, mockall::automock)]
 pub trait CodeSigner: Send + Sync {

@@ -2,6 +2,15 @@
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::application::ports::{BatchTotals, SellingBatches};
+
+/// The queues of what sells.
+const SELLING: [&str; 2] = [CHECKOUT, PURCHASE];
+/// The queue of checkouts.
+pub(crate) const CHECKOUT: &str = "checkout";
+/// The queue of purchases.
+pub(crate) const PURCHASE: &str = "purchase";
+
 /// Metrics of all queues. Each queue resolves its children once.
 #[derive(Clone)]
 pub(crate) struct BatchMetrics {
@@ -51,11 +60,34 @@ impl BatchMetrics {
         Ok(metrics)
     }
 
+    /// The batches of a queue.
+    fn of_queue(&self, queue: &str) -> BatchTotals {
+        let sizes = self.size.with_label_values(&[queue]);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a sum of sizes is a whole number"
+        )]
+        BatchTotals { requests: sizes.get_sample_sum() as u64, batches: sizes.get_sample_count() }
+    }
+
     pub(crate) fn queue(&self, name: &str) -> QueueMetrics {
         QueueMetrics {
             size: self.size.with_label_values(&[name]),
             depth: self.depth.with_label_values(&[name]),
             wait: self.wait.with_label_values(&[name]),
         }
+    }
+}
+
+impl SellingBatches for BatchMetrics {
+    fn totals(&self) -> BatchTotals {
+        SELLING.into_iter().map(|queue| self.of_queue(queue)).fold(
+            BatchTotals::default(),
+            |sum, queue| BatchTotals {
+                requests: sum.requests + queue.requests,
+                batches: sum.batches + queue.batches,
+            },
+        )
     }
 }

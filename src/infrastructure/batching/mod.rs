@@ -22,5 +22,5 @@ pub(crate) use batch::Batch;
 pub(crate) use batch::batch_of;
 pub(crate) use lanes::Batcher;
 pub(crate) use limits::{BatchLimits, Rejected};
-pub(crate) use metrics::BatchMetrics;
+pub(crate) use metrics::{BatchMetrics, CHECKOUT, PURCHASE};
 pub(crate) use work::BatchWork;

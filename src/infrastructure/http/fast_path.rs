@@ -116,7 +116,7 @@ impl FastPath {
                     None => (Caller::default(), Ok(())),
                     Some(access) => {
                         let arrival = arrival(&request, peer, fast_route);
-                        Box::pin(access.let_in(&arrival)).await
+                        access.let_in(&arrival).await
                     }
                 };
                 let mut response = match (let_in, fast_route) {

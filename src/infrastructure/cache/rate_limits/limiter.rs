@@ -1,6 +1,7 @@
 //! Decides whether requests are within their limits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,7 @@ use super::policies::Policies;
 use super::shared::{Counted, SharedCounts};
 use crate::application::ports::{Admission, Bucket, Buckets, LimitedBy, RateLimiter};
 use crate::config::LimitsConfig;
+use crate::domain::rate_limit::{Level, RateLimit};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
 use crate::infrastructure::cache::connection::Redis;
 use crate::infrastructure::cache::script::KEYS_A_CALL;
@@ -19,6 +21,11 @@ use crate::infrastructure::cache::script::KEYS_A_CALL;
 /// Up to this part of a bucket, requests are answered from memory and counted a moment later. While fewer instances do so than
 /// this number, what they have not counted yet fits into the bucket.
 const MEMORY_PART: u32 = 8;
+/// A request with an effect is answered from memory only for so long after Redis has told how full its buckets are.
+const KNOWN_FOR: Duration = Duration::from_secs(1);
+/// The part of a bucket that they may fill in an instance before Redis knows of them: five instances are exact within one percent, also
+/// while as many are on their way.
+const UNCOUNTED_PART: u32 = 1_000;
 
 /// Counts requests in Redis; in memory, by a share of the limits, while Redis is away.
 pub(crate) struct RedisRateLimiter {
@@ -28,7 +35,7 @@ pub(crate) struct RedisRateLimiter {
     memory: Arc<BucketMemory>,
     shared: Arc<SharedCounts>,
     batcher: Batcher<Arc<SharedCounts>>,
-    pending: Pending,
+    pending: Arc<Pending>,
 }
 
 impl RedisRateLimiter {
@@ -42,27 +49,24 @@ impl RedisRateLimiter {
         let policies = Arc::new(Policies::new(config));
         let shares = policies.share(config.local_share);
         let memory = Arc::new(BucketMemory::new());
-        let counts =
-            SharedCounts { redis, policies: Arc::clone(&policies), memory: Arc::clone(&memory) };
-        let counts = Arc::new(counts);
+        let pending = Arc::<Pending>::default();
+        let counts = Arc::new(SharedCounts {
+            redis,
+            policies: Arc::clone(&policies),
+            memory: Arc::clone(&memory),
+            pending: Arc::clone(&pending),
+        });
         let size = limits.size.min(KEYS_A_CALL / LimitedBy::ALL.len());
         let limits = BatchLimits { size, ..limits };
         let batcher = Batcher::new("limit", Arc::clone(&counts), limits, metrics, scope);
-        Self { policies, shares, memory, shared: counts, batcher, pending: Pending::default() }
+        Self { policies, shares, memory, shared: counts, batcher, pending }
     }
 
     /// Counts in Redis what was answered from memory, again and again.
     pub(crate) async fn flush(self: Arc<Self>) {
         loop {
             let gathered = self.pending.gathered().await;
-            let requests: Vec<Counted> = gathered
-                .into_iter()
-                .map(|(bucket, weight)| {
-                    let mut buckets = Buckets::default();
-                    buckets.set(bucket);
-                    Counted { buckets, weight, in_any_case: true }
-                })
-                .collect();
+            let requests: Vec<Counted> = gathered.into_iter().map(Counted::in_any_case).collect();
             for some in requests.chunks(KEYS_A_CALL) {
                 // While Redis is away every instance counts alone.
                 if let Err(error) = self.shared.count(some).await {
@@ -71,6 +75,27 @@ impl RedisRateLimiter {
                 }
             }
         }
+    }
+
+    /// Counts a request of which Redis need not be asked before: Redis has just said that all of its buckets are nearly empty, and few
+    /// requests are uncounted there.
+    fn count_before_redis(&self, buckets: &Buckets) -> Option<Admission> {
+        let now = self.memory.now();
+        let is_known = |bucket: Bucket| {
+            let level = self.memory.recent_level(&bucket, now, KNOWN_FOR);
+            level.is_some_and(|level| self.is_nearly_empty(&bucket, level))
+        };
+        let at_most = |bucket: &Bucket| {
+            self.policies.of(bucket).map_or(u32::MAX, |limit| limit.burst() / UNCOUNTED_PART)
+        };
+        let may_be = buckets.iter().all(is_known) && self.pending.try_add(buckets, at_most);
+        may_be.then(|| self.memory.count(buckets, &self.policies))
+    }
+
+    /// Whether one more request may be counted a moment later.
+    fn is_nearly_empty(&self, bucket: &Bucket, level: Level) -> bool {
+        let fits = |limit: RateLimit| level.0 + limit.interval() <= limit.capacity() / MEMORY_PART;
+        self.policies.of(bucket).is_none_or(fits)
     }
 
     /// Decides by a share of the limits, in memory.
@@ -103,11 +128,8 @@ impl RateLimiter for RedisRateLimiter {
             return Some(self.admit_alone(buckets));
         }
         let now = self.memory.now();
-        let is_nearly_empty = |bucket: Bucket| {
-            let limit = self.policies.of(&bucket);
-            let level = self.memory.level(&bucket, now).0;
-            limit.is_none_or(|limit| level + limit.interval() <= limit.capacity() / MEMORY_PART)
-        };
+        let is_nearly_empty =
+            |bucket: Bucket| self.is_nearly_empty(&bucket, self.memory.level(&bucket, now));
         if !buckets.iter().all(is_nearly_empty) {
             return None;
         }
@@ -119,8 +141,8 @@ impl RateLimiter for RedisRateLimiter {
         if !self.shared.redis.is_up() {
             return self.admit_alone(buckets);
         }
-        if let Some(refused) = self.refused(buckets) {
-            return refused;
+        if let Some(counted) = self.count_before_redis(buckets) {
+            return counted;
         }
         match self.batcher.submit((), *buckets).await {
             Ok(Some(admission)) => admission,

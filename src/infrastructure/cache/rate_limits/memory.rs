@@ -17,8 +17,23 @@ const SHARDS: usize = 16;
 /// Maximum number of buckets in a part: 131,072 in all. Those that were not filled for the longest make room.
 const BUCKETS_A_SHARD: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
 
-/// Buckets by their ids, each with the time since the start at which it is empty.
-type Shard = LruCache<Bucket, Duration>;
+type Shard = LruCache<Bucket, Known>;
+
+/// What is known of a bucket, in times since the start.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    /// When it is empty.
+    empty_at: Duration,
+    /// When Redis was last asked for it.
+    asked_at: Option<Duration>,
+}
+
+impl Known {
+    /// Nothing but that it is not fuller than empty.
+    fn empty(now: Duration) -> Self {
+        Self { empty_at: now, asked_at: None }
+    }
+}
 
 /// Known buckets, up to a maximum.
 pub(super) struct BucketMemory {
@@ -38,24 +53,37 @@ impl BucketMemory {
     }
 
     pub(super) fn level(&self, bucket: &Bucket, now: Duration) -> Level {
-        let empty_at = self.shard(bucket).get(bucket).copied().unwrap_or_default();
-        Level(empty_at.saturating_sub(now))
+        let known = self.shard(bucket).get(bucket).copied().unwrap_or_default();
+        Level(known.empty_at.saturating_sub(now))
+    }
+
+    /// The level, if Redis was asked for it so recently.
+    pub(super) fn recent_level(
+        &self,
+        bucket: &Bucket,
+        now: Duration,
+        within: Duration,
+    ) -> Option<Level> {
+        let known = self.shard(bucket).get(bucket).copied()?;
+        let is_recent = known.asked_at.is_some_and(|asked| now.saturating_sub(asked) <= within);
+        is_recent.then(|| Level(known.empty_at.saturating_sub(now)))
     }
 
     /// Fills a bucket by one request.
     pub(super) fn fill(&self, bucket: Bucket, limit: RateLimit, now: Duration) -> Level {
         let mut shard = self.shard(&bucket);
-        let empty_at = shard.get_or_insert_mut(bucket, || now);
-        *empty_at = (*empty_at).max(now) + limit.interval();
-        Level(empty_at.saturating_sub(now))
+        let known = shard.get_or_insert_mut(bucket, || Known::empty(now));
+        known.empty_at = known.empty_at.max(now) + limit.interval();
+        Level(known.empty_at.saturating_sub(now))
     }
 
     /// Remembers what Redis has said of a bucket. It said so after `asked`, so the bucket is not fuller than is remembered. What
     /// this instance has counted since may be missing there.
     pub(super) fn learn(&self, bucket: Bucket, asked: Duration, level: Level) {
         let mut shard = self.shard(&bucket);
-        let empty_at = shard.get_or_insert_mut(bucket, || asked);
-        *empty_at = (*empty_at).max(asked + level.0);
+        let known = shard.get_or_insert_mut(bucket, || Known::empty(asked));
+        known.empty_at = known.empty_at.max(asked + level.0);
+        known.asked_at = known.asked_at.max(Some(asked));
     }
 
     /// Whether a request fits into all of its buckets; it is not counted.
@@ -84,8 +112,10 @@ impl BucketMemory {
                 Ok(level) => admission.levels[bucket.by as usize] = Some((limit, level)),
                 Err(level) => {
                     let filled = admission.levels;
-                    for bucket in buckets.iter().filter(|it| filled[it.by as usize].is_some()) {
-                        self.empty(bucket, policies);
+                    for bucket in buckets.iter() {
+                        if let Some((limit, _)) = filled[bucket.by as usize] {
+                            self.empty(bucket, limit);
+                        }
                     }
                     admission.levels[bucket.by as usize] = Some((limit, level));
                     admission.refused = Some((bucket.by, limit.wait(level)));
@@ -99,18 +129,17 @@ impl BucketMemory {
     /// Fills a bucket by one request, if it fits. Returns the level afterwards.
     fn try_fill(&self, bucket: Bucket, limit: RateLimit, now: Duration) -> Result<Level, Level> {
         let mut shard = self.shard(&bucket);
-        let empty_at = shard.get_or_insert_mut(bucket, || now);
-        let level = Level(empty_at.saturating_sub(now));
+        let known = shard.get_or_insert_mut(bucket, || Known::empty(now));
+        let level = Level(known.empty_at.saturating_sub(now));
         let filled = limit.admit(level).ok_or(level)?;
-        *empty_at = now + filled.0;
+        known.empty_at = now + filled.0;
         Ok(filled)
     }
 
     /// Takes one request out of a bucket again.
-    fn empty(&self, bucket: Bucket, policies: &Policies) {
-        let interval = policies.of(&bucket).map_or(Duration::ZERO, RateLimit::interval);
-        if let Some(empty_at) = self.shard(&bucket).get_mut(&bucket) {
-            *empty_at = empty_at.saturating_sub(interval);
+    fn empty(&self, bucket: Bucket, limit: RateLimit) {
+        if let Some(known) = self.shard(&bucket).get_mut(&bucket) {
+            known.empty_at = known.empty_at.saturating_sub(limit.interval());
         }
     }
 
@@ -192,6 +221,20 @@ mod tests {
         memory.learn(bucket(1), now, Level(Duration::from_secs(1)));
 
         assert_eq!(memory.level(&bucket(1), now), Level(Duration::from_secs(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_level_is_recent_for_a_time_after_redis_was_asked() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let (memory, policies) = (BucketMemory::new(), policies((Some("10/s"), None), &[]));
+        let recent = |now| memory.recent_level(&bucket(1), now, SECOND);
+
+        memory.count(&buckets(1), &policies);
+        assert_eq!(recent(Duration::ZERO), None);
+        memory.learn(bucket(1), SECOND, Level(SECOND));
+
+        assert_eq!(recent(SECOND * 2), Some(Level::default()));
+        assert_eq!(recent(SECOND * 2 + Duration::from_nanos(1)), None);
     }
 
     #[test]

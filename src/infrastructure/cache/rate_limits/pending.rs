@@ -1,14 +1,14 @@
 //! Requests that were answered from memory and are not counted in Redis yet.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::application::ports::{Bucket, Buckets};
+use crate::application::ports::{Bucket, Buckets, LimitedBy};
 
-/// Maximum number of buckets that wait. What does not fit is counted by this instance alone.
+/// Maximum number of buckets that wait.
 const MAX_BUCKETS: usize = 65_536;
 /// Requests gather for this time, so that those of one visit of a buyer, and of one address, are counted together. What is not counted
 /// yet fits into the bucket, however long it takes.
@@ -19,11 +19,14 @@ const GATHER: Duration = Duration::from_millis(100);
 pub(super) struct Pending {
     counts: Mutex<HashMap<Bucket, u32>>,
     arrived: Notify,
+    /// Rung when a bucket must not wait any longer.
+    is_urgent: Notify,
 }
 
 impl Pending {
+    /// Adds a request. What does not fit is counted by this instance alone.
     pub(super) fn add(&self, buckets: &Buckets) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts();
         let was_empty = counts.is_empty();
         for bucket in buckets.iter() {
             if let Some(count) = counts.get_mut(&bucket) {
@@ -32,24 +35,64 @@ impl Pending {
                 counts.insert(bucket, 1);
             }
         }
-        if was_empty && !counts.is_empty() {
-            self.arrived.notify_one();
+        self.announce(was_empty && !counts.is_empty());
+    }
+
+    /// Adds a request to all of its buckets, unless too many wait at one of them. Returns whether it was added.
+    pub(super) fn try_add(&self, buckets: &Buckets, at_most: impl Fn(&Bucket) -> u32) -> bool {
+        let mut counts = self.counts();
+        let was_empty = counts.is_empty();
+        let has_room = counts.len() + LimitedBy::ALL.len() <= MAX_BUCKETS;
+        let waiting = |bucket: &Bucket| counts.get(bucket).copied().unwrap_or_default();
+        if !has_room || !buckets.iter().all(|bucket| waiting(&bucket) < at_most(&bucket)) {
+            return false;
         }
+        let mut is_urgent = false;
+        for bucket in buckets.iter() {
+            let count = counts.entry(bucket).or_default();
+            *count += 1;
+            is_urgent |= *count == at_most(&bucket).div_ceil(2);
+        }
+        self.announce(was_empty && !counts.is_empty());
+        if is_urgent {
+            self.is_urgent.notify_one();
+        }
+        true
+    }
+
+    /// Takes the requests that wait at these buckets.
+    pub(super) fn taken(&self, buckets: impl Iterator<Item = Bucket>) -> Vec<(Bucket, u32)> {
+        let mut counts = self.counts();
+        if counts.is_empty() {
+            return Vec::new();
+        }
+        buckets.filter_map(|bucket| counts.remove_entry(&bucket)).collect()
     }
 
     /// Waits for requests, and takes them.
     pub(super) async fn gathered(&self) -> Vec<(Bucket, u32)> {
         self.arrived.notified().await;
-        tokio::time::sleep(GATHER).await;
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.drain().collect()
+        tokio::select! {
+            () = tokio::time::sleep(GATHER) => {}
+            () = self.is_urgent.notified() => {}
+        }
+        self.counts().drain().collect()
+    }
+
+    fn announce(&self, is_first: bool) {
+        if is_first {
+            self.arrived.notify_one();
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<Bucket, u32>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::application::ports::LimitedBy;
 
     fn buckets(number: usize) -> Buckets {
         let mut id = [0; 16];
@@ -76,5 +119,31 @@ mod tests {
         assert_eq!(most, Some(3));
         pending.add(&buckets(7));
         assert_eq!(pending.gathered().await.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_takes_no_more_than_it_may_and_is_counted_early() {
+        let pending = Pending::default();
+        let bucket = buckets(0).iter().next().unwrap();
+
+        let added = (0..9).filter(|_| pending.try_add(&buckets(0), |_| 6)).count();
+
+        assert_eq!(added, 6);
+        let began = tokio::time::Instant::now();
+        assert_eq!(pending.gathered().await, [(bucket, 6)]);
+        assert!(began.elapsed().is_zero());
+        assert!(!pending.try_add(&buckets(0), |_| 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_along_with_a_call_is_not_counted_again() {
+        let pending = Pending::default();
+        let bucket = |number| buckets(number).iter().next().unwrap();
+        pending.add(&buckets(1));
+        pending.add(&buckets(1));
+        pending.add(&buckets(2));
+
+        assert_eq!(pending.taken([bucket(1), bucket(3), bucket(1)].into_iter()), [(bucket(1), 2)]);
+        assert_eq!(pending.gathered().await, [(bucket(2), 1)]);
     }
 }

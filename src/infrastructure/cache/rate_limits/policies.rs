@@ -1,6 +1,6 @@
 //! The limits, and which of them counts for a bucket.
 
-use sha2::{Digest, Sha256};
+use ring::digest::{SHA256, digest};
 
 use crate::application::ports::{BUCKET_ID_BYTES, Bucket, LimitedBy};
 use crate::config::{LimitsConfig, RouteLimit};
@@ -64,7 +64,7 @@ impl Policies {
 
 fn bucket(by: LimitedBy, limit: u8, name: &str) -> Bucket {
     let mut id = [0; BUCKET_ID_BYTES];
-    id.copy_from_slice(&Sha256::digest(name.as_bytes())[..BUCKET_ID_BYTES]);
+    id.copy_from_slice(&digest(&SHA256, name.as_bytes()).as_ref()[..BUCKET_ID_BYTES]);
     Bucket { by, limit, id }
 }
 

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use redis::Script;
 
 use super::memory::BucketMemory;
+use super::pending::Pending;
 use super::policies::Policies;
 use crate::application::ports::{Admission, Bucket, Buckets, PortError};
 use crate::domain::rate_limit::Level;
@@ -26,11 +27,21 @@ pub(super) struct Counted {
     pub(super) in_any_case: bool,
 }
 
+impl Counted {
+    /// Requests that were answered already.
+    pub(super) fn in_any_case((bucket, weight): (Bucket, u32)) -> Self {
+        let mut buckets = Buckets::default();
+        buckets.set(bucket);
+        Self { buckets, weight, in_any_case: true }
+    }
+}
+
 /// Counts in Redis, and remembers what it says.
 pub(super) struct SharedCounts {
     pub(super) redis: Redis,
     pub(super) policies: Arc<Policies>,
     pub(super) memory: Arc<BucketMemory>,
+    pub(super) pending: Arc<Pending>,
 }
 
 impl SharedCounts {
@@ -117,13 +128,16 @@ impl BatchWork for Arc<SharedCounts> {
     type Reply = Option<Admission>;
 
     async fn serve(&self, (): (), batch: CountBatch) -> CountBatch {
-        let requests: Vec<Counted> = batch
-            .requests()
-            .iter()
-            .map(|buckets| Counted { buckets: *buckets, weight: 1, in_any_case: false })
-            .collect();
+        // First what this instance has admitted to the same buckets: they are as full as all of its clients have made them.
+        let buckets = batch.requests().iter().flat_map(Buckets::iter);
+        let mut requests: Vec<Counted> =
+            self.pending.taken(buckets).into_iter().map(Counted::in_any_case).collect();
+        let earlier = requests.len();
+        let asked =
+            |buckets: &Buckets| Counted { buckets: *buckets, weight: 1, in_any_case: false };
+        requests.extend(batch.requests().iter().map(asked));
         match self.count(&requests).await {
-            Ok(admissions) => batch.answer(admissions.into_iter().map(Some)),
+            Ok(admissions) => batch.answer(admissions.into_iter().skip(earlier).map(Some)),
             Err(error) => {
                 tracing::debug!(%error, "requests are counted by this instance alone");
                 batch.answer(std::iter::repeat(None));

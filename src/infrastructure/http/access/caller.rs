@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 
 use super::metrics::AccessMetrics;
 use super::rate_headers;
-use crate::application::ports::{Admission, Buckets, RateLimiter};
+use crate::application::ports::{Admission, Buckets, LimitedBy, RateLimiter};
 use crate::domain::ids::BuyerId;
 use crate::infrastructure::http::error::{ApiError, RateLimited};
 use crate::infrastructure::http::middleware::auth_metrics::{AuthKind, AuthOutcome};
@@ -43,6 +43,15 @@ pub(super) struct Counting {
     pub(super) admission: Option<Admission>,
 }
 
+impl Counting {
+    /// Counts the request by this name, if there is a limit of the kind.
+    pub(super) fn fill(&mut self, by: LimitedBy, name: &str) {
+        if let Some(bucket) = self.limiter.bucket(by, name) {
+            self.buckets.set(bucket);
+        }
+    }
+}
+
 impl Caller {
     pub(super) fn new(
         metrics: &Arc<AccessMetrics>,
@@ -60,12 +69,9 @@ impl Caller {
         self.principal = principal;
     }
 
-    pub(super) fn principal(&self) -> &Principal {
-        &self.principal
-    }
-
-    pub(super) fn counting(&mut self) -> Option<&mut Counting> {
-        self.counting.as_mut()
+    /// Who it is, and how it is counted.
+    pub(super) fn parts(&mut self) -> (&Principal, Option<&mut Counting>) {
+        (&self.principal, self.counting.as_mut())
     }
 
     /// The caller as handlers of the router get it: it is counted already.

@@ -14,6 +14,7 @@ use super::signature::{Signed, Unsigned, WINDOW_SECONDS};
 use crate::application::ports::{
     Clock, InvalidToken, LimitedBy, NonceStore, RateLimiter, ServiceKeys, TokenVerifier,
 };
+use crate::domain::ids::BuyerId;
 use crate::infrastructure::http::error::{ApiError, Challenge, Scheme};
 use crate::infrastructure::http::middleware::auth_metrics::{AuthKind, AuthOutcome};
 
@@ -89,29 +90,59 @@ impl Access {
 
 impl Shared {
     async fn identify(&self, arrival: &Arrival<'_>, caller: &mut Caller) -> Result<(), ApiError> {
-        let address = || counted_as(self.addresses.of(arrival.peer, arrival.headers));
-        fill(caller, LimitedBy::Address, || Some(address()));
-        // Before anything that costs more, such as a signature.
-        caller.refuse_if_limited()?;
-        if arrival.is_of_buyer {
-            let principal = self.principal(arrival).await?;
-            caller.is(principal);
+        if let (_, Some(counting)) = caller.parts()
+            && counting.limiter.has(LimitedBy::Address)
+        {
+            let address = self.addresses.of(arrival.peer, arrival.headers);
+            counting.fill(LimitedBy::Address, &counted_as(address));
+        }
+        if let Some(buyer) = self.remembered(arrival) {
+            caller.is(Principal::Buyer(buyer));
+        } else if arrival.is_of_buyer {
+            // Before anything that costs more, such as a signature.
+            caller.refuse_if_limited()?;
+            // Boxed: there is no room for it in the future of a buyer who is known.
+            caller.is(Box::pin(self.principal(arrival)).await?);
         }
         // Not before: requests without credentials could use up what a route may do.
-        if let (Some(counting), Some(route)) = (caller.counting(), arrival.route)
+        if let ((_, Some(counting)), Some(route)) = (caller.parts(), arrival.route)
             && let Some(bucket) = counting.limiter.bucket_of_route(arrival.method.as_str(), route)
         {
             counting.buckets.set(bucket);
         }
-        let principal = caller.principal().clone();
-        if let Principal::Service(id) = &principal {
-            fill(caller, LimitedBy::ApiKey, || Some(id.clone()));
-        }
-        fill(caller, LimitedBy::Buyer, || match &principal {
-            Principal::Buyer(buyer) => Some(buyer.as_str().to_owned()),
-            Principal::Anyone | Principal::Service(_) => named(arrival.target, arrival.body),
-        });
+        Self::fill_by_principal(arrival, caller);
         caller.refuse_if_limited()
+    }
+
+    fn fill_by_principal(arrival: &Arrival<'_>, caller: &mut Caller) {
+        let (principal, counting) = caller.parts();
+        let Some(counting) = counting else { return };
+        match principal {
+            Principal::Buyer(buyer) => counting.fill(LimitedBy::Buyer, buyer.as_str()),
+            Principal::Service(id) => counting.fill(LimitedBy::ApiKey, id),
+            Principal::Anyone => {}
+        }
+        if !matches!(principal, Principal::Buyer(_))
+            && counting.limiter.has(LimitedBy::Buyer)
+            && let Some(name) = named(arrival.target, arrival.body)
+        {
+            counting.fill(LimitedBy::Buyer, &name);
+        }
+    }
+
+    /// The buyer of a request that says who sends it by nothing but a token, which was verified before.
+    fn remembered(&self, arrival: &Arrival<'_>) -> Option<BuyerId> {
+        let AccessPorts { tokens: Some(tokens), nonces: None, .. } = &self.ports else {
+            return None;
+        };
+        let headers = arrival.headers;
+        let (Credential::Missing, Credential::Present(token)) = (api_key(headers), bearer(headers))
+        else {
+            return None;
+        };
+        let buyer = if arrival.is_of_buyer { tokens.remembered(token) } else { None }?;
+        self.metrics.credential(AuthKind::Token, AuthOutcome::Accepted);
+        Some(buyer)
     }
 
     async fn principal(&self, arrival: &Arrival<'_>) -> Result<Principal, ApiError> {
@@ -149,11 +180,11 @@ impl Shared {
     }
 
     async fn buyer(&self, tokens: &dyn TokenVerifier, token: &str) -> Result<Principal, ApiError> {
-        let verified = match tokens.remembered(token) {
-            Some(buyer) => Ok(buyer),
-            None => tokens.verify(token).await,
+        // One that is signed as well may have been verified before.
+        let buyer = match tokens.remembered(token) {
+            Some(buyer) => buyer,
+            None => tokens.verify(token).await.map_err(|reason| self.refuse_token(reason))?,
         };
-        let buyer = verified.map_err(|reason| self.refuse_token(reason))?;
         self.metrics.credential(AuthKind::Token, AuthOutcome::Accepted);
         Ok(Principal::Buyer(buyer))
     }
@@ -257,16 +288,5 @@ impl Shared {
             _ => "Signature is not that of this request",
         };
         Challenge::new(Scheme::Signature, Some(detail)).into()
-    }
-}
-
-/// Counts a request by this name, if there is a limit of the kind.
-fn fill(caller: &mut Caller, by: LimitedBy, name: impl FnOnce() -> Option<String>) {
-    let Some(counting) = caller.counting() else { return };
-    if !counting.limiter.has(by) {
-        return;
-    }
-    if let Some(bucket) = name().and_then(|name| counting.limiter.bucket(by, &name)) {
-        counting.buckets.set(bucket);
     }
 }

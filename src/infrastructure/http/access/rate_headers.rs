@@ -1,34 +1,50 @@
 //! Rate limits in responses (draft-ietf-httpapi-ratelimit-headers-11): `RateLimit-Policy: "buyer";q=20;w=1` is a quota of 20
 //! requests in a window of 1 second, `RateLimit: "buyer";r=3;t=1` that 3 are left, and that in 1 second there are more.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
+use itoa::{Buffer, Integer};
 
 use crate::application::ports::{Admission, LimitedBy};
 use crate::infrastructure::http::model::headers::{RATE_LIMIT, RATE_LIMIT_POLICY};
 
+/// Longest part of one limit in a header, in bytes.
+const PART_BYTES: usize = 48;
+
 /// Adds the limits that a request was counted by.
 pub(super) fn add(headers: &mut HeaderMap, admission: &Admission) {
-    let (mut policies, mut states) = (String::new(), String::new());
+    let room = admission.levels.iter().flatten().count() * PART_BYTES;
+    let (mut policies, mut states) = (Vec::with_capacity(room), Vec::with_capacity(room));
     for by in LimitedBy::ALL {
         let Some((limit, level)) = admission.levels[by as usize] else { continue };
-        if !policies.is_empty() {
-            policies.push_str(", ");
-            states.push_str(", ");
-        }
-        let name = by.as_str();
-        let _ = write!(policies, "\"{name}\";q={};w={}", limit.quota(), limit.window().as_secs());
+        part(&mut policies, by, (b";q=", limit.quota()), (b";w=", limit.window().as_secs()));
         let remaining = limit.remaining(level);
         let more_in = if remaining == 0 { limit.wait(level) } else { level.0 };
-        let _ = write!(states, "\"{name}\";r={remaining};t={}", seconds(more_in));
+        part(&mut states, by, (b";r=", remaining), (b";t=", seconds(more_in)));
     }
     if policies.is_empty() {
         return;
     }
     headers.extend(HeaderValue::try_from(policies).ok().map(|value| (RATE_LIMIT_POLICY, value)));
     headers.extend(HeaderValue::try_from(states).ok().map(|value| (RATE_LIMIT, value)));
+}
+
+/// Adds a limit with two numbers. Not by `write!`: it is done for every request.
+fn part(
+    list: &mut Vec<u8>,
+    by: LimitedBy,
+    (first, number): (&[u8], impl Integer),
+    (second, other): (&[u8], impl Integer),
+) {
+    if !list.is_empty() {
+        list.extend_from_slice(b", ");
+    }
+    let (mut number_text, mut other_text) = (Buffer::new(), Buffer::new());
+    let numbers = (number_text.format(number).as_bytes(), other_text.format(other).as_bytes());
+    for text in [b"\"", by.as_str().as_bytes(), b"\"", first, numbers.0, second, numbers.1] {
+        list.extend_from_slice(text);
+    }
 }
 
 /// Whole seconds, rounded up.

@@ -144,9 +144,9 @@ async fn let_in(
         route: Some("/checkout"),
         is_of_buyer: true,
     };
-    let (caller, result) = gate.let_in(&arrival).await;
+    let (mut caller, result) = gate.let_in(&arrival).await;
     result.map_err(|error: ApiError| error.entry().status)?;
-    Ok(caller.principal().clone())
+    Ok(caller.parts().0.clone())
 }
 
 fn service() -> Principal {

@@ -140,18 +140,26 @@ where
     /// Each step is in a box of its own: in one value, an idle connection would take the memory of the largest.
     async fn serve(self, stream: TcpStream, tls: Option<Tls>) {
         match tls {
-            None => match Box::pin(self.in_time(is_http2(&stream))).await {
-                Some(true) => Box::pin(self.http2(stream)).await,
-                Some(false) => Box::pin(self.http1(stream)).await,
-                None => {}
-            },
-            Some(tls) => match Box::pin(self.in_time(tls.acceptor().accept(stream))).await {
-                Some(stream) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
-                    Box::pin(self.http2(stream)).await;
-                }
-                Some(stream) => Box::pin(self.http1(stream)).await,
-                None => {}
-            },
+            None => Box::pin(self.plain(stream)).await,
+            Some(tls) => Box::pin(self.encrypted(stream, tls)).await,
+        }
+    }
+
+    async fn plain(self, stream: TcpStream) {
+        match Box::pin(self.in_time(is_http2(&stream))).await {
+            Some(true) => Box::pin(self.http2(stream)).await,
+            Some(false) => Box::pin(self.http1(stream)).await,
+            None => {}
+        }
+    }
+
+    async fn encrypted(self, stream: TcpStream, tls: Tls) {
+        match Box::pin(self.in_time(tls.acceptor().accept(stream))).await {
+            Some(stream) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
+                Box::pin(self.http2(stream)).await;
+            }
+            Some(stream) => Box::pin(self.http1(stream)).await,
+            None => {}
         }
     }
 

@@ -10,7 +10,7 @@ use crate::application::ports::{
     Caller, CheckoutStore, Collect, Collected, Done, FoundCheckout, Keyed, KeyedRequest, PortError,
 };
 use crate::domain::ids::{AttemptId, SaleId};
-use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
+use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher, CHECKOUT};
 use crate::infrastructure::persistence::batch::context::BatchContext;
 use crate::infrastructure::persistence::batch::splitting::{Retries, Splitting, rejected};
 use crate::infrastructure::persistence::batch::transaction::BatchTransaction;
@@ -36,7 +36,7 @@ impl PostgresCheckoutStore {
         let finder = CheckoutFinder::new(context.database.clone());
         let transaction = CollectBatch::new(context.clone());
         let work = Splitting { context, transaction, retries };
-        let batcher = Batcher::new("checkout", work, limits, metrics, scope);
+        let batcher = Batcher::new(CHECKOUT, work, limits, metrics, scope);
         Self { keys, finder, batcher }
     }
 

@@ -8,6 +8,7 @@
 //! `begin` of a running one begins a nested transaction, in a savepoint: what fails in it is undone alone.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
 
@@ -16,6 +17,9 @@ use super::deadline::ANSWER_MARGIN;
 use super::error::DatabaseError;
 use super::metrics::Statement;
 use super::tx::{Options, Tx};
+
+/// Pause before a transaction is repeated: up to this time, and as much more for each further try.
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 impl Database {
     /// Runs `body` in a transaction, which `body` returns with its value.
@@ -42,6 +46,9 @@ impl Database {
                     if options.may_retry(error.class(), tries, is_open.load(Ordering::Relaxed)) =>
                 {
                     tries += 1;
+                    // Not at the same time as the one that it lost the race to.
+                    tokio::time::sleep(RETRY_PAUSE.mul_f64(fastrand::f64() * f64::from(tries)))
+                        .await;
                 }
                 result => return result,
             }

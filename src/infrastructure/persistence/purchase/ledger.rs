@@ -13,7 +13,7 @@ use crate::application::ports::{
 };
 use crate::domain::ids::{AttemptId, SaleId};
 use crate::domain::purchase::Outcome;
-use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
+use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher, PURCHASE};
 use crate::infrastructure::persistence::batch::context::BatchContext;
 use crate::infrastructure::persistence::batch::recent_writes::RecentWrites;
 use crate::infrastructure::persistence::batch::splitting::{Retries, Splitting, rejected};
@@ -46,7 +46,7 @@ impl PostgresLedger {
         Self {
             keys,
             recent_writes,
-            batcher: Batcher::new("purchase", work, limits, metrics, scope.clone()),
+            batcher: Batcher::new(PURCHASE, work, limits, metrics, scope.clone()),
             outcomes: Batcher::new("outcome", reader, limits, metrics, scope),
         }
     }

@@ -50,31 +50,42 @@ pub struct Rejected {
     pub why: &'static str,
 }
 
+/// Parts of the known ids, each of which grows alone: a single table would for a moment be there a second time, twice as large.
+const PARTS: usize = 64;
+
 /// The ids of a sale, as hashes: a million texts would take more memory than an import may. Two texts have the same hash with a
-/// probability of 2⁻⁸⁹, for a million ids.
-#[derive(Debug, Default)]
+/// probability of 2⁻⁵⁷, for a million ids.
+#[derive(Debug)]
 pub struct KnownIds {
     hashers: [RandomState; 2],
-    hashes: HashSet<u128>,
+    parts: [HashSet<[u32; 3]>; PARTS],
+}
+
+impl Default for KnownIds {
+    fn default() -> Self {
+        Self { hashers: Default::default(), parts: std::array::from_fn(|_| HashSet::new()) }
+    }
 }
 
 impl KnownIds {
     /// Adds an id; `false` if it is known.
+    #[expect(clippy::cast_possible_truncation, reason = "these bits of the hash are used")]
     pub fn add(&mut self, id: &str) -> bool {
-        let [one, other] = &self.hashers;
-        self.hashes.insert(u128::from(one.hash_one(id)) << 64 | u128::from(other.hash_one(id)))
+        let [one, other] = self.hashers.each_ref().map(|hasher| hasher.hash_one(id));
+        let part = (other >> 32) as usize % PARTS;
+        self.parts[part].insert([(one >> 32) as u32, one as u32, other as u32])
     }
 
     /// Number of ids.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.hashes.len()
+        self.parts.iter().map(HashSet::len).sum()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.hashes.is_empty()
+        self.len() == 0
     }
 }
 

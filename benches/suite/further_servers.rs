@@ -1,4 +1,4 @@
-//! Servers beside the suite's own: a pooler before its PostgreSQL, and a Redis Cluster.
+//! Servers beside the suite's own: a pooler before its PostgreSQL, a standby of it, and a Redis Cluster.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -17,38 +17,55 @@ const BUS: u16 = 10_000;
 
 /// A server that `scripts/services.sh` starts and stops.
 #[derive(Debug)]
-pub(crate) struct Pooler {
+pub(crate) struct FurtherServer {
     services: PathBuf,
     folder: PathBuf,
-    /// Its host and port.
+    /// What is between the user and the name of the database in its URL.
     pub(crate) address: String,
+    /// What follows that name.
+    pub(crate) parameters: String,
 }
 
-impl Pooler {
-    /// Starts a `PgBouncer` in session mode before the suite's PostgreSQL.
-    pub(crate) fn start(environment: &Environment) -> Outcome<Self> {
+impl FurtherServer {
+    /// A `PgBouncer` in session mode before the suite's PostgreSQL.
+    pub(crate) fn pooler(environment: &Environment) -> Outcome<Self> {
+        Self::start(environment, "up-strict-pooler")
+    }
+
+    /// A streaming standby of the suite's PostgreSQL.
+    pub(crate) fn standby(environment: &Environment) -> Outcome<Self> {
+        Self::start(environment, "up-standby")
+    }
+
+    fn start(environment: &Environment, verb: &str) -> Outcome<Self> {
         let options = &environment.options;
         let (Some(services), Some(servers)) = (&options.services, &options.servers) else {
             return Err("--services and --servers are missing: run `make bench`".into());
         };
-        let folder = environment.folder.join("pooler");
+        let folder = environment.folder.join(verb);
         let started = Command::new(services)
-            .arg("up-strict-pooler")
+            .arg(verb)
             .args([&folder, servers])
             .stdin(Stdio::null())
             .output()?;
-        let mut pooler = Self { services: services.clone(), folder, address: String::new() };
+        let (services, none) = (services.clone(), String::new());
+        let mut server = Self { services, folder, address: none.clone(), parameters: none };
         if !started.status.success() {
             return Err(String::from_utf8_lossy(&started.stderr).trim().to_owned().into());
         }
         let exports = String::from_utf8(started.stdout)?;
-        let address = exports.split_once('@').and_then(|(_, rest)| rest.split('/').next());
-        address.ok_or("the pooler has no address")?.clone_into(&mut pooler.address);
-        Ok(pooler)
+        let url = exports.lines().find(|line| line.contains("DATABASE_URL="));
+        let (_, rest) = url.and_then(|url| url.split_once('@')).ok_or("the server has no URL")?;
+        let rest = rest.trim_end_matches(['\'', '"']);
+        let (address, database) = rest.split_once('/').ok_or("the URL names no database")?;
+        let parameters = database.find('?').map_or("", |start| &database[start..]);
+        address.clone_into(&mut server.address);
+        parameters.clone_into(&mut server.parameters);
+        Ok(server)
     }
 }
 
-impl Drop for Pooler {
+impl Drop for FurtherServer {
     fn drop(&mut self) {
         let _ = Command::new(&self.services)
             .arg("down")

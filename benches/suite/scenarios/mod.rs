@@ -67,6 +67,8 @@ pub(crate) const ALL: &[Scenario] = &[
     cached::CACHED,
     growing::POOLER,
     growing::CLUSTER,
+    growing::TRACES,
+    growing::REPLICA,
     retention::RETENTION,
     floor::FLOOR,
 ];

@@ -99,6 +99,8 @@ fn record(purchases: u32) -> Vec<String> {
                  + (item_no BETWEEN 2 AND {purchases} % 1000 + 1)::int
              WHERE sale_id BETWEEN 100 AND 199"
         ),
+        // Their reports were written when they ended.
+        "UPDATE sales SET closed_end = ends_at WHERE id BETWEEN 100 AND 199".to_owned(),
         "VACUUM ANALYZE".to_owned(),
         "CHECKPOINT".to_owned(),
     ]

@@ -54,11 +54,11 @@ pub struct Rejected {
 const PARTS: usize = 64;
 
 /// The ids of a sale, as hashes: a million texts would take more memory than an import may. Two texts have the same hash with a
-/// probability of 2⁻⁵⁷, for a million ids.
+/// probability of 2⁻³¹, for a million ids, and not in the next import.
 #[derive(Debug)]
 pub struct KnownIds {
     hashers: [RandomState; 2],
-    parts: [HashSet<[u32; 3]>; PARTS],
+    parts: [HashSet<u64>; PARTS],
 }
 
 impl Default for KnownIds {
@@ -69,11 +69,10 @@ impl Default for KnownIds {
 
 impl KnownIds {
     /// Adds an id; `false` if it is known.
-    #[expect(clippy::cast_possible_truncation, reason = "these bits of the hash are used")]
+    #[expect(clippy::cast_possible_truncation, reason = "the last bits choose the part")]
     pub fn add(&mut self, id: &str) -> bool {
         let [one, other] = self.hashers.each_ref().map(|hasher| hasher.hash_one(id));
-        let part = (other >> 32) as usize % PARTS;
-        self.parts[part].insert([(one >> 32) as u32, one as u32, other as u32])
+        self.parts[other as usize % PARTS].insert(one)
     }
 
     /// Number of ids.

@@ -9,7 +9,7 @@ use crate::application::ports::{
 use crate::domain::import::{KnownIds, NewItem, Rejected};
 
 /// Maximum number of items in a batch.
-const BATCH: usize = 2_000;
+const BATCH: usize = 5_000;
 /// Maximum number of faults that are reported: more mean that the file is not what it is taken for.
 const MAX_FAULTS: usize = 1_000_000;
 

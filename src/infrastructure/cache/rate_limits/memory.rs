@@ -17,6 +17,7 @@ const SHARDS: usize = 16;
 /// Maximum number of buckets in a part: 131,072 in all. Those that were not filled for the longest make room.
 const BUCKETS_A_SHARD: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
 
+/// Buckets by their ids, each with what is known of it.
 type Shard = LruCache<Bucket, Known>;
 
 /// What is known of a bucket, in times since the start.

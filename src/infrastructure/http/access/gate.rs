@@ -135,12 +135,15 @@ impl Shared {
         let AccessPorts { tokens: Some(tokens), nonces: None, .. } = &self.ports else {
             return None;
         };
+        if !arrival.is_of_buyer {
+            return None;
+        }
         let headers = arrival.headers;
         let (Credential::Missing, Credential::Present(token)) = (api_key(headers), bearer(headers))
         else {
             return None;
         };
-        let buyer = if arrival.is_of_buyer { tokens.remembered(token) } else { None }?;
+        let buyer = tokens.remembered(token)?;
         self.metrics.credential(AuthKind::Token, AuthOutcome::Accepted);
         Some(buyer)
     }

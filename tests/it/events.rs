@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream;
@@ -11,9 +12,11 @@ use nix::sys::signal::Signal;
 use redis::AsyncCommands;
 use redis::streams::{StreamMaxlen, StreamReadOptions, StreamReadReply};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::harness::commands::libraries;
 use crate::harness::endpoint::Endpoint;
+use crate::harness::nats_proxy::NatsProxy;
 use crate::harness::process::Process;
 use crate::harness::servers::PrivateServers;
 use crate::harness::storm::{Receipt, Storm};
@@ -190,6 +193,66 @@ async fn jetstream_has_every_event_once_although_the_server_is_killed() {
     until("nothing waits", async || {
         let pending = [r#"sink="nats""#];
         world.metrics(0).await.sum("flash_sale_events_pending", &pending) < 0.5
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jetstream_has_events_in_order_although_one_is_lost_on_the_way() {
+    let Some((_server, url)) = PrivateServers::nats() else {
+        eprintln!("NATS is not installed: nothing is published to it");
+        return;
+    };
+    let proxy = NatsProxy::to(&url).await;
+    let world = plan(1).set("events.nats.url", &proxy.url).start().await;
+    world.create_sale("--items 9 --stock 1").await;
+    let client = async_nats::connect(&url).await.unwrap();
+    until("the sale is told", async || !stored(&client).await.is_empty()).await;
+
+    proxy.loses_one.store(true, Ordering::SeqCst);
+    let write = "INSERT INTO outbox (sale_id, kind)
+                 SELECT id, 'sale.sold_out' FROM sales, generate_series(1, 200)";
+    sqlx::query(write).execute(world.pool()).await.unwrap();
+    let mut events = Vec::new();
+    until("all are told", async || {
+        events = stored(&client).await;
+        events.len() == 201
+    })
+    .await;
+
+    assert!(!proxy.loses_one.load(Ordering::SeqCst), "one was lost");
+    let stored: Vec<&str> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    let written =
+        "SELECT format('evt_%s_0', replace(batch::text, '-', '')) FROM outbox ORDER BY position";
+    let written: Vec<String> = sqlx::query_scalar(written).fetch_all(world.pool()).await.unwrap();
+    assert_eq!(stored, written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jetstream_has_every_event_although_it_already_has_one_from_the_middle() {
+    let Some((_server, url)) = PrivateServers::nats() else {
+        eprintln!("NATS is not installed: nothing is published to it");
+        return;
+    };
+    let world = plan(1).set("events.nats.url", &url).start().await;
+    world.create_sale("--items 9 --stock 1").await;
+    let client = async_nats::connect(&url).await.unwrap();
+    until("the sale is told", async || !stored(&client).await.is_empty()).await;
+    let batch = Uuid::now_v7();
+    let earlier = jetstream::message::PublishMessage::build()
+        .message_id(format!("evt_{}_0", batch.simple()))
+        .payload("{}".into());
+    let context = jetstream::new(client.clone());
+    context.send_publish("flash_sale.earlier", earlier).await.unwrap().await.unwrap();
+
+    let write = "INSERT INTO outbox (sale_id, kind, batch)
+                 SELECT id, 'sale.sold_out', CASE number WHEN 100 THEN $1 ELSE gen_random_uuid() END
+                 FROM sales, generate_series(1, 200) AS number";
+    sqlx::query(write).bind(batch).execute(world.pool()).await.unwrap();
+
+    until("all are told", async || {
+        let mut stream = context.get_stream("FLASH_SALE").await.unwrap();
+        stream.info().await.unwrap().state.messages == 201
     })
     .await;
 }

@@ -69,20 +69,46 @@ impl NatsSink {
         Ok(())
     }
 
+    /// Publishes them in their order.
+    ///
+    /// All are on the way at once, and each names the one before it, without which the server does not store it: a connection that
+    /// breaks in between loses some, and what comes after these on the next one would be stored first.
     async fn publish(context: &Context, events: &[Event]) -> Result<(), PublishError> {
         let mut answers = Vec::with_capacity(events.len());
+        let mut before: Option<&Event> = None;
         for event in events {
-            let message = PublishMessage::build()
-                .payload(event.body.clone())
-                .message_id(&event.id)
-                .header("Content-Type", "application/cloudevents+json");
+            let mut message = message(event);
+            if let Some(before) = before {
+                message = message.expected_last_message_id(&before.id);
+            }
             answers.push(context.send_publish(event.kind.type_name(), message).await?);
+            before = Some(event);
         }
-        for answer in answers {
-            answer.await?;
+        for (event, answer) in events.iter().zip(answers) {
+            let stored = answer.await;
+            // Others publish to this stream as well, or an earlier try has stored some.
+            if matches!(&stored, Err(error) if error.kind() == PublishErrorKind::WrongLastMessageId)
+            {
+                publish_alone(context, event).await?;
+            } else {
+                stored?;
+            }
         }
         Ok(())
     }
+}
+
+/// Publishes it when all before it are stored.
+async fn publish_alone(context: &Context, event: &Event) -> Result<(), PublishError> {
+    context.send_publish(event.kind.type_name(), message(event)).await?.await?;
+    Ok(())
+}
+
+fn message(event: &Event) -> PublishMessage {
+    PublishMessage::build()
+        .payload(event.body.clone())
+        .message_id(&event.id)
+        .header("Content-Type", "application/cloudevents+json")
 }
 
 fn with_timeout(client: Client) -> Context {

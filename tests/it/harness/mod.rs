@@ -24,6 +24,7 @@ pub(crate) mod eventually;
 pub(crate) mod instance;
 pub(crate) mod locks;
 pub(crate) mod metrics;
+pub(crate) mod nats_proxy;
 pub(crate) mod process;
 pub(crate) mod redis_nodes;
 pub(crate) mod redis_server;

@@ -14,11 +14,15 @@ const DETECTED_FOR: Duration = Duration::from_secs(1);
 /// How long requests gather after a batch. A longer time hardly fills the batches further, and callers wait.
 const GATHER: Duration = Duration::from_millis(2);
 
+/// How long everything is read after something else was remembered than is stored.
+const READS_FOR: Duration = Duration::from_millis(200);
+
 /// When other writers were last detected.
 #[derive(Debug, Default)]
 pub(crate) struct ContentionTracker {
     conflict: LastTime,
     other_writer: LastTime,
+    wrong_memory: LastTime,
 }
 
 impl ContentionTracker {
@@ -37,10 +41,23 @@ impl ContentionTracker {
         is_recent(&self.conflict)
     }
 
+    /// Something else was remembered than is stored: a buyer came from another instance, or this one was started again.
+    pub(crate) fn record_wrong_memory(&self) {
+        self.wrong_memory.record();
+    }
+
+    /// Whether what is remembered is probably what is stored.
+    pub(crate) fn may_recall(&self) -> bool {
+        self.is_alone() && self.wrong_memory.elapsed().is_none_or(|ago| ago >= READS_FOR)
+    }
+
     /// How long requests gather after a batch: not at all while this instance writes alone.
     pub(crate) fn gather_delay(&self) -> Duration {
-        let is_alone = !is_recent(&self.conflict) && !is_recent(&self.other_writer);
-        if is_alone { Duration::ZERO } else { GATHER }
+        if self.is_alone() { Duration::ZERO } else { GATHER }
+    }
+
+    fn is_alone(&self) -> bool {
+        !is_recent(&self.conflict) && !is_recent(&self.other_writer)
     }
 }
 
@@ -63,6 +80,22 @@ mod tests {
         let conflict = LastTime::past(DETECTED_FOR);
         let contention = ContentionTracker { conflict, ..ContentionTracker::default() };
         assert!(contention.gather_delay().is_zero() && !contention.is_contended());
+    }
+
+    #[test]
+    fn nothing_is_recalled_beside_other_writers_and_for_a_while_after_a_mistake() {
+        let contention = ContentionTracker::default();
+        assert!(contention.may_recall());
+
+        contention.record_wrong_memory();
+        assert!(!contention.may_recall() && contention.gather_delay().is_zero());
+
+        let wrong_memory = LastTime::past(READS_FOR);
+        let contention = ContentionTracker { wrong_memory, ..ContentionTracker::default() };
+        assert!(contention.may_recall());
+
+        contention.record_other_writer();
+        assert!(!contention.may_recall());
     }
 
     #[test]

@@ -12,11 +12,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
+use super::known_buyers::{BuyerHash, KnownBuyers};
 use super::lost_writes::Acknowledged;
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 
-/// Maximum number of remembered checkouts, and of buyers: those of the last seconds of a rush.
+/// Maximum number of remembered checkouts: those of the last seconds of a rush.
 const MAX_CHECKOUTS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
 /// Maximum number of sales whose sold-out items are remembered: as many as the sale cache holds.
 const MAX_SALES: usize = 1_000;
@@ -46,44 +47,86 @@ pub(crate) struct RememberedBatch {
     pub(crate) generation: i64,
 }
 
-/// A bounded memory of writes; the least recently used entries are dropped first.
+/// What a batch of checkouts may be decided on without reading.
 #[derive(Debug)]
+pub(crate) struct RecalledSale {
+    /// Most pieces that a buyer may have.
+    pub(crate) buyer_limit: i32,
+    pub(crate) generation: i64,
+    /// By the bytes of the buyers' ids: their open checkouts. `None` is a buyer who is not known to have a row.
+    pub(crate) buyers: Vec<Option<OpenCheckout>>,
+}
+
+/// A bounded memory of writes; the least recently used entries are dropped first.
+#[derive(Debug, Default)]
 pub(crate) struct RecentWrites {
-    checkouts: Mutex<LruCache<AttemptId, OpenCheckout>>,
-    buyers: Mutex<LruCache<(SaleId, BuyerId), ()>>,
-    sold_out: Mutex<HashMap<SaleId, SoldOut>>,
+    checkouts: Mutex<Checkouts>,
+    sales: Mutex<HashMap<SaleId, KnownSale>>,
     /// Attempts that were purchased, oldest first: of use only to find out what a failover has lost.
     purchased: Mutex<VecDeque<(SaleId, AttemptId)>>,
 }
 
-/// Items without a piece left. They stay sold out for the rest of the generation.
+/// A sale as a committed statement saw it.
 #[derive(Debug, Default)]
-struct SoldOut {
+struct KnownSale {
     generation: i64,
-    items: HashSet<ItemNo>,
+    buyer_limit: Option<i32>,
+    /// Items without a piece left. They stay sold out for the rest of the generation.
+    sold_out: HashSet<ItemNo>,
 }
 
-impl Default for RecentWrites {
+/// The open checkouts, and who has one.
+#[derive(Debug)]
+struct Checkouts {
+    open: LruCache<AttemptId, OpenCheckout>,
+    /// The last one of each buyer. It may have been dropped.
+    of_buyer: HashMap<BuyerHash, AttemptId>,
+    with_row: KnownBuyers,
+}
+
+impl Default for Checkouts {
     fn default() -> Self {
-        Self {
-            checkouts: bounded(),
-            buyers: bounded(),
-            sold_out: Mutex::default(),
-            purchased: Mutex::default(),
+        // Bounded afterwards, so that it allocates as it fills.
+        let mut open = LruCache::unbounded();
+        open.resize(MAX_CHECKOUTS);
+        Self { open, of_buyer: HashMap::new(), with_row: KnownBuyers::default() }
+    }
+}
+
+impl Checkouts {
+    fn put(&mut self, checkout: OpenCheckout) {
+        let (attempt, buyer) =
+            (checkout.attempt, self.with_row.hash(checkout.sale, &checkout.buyer));
+        self.with_row.insert(buyer);
+        self.of_buyer.insert(buyer, attempt);
+        let Some((dropped, before)) = self.open.push(attempt, checkout) else { return };
+        if dropped == attempt {
+            return;
         }
+        let of_dropped = self.with_row.hash(before.sale, &before.buyer);
+        if self.of_buyer.get(&of_dropped) == Some(&dropped) {
+            self.of_buyer.remove(&of_dropped);
+        }
+    }
+
+    /// The remembered checkout of a buyer who is known to have a row; `None` if it is not remembered any more.
+    fn of(&self, sale: SaleId, buyer: &BuyerId, hash: BuyerHash) -> Option<&OpenCheckout> {
+        let open = self.open.peek(self.of_buyer.get(&hash)?)?;
+        (open.sale == sale && open.buyer == *buyer).then_some(open)
     }
 }
 
 impl RecentWrites {
     /// Forgets everything, because the database has another history. Returns the checkouts and purchases that it remembered.
     pub(crate) fn clear(&self) -> Vec<Acknowledged> {
-        self.buyers().clear();
-        self.sold_out().clear();
+        self.sales().clear();
         let of = |sale, attempt, is_purchased| Acknowledged { sale, attempt, is_purchased };
         let mut checkouts = self.checkouts();
         let mut known: Vec<_> =
-            checkouts.iter().map(|(attempt, open)| of(open.sale, *attempt, false)).collect();
-        checkouts.clear();
+            checkouts.open.iter().map(|(attempt, open)| of(open.sale, *attempt, false)).collect();
+        checkouts.open.clear();
+        checkouts.of_buyer.clear();
+        checkouts.with_row.clear();
         let purchased = std::mem::take(&mut *self.purchased());
         known.extend(purchased.into_iter().map(|(sale, attempt)| of(sale, attempt, true)));
         known
@@ -100,10 +143,9 @@ impl RecentWrites {
 
     /// Remembers checkouts that were written and committed.
     pub(crate) fn remember(&self, written: impl IntoIterator<Item = OpenCheckout>) {
-        let (mut checkouts, mut buyers) = (self.checkouts(), self.buyers());
+        let mut checkouts = self.checkouts();
         for checkout in written {
-            buyers.put((checkout.sale, checkout.buyer.clone()), ());
-            checkouts.put(checkout.attempt, checkout);
+            checkouts.put(checkout);
         }
     }
 
@@ -111,7 +153,7 @@ impl RecentWrites {
     pub(crate) fn forget(&self, written: impl IntoIterator<Item = AttemptId>) {
         let mut checkouts = self.checkouts();
         for attempt in written {
-            checkouts.pop(&attempt);
+            checkouts.open.pop(&attempt);
         }
     }
 
@@ -121,15 +163,24 @@ impl RecentWrites {
         sale: SaleId,
         with_row: impl IntoIterator<Item = &'b BuyerId>,
     ) {
-        let mut buyers = self.buyers();
+        let mut checkouts = self.checkouts();
         for buyer in with_row {
-            buyers.put((sale, buyer.clone()), ());
+            let hash = checkouts.with_row.hash(sale, buyer);
+            checkouts.with_row.insert(hash);
         }
     }
 
     /// Whether the buyer is known to have a row.
     pub(crate) fn knows_buyer(&self, sale: SaleId, buyer: &BuyerId) -> bool {
-        self.buyers().get(&(sale, buyer.clone())).is_some()
+        let checkouts = self.checkouts();
+        checkouts.with_row.contains(checkouts.with_row.hash(sale, buyer))
+    }
+
+    /// Remembers the limit, as a committed statement saw it, of a sale that is known.
+    pub(crate) fn remember_limit(&self, sale: SaleId, buyer_limit: i32) {
+        if let Some(known) = self.sales().get_mut(&sale) {
+            known.buyer_limit = Some(buyer_limit);
+        }
     }
 
     /// Remembers items that a committed statement saw sold out.
@@ -139,17 +190,55 @@ impl RecentWrites {
         generation: i64,
         items: impl IntoIterator<Item = ItemNo>,
     ) {
-        let mut sales = self.sold_out();
+        let mut sales = self.sales();
         if sales.len() >= MAX_SALES && !sales.contains_key(&sale) {
             sales.clear();
         }
         let known = sales.entry(sale).or_default();
         if known.generation < generation {
-            *known = SoldOut { generation, items: HashSet::new() };
+            known.generation = generation;
+            known.sold_out.clear();
         }
         if known.generation == generation {
-            known.items.extend(items);
+            known.sold_out.extend(items);
         }
+    }
+
+    /// Takes what a batch of checkouts of these buyers, each once, and items can be decided on: `None` if something has to be read, an
+    /// item is sold out, or a checkout has more than `lines_each` lines. An entry serves one decision only.
+    pub(crate) fn recall(
+        &self,
+        sale: SaleId,
+        buyers: &[&BuyerId],
+        items: impl IntoIterator<Item = ItemNo>,
+        lines_each: usize,
+    ) -> Option<RecalledSale> {
+        let (buyer_limit, generation) = {
+            let sales = self.sales();
+            let known = sales.get(&sale)?;
+            if items.into_iter().any(|item| known.sold_out.contains(&item)) {
+                return None;
+            }
+            (known.buyer_limit?, known.generation)
+        };
+        let mut checkouts = self.checkouts();
+        let mut attempts = Vec::with_capacity(buyers.len());
+        for buyer in buyers {
+            let hash = checkouts.with_row.hash(sale, buyer);
+            let open = if checkouts.with_row.contains(hash) {
+                let open = checkouts.of(sale, buyer, hash)?;
+                if open.lines.len() > lines_each {
+                    return None;
+                }
+                Some(open.attempt)
+            } else {
+                None
+            };
+            attempts.push(open);
+        }
+        let take = |attempt: Option<AttemptId>| checkouts.open.pop(&attempt?);
+        let buyers = attempts.into_iter().map(take).collect();
+        Some(RecalledSale { buyer_limit, generation, buyers })
     }
 
     /// Takes what is remembered of these attempts, if it is everything that a decision needs and none has more than `lines_each` lines.
@@ -161,10 +250,10 @@ impl RecentWrites {
         lines_each: usize,
     ) -> Option<RememberedBatch> {
         let checkouts = self.take_checkouts(sale, attempts, lines_each)?;
-        let sales = self.sold_out();
+        let sales = self.sales();
         let known = sales.get(&sale)?;
         let items = checkouts.iter().flat_map(|checkout| &checkout.lines).map(|line| line.item);
-        let sold_out = items.filter(|item| known.items.contains(item)).collect();
+        let sold_out = items.filter(|item| known.sold_out.contains(item)).collect();
         Some(RememberedBatch { checkouts, sold_out, generation: known.generation })
     }
 
@@ -177,39 +266,27 @@ impl RecentWrites {
         let mut checkouts = self.checkouts();
         let mut buyers = HashSet::with_capacity(attempts.len());
         let are_known = attempts.iter().all(|attempt| {
-            let known = checkouts.peek(attempt).filter(|known| known.sale == sale);
-            known.is_some_and(|known| {
-                known.lines.len() <= lines_each && buyers.insert(known.buyer.clone())
-            })
+            let known = checkouts.open.peek(attempt).filter(|known| known.sale == sale);
+            known
+                .is_some_and(|known| known.lines.len() <= lines_each && buyers.insert(&known.buyer))
         });
         if !are_known {
             return None;
         }
-        Some(attempts.iter().filter_map(|attempt| checkouts.pop(attempt)).collect())
+        Some(attempts.iter().filter_map(|attempt| checkouts.open.pop(attempt)).collect())
     }
 
-    fn checkouts(&self) -> MutexGuard<'_, LruCache<AttemptId, OpenCheckout>> {
+    fn checkouts(&self) -> MutexGuard<'_, Checkouts> {
         self.checkouts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn buyers(&self) -> MutexGuard<'_, LruCache<(SaleId, BuyerId), ()>> {
-        self.buyers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn purchased(&self) -> MutexGuard<'_, VecDeque<(SaleId, AttemptId)>> {
         self.purchased.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sold_out(&self) -> MutexGuard<'_, HashMap<SaleId, SoldOut>> {
-        self.sold_out.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sales(&self) -> MutexGuard<'_, HashMap<SaleId, KnownSale>> {
+        self.sales.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A cache that allocates as it fills.
-fn bounded<K: std::hash::Hash + Eq, V>() -> Mutex<LruCache<K, V>> {
-    let mut cache = LruCache::unbounded();
-    cache.resize(MAX_CHECKOUTS);
-    Mutex::new(cache)
 }
 
 #[cfg(test)]
@@ -278,6 +355,44 @@ mod tests {
         assert!(recent.take(sale_id(1), &attempts(&[1, 2]), 3).is_some());
     }
 
+    /// What can be recalled of these buyers for item 1, each with the number of its attempt.
+    fn recalled(recent: &RecentWrites, buyers: &[&str]) -> Option<Vec<Option<i64>>> {
+        let buyers: Vec<BuyerId> = buyers.iter().map(|name| buyer(name)).collect();
+        let buyers: Vec<&BuyerId> = buyers.iter().collect();
+        let recalled = recent.recall(sale_id(1), &buyers, [ItemNo(1)], 2)?;
+        assert_eq!((recalled.buyer_limit, recalled.generation), (10, 7));
+        let attempt = |open: &Option<OpenCheckout>| Some(open.as_ref()?.attempt.get());
+        Some(recalled.buyers.iter().map(attempt).collect())
+    }
+
+    #[test]
+    fn buyers_are_recalled_once_with_their_last_checkout_or_as_new() {
+        let recent = with(&[checkout(1, "ann", &[1]), checkout(2, "ann", &[3])]);
+        assert_eq!(recalled(&recent, &["ann"]), None, "the limit is not known");
+        recent.remember_limit(sale_id(1), 10);
+
+        assert_eq!(recalled(&recent, &["ann", "bob"]), Some(vec![Some(2), None]));
+        assert_eq!(recalled(&recent, &["bob", "ann"]), None, "she has a row that must be read");
+        assert_eq!(recalled(&recent, &["bob"]), Some(vec![None]));
+    }
+
+    #[test]
+    fn what_would_be_refused_or_is_too_long_is_not_recalled() {
+        let recent = with(&[checkout(1, "ann", &[1, 3, 4]), checkout(2, "bob", &[3])]);
+        recent.remember_limit(sale_id(1), 10);
+        recent.remember_buyers(sale_id(1), [&buyer("eve")]);
+
+        assert_eq!(recalled(&recent, &["ann"]), None, "too many lines");
+        assert_eq!(recalled(&recent, &["bob", "eve"]), None, "eve's row is not remembered");
+        recent.remember_sold_out(sale_id(1), 7, [ItemNo(1)]);
+        assert_eq!(recalled(&recent, &["bob"]), None, "the item is sold out");
+        recent.remember_sold_out(sale_id(1), 8, []);
+        recent.remember_sold_out(sale_id(1), 7, []);
+        assert_eq!(recent.sales()[&sale_id(1)].sold_out.len(), 0);
+        recent.forget([attempt_id(2)]);
+        assert_eq!(recalled(&recent, &["bob"]), None, "a transaction is changing it");
+    }
+
     #[test]
     fn sold_out_items_belong_to_their_generation() {
         let recent = with(&[checkout(1, "ann", &[1, 2, 3])]);
@@ -298,12 +413,10 @@ mod tests {
             recent.remember_sold_out(sale_id(sale), 1, []);
         }
 
-        assert_eq!(recent.checkouts().len(), MAX_CHECKOUTS.get());
-        assert!(recent.checkouts().peek(&attempt_id(1)).is_none());
-        assert!(
-            !recent.knows_buyer(sale_id(1), &buyer("1"))
-                && recent.knows_buyer(sale_id(1), &buyer("2"))
-        );
-        assert_eq!(recent.sold_out().len(), 1);
+        let checkouts = recent.checkouts();
+        assert_eq!(checkouts.open.len(), MAX_CHECKOUTS.get());
+        assert_eq!(checkouts.of_buyer.len(), MAX_CHECKOUTS.get());
+        assert!(checkouts.open.peek(&attempt_id(1)).is_none());
+        assert_eq!(recent.sales().len(), 1);
     }
 }

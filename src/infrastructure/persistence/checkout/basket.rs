@@ -8,14 +8,15 @@ use crate::application::ports::Edit;
 use crate::domain::checkout::{BuyerTotals, Change, Line};
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo};
 use crate::infrastructure::persistence::batch::ctid::Ctid;
+use crate::infrastructure::persistence::batch::recent_writes::OpenCheckout;
 use crate::infrastructure::persistence::batch::version::next_version;
 
 /// A buyer's state in the sale: as it was read, and then as the batch has changed it.
 #[derive(Debug)]
 pub(crate) struct Basket<'a> {
     pub(crate) buyer: &'a BuyerId,
-    /// Location and version of the buyer's row, if there is one.
-    pub(crate) row: Option<(Ctid, i64)>,
+    /// The buyer's row, if there is one.
+    pub(crate) row: Option<BuyerRow>,
     /// The attempt that was open before the batch.
     pub(crate) open: Option<AttemptId>,
     /// The attempt that the batch opens.
@@ -23,6 +24,14 @@ pub(crate) struct Basket<'a> {
     pub(crate) totals: BuyerTotals,
     /// Lines that the batch changes, by item.
     pub(super) changed: BTreeMap<i32, ChangedLine>,
+}
+
+/// A buyer's row before the batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BuyerRow {
+    /// Its location, if it was read.
+    pub(crate) place: Option<Ctid>,
+    pub(crate) version: i64,
 }
 
 /// A line that a batch changes.
@@ -49,6 +58,13 @@ impl<'a> Basket<'a> {
         }
     }
 
+    /// Takes over what is remembered of the buyer.
+    pub(super) fn recall(&mut self, open: OpenCheckout) {
+        self.row = Some(BuyerRow { place: None, version: open.version });
+        self.open = Some(open.attempt);
+        self.totals = BuyerTotals { lines: open.lines, bought: open.bought };
+    }
+
     /// The attempt that is open after the batch so far.
     pub(crate) fn attempt(&self) -> Option<AttemptId> {
         self.open.or(self.opened)
@@ -56,7 +72,7 @@ impl<'a> Basket<'a> {
 
     /// The version that the buyer's row gets if the batch writes it at this time.
     pub(crate) fn version(&self, now: DateTime<Utc>) -> i64 {
-        next_version(self.row.map(|(_, version)| version), now)
+        next_version(self.row.map(|row| row.version), now)
     }
 
     /// Whether the batch changes a line.

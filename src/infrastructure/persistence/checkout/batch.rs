@@ -10,25 +10,26 @@
 //! A request that has an idempotency key, or removes lines, takes more than one writing statement, and so runs in
 //! [`BatchMode::Pessimistic`].
 //!
-//! A single request is assumed to come from a new buyer, of whom there is nothing to read: that takes one statement.
-//!
-//! What was written is remembered in [`recent_writes`](crate::infrastructure::persistence::batch::recent_writes), so that the purchase
-//! need not read it.
+//! What was written is remembered in [`recent_writes`](crate::infrastructure::persistence::batch::recent_writes). While no other
+//! instance writes, a batch is decided on that, and buyers who are not remembered are assumed to be new: it is written in one statement,
+//! on condition that all of it holds. Where it does not, or a request would be refused, the batch begins with 1. The purchase does the
+//! same. A single request is always assumed to come from a new buyer, of whom there is nothing to read.
 
 use std::collections::HashSet;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::attempt_ids::AttemptIds;
 use super::basket::{Basket, Baskets};
-use super::decide::decide;
-use super::rows::SaleRow;
+use super::decide::{SaleFacts, decide, set_versions};
+use super::rows::{SaleRow, items_of};
 use super::sql;
 use super::statements::BatchStatements;
 use crate::application::ports::{Collect, Collected, Edit, Effect};
 use crate::domain::checkout::{BuyerTotals, Change, Line};
-use crate::domain::ids::{AttemptId, ItemNo, SaleId};
+use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
 use crate::domain::sale::{SaleState, SaleWindow};
 use crate::infrastructure::persistence::batch::context::BatchContext;
 use crate::infrastructure::persistence::batch::lines::lines_each;
@@ -37,13 +38,13 @@ use crate::infrastructure::persistence::batch::transaction::{BatchMode, BatchTra
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
 use crate::infrastructure::persistence::idempotency::rows::{self as key_rows, KeyRow};
 use crate::infrastructure::persistence::partitions::Partitions;
-use crate::infrastructure::persistence::pool::error::DatabaseError;
+use crate::infrastructure::persistence::pool::error::{DatabaseError, ErrorClass};
 
 /// Collects the lines of a batch.
 pub(crate) struct CollectBatch {
     context: BatchContext,
     ids: AttemptIds,
-    partitions: Partitions<5>,
+    partitions: Partitions<6>,
 }
 
 #[async_trait]
@@ -68,15 +69,11 @@ impl BatchTransaction for CollectBatch {
         let statements = statements.map_err(|error| database.record(error.into()))?;
         let batch = BatchStatements { database, statements: &statements, sale_id };
         if mode == BatchMode::Optimistic
-            && let [MaybeKeyed { request, .. }] = requests
-            && let Some(line) = only_line(request)
-            && let Some(first) = self.collect_first(connection, &batch, (request, line)).await?
+            && let Some(replies) = self.collect_unread(connection, &batch, requests).await?
         {
-            return Ok(vec![Served::Reply(Some(first))]);
+            return Ok(served(replies, &[]));
         }
-        let buyers = requests.iter().map(|keyed| &keyed.request.buyer);
-        let mut baskets: Baskets<'_> =
-            buyers.map(|buyer| (buyer.as_str(), Basket::of(buyer))).collect();
+        let mut baskets = baskets_of(requests);
         if mode == BatchMode::Pessimistic {
             batch.lock_buyers(connection, &baskets).await?;
         }
@@ -102,7 +99,8 @@ impl BatchTransaction for CollectBatch {
         let without_attempt = baskets.values().filter(|basket| basket.open.is_none()).count();
         let ids = self.take_ids(without_attempt, connection).await?;
         let left_out = used.iter().chain(&too_long).copied().collect();
-        let replies = decide(requests, &sale, &mut baskets, ids, &left_out);
+        let mut replies = decide(requests, &sale.facts(), &mut baskets, ids, &left_out);
+        set_versions(&mut replies, requests, &baskets, sale.now);
         let written = batch.write(connection, &sale, &baskets).await;
         written.inspect_err(|error| self.drop_ids_that_clash(error))?;
         if mode == BatchMode::Pessimistic {
@@ -145,6 +143,80 @@ impl CollectBatch {
         }
     }
 
+    /// Collects in one round trip instead of two, without reading. Returns `None` and changes nothing where something has to be read.
+    async fn collect_unread(
+        &self,
+        connection: &mut PgConnection,
+        batch: &BatchStatements<'_>,
+        requests: &[MaybeKeyed<Collect>],
+    ) -> Result<Option<Vec<Option<Collected>>>, DatabaseError> {
+        let BatchContext { contention, recent_writes, .. } = &self.context;
+        if let [MaybeKeyed { request, .. }] = requests
+            && let Some(line) = only_line(request)
+            && !recent_writes.knows_buyer(batch.sale_id, &request.buyer)
+        {
+            let first = self.collect_first(connection, batch, (request, line)).await?;
+            return Ok(first.map(|first| vec![Some(first)]));
+        }
+        if !contention.may_recall() {
+            return Ok(None);
+        }
+        match self.collect_recalled(connection, batch, requests).await {
+            // Nothing was written. A lock that could not be taken in time cannot be taken by reading first either.
+            Err(error) if error.class() == ErrorClass::Transient && !error.is_lock_wait() => {
+                self.drop_ids_that_clash(&error);
+                contention.record_wrong_memory();
+                Ok(None)
+            }
+            result => result,
+        }
+    }
+
+    /// Collects for buyers whose open checkouts are remembered, or who are assumed to be new. Returns `None` and changes nothing where
+    /// something is not remembered, or a request might have to be refused: what refuses is read.
+    async fn collect_recalled(
+        &self,
+        connection: &mut PgConnection,
+        batch: &BatchStatements<'_>,
+        requests: &[MaybeKeyed<Collect>],
+    ) -> Result<Option<Vec<Option<Collected>>>, DatabaseError> {
+        let recent_writes = &self.context.recent_writes;
+        let mut baskets = baskets_of(requests);
+        let buyers: Vec<&BuyerId> = baskets.values().map(|basket| basket.buyer).collect();
+        let items = items_of(requests);
+        let numbers = items.iter().copied().map(ItemNo);
+        let lines_each = lines_each(requests.len());
+        let Some(sale) = recent_writes.recall(batch.sale_id, &buyers, numbers, lines_each) else {
+            return Ok(None);
+        };
+        for (basket, open) in baskets.values_mut().zip(sale.buyers) {
+            if let Some(open) = open {
+                basket.recall(open);
+            }
+        }
+        if !too_long(requests, &baskets, &HashSet::new()).is_empty() {
+            return Ok(None);
+        }
+        let without_attempt = baskets.values().filter(|basket| basket.open.is_none()).count();
+        let ids = self.take_ids(without_attempt, connection).await?;
+        let (buyer_limit, generation) = (sale.buyer_limit, sale.generation);
+        let facts = SaleFacts { buyer_limit, generation, sold_out: HashSet::new() };
+        let mut replies = decide(requests, &facts, &mut baskets, ids, &HashSet::new());
+        if !replies.iter().all(|reply| matches!(reply, Some(Collected::Added { .. }))) {
+            return Ok(None);
+        }
+        let written = batch.write_recalled(connection, (buyer_limit, &items), &baskets).await?;
+        let Some(written) = written else {
+            return Ok(None);
+        };
+        let now = DateTime::from_timestamp_micros(written.version)
+            .ok_or(DatabaseError::Unreadable("sales"))?;
+        set_versions(&mut replies, requests, &baskets, now);
+        recent_writes.remember_sold_out(batch.sale_id, written.generation, []);
+        recent_writes.remember(open_checkouts(batch.sale_id, (buyer_limit, now), baskets));
+        Ok(Some(replies))
+    }
+
     /// Collects for a buyer who is assumed to be new, in one round trip instead of two. Returns `None` and changes nothing where the
     /// buyer is not new, or where anything else prevents it.
     async fn collect_first(
@@ -154,9 +226,6 @@ impl CollectBatch {
         (request, line): (&Collect, Line),
     ) -> Result<Option<Collected>, DatabaseError> {
         let recent_writes = &self.context.recent_writes;
-        if recent_writes.knows_buyer(batch.sale_id, &request.buyer) {
-            return Ok(None);
-        }
         let ids = self.take_ids(1, connection).await?;
         let Some(attempt) = ids.first() else {
             return Ok(None);
@@ -167,6 +236,7 @@ impl CollectBatch {
         };
         let totals = BuyerTotals { lines: vec![line], bought: 0 };
         recent_writes.remember_sold_out(batch.sale_id, first.generation, []);
+        recent_writes.remember_limit(batch.sale_id, first.buyer_limit);
         recent_writes.remember([OpenCheckout {
             sale: batch.sale_id,
             attempt: *attempt,
@@ -185,21 +255,35 @@ impl CollectBatch {
         let recent_writes = &self.context.recent_writes;
         let sold_out = sale.sold_out.iter().copied().map(ItemNo);
         recent_writes.remember_sold_out(sale_id, sale.generation, sold_out);
+        recent_writes.remember_limit(sale_id, sale.buyer_limit);
         let with_row = baskets.values().filter(|basket| basket.row.is_some());
         recent_writes.remember_buyers(sale_id, with_row.map(|basket| basket.buyer));
-        let written = baskets.into_values().filter(Basket::is_changed);
-        recent_writes.remember(written.filter_map(|basket| {
-            Some(OpenCheckout {
-                sale: sale_id,
-                attempt: basket.attempt()?,
-                buyer: basket.buyer.clone(),
-                version: basket.version(sale.now),
-                bought: basket.totals.bought,
-                limit: sale.buyer_limit,
-                lines: basket.totals.lines,
-            })
-        }));
+        recent_writes.remember(open_checkouts(sale_id, (sale.buyer_limit, sale.now), baskets));
     }
+}
+
+/// The checkouts that a committed batch has changed.
+fn open_checkouts(
+    sale: SaleId,
+    (limit, now): (i32, DateTime<Utc>),
+    baskets: Baskets<'_>,
+) -> impl Iterator<Item = OpenCheckout> {
+    baskets.into_values().filter(Basket::is_changed).filter_map(move |basket| {
+        Some(OpenCheckout {
+            sale,
+            attempt: basket.attempt()?,
+            buyer: basket.buyer.clone(),
+            version: basket.version(now),
+            bought: basket.totals.bought,
+            limit,
+            lines: basket.totals.lines,
+        })
+    })
+}
+
+fn baskets_of(requests: &[MaybeKeyed<Collect>]) -> Baskets<'_> {
+    let buyers = requests.iter().map(|keyed| &keyed.request.buyer);
+    buyers.map(|buyer| (buyer.as_str(), Basket::of(buyer))).collect()
 }
 
 /// The line, if the request is for one line in whichever checkout is open.
@@ -265,9 +349,11 @@ fn key_rows_of<'a>(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use super::*;
     use crate::infrastructure::persistence::batch::session;
+    use crate::infrastructure::persistence::pool::metrics::Statement;
     use crate::testing::builders::{collect, line, over_limit};
     use crate::testing::contracts::{Scene, Terms};
     use crate::testing::servers::PostgresShop;
@@ -333,6 +419,136 @@ mod tests {
         assert_eq!(replies[3], over_limit(0, 0));
         let counted = "SELECT count(*) FROM buyers";
         assert_eq!(sqlx::query_scalar::<_, i64>(counted).fetch_one(&shop.pool).await.unwrap(), 1);
+    }
+
+    /// An instance that collects batches of one sale.
+    struct Instance<'s> {
+        shop: &'s PostgresShop,
+        context: BatchContext,
+        batch: CollectBatch,
+        sale: SaleId,
+    }
+
+    impl<'s> Instance<'s> {
+        /// One that has collected for zoe, so that it knows the sale.
+        async fn warm(shop: &'s PostgresShop, sale: SaleId) -> Self {
+            let context = BatchContext::new(shop.database().await);
+            let batch = CollectBatch::new(context.clone());
+            let instance = Self { shop, context, batch, sale };
+            instance.collects(&[("zoe", 3, 1), ("zed", 3, 1)]).await;
+            instance
+        }
+
+        async fn collects(&self, lines: &[(&str, i32, i32)]) -> Vec<Collected> {
+            let collect = |(buyer, item, pieces): &(&str, i32, i32)| {
+                MaybeKeyed::unkeyed(collect(self.sale, buyer, *item, *pieces))
+            };
+            let requests: Vec<_> = lines.iter().map(collect).collect();
+            let served = session::run(&self.context, &self.batch, self.sale, &requests).await;
+            served.unwrap().into_iter().filter_map(Served::reply).flatten().collect()
+        }
+
+        /// Collects, and fails the test unless this took one statement, or more than one.
+        async fn collects_in_one(
+            &self,
+            is_one: bool,
+            lines: &[(&str, i32, i32)],
+        ) -> Vec<Collected> {
+            let reads = self.reads();
+            let replies = self.collects(lines).await;
+            assert_eq!(self.reads() == reads, is_one, "{lines:?} {replies:?}");
+            replies
+        }
+
+        /// Statements so far that read a batch.
+        fn reads(&self) -> u64 {
+            self.context.database.metrics.count(Statement::ReadCheckouts)
+        }
+
+        async fn stored(&self, buyer: &str) -> Vec<(i32, i32)> {
+            let lines = "SELECT item_no, quantity FROM checkout_items AS i
+                         JOIN buyers AS b ON b.open_attempt = i.attempt_id WHERE b.user_id = $1
+                         ORDER BY added_at, item_no";
+            sqlx::query_as(lines).bind(buyer).fetch_all(&self.shop.pool).await.unwrap()
+        }
+    }
+
+    fn totals(reply: &Collected) -> &[Line] {
+        let Collected::Added { totals, .. } = reply else { panic!("{reply:?}") };
+        &totals.lines
+    }
+
+    #[tokio::test]
+    async fn new_and_remembered_buyers_are_collected_for_without_reading() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(9, 100)).await;
+        let instance = Instance::warm(&shop, scene.sale).await;
+
+        let first = [("ann", 1, 2), ("bob", 1, 1), ("ann", 2, 1)];
+        let first = instance.collects_in_one(true, &first).await;
+        let second = [("bob", 1, 3), ("eve", 2, 1), ("ann", 4, 5)];
+        let second = instance.collects_in_one(true, &second).await;
+
+        assert_eq!(totals(&first[2]), [line(1, 2), line(2, 1)]);
+        assert_eq!(totals(&second[2]), [line(1, 2), line(2, 1), line(4, 5)]);
+        let Collected::Added { created, change, version, .. } = second[0] else { panic!() };
+        assert_eq!((created, change), (false, Change::Replaced));
+        let stored = "SELECT version FROM buyers WHERE user_id = 'bob'";
+        assert_eq!(
+            sqlx::query_scalar::<_, i64>(stored).fetch_one(&shop.pool).await.unwrap(),
+            version
+        );
+        assert_eq!(instance.stored("ann").await, [(1, 2), (2, 1), (4, 5)]);
+        assert_eq!(instance.stored("bob").await, [(1, 3)]);
+        assert_eq!(instance.stored("eve").await, [(2, 1)]);
+    }
+
+    #[tokio::test]
+    async fn buyers_of_another_instance_keep_what_they_have_collected_there() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(9, 100)).await;
+        let (instance, other) =
+            (Instance::warm(&shop, scene.sale).await, Instance::warm(&shop, scene.sale).await);
+        other.collects(&[("ann", 1, 4), ("al", 1, 1)]).await;
+        instance.collects(&[("bob", 1, 1), ("eve", 1, 1)]).await;
+        scene.added("bob", 2, 4).await;
+
+        // Ann is not new, and bob's row is not as it is remembered.
+        instance.collects_in_one(false, &[("ann", 3, 1), ("carl", 3, 1)]).await;
+        assert!(!instance.context.contention.may_recall(), "the next batches are read");
+        let context = BatchContext { contention: Arc::default(), ..instance.context };
+        let instance = Instance { batch: CollectBatch::new(context.clone()), context, ..instance };
+        instance.collects_in_one(false, &[("bob", 3, 1), ("dora", 3, 1)]).await;
+
+        assert_eq!(instance.stored("ann").await, [(1, 4), (3, 1)]);
+        assert_eq!(instance.stored("bob").await, [(1, 1), (2, 4), (3, 1)]);
+        assert_eq!(instance.stored("carl").await, [(3, 1)]);
+        assert_eq!(instance.stored("dora").await, [(3, 1)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_refuses_nothing_and_allows_nothing() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(9, 100)).await;
+        let instance = Instance::warm(&shop, scene.sale).await;
+        scene.added("ann", 1, 4).await;
+
+        // Without reading, ann would be told that she has nothing.
+        let replies = instance.collects_in_one(false, &[("ann", 2, 11), ("bob", 1, 1)]).await;
+        assert_eq!(replies[0], over_limit(0, 4));
+
+        shop.execute("UPDATE item_stock SET sold = stock WHERE item_no = 2").await;
+        let replies = instance.collects_in_one(false, &[("carl", 2, 1), ("dora", 1, 1)]).await;
+        assert!(matches!(replies[0], Collected::SoldOut(_)), "{replies:?}");
+
+        shop.execute("UPDATE sales SET buyer_limit = 3").await;
+        let replies = instance.collects_in_one(false, &[("eva", 1, 4), ("finn", 1, 3)]).await;
+        assert_eq!(replies[0], over_limit(0, 0));
+
+        shop.execute("UPDATE sales SET ends_at = clock_timestamp()").await;
+        let replies = instance.collects_in_one(false, &[("gil", 1, 1), ("hal", 1, 1)]).await;
+        assert_eq!(replies, [Collected::Ended, Collected::Ended]);
+        assert_eq!(instance.stored("gil").await, []);
     }
 
     #[tokio::test]

@@ -1,11 +1,16 @@
 //! The rows of a batch of checkouts: what was read, and what is written, as columns.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 
-use super::basket::Baskets;
+use super::basket::{Baskets, BuyerRow};
+use super::decide::SaleFacts;
+use crate::application::ports::Collect;
 use crate::domain::ids::AttemptId;
 use crate::infrastructure::persistence::batch::ctid::Ctid;
 use crate::infrastructure::persistence::batch::lines::lines_by_attempt;
+use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
 use crate::infrastructure::persistence::row::from_row;
 
 from_row! {
@@ -30,6 +35,15 @@ from_row! {
 }
 
 impl SaleRow {
+    /// What the batch is decided on.
+    pub(super) fn facts(&self) -> SaleFacts {
+        SaleFacts {
+            buyer_limit: self.buyer_limit,
+            generation: self.generation,
+            sold_out: self.sold_out.iter().copied().collect(),
+        }
+    }
+
     /// Fills each basket with what was read of its buyer.
     pub(crate) fn fill(&self, baskets: &mut Baskets<'_>) {
         let mut lines = lines_by_attempt(&self.attempts, &self.items, &self.quantities);
@@ -38,7 +52,7 @@ impl SaleRow {
             let Some(basket) = baskets.get_mut(user.as_str()) else {
                 continue;
             };
-            basket.row = Some((*ctid, *version));
+            basket.row = Some(BuyerRow { place: Some(*ctid), version: *version });
             basket.open = open.and_then(AttemptId::new);
             basket.totals.bought = *bought;
             if let Some(open) = basket.open {
@@ -46,6 +60,13 @@ impl SaleRow {
             }
         }
     }
+}
+
+/// The numbers of the requested items, each once.
+pub(super) fn items_of(requests: &[MaybeKeyed<Collect>]) -> Vec<i32> {
+    let lines = requests.iter().flat_map(|keyed| keyed.request.edit.lines());
+    let items: BTreeSet<i32> = lines.map(|line| line.item.0).collect();
+    items.into_iter().collect()
 }
 
 /// What is written, as columns; buyers in the order of their bytes.
@@ -86,10 +107,10 @@ impl<'a> Columns<'a> {
                     columns.new_attempts.push(attempt.get());
                 }
                 // Also where the attempt stays the same: the new version shows that its lines have changed.
-                Some((ctid, version)) => {
-                    columns.old_ctids.push(ctid);
+                Some(row) => {
+                    columns.old_ctids.extend(row.place);
                     columns.old_users.push(user);
-                    columns.old_versions.push(version);
+                    columns.old_versions.push(row.version);
                     columns.old_attempts.push(attempt.get());
                 }
             }

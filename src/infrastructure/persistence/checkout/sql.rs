@@ -1,5 +1,5 @@
-//! The SQL of a batch of checkouts: one statement locks, one reads, one writes, one writes the first checkout of a new buyer whose
-//! request is alone in its batch, one removes lines.
+//! The SQL of a batch of checkouts: one statement locks, one reads, one writes, one writes what was decided without reading, one
+//! writes the first checkout of a new buyer whose request is alone in its batch, one removes lines.
 
 pub(crate) const LOCK_BUYERS: &str = r"
     SELECT count(*)
@@ -101,6 +101,60 @@ pub(crate) const WRITE: &str = r"
     SELECT hold_batch($1, as_decided) FROM held
 ";
 
+/// Writes a batch that was decided on what this instance remembers: buyers' rows by their keys and remembered versions, and buyers who
+/// are assumed to have none. Returns no row and writes nothing where the sale has another limit or an item is sold out; fails where a
+/// buyer's row is not as remembered.
+pub(crate) const WRITE_RECALLED: &str = r"
+    WITH sale AS MATERIALIZED (
+        SELECT s.generation, clock_timestamp() AS now
+        FROM sales AS s
+        CROSS JOIN (
+            SELECT count(*) AS count
+            FROM unnest($16::int[]) AS t(item_no)
+            CROSS JOIN LATERAL (
+                SELECT 1 FROM item_stock{of_sale}
+                WHERE sale_id = $1 AND item_no = t.item_no AND sold < stock
+                OFFSET 0
+            ) AS i
+        ) AS available
+        WHERE s.id = $1 AND s.buyer_limit = $2 AND available.count = cardinality($16)
+    ), fit AS MATERIALIZED (
+        SELECT generation, now, (extract(epoch FROM now) * 1000000)::bigint AS version FROM sale
+    ), old_buyer AS (
+        UPDATE buyers{of_sale} AS b
+        SET open_attempt = t.attempt_id, version = greatest(b.version + 1, f.version)
+        FROM fit AS f
+        CROSS JOIN unnest($3::text[], $4::bigint[], $5::bigint[])
+            AS t(user_id, version, attempt_id)
+        WHERE b.sale_id = $1 AND b.user_id = t.user_id AND b.version = t.version
+        RETURNING 1
+    ), held AS MATERIALIZED (
+        SELECT f.*, (SELECT count(*) FROM old_buyer) = cardinality($3) AS as_decided FROM fit AS f
+    ), new_buyer AS (
+        INSERT INTO buyers{of_sale} (sale_id, user_id, open_attempt, bought, buyer_limit, version)
+        SELECT $1, t.user_id, t.attempt_id, 0, $2, h.version
+        FROM held AS h CROSS JOIN unnest($6::text[], $7::bigint[]) AS t(user_id, attempt_id)
+        WHERE h.as_decided
+    ), attempt AS (
+        INSERT INTO checkout_attempts{of_sale} (sale_id, id, user_id, created_at)
+        SELECT $1, t.id, t.user_id, f.now
+        FROM fit AS f CROSS JOIN unnest($8::bigint[], $9::text[]) AS t(id, user_id)
+    ), new_line AS (
+        INSERT INTO checkout_items{of_sale} (sale_id, attempt_id, item_no, quantity, added_at)
+        SELECT $1, t.attempt_id, t.item_no, t.quantity, f.now
+        FROM fit AS f
+        CROSS JOIN unnest($10::bigint[], $11::int[], $12::int[]) AS t(attempt_id, item_no, quantity)
+    ), old_line AS (
+        INSERT INTO checkout_items{of_sale} (sale_id, attempt_id, item_no, quantity, added_at)
+        SELECT $1, t.attempt_id, t.item_no, t.quantity, f.now
+        FROM fit AS f
+        CROSS JOIN unnest($13::bigint[], $14::int[], $15::int[]) AS t(attempt_id, item_no, quantity)
+        ON CONFLICT (sale_id, attempt_id, item_no) DO UPDATE
+        SET quantity = EXCLUDED.quantity
+    )
+    SELECT h.generation, h.version, hold_batch($1, h.as_decided) AS held FROM held AS h
+";
+
 /// The whole first checkout of a new buyer, if the sale is open, the item is not sold out, the quantity fits, and the buyer has no
 /// row. Otherwise it writes nothing and returns no row.
 pub(crate) const WRITE_FIRST: &str = r"
@@ -141,9 +195,11 @@ pub(crate) const REMOVE_LINES: &str = r"
 ";
 
 /// The templates for [`Partitions`](crate::infrastructure::persistence::partitions::Partitions), and their indexes.
-pub(crate) const STATEMENTS: [&str; 5] = [LOCK_BUYERS, READ, WRITE, WRITE_FIRST, REMOVE_LINES];
+pub(crate) const STATEMENTS: [&str; 6] =
+    [LOCK_BUYERS, READ, WRITE, WRITE_RECALLED, WRITE_FIRST, REMOVE_LINES];
 pub(crate) const LOCK_BUYERS_AT: usize = 0;
 pub(crate) const READ_AT: usize = 1;
 pub(crate) const WRITE_AT: usize = 2;
-pub(crate) const WRITE_FIRST_AT: usize = 3;
-pub(crate) const REMOVE_LINES_AT: usize = 4;
+pub(crate) const WRITE_RECALLED_AT: usize = 3;
+pub(crate) const WRITE_FIRST_AT: usize = 4;
+pub(crate) const REMOVE_LINES_AT: usize = 5;

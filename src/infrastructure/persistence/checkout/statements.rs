@@ -1,11 +1,9 @@
 //! Runs the statements of a batch of checkouts, for one sale.
 
-use std::collections::BTreeSet;
-
 use sqlx::PgConnection;
 
 use super::basket::Baskets;
-use super::rows::{Columns, SaleRow};
+use super::rows::{Columns, SaleRow, items_of};
 use super::sql;
 use crate::application::ports::Collect;
 use crate::domain::checkout::Line;
@@ -29,10 +27,20 @@ from_row! {
     }
 }
 
+from_row! {
+    /// A batch that was written as it was recalled.
+    #[derive(Debug)]
+    pub(super) struct RecalledRow {
+        pub(super) generation: i64,
+        /// Of a new buyer's row, and the least of any other.
+        pub(super) version: i64,
+    }
+}
+
 /// The statements for the batch's sale.
 pub(super) struct BatchStatements<'s> {
     pub(super) database: &'s Database,
-    pub(super) statements: &'s Statements<5>,
+    pub(super) statements: &'s Statements<6>,
     pub(super) sale_id: SaleId,
 }
 
@@ -59,13 +67,10 @@ impl BatchStatements<'_> {
         baskets: &mut Baskets<'_>,
     ) -> Result<Option<SaleRow>, DatabaseError> {
         let users: Vec<&str> = baskets.keys().copied().collect();
-        let lines = requests.iter().flat_map(|keyed| keyed.request.edit.lines());
-        let items: BTreeSet<i32> = lines.map(|line| line.item.0).collect();
-        let items: Vec<i32> = items.into_iter().collect();
         let query = sqlx::query_as(self.statements.get(sql::READ_AT))
             .bind(self.sale_id.get())
             .bind(users)
-            .bind(items)
+            .bind(items_of(requests))
             .bind(lines::limit(lines_each(requests.len())));
         let read = query.fetch_optional(connection);
         let sale: Option<SaleRow> = self.database.time(Statement::ReadCheckouts, read).await?;
@@ -89,6 +94,35 @@ impl BatchStatements<'_> {
             .bind(attempt.get())
             .bind(line.item.0)
             .bind(line.quantity.get());
+        self.database.time(Statement::WriteCheckouts, query.fetch_optional(connection)).await
+    }
+
+    /// Writes what a batch has changed that was decided on what is remembered. Returns `None` and writes nothing where the sale has
+    /// another limit or an item is sold out.
+    pub(super) async fn write_recalled(
+        &self,
+        connection: &mut PgConnection,
+        (buyer_limit, items): (i32, &[i32]),
+        baskets: &Baskets<'_>,
+    ) -> Result<Option<RecalledRow>, DatabaseError> {
+        let columns = Columns::of(baskets);
+        let query = sqlx::query_as(self.statements.get(sql::WRITE_RECALLED_AT))
+            .bind(self.sale_id.get())
+            .bind(buyer_limit)
+            .bind(&columns.old_users)
+            .bind(&columns.old_versions)
+            .bind(&columns.old_attempts)
+            .bind(&columns.new_users)
+            .bind(&columns.new_attempts)
+            .bind(&columns.attempts)
+            .bind(&columns.attempt_users)
+            .bind(&columns.new_lines.attempts)
+            .bind(&columns.new_lines.items)
+            .bind(&columns.new_lines.quantities)
+            .bind(&columns.old_lines.attempts)
+            .bind(&columns.old_lines.items)
+            .bind(&columns.old_lines.quantities)
+            .bind(items);
         self.database.time(Statement::WriteCheckouts, query.fetch_optional(connection)).await
     }
 

@@ -21,7 +21,7 @@ use crate::application::history::History;
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
     pub(super) connections: Connections,
-    pub(super) metrics: Arc<DatabaseMetrics>,
+    pub(crate) metrics: Arc<DatabaseMetrics>,
     pub(super) setup: Arc<ConnectionSetup>,
     pub(super) stale_connections: Arc<StaleConnections>,
     /// Concurrent reads, which are limited so that browsing front ends leave connections to buyers.

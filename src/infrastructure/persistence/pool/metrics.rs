@@ -188,6 +188,12 @@ impl DatabaseMetrics {
         self.queries[statement as usize].observe(took.as_secs_f64());
     }
 
+    /// Statements of this kind so far.
+    #[cfg(test)]
+    pub(crate) fn count(&self, statement: Statement) -> u64 {
+        self.queries[statement as usize].get_sample_count()
+    }
+
     pub(crate) fn failed(&self, class: ErrorClass) {
         self.errors[class as usize].inc();
     }

@@ -68,17 +68,27 @@ impl CodeClaim {
     }
 }
 
-impl fmt::Display for CodeClaim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(48);
+impl CodeClaim {
+    /// Appends the code's text.
+    pub fn push_to(&self, text: &mut String) {
+        text.push_str(PREFIX);
+        self.sale.push_to(text);
+        text.push('-');
         let tag = u64::from(self.tag.0);
         if tag < 32 {
             text.push('0');
         }
-        alphabet::push_number(&mut text, tag);
-        alphabet::push_number(&mut text, self.attempt.get().unsigned_abs());
-        alphabet::push_bytes(&mut text, &self.mac);
-        write!(f, "{PREFIX}{}-{text}", self.sale)
+        alphabet::push_number(text, tag);
+        alphabet::push_number(text, self.attempt.get().unsigned_abs());
+        alphabet::push_bytes(text, &self.mac);
+    }
+}
+
+impl fmt::Display for CodeClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::with_capacity(48);
+        self.push_to(&mut text);
+        f.write_str(&text)
     }
 }
 

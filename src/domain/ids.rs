@@ -37,10 +37,18 @@ impl SaleId {
     }
 }
 
+impl SaleId {
+    /// Appends the id's text.
+    pub fn push_to(self, text: &mut String) {
+        text.push_str(Self::PREFIX);
+        alphabet::push_number(text, self.0.unsigned_abs());
+    }
+}
+
 impl fmt::Display for SaleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::from(Self::PREFIX);
-        alphabet::push_number(&mut text, self.0.unsigned_abs());
+        let mut text = String::with_capacity(16);
+        self.push_to(&mut text);
         f.write_str(&text)
     }
 }

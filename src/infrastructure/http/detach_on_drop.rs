@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TrackedFuture;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The work panicked. Its database transaction was rolled back.
 #[derive(Debug, thiserror::Error)]
@@ -18,25 +18,26 @@ use tokio_util::task::task_tracker::TrackedFuture;
 pub(crate) struct Panicked(String);
 
 /// Runs work to its end: in the caller or, if this future is dropped, as a task. The tracker counts it from the start.
-pub(crate) struct DetachOnDrop<F: Future + Send + 'static>
+pub(crate) struct DetachOnDrop<F: Future + Send + Unpin + 'static>
 where
     F::Output: Send,
 {
     /// Taken out while it is polled, because work that has panicked must not be polled again.
-    work: Option<Pin<Box<TrackedFuture<F>>>>,
+    work: Option<F>,
     tasks: TaskTracker,
+    _counted: TaskTrackerToken,
 }
 
-impl<F: Future + Send + 'static> DetachOnDrop<F>
+impl<F: Future + Send + Unpin + 'static> DetachOnDrop<F>
 where
     F::Output: Send,
 {
     pub(crate) fn new(work: F, tasks: &TaskTracker) -> Self {
-        Self { work: Some(Box::pin(tasks.track_future(work))), tasks: tasks.clone() }
+        Self { work: Some(work), tasks: tasks.clone(), _counted: tasks.token() }
     }
 }
 
-impl<F: Future + Send + 'static> Future for DetachOnDrop<F>
+impl<F: Future + Send + Unpin + 'static> Future for DetachOnDrop<F>
 where
     F::Output: Send,
 {
@@ -46,7 +47,7 @@ where
         let Some(mut work) = self.work.take() else {
             return Poll::Ready(Err(Panicked("polled after completion".to_owned())));
         };
-        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut work).poll(context))) {
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Ok(Poll::Pending) => {
                 self.work = Some(work);
@@ -57,7 +58,7 @@ where
     }
 }
 
-impl<F: Future + Send + 'static> Drop for DetachOnDrop<F>
+impl<F: Future + Send + Unpin + 'static> Drop for DetachOnDrop<F>
 where
     F::Output: Send,
 {
@@ -84,7 +85,7 @@ mod tests {
     async fn work_runs_in_its_caller() {
         let tasks = TaskTracker::new();
 
-        let result = DetachOnDrop::new(async { 7 }, &tasks).await;
+        let result = DetachOnDrop::new(Box::pin(async { 7 }), &tasks).await;
 
         assert_eq!((result.unwrap(), tasks.len()), (7, 0));
     }
@@ -98,7 +99,7 @@ mod tests {
             let _ = gone.await;
             let _ = done.send(());
         };
-        let mut waiting = Box::pin(DetachOnDrop::new(work, &tasks));
+        let mut waiting = DetachOnDrop::new(Box::pin(work), &tasks);
         assert!(futures_util::poll!(&mut waiting).is_pending());
 
         drop(waiting);
@@ -116,7 +117,7 @@ mod tests {
         let tasks = TaskTracker::new();
         let fails = async { assert_eq!(1, 2, "a test's panic") };
 
-        let result = DetachOnDrop::new(fails, &tasks).await;
+        let result = DetachOnDrop::new(Box::pin(fails), &tasks).await;
 
         assert!(result.unwrap_err().to_string().contains("a test's panic"));
         assert_eq!(tasks.len(), 0);

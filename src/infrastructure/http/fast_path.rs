@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -109,27 +110,24 @@ impl FastPath {
         };
         let in_progress = observer.begin(&request);
         let query = request.uri().query();
-        // In one expression: each variable that holds this future would be room for it once more.
-        let mut response = in_progress
-            .serve(with_id(in_progress.id(), async {
-                let (mut caller, let_in) = match &self.shared.access {
-                    None => (Caller::default(), Ok(())),
-                    Some(access) => {
-                        let arrival = arrival(&request, peer, fast_route);
-                        access.let_in(&arrival).await
-                    }
-                };
-                let mut response = match (let_in, fast_route) {
-                    (Ok(()), FastRoute::Checkout) => {
-                        checkout::collect(state, &mut caller, query).await
-                    }
-                    (Ok(()), FastRoute::Purchase) => purchase::buy(state, &mut caller, query).await,
-                    (Err(error), _) => error.into_response(),
-                };
-                caller.finish(response.headers_mut());
-                response
-            }))
-            .await;
+        // Pinned here: what runs it takes a pointer, and does not move it again.
+        let handled = pin!(async {
+            let (mut caller, let_in) = match &self.shared.access {
+                None => (Caller::default(), Ok(())),
+                Some(access) => {
+                    let arrival = arrival(&request, peer, fast_route);
+                    access.let_in(&arrival).await
+                }
+            };
+            let mut response = match (let_in, fast_route) {
+                (Ok(()), FastRoute::Checkout) => checkout::collect(state, &mut caller, query).await,
+                (Ok(()), FastRoute::Purchase) => purchase::buy(state, &mut caller, query).await,
+                (Err(error), _) => error.into_response(),
+            };
+            caller.finish(response.headers_mut());
+            response
+        });
+        let mut response = in_progress.serve(with_id(in_progress.id(), handled)).await;
         observer.end(in_progress, (RequestedVersion::default(), fast_route.label()), &mut response);
         Ok(response)
     }

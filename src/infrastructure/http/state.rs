@@ -53,17 +53,19 @@ impl HttpState {
         self.cells.home()
     }
 
-    /// Runs work with effects to its end, also when the client hangs up. The client waits for it up to the request timeout.
+    /// Runs work with effects to its end, in a span of this name, also when the client hangs up. The client waits for it up to the
+    /// request timeout.
     pub(crate) fn run_to_end<T, W>(
         &self,
+        name: &'static str,
         work: W,
     ) -> impl Future<Output = Result<T, ApiError>> + Send + use<T, W>
     where
         T: Send + 'static,
         W: Future<Output = Result<T, PortError>> + Send + 'static,
     {
-        // Boxed before the first poll: no future of a handler has room for it.
-        let work = DetachOnDrop::new(work, &self.tasks);
+        // Boxed at once: it is not moved again, and no future of a handler has room for it.
+        let work = DetachOnDrop::new(span(name, Box::pin(work)), &self.tasks);
         let timeout = self.request_timeout.get();
         async move {
             match tokio::time::timeout(timeout, work).await {

@@ -108,7 +108,7 @@ async fn run_to_end<T: Send + 'static>(
     admin: &Admin,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Problem> {
-    let done = DetachOnDrop::new(work, &admin.tasks).await;
+    let done = DetachOnDrop::new(Box::pin(work), &admin.tasks).await;
     done.map_err(|panic| ApiError::Internal(Arc::new(panic)).into())
 }
 

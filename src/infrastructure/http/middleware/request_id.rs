@@ -1,15 +1,17 @@
 //! The id of a request in the log: the client's if it is safe to log, else a new one.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue};
 
 use crate::domain::ids::RequestId;
 use crate::infrastructure::http::model::headers::REQUEST_ID;
 
 /// Minimum number of digits in a new id.
-const NUMBER_DIGITS: usize = 8;
+const NUMBER_DIGITS: u32 = 8;
+/// Of the greatest number.
+const MAX_DIGITS: usize = 16;
 
 /// Creates ids.
 pub(crate) struct RequestIds {
@@ -29,10 +31,36 @@ impl RequestIds {
             return id.clone();
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // One allocation that does not grow, because this runs for every request.
-        let mut id = String::with_capacity(self.prefix.len() + "-".len() + NUMBER_DIGITS);
-        let written = write!(id, "{}-{number:0NUMBER_DIGITS$x}", self.prefix);
-        let id = written.ok().and_then(|()| HeaderValue::try_from(id).ok());
-        id.unwrap_or(HeaderValue::from_static("unknown"))
+        let id = new_id(&self.prefix, number);
+        HeaderValue::from_maybe_shared(id).unwrap_or(HeaderValue::from_static("unknown"))
+    }
+}
+
+/// `<prefix>-<number>`, in hexadecimal digits. Without `write!`, because this runs for every request.
+fn new_id(prefix: &str, number: u64) -> Bytes {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = NUMBER_DIGITS.max(number.checked_ilog2().unwrap_or_default() / 4 + 1);
+    let mut id = Vec::with_capacity(prefix.len() + 1 + MAX_DIGITS);
+    id.extend_from_slice(prefix.as_bytes());
+    id.push(b'-');
+    id.extend(
+        (0..digits)
+            .rev()
+            .map(|place| DIGITS[usize::from((number >> (4 * place)).to_le_bytes()[0] & 15)]),
+    );
+    id.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_id_has_the_number_with_eight_digits_or_as_many_as_it_needs() {
+        let id = |number: u64| String::from_utf8(new_id("ab", number).to_vec()).unwrap();
+
+        for number in [0, 1, 15, 16, 0xFFFF_FFFF, 0x1_0000_0000, u64::MAX] {
+            assert_eq!(id(number), format!("ab-{number:08x}"));
+        }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod checkout;
 pub(crate) mod current_request;
 pub(crate) mod etag;
 pub(crate) mod headers;
+pub(crate) mod json;
 pub(crate) mod links;
 pub(crate) mod live;
 pub(crate) mod page;

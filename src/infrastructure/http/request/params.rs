@@ -2,7 +2,6 @@
 //! Unknown parameters are ignored.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use percent_encoding::percent_decode;
@@ -13,16 +12,19 @@ use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 /// Maximum length of a sale id, in characters.
 const MAX_SALE_ID_CHARS: usize = 64;
 
+/// As many parameters as a request usually has.
+const USUAL: usize = 4;
+
 /// The parameters of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Params<'a> {
-    values: BTreeMap<Cow<'a, str>, Value<'a>>,
+    /// In their order. A name is looked up a few times at most, so each look-up may pass all of them.
+    values: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>,
     errors: ValidationErrors,
 }
 
-#[derive(Debug)]
-enum Value<'a> {
-    Single(Cow<'a, str>),
+enum Value<'v> {
+    Single(&'v str),
     Repeated,
     /// Not percent-encoded UTF-8.
     Malformed,
@@ -31,7 +33,7 @@ enum Value<'a> {
 impl<'a> Params<'a> {
     /// Splits and decodes a query.
     pub(crate) fn parse(query: Option<&'a str>) -> Self {
-        let mut params = Self::default();
+        let mut params = Self { values: Vec::with_capacity(USUAL), ..Self::default() };
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let Some(name) = decode(name) else {
@@ -41,10 +43,19 @@ impl<'a> Params<'a> {
                 );
                 continue;
             };
-            let value = decode(value).map_or(Value::Malformed, Value::Single);
-            params.values.entry(name).and_modify(|first| *first = Value::Repeated).or_insert(value);
+            params.values.push((name, decode(value)));
         }
         params
+    }
+
+    fn value(&self, name: &str) -> Option<Value<'_>> {
+        let mut values = self.values.iter().filter(|(given, _)| given == name);
+        let (_, value) = values.next()?;
+        Some(match (value, values.next()) {
+            (_, Some(_)) => Value::Repeated,
+            (Some(value), None) => Value::Single(value),
+            (None, None) => Value::Malformed,
+        })
     }
 
     /// Parses a parameter that must be present.
@@ -53,7 +64,7 @@ impl<'a> Params<'a> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        if !self.values.contains_key(name) {
+        if !self.has(name) {
             self.errors.insert(name.into(), "is required".to_owned());
             return None;
         }
@@ -66,10 +77,10 @@ impl<'a> Params<'a> {
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let error = match self.values.get(name)? {
+        let error = match self.value(name)? {
             Value::Repeated => "must be given once".to_owned(),
             Value::Malformed => "is not valid percent-encoded UTF-8".to_owned(),
-            Value::Single(value) if value.is_empty() => "must not be empty".to_owned(),
+            Value::Single("") => "must not be empty".to_owned(),
             Value::Single(value) => match parse(value) {
                 Ok(value) => return Some(value),
                 Err(error) => error.to_string(),
@@ -86,7 +97,7 @@ impl<'a> Params<'a> {
         alias: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        match (self.values.contains_key(name), self.values.contains_key(alias)) {
+        match (self.has(name), self.has(alias)) {
             (true, true) => {
                 self.errors
                     .insert(name.into(), format!("must be given once, as {name} or as {alias}"));
@@ -108,7 +119,7 @@ impl<'a> Params<'a> {
 
     /// Whether a parameter is present, valid or not.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.values.contains_key(name)
+        self.values.iter().any(|(given, _)| given == name)
     }
 
     /// Adds `error` if a parameter is present.

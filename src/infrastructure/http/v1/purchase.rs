@@ -22,7 +22,6 @@ use crate::infrastructure::http::model::schema;
 use crate::infrastructure::http::openapi::problems::problems;
 use crate::infrastructure::http::request::params::Params;
 use crate::infrastructure::http::state::HttpState;
-use crate::infrastructure::traces::span;
 
 #[derive(Serialize, ToSchema)]
 struct PurchaseBody {
@@ -83,7 +82,7 @@ async fn purchase(
     let purchase = Arc::clone(&http.of(claim.sale).purchase);
     // In one expression, which has no room for the future itself.
     let executed =
-        http.run_to_end(span("purchase", async move { purchase.execute(command).await })).await?;
+        http.run_to_end("purchase", async move { purchase.execute(command).await }).await?;
     match executed {
         Purchased::Settled { outcome, items, replayed } => {
             let mut response = to_response(&outcome, items);

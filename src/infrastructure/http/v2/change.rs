@@ -19,7 +19,6 @@ use crate::infrastructure::http::error::{ApiError, ValidationErrors};
 use crate::infrastructure::http::request::params::{escapes_are_whole, quantity_out_of_range};
 use crate::infrastructure::http::request::path::NOT_UTF8;
 use crate::infrastructure::http::state::HttpState;
-use crate::infrastructure::traces::span;
 
 /// Changes the checkout. Repeated requests with the same key change it once.
 pub(crate) async fn change_checkout(
@@ -29,8 +28,8 @@ pub(crate) async fn change_checkout(
 ) -> Result<Response, Problem> {
     let claim = command.claim;
     let idempotency = Arc::clone(&http.of(claim.sale).idempotency);
-    let change = span("checkout", async move { idempotency.change(command).await });
-    let changed = http.run_to_end(change).await?;
+    let change = async move { idempotency.change(command).await };
+    let changed = http.run_to_end("checkout", change).await?;
     if matches!(changed, Keyed::UnknownCode) {
         return Err(http.no_code(claim, ApiError::CodeNotFound).await.into());
     }

@@ -29,7 +29,6 @@ use crate::infrastructure::http::request::idempotency_key::{keyed_request, requi
 use crate::infrastructure::http::request::json_body::read_object;
 use crate::infrastructure::http::request::params::{quantity_out_of_range, sale_id};
 use crate::infrastructure::http::state::HttpState;
-use crate::infrastructure::traces::span;
 
 /// Maximum number of items in one request.
 const MAX_ITEMS: usize = 100;
@@ -94,8 +93,8 @@ pub(crate) async fn post(
     let line_change = LineChange::Set(lines);
     let command = CheckoutCommand { buyer, line_change, sale, attempt: None, tags: None };
     let idempotency = Arc::clone(&http.of(sale).idempotency);
-    let collect = span("checkout", async move { idempotency.checkout(command, key).await });
-    let changed = http.run_to_end(collect).await?;
+    let collect = async move { idempotency.checkout(command, key).await };
+    let changed = http.run_to_end("checkout", collect).await?;
     keyed_response(changed, &caller, |changed| match changed {
         CheckoutReply::Accepted { view, created } => Ok(accepted(view, created)),
         CheckoutReply::Refused(CheckoutRefusal::QuantityBeyondLimit(limit)) => {

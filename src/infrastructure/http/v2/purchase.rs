@@ -38,7 +38,6 @@ use crate::infrastructure::http::request::json::Json as JsonValue;
 use crate::infrastructure::http::request::json_body::read_object;
 use crate::infrastructure::http::request::path::code_claim;
 use crate::infrastructure::http::state::HttpState;
-use crate::infrastructure::traces::span;
 
 /// Maximum number of items in `expected`: those of the largest checkout.
 const MAX_EXPECTED: usize = 1_000;
@@ -97,8 +96,8 @@ pub(crate) async fn post(
     let terms = RequestedTerms { tags, ..terms };
     let idempotency = Arc::clone(&http.of(claim.sale).idempotency);
     let command = KeyedPurchase { claim, buyer: caller.buyer().cloned(), terms };
-    let purchase = span("purchase", async move { idempotency.purchase(command, key).await });
-    let purchased = http.run_to_end(purchase).await?;
+    let purchase = async move { idempotency.purchase(command, key).await };
+    let purchased = http.run_to_end("purchase", purchase).await?;
     if leads_to_nothing(&purchased) {
         return Err(http.no_code(claim, ApiError::CodeNotFound).await.into());
     }

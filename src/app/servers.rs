@@ -49,7 +49,7 @@ pub(crate) async fn listen(
     let address = (config.http.host.as_str(), config.http.port);
     let server = bind("http", address, limits.clone(), tls.clone()).await?;
     let (_, stop) = tasks.servers.scope();
-    let answer = move |request, peer| fast_path.clone().answer(request, peer);
+    let answer = move |request, peer| fast_path.answer(request, peer);
     tasks.servers.run(server.serve(answer, stop));
     if let Some(port) = config.admin.port {
         let admin = AdminPort::new(
@@ -60,7 +60,8 @@ pub(crate) async fn listen(
         let address = (config.admin.host.as_str(), port);
         let server = bind("admin", address, limits, tls).await?;
         let (_, stop) = tasks.servers.scope();
-        let answer = move |request, peer| admin.clone().answer(request, peer);
+        // Boxed: hyper keeps the memory of a connection's last request until it ends.
+        let answer = move |request, peer| Box::pin(admin.clone().answer(request, peer));
         tasks.servers.run(server.serve(answer, stop));
     }
     serve_monitoring(context, monitoring).await

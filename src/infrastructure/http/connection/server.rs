@@ -185,8 +185,7 @@ where
         let (handle, peer) = (self.handle, self.peer);
         let service = service_fn(move |request| {
             let running = requests.start();
-            // hyper keeps the memory of a connection's last request until it ends: of this one only a pointer.
-            let response = Box::pin(handle(request, peer));
+            let response = handle(request, peer);
             async move {
                 let response = response.await;
                 drop(running);

@@ -53,6 +53,12 @@ impl RequestInProgress {
     pub(crate) fn serve<F: Future>(&self, serve: F) -> Spanned<F> {
         self.trace.run(serve)
     }
+
+    /// Does a part of it without an `.await` in its span, if it is traced.
+    pub(crate) fn handle<T>(&self, part: impl FnOnce() -> T) -> T {
+        let _span = self.trace.enter();
+        part()
+    }
 }
 
 impl Observer {

@@ -18,6 +18,11 @@ pub(crate) fn with_id<F: Future>(id: HeaderValue, handle: F) -> TaskLocalFuture<
     ID.scope(id, handle)
 }
 
+/// The same for a part without an `.await`.
+pub(crate) fn within_id<T>(id: HeaderValue, handle: impl FnOnce() -> T) -> T {
+    ID.sync_scope(id, handle)
+}
+
 /// The request of the running task.
 pub(crate) struct HttpCurrentRequest;
 

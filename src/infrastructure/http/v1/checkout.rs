@@ -82,13 +82,44 @@ async fn check_out(
     caller: &mut Caller,
     query: Option<&str>,
 ) -> Result<Response, ApiError> {
+    match begin(http, caller, query)? {
+        Begun::Refused(refused) => {
+            caller.admit_from_memory().await?;
+            to_response(refused)
+        }
+        Begun::Accepted(command) => {
+            caller.admit().await?;
+            execute(http, command).await
+        }
+    }
+}
+
+/// A request with valid parameters.
+pub(crate) enum Begun {
+    /// It is refused from memory.
+    Refused(CheckoutAnswer),
+    Accepted(CheckoutCommand),
+}
+
+/// Parses the query, and refuses what can be refused from memory.
+pub(crate) fn begin(
+    http: &HttpState,
+    caller: &Caller,
+    query: Option<&str>,
+) -> Result<Begun, ApiError> {
     let command = parse_command(http, caller, query)?;
     let refuse = || http.of(command.sale).checkout.refuse_from_cache(&command);
-    if let Some(refused) = in_span("checkout", refuse) {
-        caller.admit_from_memory().await?;
-        return to_response(refused);
-    }
-    caller.admit().await?;
+    Ok(match in_span("checkout", refuse) {
+        Some(refused) => Begun::Refused(refused),
+        None => Begun::Accepted(command),
+    })
+}
+
+/// Collects what was not refused from memory.
+pub(crate) async fn execute(
+    http: &HttpState,
+    command: CheckoutCommand,
+) -> Result<Response, ApiError> {
     let checkout = Arc::clone(&http.of(command.sale).checkout);
     // In one expression, which has no room for the future itself.
     let executed =
@@ -102,7 +133,8 @@ pub(crate) fn response(answer: CheckoutAnswer) -> Response {
     to_response(answer).unwrap_or_else(IntoResponse::into_response)
 }
 
-fn to_response(answer: CheckoutAnswer) -> Result<Response, ApiError> {
+/// The response, if it is no error.
+pub(crate) fn to_response(answer: CheckoutAnswer) -> Result<Response, ApiError> {
     match answer {
         CheckoutAnswer::Accepted { code, lines, sale, .. } => {
             Ok(json_response(write_body(&code, lines.len(), &sale)))

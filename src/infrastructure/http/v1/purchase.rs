@@ -73,7 +73,15 @@ async fn purchase(
     caller: &mut Caller,
     query: Option<&str>,
 ) -> Result<Response, ApiError> {
-    let claim = parse_code(query)?;
+    settle(http, caller, parse_code(query)?).await
+}
+
+/// Buys the checkout that the code claims to be of.
+pub(crate) async fn settle(
+    http: &HttpState,
+    caller: &mut Caller,
+    claim: CodeClaim,
+) -> Result<Response, ApiError> {
     let Some(command) = http.of(claim.sale).purchase.verify_code(claim).await? else {
         return Err(ApiError::CodeNotFound);
     };
@@ -101,7 +109,8 @@ async fn purchase(
     }
 }
 
-fn parse_code(query: Option<&str>) -> Result<CodeClaim, ApiError> {
+/// The code in the query.
+pub(crate) fn parse_code(query: Option<&str>) -> Result<CodeClaim, ApiError> {
     let mut params = Params::parse(query);
     let claim = params.required("code", |text| Ok::<_, String>(CodeClaim::parse(text)));
     params.finish()?;

@@ -56,6 +56,14 @@ impl ContentionTracker {
         if self.is_alone() { Duration::ZERO } else { GATHER }
     }
 
+    /// Nothing was detected.
+    #[cfg(test)]
+    pub(crate) fn forget(&self) {
+        for detected in [&self.conflict, &self.other_writer, &self.wrong_memory] {
+            detected.forget();
+        }
+    }
+
     fn is_alone(&self) -> bool {
         !is_recent(&self.conflict) && !is_recent(&self.other_writer)
     }

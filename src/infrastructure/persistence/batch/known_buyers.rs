@@ -1,6 +1,6 @@
 //! Which buyers have a row, as far as this instance has written or read it.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 use crate::domain::ids::{BuyerId, SaleId};
 
@@ -23,6 +23,35 @@ pub(super) struct KnownBuyers {
 /// The hash of a buyer in a sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct BuyerHash(u64);
+
+/// Hashes keys that no client chooses: hashes, and numbers that the database counts. One multiplication spreads them.
+pub(super) type BuildSpread = BuildHasherDefault<Spread>;
+
+/// See [`BuildSpread`].
+#[derive(Debug, Default)]
+pub(super) struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The map takes the lowest and the highest bits: both depend on all bits of the number.
+        let spread = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = spread ^ (spread >> 32);
+    }
+
+    fn write_i64(&mut self, number: i64) {
+        self.write_u64(number.cast_unsigned());
+    }
+}
 
 impl Default for KnownBuyers {
     fn default() -> Self {

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use super::known_buyers::{BuyerHash, KnownBuyers};
+use super::known_buyers::{BuildSpread, BuyerHash, KnownBuyers};
 use super::lost_writes::Acknowledged;
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, SaleId};
@@ -78,40 +78,45 @@ struct KnownSale {
 /// The open checkouts, and who has one.
 #[derive(Debug)]
 struct Checkouts {
-    open: LruCache<AttemptId, OpenCheckout>,
+    open: LruCache<AttemptId, Remembered, BuildSpread>,
     /// The last one of each buyer. It may have been dropped.
-    of_buyer: HashMap<BuyerHash, AttemptId>,
+    of_buyer: HashMap<BuyerHash, AttemptId, BuildSpread>,
     with_row: KnownBuyers,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    checkout: OpenCheckout,
+    of: BuyerHash,
 }
 
 impl Default for Checkouts {
     fn default() -> Self {
         // Bounded afterwards, so that it allocates as it fills.
-        let mut open = LruCache::unbounded();
+        let mut open = LruCache::unbounded_with_hasher(BuildSpread::default());
         open.resize(MAX_CHECKOUTS);
-        Self { open, of_buyer: HashMap::new(), with_row: KnownBuyers::default() }
+        Self { open, of_buyer: HashMap::default(), with_row: KnownBuyers::default() }
     }
 }
 
 impl Checkouts {
     fn put(&mut self, checkout: OpenCheckout) {
-        let (attempt, buyer) =
-            (checkout.attempt, self.with_row.hash(checkout.sale, &checkout.buyer));
-        self.with_row.insert(buyer);
-        self.of_buyer.insert(buyer, attempt);
-        let Some((dropped, before)) = self.open.push(attempt, checkout) else { return };
-        if dropped == attempt {
-            return;
-        }
-        let of_dropped = self.with_row.hash(before.sale, &before.buyer);
-        if self.of_buyer.get(&of_dropped) == Some(&dropped) {
-            self.of_buyer.remove(&of_dropped);
+        let attempt = checkout.attempt;
+        let of = self.with_row.hash(checkout.sale, &checkout.buyer);
+        self.with_row.insert(of);
+        self.of_buyer.insert(of, attempt);
+        if let Some((dropped, Remembered { of, .. })) =
+            self.open.push(attempt, Remembered { checkout, of })
+            && dropped != attempt
+            && self.of_buyer.get(&of) == Some(&dropped)
+        {
+            self.of_buyer.remove(&of);
         }
     }
 
     /// The remembered checkout of a buyer who is known to have a row; `None` if it is not remembered any more.
     fn of(&self, sale: SaleId, buyer: &BuyerId, hash: BuyerHash) -> Option<&OpenCheckout> {
-        let open = self.open.peek(self.of_buyer.get(&hash)?)?;
+        let open = &self.open.peek(self.of_buyer.get(&hash)?)?.checkout;
         (open.sale == sale && open.buyer == *buyer).then_some(open)
     }
 }
@@ -122,8 +127,11 @@ impl RecentWrites {
         self.sales().clear();
         let of = |sale, attempt, is_purchased| Acknowledged { sale, attempt, is_purchased };
         let mut checkouts = self.checkouts();
-        let mut known: Vec<_> =
-            checkouts.open.iter().map(|(attempt, open)| of(open.sale, *attempt, false)).collect();
+        let mut known: Vec<_> = checkouts
+            .open
+            .iter()
+            .map(|(attempt, open)| of(open.checkout.sale, *attempt, false))
+            .collect();
         checkouts.open.clear();
         checkouts.of_buyer.clear();
         checkouts.with_row.clear();
@@ -236,7 +244,7 @@ impl RecentWrites {
             };
             attempts.push(open);
         }
-        let take = |attempt: Option<AttemptId>| checkouts.open.pop(&attempt?);
+        let take = |attempt: Option<AttemptId>| Some(checkouts.open.pop(&attempt?)?.checkout);
         let buyers = attempts.into_iter().map(take).collect();
         Some(RecalledSale { buyer_limit, generation, buyers })
     }
@@ -264,16 +272,17 @@ impl RecentWrites {
         lines_each: usize,
     ) -> Option<Vec<OpenCheckout>> {
         let mut checkouts = self.checkouts();
-        let mut buyers = HashSet::with_capacity(attempts.len());
+        let mut buyers = HashSet::with_capacity_and_hasher(attempts.len(), BuildSpread::default());
         let are_known = attempts.iter().all(|attempt| {
-            let known = checkouts.open.peek(attempt).filter(|known| known.sale == sale);
-            known
-                .is_some_and(|known| known.lines.len() <= lines_each && buyers.insert(&known.buyer))
+            checkouts.open.peek(attempt).is_some_and(|Remembered { checkout, of }| {
+                checkout.sale == sale && checkout.lines.len() <= lines_each && buyers.insert(*of)
+            })
         });
         if !are_known {
             return None;
         }
-        Some(attempts.iter().filter_map(|attempt| checkouts.open.pop(attempt)).collect())
+        let taken = attempts.iter().filter_map(|attempt| checkouts.open.pop(attempt));
+        Some(taken.map(|taken| taken.checkout).collect())
     }
 
     fn checkouts(&self) -> MutexGuard<'_, Checkouts> {

@@ -349,7 +349,6 @@ fn key_rows_of<'a>(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::sync::Arc;
 
     use super::*;
     use crate::infrastructure::persistence::batch::session;
@@ -516,8 +515,7 @@ mod tests {
         // Ann is not new, and bob's row is not as it is remembered.
         instance.collects_in_one(false, &[("ann", 3, 1), ("carl", 3, 1)]).await;
         assert!(!instance.context.contention.may_recall(), "the next batches are read");
-        let context = BatchContext { contention: Arc::default(), ..instance.context };
-        let instance = Instance { batch: CollectBatch::new(context.clone()), context, ..instance };
+        instance.context.contention.forget();
         instance.collects_in_one(false, &[("bob", 3, 1), ("dora", 3, 1)]).await;
 
         assert_eq!(instance.stored("ann").await, [(1, 4), (3, 1)]);

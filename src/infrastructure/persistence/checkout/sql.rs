@@ -122,11 +122,15 @@ pub(crate) const WRITE_RECALLED: &str = r"
         SELECT generation, now, (extract(epoch FROM now) * 1000000)::bigint AS version FROM sale
     ), old_buyer AS (
         UPDATE buyers{of_sale} AS b
-        SET open_attempt = t.attempt_id, version = greatest(b.version + 1, f.version)
-        FROM fit AS f
-        CROSS JOIN unnest($3::text[], $4::bigint[], $5::bigint[])
-            AS t(user_id, version, attempt_id)
-        WHERE b.sale_id = $1 AND b.user_id = t.user_id AND b.version = t.version
+        SET open_attempt = t.attempt_id, version = greatest(b.version + 1, t.least)
+        FROM (
+            SELECT $1::bigint AS sale_id, f.version AS least, t.user_id, t.version, t.attempt_id
+            FROM fit AS f
+            CROSS JOIN unnest($3::text[], $4::bigint[], $5::bigint[])
+                AS t(user_id, version, attempt_id)
+            OFFSET 0
+        ) AS t
+        WHERE b.sale_id = t.sale_id AND b.user_id = t.user_id AND b.version = t.version
         RETURNING 1
     ), held AS MATERIALIZED (
         SELECT f.*, (SELECT count(*) FROM old_buyer) = cardinality($3) AS as_decided FROM fit AS f

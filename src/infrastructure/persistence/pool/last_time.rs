@@ -30,6 +30,12 @@ impl LastTime {
         (at > 0).then(|| self.origin.elapsed().saturating_sub(Duration::from_millis(at)))
     }
 
+    /// It has never happened.
+    #[cfg(test)]
+    pub(crate) fn forget(&self) {
+        self.at.store(0, Ordering::Relaxed);
+    }
+
     /// One that last happened this long ago.
     #[cfg(test)]
     pub(crate) fn past(ago: Duration) -> Self {

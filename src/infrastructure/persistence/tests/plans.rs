@@ -26,6 +26,7 @@ use crate::infrastructure::persistence::explain::plans::{PlanFormat, Wanted};
 use crate::infrastructure::persistence::idempotency::request::MaybeKeyed;
 use crate::infrastructure::persistence::partitions::for_partition;
 use crate::infrastructure::persistence::pool::database::Database;
+use crate::infrastructure::persistence::pool::metrics::Statement;
 use crate::infrastructure::persistence::purchase::batch::SettleBatch;
 use crate::infrastructure::persistence::purchase::outcome_reader::OutcomeReader;
 use crate::infrastructure::persistence::sale::clock::DatabaseClock;
@@ -70,7 +71,8 @@ struct Writers {
 
 impl Writers {
     async fn of(shop: &PostgresShop) -> Self {
-        let context = BatchContext::new(shop.database().await);
+        // One connection, which keeps the plans that it made while the tables were small.
+        let context = BatchContext::new(shop.single_connection_database().await);
         Self {
             collecting: Measured::new(CollectBatch::new(context.clone())),
             settling: Measured::new(SettleBatch::new(context.clone())),
@@ -87,6 +89,11 @@ impl Writers {
     async fn collect(&mut self, sale: SaleId, requests: &[MaybeKeyed<Collect>]) -> Vec<Collected> {
         let served = session::run(&self.context, &self.collecting, sale, requests).await.unwrap();
         served.into_iter().filter_map(Served::reply).flatten().collect()
+    }
+
+    /// Statements so far that read a batch of checkouts.
+    fn reads(&self) -> u64 {
+        self.context.database.metrics.count(Statement::ReadCheckouts)
     }
 
     async fn settle(&mut self, sale: SaleId, attempts: &[AttemptId]) -> Vec<Settled> {
@@ -121,6 +128,18 @@ impl Writers {
         let requests: Vec<_> = requests.collect();
         let added = self.collect(sale, &requests).await;
         assert_in_proportion("checkouts", BATCH, &self.collecting.work());
+
+        let more = requests.iter().zip(rows.clone()).map(|(keyed, (_, row))| {
+            let item = i32::try_from(row).unwrap();
+            MaybeKeyed::unkeyed(collect(sale, keyed.request.buyer.as_str(), item, 2))
+        });
+        self.context.contention.forget();
+        let reads = self.reads();
+        self.collect(sale, &more.collect::<Vec<_>>()).await;
+        let is_read = self.reads() > reads;
+        assert_eq!(is_read, self.collecting.mode != BatchMode::Optimistic);
+        let work = self.collecting.work();
+        assert_in_proportion("checkouts of remembered buyers", BATCH, &work);
 
         let buyer = buyer(&format!("alone-{round}"));
         let alone = Collect { buyer, ..requests[0].request.clone() };

@@ -66,11 +66,11 @@ pub(crate) async fn serve<F, R>(
     let service = service_fn({
         let activity = Arc::clone(&activity);
         move |request| {
-            let activity = Arc::clone(&activity);
-            let response = handle(request);
+            let (activity, handle) = (Arc::clone(&activity), handle.clone());
+            // All of it in the task of the stream: a panic ends only that.
             async move {
                 let running = activity.start();
-                let response = response.await?;
+                let response = handle(request).await?;
                 Ok::<_, Infallible>(running.until_sent(response))
             }
         }

@@ -79,7 +79,7 @@ struct KnownSale {
 #[derive(Debug)]
 struct Checkouts {
     open: LruCache<AttemptId, Remembered, BuildSpread>,
-    /// The last one of each buyer. It may have been dropped.
+    /// The last of them of each buyer.
     of_buyer: HashMap<BuyerHash, AttemptId, BuildSpread>,
     with_row: KnownBuyers,
 }
@@ -112,6 +112,14 @@ impl Checkouts {
         {
             self.of_buyer.remove(&of);
         }
+    }
+
+    fn pop(&mut self, attempt: AttemptId) -> Option<OpenCheckout> {
+        let Remembered { checkout, of } = self.open.pop(&attempt)?;
+        if self.of_buyer.get(&of) == Some(&attempt) {
+            self.of_buyer.remove(&of);
+        }
+        Some(checkout)
     }
 
     /// The remembered checkout of a buyer who is known to have a row; `None` if it is not remembered any more.
@@ -161,7 +169,7 @@ impl RecentWrites {
     pub(crate) fn forget(&self, written: impl IntoIterator<Item = AttemptId>) {
         let mut checkouts = self.checkouts();
         for attempt in written {
-            checkouts.open.pop(&attempt);
+            checkouts.pop(attempt);
         }
     }
 
@@ -244,7 +252,7 @@ impl RecentWrites {
             };
             attempts.push(open);
         }
-        let take = |attempt: Option<AttemptId>| Some(checkouts.open.pop(&attempt?)?.checkout);
+        let take = |attempt: Option<AttemptId>| checkouts.pop(attempt?);
         let buyers = attempts.into_iter().map(take).collect();
         Some(RecalledSale { buyer_limit, generation, buyers })
     }
@@ -281,8 +289,7 @@ impl RecentWrites {
         if !are_known {
             return None;
         }
-        let taken = attempts.iter().filter_map(|attempt| checkouts.open.pop(attempt));
-        Some(taken.map(|taken| taken.checkout).collect())
+        Some(attempts.iter().filter_map(|attempt| checkouts.pop(*attempt)).collect())
     }
 
     fn checkouts(&self) -> MutexGuard<'_, Checkouts> {
@@ -426,6 +433,9 @@ mod tests {
         assert_eq!(checkouts.open.len(), MAX_CHECKOUTS.get());
         assert_eq!(checkouts.of_buyer.len(), MAX_CHECKOUTS.get());
         assert!(checkouts.open.peek(&attempt_id(1)).is_none());
+        drop(checkouts);
+        recent.forget((1..=many).map(attempt_id));
+        assert_eq!(recent.checkouts().of_buyer.len(), 0);
         assert_eq!(recent.sales().len(), 1);
     }
 }

@@ -105,8 +105,10 @@ impl BatchTransaction for CollectBatch {
         written.inspect_err(|error| self.drop_ids_that_clash(error))?;
         if mode == BatchMode::Pessimistic {
             // It is not committed yet, and what is remembered may be outdated once it is.
-            let open = baskets.values().filter_map(Basket::attempt);
-            self.context.recent_writes.forget(open);
+            let (recent_writes, buyers) = (&self.context.recent_writes, baskets.values());
+            recent_writes.forget(buyers.clone().filter_map(Basket::attempt));
+            // Also where it is rolled back: who is taken for one with a row is only read.
+            recent_writes.remember_buyers(sale_id, buyers.map(|basket| basket.buyer));
             let keys = key_rows_of(sale_id, requests, &replies);
             key_rows::insert(database, connection, keys).await?;
         } else {

@@ -82,7 +82,11 @@ async fn sales_locks_hints_news_and_events_are_spread_over_the_masters() {
     }
 
     for (sale, instance) in sales.iter().zip([0, 1].iter().cycle()) {
-        world.at(*instance).checkout(sale, "late", "1").await.refuses(409, "sale_sold_out");
+        until("the instance has heard that nothing is left", async || {
+            let late = world.at(*instance).checkout(sale, "late", "1").await;
+            late.status_and_code() == (409, "sale_sold_out".to_owned())
+        })
+        .await;
         let master = &cluster.masters[cluster.master_of(slot_of(sale)).await];
         let tag = format!("{{sale:{}}}", sale.trim_start_matches("S-"));
         until("the filter is on the master of its slot", async || {

@@ -114,8 +114,8 @@ impl FastPath {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Handles one request. A refusal from memory is ready at once; for all others the request is dropped before anything is awaited,
-    /// so that its connection reads on into the same memory.
+    /// Handles one request. A refusal from memory is ready at once. A plain request that needs to pass no gate is dropped before
+    /// anything is awaited, so that its connection reads on into the same memory.
     pub(crate) fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
         let Shared { state, observer, access, .. } = &*self.shared;
         if let Some(response) = self.shared.cached_list(&request, peer) {

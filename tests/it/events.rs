@@ -442,9 +442,9 @@ async fn the_end_of_a_sale_is_told_with_its_report() {
     let world = plan(1).set("webhooks.allow_private", "true").start().await;
     let endpoint = Endpoint::start().await;
     endpoint.is_added_by(&world.program).await;
-    let seconds = world.seconds(3).await;
-    let sale = world.create_sale(&format!("--items 3 --stock 1 --duration {seconds}")).await;
+    let sale = world.create_sale("--items 3 --stock 1").await;
     world.at(0).buys(&sale, "ann", "1").await;
+    world.end(&sale).await;
 
     let ended = eventually("the end is told", async || {
         of_type(&endpoint.received(), "sale.ended").first().map(|event| (*event).clone())

@@ -117,10 +117,10 @@ async fn events_are_counted_and_tell_only_changes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_after_its_sale_and_a_browser_is_told_to_stop() {
     let world = World::of(2).await;
-    let lasts = world.seconds(4).await;
-    let sale = world.create_sale(&format!("--items 3 --duration {lasts}")).await;
+    let sale = world.create_sale("--items 3").await;
     let mut events = Events::of(world.at(0), &sale, &[]).await;
     world.at(1).buys(&sale, "ann", "1").await;
+    world.end(&sale).await;
 
     let mut last = events.next().await.unwrap();
     while let Some(next) = events.next().await {

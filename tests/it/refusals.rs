@@ -20,8 +20,7 @@ struct Refused {
 async fn after_a_drain_the_totals_are_what_clients_were_told() {
     // The last refusals are tried again after each timeout of the table's lock.
     let mut world = World::plan(2).set("database.lock_timeout", "200ms").start().await;
-    let brief = world.seconds(3).await;
-    let ended = world.create_sale(&format!("--items 5 --duration {brief}")).await;
+    let ended = world.create_sale("--items 5").await;
     let ended_code = world.at(0).collects(&ended, "ann", "1").await;
     let open = world.create_sale("--items 5").await;
     let sold_out = world.create_sale("--items 1").await;
@@ -29,7 +28,7 @@ async fn after_a_drain_the_totals_are_what_clients_were_told() {
     world.at(0).buys(&open, "ann", "1").await;
     world.at(1).buys(&sold_out, "ann", "1").await;
     world.at(0).checkout_pieces(&open, "regular", "2", 1).await.is(200);
-    world.sale_is(&ended, "ended").await;
+    world.end(&ended).await;
     // Refusals cannot be written until the test releases the lock.
     let mut hold = world.pool().begin().await.unwrap();
     let lock = "LOCK TABLE refusal_totals IN ACCESS EXCLUSIVE MODE";

@@ -35,8 +35,7 @@ async fn every_repeat_gets_the_first_answer_from_any_instance_and_after_a_restar
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_after_the_sale_gets_the_answer_from_during_the_sale() {
     let mut world = World::of(2).await;
-    let brief = world.seconds(4).await;
-    let sale = world.create_sale(&format!("--items 2 --duration {brief}")).await;
+    let sale = world.create_sale("--items 2").await;
     let won = world.at(0).collects(&sale, "ann", "1").await;
     let lost = world.at(1).collects(&sale, "bob", "1").await;
     let mut first = Vec::new();
@@ -46,7 +45,7 @@ async fn a_repeat_after_the_sale_gets_the_answer_from_during_the_sale() {
     }
     assert_eq!((first[0].1.status, first[1].1.status), (200, 409));
 
-    world.sale_is(&sale, "ended").await;
+    world.end(&sale).await;
 
     assert_repeats(&world, &first).await;
     world.restart().await;

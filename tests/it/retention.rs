@@ -19,11 +19,11 @@ struct Old {
 
 impl Old {
     async fn of(world: &World) -> Self {
-        let seconds = world.seconds(3).await;
-        let sale = world.create_sale(&format!("--items 3 --duration {seconds}")).await;
+        let sale = world.create_sale("--items 3").await;
         let bought = world.at(0).buys(&sale, "ann", "1").await;
         let collected = world.at(1).collects(&sale, "bob", "2").await;
         let old = Self { sale, bought, collected };
+        world.end(&old.sale).await;
         old.may_go(world).await;
         old
     }
@@ -202,9 +202,9 @@ async fn buyers_never_wait_for_a_table_that_cannot_be_dropped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_schedule_drops_old_sales_and_nothing_is_dropped_without_it() {
     let mut world = World::plan(1).set("jobs.enabled", "true").start().await;
-    let seconds = world.seconds(3).await;
-    let sale = world.create_sale(&format!("--items 3 --duration {seconds}")).await;
+    let sale = world.create_sale("--items 3").await;
     let code = world.at(0).buys(&sale, "ann", "1").await;
+    world.end(&sale).await;
     until("the sale is closed", async || {
         world.prints(&format!("sale report {sale}")).await["final"] == true
     })

@@ -62,9 +62,9 @@ async fn the_service_sells_and_opens_sales_without_the_right_to_define_anything(
 async fn old_tables_are_dropped(world: &World) {
     let next = "SELECT setval('sale_ids', $1)";
     sqlx::query(next).bind(200_i64).execute(world.pool()).await.unwrap();
-    let seconds = world.seconds(3).await;
-    let old = world.create_sale(&format!("--items 3 --duration {seconds}")).await;
+    let old = world.create_sale("--items 3").await;
     world.at(0).buys(&old, "ann", "1").await;
+    world.end(&old).await;
     sqlx::query(next).bind(300_i64).execute(world.pool()).await.unwrap();
     until("the old tables are gone", async || {
         let job = world.prints("schedule run drop-sales").await["id"].as_i64().unwrap();

@@ -33,7 +33,7 @@ use super::request::version::{self, RequestedVersion, VersionSource};
 use super::router::router;
 use super::state::HttpState;
 use super::v1::{checkout, purchase};
-use crate::application::checkout::CheckoutCommand;
+use crate::application::checkout::{CheckoutAnswer, CheckoutCommand};
 use crate::config::Setting;
 use crate::domain::code::CodeClaim;
 
@@ -79,13 +79,21 @@ impl FastRoute {
     }
 
     /// Does what needs no I/O.
-    fn begin(self, http: &HttpState, query: Option<&str>) -> Result<Begun, ApiError> {
-        let caller = Caller::default();
+    fn begin(
+        self,
+        http: &HttpState,
+        caller: &mut Caller,
+        query: Option<&str>,
+    ) -> Result<Begun, ApiError> {
         match self {
-            Self::Checkout => match checkout::begin(http, &caller, query)? {
-                checkout::Begun::Refused(refused) => {
-                    checkout::to_response(refused).map(Begun::Answered)
-                }
+            Self::Checkout => match checkout::begin(http, caller, query)? {
+                checkout::Begun::Refused(refused) => match caller.admit_at_once() {
+                    Some(admitted) => {
+                        admitted?;
+                        checkout::to_response(refused).map(Begun::Answered)
+                    }
+                    None => Ok(Begun::Uncounted(refused)),
+                },
                 checkout::Begun::Accepted(command) => Ok(Begun::Accepted(Work::Checkout(command))),
             },
             Self::Purchase => {
@@ -114,10 +122,9 @@ impl FastPath {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Handles one request. A refusal from memory is ready at once. A plain request that needs to pass no gate is dropped before
-    /// anything is awaited, so that its connection reads on into the same memory.
+    /// Handles one request. A refusal from memory is ready at once. A plain request whose sender is known is dropped before anything
+    /// is awaited, so that its connection reads on into the same memory.
     pub(crate) fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
-        let Shared { state, observer, access, .. } = &*self.shared;
         if let Some(response) = self.shared.cached_list(&request, peer) {
             return at_once(response);
         }
@@ -125,19 +132,16 @@ impl FastPath {
         let Some(fast_route) = self.shared.fast_route(&request) else {
             return Either::Right(Box::pin(async move { shared.route(request, peer).await }));
         };
-        let in_progress = observer.begin(&request);
-        if access.is_some() {
-            let guarded = shared.guarded((request, peer, fast_route), in_progress);
-            return Either::Right(Box::pin(guarded));
-        }
-        let part = || fast_route.begin(state, request.uri().query());
-        match in_progress.handle(|| within_id(in_progress.id(), part)) {
-            Ok(Begun::Answered(response)) => {
-                at_once(self.shared.end(in_progress, fast_route, response))
-            }
-            Ok(Begun::Accepted(work)) => Either::Right(shared.accepted(work, in_progress)),
-            Err(error) => at_once(self.shared.end(in_progress, fast_route, error.into_response())),
-        }
+        let in_progress = self.shared.observer.begin(&request);
+        let at_gate = |access: &Access| {
+            let arrival = arrival(&request, peer, fast_route);
+            in_progress.handle(|| access.let_in_at_once(&arrival))
+        };
+        let Some(let_in) = shared.access.as_ref().map_or_else(|| Some(no_gate()), at_gate) else {
+            let identified = shared.identify((request, peer, fast_route), in_progress);
+            return Either::Right(Box::pin(identified));
+        };
+        shared.handle(let_in, (fast_route, request.uri().query()), in_progress)
     }
 }
 
@@ -149,9 +153,11 @@ fn at_once(response: Response) -> Answer {
     Either::Left(ready(Ok(response)))
 }
 
-/// A request whose parameters are valid.
+/// A request with valid parameters.
 enum Begun {
     Answered(Response),
+    /// Refused from memory, if it is within its limits.
+    Uncounted(CheckoutAnswer),
     Accepted(Work),
 }
 
@@ -159,6 +165,11 @@ enum Begun {
 enum Work {
     Checkout(CheckoutCommand),
     Purchase(CodeClaim),
+}
+
+/// What a gate that lets everybody in would say.
+fn no_gate() -> (Caller, Result<(), ApiError>) {
+    (Caller::default(), Ok(()))
 }
 
 /// The request at the gate. It has no body.
@@ -175,76 +186,100 @@ fn arrival(request: &Request<Incoming>, peer: IpAddr, route: FastRoute) -> Arriv
 }
 
 impl Shared {
-    /// Handles a request that has to pass the gate.
-    async fn guarded(
+    /// Handles a request whose sender is not known at once.
+    async fn identify(
         self: Arc<Self>,
         (request, peer, fast_route): (Request<Incoming>, IpAddr, FastRoute),
         in_progress: RequestInProgress,
     ) -> Result<Response, Infallible> {
-        let query = request.uri().query();
-        // Pinned here: what runs it takes a pointer, and does not move it again.
-        let handled = pin!(async {
-            let (mut caller, let_in) = match &self.access {
-                None => (Caller::default(), Ok(())),
-                Some(access) => access.let_in(&arrival(&request, peer, fast_route)).await,
-            };
-            let mut response = match (let_in, fast_route) {
-                (Ok(()), FastRoute::Checkout) => {
-                    checkout::collect(&self.state, &mut caller, query).await
-                }
-                (Ok(()), FastRoute::Purchase) => {
-                    purchase::buy(&self.state, &mut caller, query).await
-                }
-                (Err(error), _) => error.into_response(),
-            };
-            caller.finish(response.headers_mut());
-            response
-        });
-        let response = in_progress.serve(with_id(in_progress.id(), handled)).await;
-        Ok(self.end(in_progress, fast_route, response))
+        let let_in = match &self.access {
+            None => no_gate(),
+            Some(access) => {
+                let arrival = arrival(&request, peer, fast_route);
+                let let_in = pin!(access.let_in(&arrival));
+                in_progress.serve(with_id(in_progress.id(), let_in)).await
+            }
+        };
+        let answer = self.handle(let_in, (fast_route, request.uri().query()), in_progress);
+        drop(request);
+        answer.await
     }
 
-    /// Does the work of a request that needed to pass no gate. Each kind has a future of its own, with no room for the other's.
-    fn accepted(
+    /// Handles a request that has passed the gate, or was refused there.
+    fn handle(
         self: Arc<Self>,
-        work: Work,
+        (mut caller, let_in): (Caller, Result<(), ApiError>),
+        (fast_route, query): (FastRoute, Option<&str>),
         in_progress: RequestInProgress,
-    ) -> BoxFuture<'static, Result<Response, Infallible>> {
-        match work {
-            Work::Checkout(command) => Box::pin(self.check_out(command, in_progress)),
-            Work::Purchase(claim) => Box::pin(self.purchase(claim, in_progress)),
+    ) -> Answer {
+        let part = || let_in.and_then(|()| fast_route.begin(&self.state, &mut caller, query));
+        match in_progress.handle(|| within_id(in_progress.id(), part)) {
+            Ok(Begun::Answered(response)) => {
+                at_once(self.end((in_progress, caller), fast_route, Ok(response)))
+            }
+            Ok(Begun::Uncounted(refused)) => {
+                Either::Right(Box::pin(self.refuse(refused, caller, in_progress)))
+            }
+            // Each kind has a future of its own, with no room for the other's.
+            Ok(Begun::Accepted(Work::Checkout(command))) => {
+                Either::Right(Box::pin(self.check_out(command, caller, in_progress)))
+            }
+            Ok(Begun::Accepted(Work::Purchase(claim))) => {
+                Either::Right(Box::pin(self.purchase(claim, caller, in_progress)))
+            }
+            Err(error) => at_once(self.end((in_progress, caller), fast_route, Err(error))),
         }
+    }
+
+    async fn refuse(
+        self: Arc<Self>,
+        refused: CheckoutAnswer,
+        mut caller: Caller,
+        in_progress: RequestInProgress,
+    ) -> Result<Response, Infallible> {
+        let admitted = in_progress.serve(with_id(in_progress.id(), pin!(caller.admit()))).await;
+        let response = admitted.and_then(|()| checkout::to_response(refused));
+        Ok(self.end((in_progress, caller), FastRoute::Checkout, response))
     }
 
     async fn check_out(
         self: Arc<Self>,
         command: CheckoutCommand,
+        mut caller: Caller,
         in_progress: RequestInProgress,
     ) -> Result<Response, Infallible> {
-        let handled = pin!(checkout::execute(&self.state, command));
-        let handled = in_progress.serve(with_id(in_progress.id(), handled)).await;
-        let response = handled.unwrap_or_else(IntoResponse::into_response);
-        Ok(self.end(in_progress, FastRoute::Checkout, response))
+        let response = {
+            // Pinned here: what runs it takes a pointer, and does not move it again.
+            let handled = pin!(async {
+                caller.admit().await?;
+                checkout::execute(&self.state, command).await
+            });
+            in_progress.serve(with_id(in_progress.id(), handled)).await
+        };
+        Ok(self.end((in_progress, caller), FastRoute::Checkout, response))
     }
 
     async fn purchase(
         self: Arc<Self>,
         claim: CodeClaim,
+        mut caller: Caller,
         in_progress: RequestInProgress,
     ) -> Result<Response, Infallible> {
-        let mut caller = Caller::default();
-        let handled = pin!(purchase::settle(&self.state, &mut caller, claim));
-        let handled = in_progress.serve(with_id(in_progress.id(), handled)).await;
-        let response = handled.unwrap_or_else(IntoResponse::into_response);
-        Ok(self.end(in_progress, FastRoute::Purchase, response))
+        let response = {
+            let handled = pin!(purchase::settle(&self.state, &mut caller, claim));
+            in_progress.serve(with_id(in_progress.id(), handled)).await
+        };
+        Ok(self.end((in_progress, caller), FastRoute::Purchase, response))
     }
 
     fn end(
         &self,
-        in_progress: RequestInProgress,
+        (in_progress, caller): (RequestInProgress, Caller),
         fast_route: FastRoute,
-        mut response: Response,
+        response: Result<Response, ApiError>,
     ) -> Response {
+        let mut response = response.unwrap_or_else(IntoResponse::into_response);
+        caller.finish(response.headers_mut());
         let requested = (RequestedVersion::default(), fast_route.label());
         self.observer.end(in_progress, requested, &mut response);
         response
@@ -315,7 +350,7 @@ mod tests {
     use super::*;
 
     /// Bytes of the future that this function returns.
-    fn room<A, F>(_: impl FnOnce(Arc<Shared>, A, RequestInProgress) -> F) -> usize {
+    fn room<A, C, F>(_: impl FnOnce(Arc<Shared>, A, C, RequestInProgress) -> F) -> usize {
         size_of::<F>()
     }
 
@@ -324,10 +359,8 @@ mod tests {
         // Each is allocated, and moved, for every request: with ten times as much a checkout cost an eighth more. Up to a kibibyte the
         // allocator needs no search.
         let (checkout, purchase) = (room(Shared::check_out), room(Shared::purchase));
-        let guarded = room(Shared::guarded);
         assert!(checkout <= 1_024, "{checkout} bytes");
         assert!(purchase < 1_800, "{purchase} bytes");
-        assert!(guarded < 2_500, "{guarded} bytes");
         assert!(size_of::<Answer>() < 256, "{} bytes", size_of::<Answer>());
     }
 }

@@ -264,6 +264,23 @@ impl World {
         sale.as_str().unwrap().to_owned()
     }
 
+    /// Ends a sale now.
+    pub(crate) async fn end(&self, sale: &str) {
+        self.program.run(&["sale", "end", sale]).await.succeeded();
+    }
+
+    /// What `attempt` does with a duration for a sale's options that is over soon. It returns `None` if it was over too soon, because
+    /// the machine stood still, and is tried again with a longer one.
+    pub(crate) async fn in_time<T>(&self, attempt: impl AsyncFn(String) -> Option<T>) -> T {
+        for at_least in [3, 6, 12, 24] {
+            let brief = self.seconds(at_least).await;
+            if let Some(done) = attempt(brief).await {
+                return done;
+            }
+        }
+        panic!("the machine is too slow");
+    }
+
     /// A duration for a sale's options: at least this many seconds, and enough for several requests on this machine.
     pub(crate) async fn seconds(&self, at_least: u64) -> String {
         let began = Instant::now();

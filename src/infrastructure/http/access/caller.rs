@@ -31,7 +31,8 @@ pub(crate) enum Principal {
 pub(crate) struct Caller {
     principal: Principal,
     metrics: Option<Arc<AccessMetrics>>,
-    counting: Option<Counting>,
+    /// Boxed: a request without limits has no room for it.
+    counting: Option<Box<Counting>>,
 }
 
 /// A request that has limits.
@@ -57,10 +58,9 @@ impl Caller {
         metrics: &Arc<AccessMetrics>,
         limiter: Option<&Arc<dyn RateLimiter>>,
     ) -> Self {
-        let counting = limiter.map(|limiter| Counting {
-            limiter: Arc::clone(limiter),
-            buckets: Buckets::default(),
-            admission: None,
+        let counting = limiter.map(|limiter| {
+            let (limiter, buckets) = (Arc::clone(limiter), Buckets::default());
+            Box::new(Counting { limiter, buckets, admission: None })
         });
         Self { principal: Principal::Anyone, metrics: Some(Arc::clone(metrics)), counting }
     }
@@ -71,7 +71,7 @@ impl Caller {
 
     /// Who it is, and how it is counted.
     pub(super) fn parts(&mut self) -> (&Principal, Option<&mut Counting>) {
-        (&self.principal, self.counting.as_mut())
+        (&self.principal, self.counting.as_deref_mut())
     }
 
     /// The caller as handlers of the router get it: it is counted already.
@@ -111,7 +111,8 @@ impl Caller {
 
     /// Counts the request before it has an effect.
     pub(crate) async fn admit(&mut self) -> Result<(), ApiError> {
-        let Some(Counting { limiter, buckets, admission: admission @ None }) = &mut self.counting
+        let Some(Counting { limiter, buckets, admission: admission @ None }) =
+            self.counting.as_deref_mut()
         else {
             return Ok(());
         };
@@ -120,22 +121,21 @@ impl Caller {
         self.result_of(&admitted)
     }
 
-    /// Counts a request that is answered from memory, in nearly all cases without I/O.
-    pub(crate) async fn admit_from_memory(&mut self) -> Result<(), ApiError> {
-        let Some(Counting { limiter, buckets, admission: admission @ None }) = &mut self.counting
+    /// Counts a request that is answered from memory, without I/O; `None` if only [`Self::admit`] can tell.
+    pub(crate) fn admit_at_once(&mut self) -> Option<Result<(), ApiError>> {
+        let Some(Counting { limiter, buckets, admission: admission @ None }) =
+            self.counting.as_deref_mut()
         else {
-            return Ok(());
+            return Some(Ok(()));
         };
-        let Some(admitted) = limiter.admit_from_memory(buckets) else {
-            return self.admit().await;
-        };
+        let admitted = limiter.admit_from_memory(buckets)?;
         *admission = Some(admitted);
-        self.result_of(&admitted)
+        Some(self.result_of(&admitted))
     }
 
     /// Refuses the request if one of its limits is known to be reached.
     pub(super) fn refuse_if_limited(&mut self) -> Result<(), ApiError> {
-        let Some(Counting { limiter, buckets, admission }) = &mut self.counting else {
+        let Some(Counting { limiter, buckets, admission }) = self.counting.as_deref_mut() else {
             return Ok(());
         };
         let Some(refused) = limiter.refused(buckets) else { return Ok(()) };
@@ -145,7 +145,7 @@ impl Caller {
 
     /// Counts the request if it was answered uncounted, and adds its limits to the response.
     pub(crate) fn finish(&self, headers: &mut HeaderMap) {
-        match &self.counting {
+        match self.counting.as_deref() {
             Some(Counting { admission: Some(admission), .. }) => {
                 rate_headers::add(headers, admission);
             }

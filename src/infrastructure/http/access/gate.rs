@@ -14,7 +14,6 @@ use super::signature::{Signed, Unsigned, WINDOW_SECONDS};
 use crate::application::ports::{
     Clock, InvalidToken, LimitedBy, NonceStore, RateLimiter, ServiceKeys, TokenVerifier,
 };
-use crate::domain::ids::BuyerId;
 use crate::infrastructure::http::error::{ApiError, Challenge, Scheme};
 use crate::infrastructure::http::middleware::auth_metrics::{AuthKind, AuthOutcome};
 
@@ -81,29 +80,51 @@ impl Access {
 
     /// Finds out who sends a request. One whose limits are known to be reached is refused; it is not counted yet.
     pub(crate) async fn let_in(&self, arrival: &Arrival<'_>) -> (Caller, Result<(), ApiError>) {
-        let Shared { ports, metrics, .. } = &*self.shared;
-        let mut caller = Caller::new(metrics, ports.limiter.as_ref());
+        if let Some(let_in) = self.let_in_at_once(arrival) {
+            return let_in;
+        }
+        let mut caller = self.shared.at_address(arrival);
         let result = self.shared.identify(arrival, &mut caller).await;
         (caller, result)
+    }
+
+    /// The same without I/O; `None` if it is not known yet who sends the request.
+    pub(crate) fn let_in_at_once(
+        &self,
+        arrival: &Arrival<'_>,
+    ) -> Option<(Caller, Result<(), ApiError>)> {
+        let principal = self.shared.known(arrival)?;
+        let mut caller = self.shared.at_address(arrival);
+        caller.is(principal);
+        let result = Shared::fill(arrival, &mut caller);
+        Some((caller, result))
     }
 }
 
 impl Shared {
-    async fn identify(&self, arrival: &Arrival<'_>, caller: &mut Caller) -> Result<(), ApiError> {
+    /// Somebody at the address of the request.
+    fn at_address(&self, arrival: &Arrival<'_>) -> Caller {
+        let mut caller = Caller::new(&self.metrics, self.ports.limiter.as_ref());
         if let (_, Some(counting)) = caller.parts()
             && counting.limiter.has(LimitedBy::Address)
         {
             let address = self.addresses.of(arrival.peer, arrival.headers);
             counting.fill(LimitedBy::Address, &counted_as(address));
         }
-        if let Some(buyer) = self.remembered(arrival) {
-            caller.is(Principal::Buyer(buyer));
-        } else if arrival.is_of_buyer {
+        caller
+    }
+
+    async fn identify(&self, arrival: &Arrival<'_>, caller: &mut Caller) -> Result<(), ApiError> {
+        if arrival.is_of_buyer {
             // Before anything that costs more, such as a signature.
             caller.refuse_if_limited()?;
-            // Boxed: there is no room for it in the future of a buyer who is known.
-            caller.is(Box::pin(self.principal(arrival)).await?);
+            caller.is(self.principal(arrival).await?);
         }
+        Self::fill(arrival, caller)
+    }
+
+    /// Adds the buckets that only an identified request fills.
+    fn fill(arrival: &Arrival<'_>, caller: &mut Caller) -> Result<(), ApiError> {
         // Not before: requests without credentials could use up what a route may do.
         if let ((_, Some(counting)), Some(route)) = (caller.parts(), arrival.route)
             && let Some(bucket) = counting.limiter.bucket_of_route(arrival.method.as_str(), route)
@@ -130,22 +151,18 @@ impl Shared {
         }
     }
 
-    /// The buyer of a request that says who sends it by nothing but a token, which was verified before.
-    fn remembered(&self, arrival: &Arrival<'_>) -> Option<BuyerId> {
-        let AccessPorts { tokens: Some(tokens), nonces: None, .. } = &self.ports else {
-            return None;
-        };
+    /// Who sends a request that needs not say so, or says so by nothing but a token that was verified before.
+    fn known(&self, arrival: &Arrival<'_>) -> Option<Principal> {
         if !arrival.is_of_buyer {
-            return None;
+            return Some(Principal::Anyone);
         }
-        let headers = arrival.headers;
-        let (Credential::Missing, Credential::Present(token)) = (api_key(headers), bearer(headers))
-        else {
-            return None;
-        };
+        let AccessPorts { tokens, nonces: None, .. } = &self.ports else { return None };
+        let Credential::Missing = api_key(arrival.headers) else { return None };
+        let Some(tokens) = tokens else { return Some(Principal::Anyone) };
+        let Credential::Present(token) = bearer(arrival.headers) else { return None };
         let buyer = tokens.remembered(token)?;
         self.metrics.credential(AuthKind::Token, AuthOutcome::Accepted);
-        Some(buyer)
+        Some(Principal::Buyer(buyer))
     }
 
     async fn principal(&self, arrival: &Arrival<'_>) -> Result<Principal, ApiError> {

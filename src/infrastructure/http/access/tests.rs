@@ -8,13 +8,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use hmac::{Hmac, KeyInit, Mac};
 use prometheus::Registry;
 use sha2::{Digest, Sha256};
 
 use super::address::ClientAddresses;
-use super::caller::Principal;
+use super::caller::{Caller, Principal};
 use super::gate::{Access, AccessPorts, Arrival};
 use super::metrics::AccessMetrics;
 use crate::application::ports::{
@@ -52,13 +52,13 @@ impl ServiceKeys for Keys {
     async fn signed(&self, _: &str) {}
 }
 
-/// Tokens that are the names of their buyers.
+/// Tokens that are the names of their buyers. Ann's is remembered.
 struct Tokens;
 
 #[async_trait]
 impl TokenVerifier for Tokens {
-    fn remembered(&self, _: &str) -> Option<BuyerId> {
-        None
+    fn remembered(&self, token: &str) -> Option<BuyerId> {
+        (token == "token-of-ann").then(|| buyer("ann"))
     }
 
     async fn verify(&self, token: &str) -> Result<BuyerId, InvalidToken> {
@@ -135,18 +135,28 @@ async fn let_in(
     pairs: &[(&'static str, String)],
     body: &[u8],
 ) -> Result<Principal, StatusCode> {
-    let arrival = Arrival {
-        peer: PEER,
-        method: &Method::POST,
-        target: &TARGET.parse().unwrap(),
-        headers: &headers(pairs),
-        body,
-        route: Some("/checkout"),
-        is_of_buyer: true,
-    };
-    let (mut caller, result) = gate.let_in(&arrival).await;
-    result.map_err(|error: ApiError| error.entry().status)?;
-    Ok(caller.parts().0.clone())
+    let (target, headers) = (TARGET.parse().unwrap(), headers(pairs));
+    principal(gate.let_in(&arrival(&target, &headers, body)).await)
+}
+
+/// The same without I/O; `None` if that cannot tell.
+fn let_in_at_once(
+    gate: &Access,
+    pairs: &[(&'static str, String)],
+) -> Option<Result<Principal, StatusCode>> {
+    let (target, headers) = (TARGET.parse().unwrap(), headers(pairs));
+    gate.let_in_at_once(&arrival(&target, &headers, b"")).map(principal)
+}
+
+fn arrival<'r>(target: &'r Uri, headers: &'r HeaderMap, body: &'r [u8]) -> Arrival<'r> {
+    let (method, route) = (&Method::POST, Some("/checkout"));
+    Arrival { peer: PEER, method, target, headers, body, route, is_of_buyer: true }
+}
+
+fn principal(
+    (mut caller, result): (Caller, Result<(), ApiError>),
+) -> Result<Principal, StatusCode> {
+    result.map(|()| caller.parts().0.clone()).map_err(|error| error.entry().status)
 }
 
 fn service() -> Principal {
@@ -218,4 +228,24 @@ async fn a_signed_request_with_a_token_is_that_of_its_buyer() {
     assert_eq!(let_in(&gate, &both, b"").await, Ok(Principal::Buyer(buyer("ann"))));
     assert_eq!(let_in(&gate, &signed("seller", NOW, "n2", b""), b"").await, Ok(service()));
     assert_eq!(let_in(&gate, &[token], b"").await, REFUSED);
+}
+
+#[test]
+fn only_who_needs_no_proof_or_a_remembered_token_alone_is_let_in_at_once() {
+    let bearer = |token: &str| ("authorization", format!("Bearer {token}"));
+    let key = ("x-api-key", "fsk_seller".to_owned());
+    let (tokens, signatures, both) = (gate(true, false), gate(false, true), gate(true, true));
+
+    let ann = let_in_at_once(&tokens, &[bearer("token-of-ann")]);
+    assert_eq!(ann, Some(Ok(Principal::Buyer(buyer("ann")))));
+    for (gate, headers) in [
+        (&tokens, vec![]),
+        (&tokens, vec![bearer("token-of-bob")]),
+        (&tokens, vec![bearer("token-of-ann"), key.clone()]),
+        (&signatures, vec![]),
+        (&signatures, signed("seller", NOW, "n-1", b"")),
+        (&both, vec![bearer("token-of-ann")]),
+    ] {
+        assert_eq!(let_in_at_once(gate, &headers), None, "{headers:?}");
+    }
 }

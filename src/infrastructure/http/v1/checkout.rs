@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use utoipa::ToSchema;
 
 use crate::application::checkout::{
@@ -62,35 +62,12 @@ struct CheckoutBody {
 )]
 pub(crate) async fn post(
     State(http): State<HttpState>,
-    mut caller: Caller,
+    caller: Caller,
     RawQuery(query): RawQuery,
-) -> Response {
-    collect(&http, &mut caller, query.as_deref()).await
-}
-
-/// Collects the item in the query.
-pub(crate) async fn collect(
-    http: &HttpState,
-    caller: &mut Caller,
-    query: Option<&str>,
-) -> Response {
-    check_out(http, caller, query).await.unwrap_or_else(IntoResponse::into_response)
-}
-
-async fn check_out(
-    http: &HttpState,
-    caller: &mut Caller,
-    query: Option<&str>,
 ) -> Result<Response, ApiError> {
-    match begin(http, caller, query)? {
-        Begun::Refused(refused) => {
-            caller.admit_from_memory().await?;
-            to_response(refused)
-        }
-        Begun::Accepted(command) => {
-            caller.admit().await?;
-            execute(http, command).await
-        }
+    match begin(&http, &caller, query.as_deref())? {
+        Begun::Refused(refused) => to_response(refused),
+        Begun::Accepted(command) => execute(&http, command).await,
     }
 }
 
@@ -130,6 +107,8 @@ pub(crate) async fn execute(
 /// The response, also for a refusal.
 #[cfg(feature = "bench")]
 pub(crate) fn response(answer: CheckoutAnswer) -> Response {
+    use axum::response::IntoResponse;
+
     to_response(answer).unwrap_or_else(IntoResponse::into_response)
 }
 

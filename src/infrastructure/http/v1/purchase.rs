@@ -59,21 +59,8 @@ pub(crate) async fn post(
     State(http): State<HttpState>,
     mut caller: Caller,
     RawQuery(query): RawQuery,
-) -> Response {
-    buy(&http, &mut caller, query.as_deref()).await
-}
-
-/// Buys the checkout whose code is in the query.
-pub(crate) async fn buy(http: &HttpState, caller: &mut Caller, query: Option<&str>) -> Response {
-    purchase(http, caller, query).await.unwrap_or_else(IntoResponse::into_response)
-}
-
-async fn purchase(
-    http: &HttpState,
-    caller: &mut Caller,
-    query: Option<&str>,
 ) -> Result<Response, ApiError> {
-    settle(http, caller, parse_code(query)?).await
+    settle(&http, &mut caller, parse_code(query.as_deref())?).await
 }
 
 /// Buys the checkout that the code claims to be of.

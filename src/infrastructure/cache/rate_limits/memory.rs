@@ -54,7 +54,8 @@ impl BucketMemory {
     }
 
     pub(super) fn level(&self, bucket: &Bucket, now: Duration) -> Level {
-        let known = self.shard(bucket).get(bucket).copied().unwrap_or_default();
+        // A look moves no bucket to the front of its part: the request that fills it does.
+        let known = self.shard(bucket).peek(bucket).copied().unwrap_or_default();
         Level(known.empty_at.saturating_sub(now))
     }
 
@@ -65,7 +66,7 @@ impl BucketMemory {
         now: Duration,
         within: Duration,
     ) -> Option<Level> {
-        let known = self.shard(bucket).get(bucket).copied()?;
+        let known = self.shard(bucket).peek(bucket).copied()?;
         let is_recent = known.asked_at.is_some_and(|asked| now.saturating_sub(asked) <= within);
         is_recent.then(|| Level(known.empty_at.saturating_sub(now)))
     }

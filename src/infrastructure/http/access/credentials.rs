@@ -50,7 +50,10 @@ fn is_bearer(scheme: &str) -> bool {
 
 /// Whether it consists of the characters of a token.
 fn is_token(text: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    let is_part = |byte: u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
+    };
     !text.is_empty() && text.bytes().all(is_part)
 }
 

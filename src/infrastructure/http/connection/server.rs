@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use axum::http::Request;
 use axum::response::Response;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -137,43 +139,55 @@ where
     F: Fn(Request<Incoming>, IpAddr) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Result<Response, Infallible>> + Send + 'static,
 {
-    /// Each step is in a box of its own: in one value, an idle connection would take the memory of the largest.
+    /// What finds out the protocol is gone before the connection is served: an idle one has no room for it.
     async fn serve(self, stream: TcpStream, tls: Option<Tls>) {
-        match tls {
+        let served = match tls {
             None => Box::pin(self.plain(stream)).await,
             Some(tls) => Box::pin(self.encrypted(stream, tls)).await,
+        };
+        if let Some(served) = served {
+            served.await;
         }
     }
 
-    async fn plain(self, stream: TcpStream) {
-        match Box::pin(self.in_time(is_http2(&stream))).await {
-            Some(true) => Box::pin(self.http2(stream)).await,
-            Some(false) => Box::pin(self.http1(stream)).await,
-            None => {}
-        }
+    async fn plain(self, stream: TcpStream) -> Option<BoxFuture<'static, ()>> {
+        self.first_byte(&stream).await?;
+        let is_http2 = self.in_time(self.limits.header_read_timeout, is_http2(&stream)).await?;
+        Some(if is_http2 { Box::pin(self.http2(stream)) } else { Box::pin(self.http1(stream)) })
     }
 
-    async fn encrypted(self, stream: TcpStream, tls: Tls) {
-        match Box::pin(self.in_time(tls.acceptor().accept(stream))).await {
-            Some(stream) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
-                Box::pin(self.http2(stream)).await;
-            }
-            Some(stream) => Box::pin(self.http1(stream)).await,
-            None => {}
-        }
+    async fn encrypted(self, stream: TcpStream, tls: Tls) -> Option<BoxFuture<'static, ()>> {
+        self.first_byte(&stream).await?;
+        let handshake = tls.acceptor().accept(stream);
+        let stream = self.in_time(self.limits.header_read_timeout, handshake).await?;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+        Some(if is_http2 { Box::pin(self.http2(stream)) } else { Box::pin(self.http1(stream)) })
     }
 
-    /// The result of the first bytes or the TLS handshake, if it arrives in time and before `stop` is cancelled.
-    async fn in_time<T>(&self, handshake: impl Future<Output = io::Result<T>>) -> Option<T> {
-        let handshake = tokio::time::timeout(self.limits.header_read_timeout, handshake);
+    /// Waits for the first byte, as long as a connection may be idle: load balancers keep connections ready that they have not used.
+    async fn first_byte(&self, stream: &TcpStream) -> Option<()> {
+        let count = self.in_time(self.limits.idle_timeout, stream.peek(&mut [0])).await?;
+        (count > 0).then_some(())
+    }
+
+    /// The result of a part of the handshake, if it arrives in time and before `stop` is cancelled.
+    async fn in_time<T>(
+        &self,
+        time: Duration,
+        part: impl Future<Output = io::Result<T>>,
+    ) -> Option<T> {
         tokio::select! {
             biased;
-            result = handshake => result.ok()?.ok(),
+            result = tokio::time::timeout(time, part) => result.ok()?.ok(),
             () = self.stop.cancelled() => None,
         }
     }
 
-    async fn http1(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    /// Not `async`: such a function would have room for what only its begin needs.
+    fn http1(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
@@ -192,9 +206,8 @@ where
                 response
             }
         });
-        let connection = builder.serve_connection(stream, service);
         // A broken connection is not an error of the service: it is not logged.
-        let _ = self.watcher.watch(connection).await;
+        self.watcher.watch(builder.serve_connection(stream, service)).map(drop)
     }
 
     async fn http2(self, stream: impl AsyncRead + AsyncWrite + Send + 'static) {

@@ -5,7 +5,7 @@
 //! locks the parent for an instant. Requests name their partitions, and so hardly meet that lock; who does waits at most for the
 //! function's own lock timeout.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
@@ -32,6 +32,11 @@ const TABLES: [&str; 10] = [
 ];
 /// How often the lock on `sales` is waited for.
 const LOCK_RETRIES: u32 = 30;
+/// Rest after a table, in times of the time that it took: a large table's files keep a processor and the disk busy, and a sale that is
+/// open needs both.
+const REST: u32 = 12;
+/// Longest rest: what is left is dropped within minutes, whatever its size.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 /// A table is waited for no longer than this, and then tried again later.
 const SETTINGS: &str = "SET lock_timeout = '100ms'; SET statement_timeout = '10s'";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -109,7 +114,9 @@ async fn drop_each(
 ) -> Result<bool, DatabaseError> {
     let mut is_done = true;
     for table in TABLES.iter().rev() {
+        let began = Instant::now();
         is_done &= drop_table(database, connection, (table, first)).await?;
+        tokio::time::sleep((began.elapsed() * REST).min(LONGEST_REST)).await;
     }
     if is_done {
         sqlx::query(DONE).bind(first).execute(connection).await?;

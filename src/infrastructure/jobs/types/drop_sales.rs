@@ -1,12 +1,16 @@
 //! `drop_sales`: archives sales that ended longer ago than `retention.keep`, and drops their partitions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::payload::{Handler, JobError, Limits, Payload};
 use crate::application::drop_sales::DropSales;
+
+/// A run rests between large tables, for minutes in all. It ends before the schedule's next one, which drops what is left.
+const LONGEST_RUN: Duration = Duration::from_mins(45);
 
 /// The payload.
 #[derive(Debug, Serialize, Deserialize)]
@@ -16,7 +20,7 @@ pub(crate) struct DropSalesPayload {}
 impl Payload for DropSalesPayload {
     const NAME: &'static str = "drop_sales";
     const TAKES: &'static str = "{}";
-    const LIMITS: Limits = Limits::ONE_AT_A_TIME;
+    const LIMITS: Limits = Limits { timeout: Some(LONGEST_RUN), ..Limits::ONE_AT_A_TIME };
 }
 
 /// Drops them.

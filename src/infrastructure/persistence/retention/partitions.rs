@@ -34,9 +34,11 @@ const TABLES: [&str; 10] = [
 const LOCK_RETRIES: u32 = 30;
 /// Rest after a table, in times of the time that it took: a large table's files keep a processor and the disk busy, and a sale that is
 /// open needs both.
-const REST: u32 = 12;
+const REST: u32 = 30;
 /// Longest rest: what is left is dropped within minutes, whatever its size.
-const LONGEST_REST: Duration = Duration::from_secs(10);
+const LONGEST_REST: Duration = Duration::from_mins(1);
+/// A table that took no longer has no large files.
+const SMALL: Duration = Duration::from_millis(50);
 /// A table is waited for no longer than this, and then tried again later.
 const SETTINGS: &str = "SET lock_timeout = '100ms'; SET statement_timeout = '10s'";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,12 +118,17 @@ async fn drop_each(
     for table in TABLES.iter().rev() {
         let began = Instant::now();
         is_done &= drop_table(database, connection, (table, first)).await?;
-        tokio::time::sleep((began.elapsed() * REST).min(LONGEST_REST)).await;
+        tokio::time::sleep(rest_after(began.elapsed())).await;
     }
     if is_done {
         sqlx::query(DONE).bind(first).execute(connection).await?;
     }
     Ok(is_done)
+}
+
+/// The rest after a table that took so long.
+fn rest_after(took: Duration) -> Duration {
+    if took <= SMALL { Duration::ZERO } else { (took * REST).min(LONGEST_REST) }
 }
 
 /// `false` if the table is in use.
@@ -168,4 +175,18 @@ async fn detach_concurrently(
     // Both names are constants of this program, and a number.
     let detach = format!("ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY");
     sqlx::raw_sql(AssertSqlSafe(detach)).execute(connection).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_table_is_followed_by_a_rest_and_a_small_one_is_not() {
+        let seconds = Duration::from_secs;
+
+        assert_eq!(rest_after(Duration::from_millis(20)), Duration::ZERO);
+        assert_eq!(rest_after(Duration::from_millis(200)), seconds(6));
+        assert_eq!(rest_after(seconds(9)), seconds(60));
+    }
 }

@@ -37,18 +37,19 @@ const LOCK_RETRIES: u32 = 30;
 const REST: u32 = 30;
 /// Longest rest: what is left is dropped within minutes, whatever its size.
 const LONGEST_REST: Duration = Duration::from_mins(1);
-/// A table that took no longer has no large files.
-const SMALL: Duration = Duration::from_millis(50);
+/// A table of so many bytes, with its indexes, is followed by a rest.
+const LARGE: i64 = 64 << 20;
 /// A table is waited for no longer than this, and then tried again later.
 const SETTINGS: &str = "SET lock_timeout = '100ms'; SET statement_timeout = '10s'";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const SEAL: &str = "SELECT seal_partitions()";
 
-/// The table of the partition, whether this role owns it, and what is left to do.
+/// The table of the partition, whether this role owns it, what is left to do, and its size.
 const LOOK: &str = r"
     SELECT pg_has_role(c.relowner, 'USAGE') AS is_owner, c.relispartition AS is_attached,
-           coalesce(i.inhdetachpending, false) AS is_pending
+           coalesce(i.inhdetachpending, false) AS is_pending,
+           coalesce(pg_total_relation_size(c.oid), 0) AS bytes
     FROM pg_class AS c
     LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid
     WHERE c.oid = to_regclass($1)
@@ -116,9 +117,7 @@ async fn drop_each(
 ) -> Result<bool, DatabaseError> {
     let mut is_done = true;
     for table in TABLES.iter().rev() {
-        let began = Instant::now();
         is_done &= drop_table(database, connection, (table, first)).await?;
-        tokio::time::sleep(rest_after(began.elapsed())).await;
     }
     if is_done {
         sqlx::query(DONE).bind(first).execute(connection).await?;
@@ -126,9 +125,9 @@ async fn drop_each(
     Ok(is_done)
 }
 
-/// The rest after a table that took so long.
-fn rest_after(took: Duration) -> Duration {
-    if took <= SMALL { Duration::ZERO } else { (took * REST).min(LONGEST_REST) }
+/// The rest after a table of this size, whose drop took so long.
+fn rest_after(bytes: i64, took: Duration) -> Duration {
+    if bytes < LARGE { Duration::ZERO } else { (took * REST).min(LONGEST_REST) }
 }
 
 /// `false` if the table is in use.
@@ -138,9 +137,9 @@ async fn drop_table(
     (parent, first): (&'static str, i64),
 ) -> Result<bool, DatabaseError> {
     let child = format!("{parent}_from_{first}");
-    let look: Option<(bool, bool, bool)> =
+    let look: Option<(bool, bool, bool, i64)> =
         sqlx::query_as(LOOK).bind(&child).fetch_optional(&mut *connection).await?;
-    let Some((is_owner, is_attached, is_pending)) = look else {
+    let Some((is_owner, is_attached, is_pending, bytes)) = look else {
         return Ok(true);
     };
     let step = async {
@@ -149,10 +148,15 @@ async fn drop_table(
             (true, true) => detach_concurrently(connection, parent, &child).await?,
             (true, false) => call(connection, DETACH, (parent, first)).await?,
         }
-        call(connection, DROP, (parent, first)).await
+        let began = Instant::now();
+        call(connection, DROP, (parent, first)).await?;
+        Ok(began.elapsed())
     };
     match database.time(Statement::Retention, step).await {
-        Ok(()) => Ok(true),
+        Ok(took) => {
+            tokio::time::sleep(rest_after(bytes, took)).await;
+            Ok(true)
+        }
         Err(error) if error.class() == ErrorClass::Transient => Ok(false),
         Err(error) => Err(error),
     }
@@ -185,8 +189,8 @@ mod tests {
     fn a_large_table_is_followed_by_a_rest_and_a_small_one_is_not() {
         let seconds = Duration::from_secs;
 
-        assert_eq!(rest_after(Duration::from_millis(20)), Duration::ZERO);
-        assert_eq!(rest_after(Duration::from_millis(200)), seconds(6));
-        assert_eq!(rest_after(seconds(9)), seconds(60));
+        assert_eq!(rest_after(8_192, seconds(1)), Duration::ZERO);
+        assert_eq!(rest_after(1 << 30, Duration::from_millis(200)), seconds(6));
+        assert_eq!(rest_after(1 << 30, seconds(9)), seconds(60));
     }
 }

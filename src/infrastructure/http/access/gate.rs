@@ -102,7 +102,7 @@ impl Access {
 }
 
 impl Shared {
-    /// Somebody at the address of the request.
+    /// The sender of a request, of whom only the address is known.
     fn at_address(&self, arrival: &Arrival<'_>) -> Caller {
         let mut caller = Caller::new(&self.metrics, self.ports.limiter.as_ref());
         if let (_, Some(counting)) = caller.parts()

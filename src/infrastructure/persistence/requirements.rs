@@ -36,6 +36,8 @@ const OLDEST_VERSION: u32 = 150_000;
 const ENCODING: &str = "UTF8";
 /// The schema's functions have a fixed search path, for safety: they find tables nowhere else.
 const SCHEMA: &str = "public";
+/// Looks at whether a session is kept. Connections that are opened meanwhile, here or by others, can hide that it is not.
+const SESSION_LOOKS: u32 = 10;
 
 /// The server or the database is not as the service needs it.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +69,8 @@ pub(crate) async fn check_unsubscribed(database: &Database) -> Result<(), Requir
 /// Checks that a connection keeps its session at the server, for a database behind a pooler.
 ///
 /// While another connection is in a transaction, this one asks again which session it has. A pooler in transaction mode has given the
-/// other one the session that was used last. In the simple protocol: a prepared statement may be gone already.
+/// other one the session that was used last, unless a third one came between; so it is asked a few times. In the simple protocol: a
+/// prepared statement may be gone already.
 pub(crate) async fn check_sessions(database: &Database) -> Result<(), RequirementError> {
     let two = database.separate(2);
     let is_kept = keeps_session(&two).await;
@@ -78,12 +81,17 @@ pub(crate) async fn check_sessions(database: &Database) -> Result<(), Requiremen
 async fn keeps_session(database: &Database) -> Result<bool, sqlx::Error> {
     let mut one = database.pool().acquire().await?;
     let mut other = database.pool().acquire().await?;
-    let before = session(&mut one).await?;
-    sqlx::raw_sql("BEGIN").execute(&mut *other).await?;
-    session(&mut other).await?;
-    let after = session(&mut one).await?;
-    sqlx::raw_sql("ROLLBACK").execute(&mut *other).await?;
-    Ok(before == after)
+    let mine = session(&mut one).await?;
+    for _ in 0..SESSION_LOOKS {
+        sqlx::raw_sql("BEGIN").execute(&mut *other).await?;
+        let others = session(&mut other).await?;
+        let still_mine = session(&mut one).await? == mine;
+        sqlx::raw_sql("ROLLBACK").execute(&mut *other).await?;
+        if !still_mine || others == mine {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The number of the session at the server.

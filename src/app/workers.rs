@@ -14,7 +14,7 @@ use crate::application::jobs::tend::TendJobs;
 use crate::application::ports::{Clock, JobReader, PortError, ScheduleRuns, WorkerJobs};
 use crate::infrastructure::jobs::{
     Desk, Handlers, InvalidWorkers, JobMetrics, KnownTypes, RunCloseSales, RunDropSales, RunNoop,
-    RunPruneJobs, RunPruneKeys, RunRebuildFilter, Runner, RunnerSettings,
+    RunPruneJobs, RunPruneKeys, RunRebuildFilter, Runner, RunnerSettings, Turns,
 };
 use crate::infrastructure::persistence::{
     Database, PostgresJobReader, PostgresJobRepair, PostgresScheduleRuns, PostgresWorkerJobs,
@@ -60,6 +60,7 @@ fn run_jobs(
         lease,
         metrics: Arc::clone(metrics),
         timeout: config.jobs.timeout,
+        turns: Turns::of(config.jobs.workers),
     };
     let handlers = handlers(context, components, database, desk)?;
     let settings = RunnerSettings {

@@ -251,8 +251,11 @@ pub enum AttemptEnd {
         /// The delay before the next attempt; `None`: the job is dead.
         retry_in: Option<Duration>,
     },
-    /// The worker stops. The job waits for another one, and the attempt does not count.
-    GivenBack,
+    /// The worker stops, or has no slot for it. The job waits for another one, and the attempt does not count.
+    GivenBack {
+        /// How long no worker takes it.
+        rests: Duration,
+    },
 }
 
 /// What workers do with jobs besides running them. All times are by the database's clock.

@@ -15,18 +15,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::ahead::{NoTurn, Turn, Turns};
 use super::metrics::{JobMetrics, Outcome};
 use super::types::payload::{Handler, InvalidPayload, JobError, Payload, decode};
 use crate::application::jobs::lease::Lease;
 use crate::application::ports::{AttemptEnd, Causes, EndedAttempt, ScheduleRuns, WorkerJobs};
 use crate::domain::job::{JobId, ScheduleName, backoff};
 
-/// River ends an attempt this long after its timeout. Only one that blocks its thread is still there: all others are dropped.
+/// River ends an attempt this long after its timeout, which begins with its turn. Only one that blocks its thread is still there: all
+/// others are dropped.
 const TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
 /// How often a job that has just been claimed looks whether the lease has begun, and how long it waits in between: together less than
 /// the time after which others take jobs over.
 const LEASE_LOOKS: u32 = 40;
 const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// A job that got no slot waits so long before a worker claims it again. Much longer than River takes to record what became of it.
+const GIVEN_BACK_RESTS: Duration = Duration::from_secs(1);
 /// Longest error on record, in bytes.
 const MAX_ERROR_BYTES: usize = 2_000;
 
@@ -38,6 +42,8 @@ pub(crate) struct Desk {
     pub(crate) lease: Arc<Lease>,
     pub(crate) metrics: Arc<JobMetrics>,
     pub(crate) timeout: Duration,
+    /// Of the jobs that share the slots of `jobs.workers`.
+    pub(crate) turns: Turns,
 }
 
 /// A job's arguments: its payload, and the version of that.
@@ -74,6 +80,10 @@ impl End {
         Self { outcome, error: error.into(), may_retry: true }
     }
 
+    fn stopped() -> Self {
+        Self::new(Outcome::GivenBack, "the worker stops")
+    }
+
     fn for_good(error: impl Into<String>) -> Self {
         Self { may_retry: false, ..Self::new(Outcome::Failed, error) }
     }
@@ -96,18 +106,23 @@ impl<P: Payload> Worker<Envelope<P>> for TypeWorker<P> {
         context: WorkContext,
         job: Job<Envelope<P>>,
     ) -> Result<WorkOutcome, BoxError> {
-        let since = Instant::now();
         let Job { args, row, .. } = job;
-        let end = self.attempt(context.cancellation_token(), args).await;
+        let (end, took) = self.in_turn(context.cancellation_token(), args).await;
         let outcome = end.as_ref().map_or_else(|end| end.outcome, |()| Outcome::Succeeded);
-        self.desk.metrics.ran(P::NAME, outcome, since.elapsed());
+        self.desk.metrics.ran(P::NAME, outcome, took);
         match end {
             Ok(()) => {
                 self.desk.report(&row, "succeeded").await;
                 Ok(WorkOutcome::Complete)
             }
+            Err(End { outcome: Outcome::NoSlot, .. }) => {
+                let end = AttemptEnd::GivenBack { rests: GIVEN_BACK_RESTS };
+                self.desk.end(P::NAME, &row, end).await;
+                // The same, by River's own clock, if that could not be recorded.
+                Ok(WorkOutcome::Snooze(GIVEN_BACK_RESTS))
+            }
             Err(End { outcome: Outcome::GivenBack, .. }) => {
-                self.desk.end(P::NAME, &row, AttemptEnd::GivenBack).await;
+                self.desk.end(P::NAME, &row, AttemptEnd::GivenBack { rests: Duration::ZERO }).await;
                 // If that could not be recorded, River gives it back by its own clock.
                 Err(WorkCancelled.into())
             }
@@ -122,6 +137,34 @@ impl<P: Payload> Worker<Envelope<P>> for TypeWorker<P> {
 impl<P: Payload> TypeWorker<P> {
     fn limit(&self) -> Duration {
         P::LIMITS.timeout.unwrap_or(self.desk.timeout)
+    }
+
+    /// Waits for a slot, and runs the job. Returns how long it ran.
+    async fn in_turn(
+        &self,
+        stop: &CancellationToken,
+        args: Envelope<P>,
+    ) -> (Result<(), End>, Duration) {
+        let turn = match self.turn(stop).await {
+            Ok(turn) => turn,
+            Err(NoTurn::Stop) => return (Err(End::stopped()), Duration::ZERO),
+            Err(NoTurn::Busy) => {
+                let end = End::new(Outcome::NoSlot, "other jobs of the worker take long");
+                return (Err(end), Duration::ZERO);
+            }
+        };
+        let since = Instant::now();
+        let end = self.attempt(stop, args).await;
+        drop(turn);
+        (end, since.elapsed())
+    }
+
+    /// A slot. For a type with slots of its own River claims no more jobs than these.
+    async fn turn(&self, stop: &CancellationToken) -> Result<Option<Turn<'_>>, NoTurn> {
+        if P::LIMITS.concurrency.is_some() {
+            return Ok(None);
+        }
+        self.desk.turns.next(stop).await.map(Some)
     }
 
     async fn attempt(&self, stop: &CancellationToken, args: Envelope<P>) -> Result<(), End> {
@@ -151,9 +194,7 @@ impl<P: Payload> TypeWorker<P> {
                 }
                 Err(panic) => Err(End::new(Outcome::Panicked, message_of(&*panic))),
             },
-            () = stop.cancelled() => {
-                Err(End::new(Outcome::GivenBack, "the worker stops"))
-            }
+            () = stop.cancelled() => Err(End::stopped()),
             () = lost(&self.desk.lease) => {
                 Err(End::new(Outcome::LeaseLost, "its worker lost touch with PostgreSQL"))
             }
@@ -308,6 +349,7 @@ mod tests {
             lease,
             metrics: Arc::new(JobMetrics::register(&Registry::new()).unwrap()),
             timeout: LIMIT,
+            turns: Turns::of(1),
         };
         (TypeWorker { handler: Arc::new(does), desk: Arc::new(desk) }, clock)
     }
@@ -377,6 +419,20 @@ mod tests {
         assert_eq!(without.outcome, Outcome::LeaseLost);
         assert_eq!(lost.unwrap_err().outcome, Outcome::LeaseLost);
         assert_eq!(back.outcome, Outcome::GivenBack);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_was_claimed_ahead_runs_in_a_slot_or_not_at_all() {
+        let (worker, _) = worker(Does::Nothing, true);
+        let never = CancellationToken::new();
+        let slot = worker.desk.turns.next(&never).await.unwrap();
+
+        let (without, _) = worker.in_turn(&never, args(1, json!({}))).await;
+        drop(slot);
+        let (with, _) = worker.in_turn(&never, args(1, json!({}))).await;
+
+        assert_eq!(without.unwrap_err().outcome, Outcome::NoSlot);
+        assert!(with.is_ok());
     }
 
     #[test]

@@ -26,16 +26,19 @@ pub(crate) enum Outcome {
     LeaseLost,
     /// The worker stopped, and gave the job back: the attempt does not count.
     GivenBack,
+    /// The worker had claimed it ahead, had no slot for it after all, and gave it back: the attempt does not count.
+    NoSlot,
 }
 
 impl Outcome {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Succeeded,
         Self::Failed,
         Self::TimedOut,
         Self::Panicked,
         Self::LeaseLost,
         Self::GivenBack,
+        Self::NoSlot,
     ];
 
     fn as_str(self) -> &'static str {
@@ -46,6 +49,7 @@ impl Outcome {
             Self::Panicked => "panicked",
             Self::LeaseLost => "lease_lost",
             Self::GivenBack => "given_back",
+            Self::NoSlot => "no_slot",
         }
     }
 }

@@ -5,14 +5,17 @@
 //! rescues the jobs of a dead worker only after their timeout. The port `WorkerJobs` does all that by PostgreSQL's clock, in a second.
 //!
 //! - [`types`]: a file for each type of job, with its payload and what runs it. [`known`]: the types by name.
-//! - [`attempt`]: one attempt of a job, however it ends. [`runner`]: a worker from start to stop. [`metrics`]: what is counted.
+//! - [`attempt`]: one attempt of a job, however it ends. [`ahead`]: slots, and what is claimed before one is free. [`runner`]: a worker
+//!   from start to stop. [`metrics`]: what is counted.
 
+pub(crate) mod ahead;
 pub(crate) mod attempt;
 pub(crate) mod known;
 pub(crate) mod metrics;
 pub(crate) mod runner;
 pub(crate) mod types;
 
+pub(crate) use ahead::Turns;
 pub(crate) use attempt::Desk;
 pub(crate) use known::KnownTypes;
 pub(crate) use metrics::JobMetrics;

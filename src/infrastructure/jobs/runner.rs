@@ -84,6 +84,11 @@ pub(crate) struct Runner {
     client: Client,
     tend: TendJobs,
     desk: Arc<Desk>,
+    poll_interval: Duration,
+}
+
+fn queue(slots: usize, poll_interval: Duration) -> QueueConfig {
+    QueueConfig::new(slots).with_fetch_poll_interval(poll_interval)
 }
 
 impl Runner {
@@ -94,11 +99,9 @@ impl Runner {
         settings: RunnerSettings,
     ) -> Result<Self, InvalidWorkers> {
         let Handlers { workers, desk } = handlers;
-        let queue = |slots| {
-            // River refuses to read a queue less often than it may fetch from it.
-            let interval = settings.poll_interval.max(FETCH_COOLDOWN);
-            QueueConfig::new(slots).with_fetch_poll_interval(interval)
-        };
+        // River refuses to read a queue less often than it may fetch from it.
+        let poll_interval = settings.poll_interval.max(FETCH_COOLDOWN);
+        let queue = |slots| queue(slots, poll_interval);
         let mut builder = Client::builder(pool)
             .id(desk.worker.clone())
             .workers(workers)
@@ -114,20 +117,31 @@ impl Runner {
                 builder = builder.queue(spec.queue(), queue(slots));
             }
         }
-        Ok(Self { client: builder.build()?, tend, desk })
+        Ok(Self { client: builder.build()?, tend, desk, poll_interval })
     }
 
     /// Runs jobs until `stop`. Then running jobs finish, or are given back, and the lease ends.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let ended = CancellationToken::new();
         // Until the last job has ended: they are this worker's as long as it renews its lease.
-        tokio::join!(self.tend(&ended), async {
+        tokio::join!(self.tend(&ended), ended.run_until_cancelled(self.claim_ahead()), async {
             self.work(&stop).await;
             ended.cancel();
         });
         if let Err(error) = self.tend.release().await {
             tracing::warn!(error = %Causes(&error), "the lease of this worker ends by itself");
         }
+    }
+
+    /// Claims as many jobs as can begin within a moment.
+    async fn claim_ahead(&self) {
+        let claim = |jobs| {
+            let queue = queue(jobs, self.poll_interval);
+            if let Err(error) = self.client.local_queues().update(SHARED_QUEUE, queue) {
+                tracing::warn!(error = %Causes(&error), "jobs are claimed as before");
+            }
+        };
+        self.desk.turns.follow(claim).await;
     }
 
     async fn work(&self, stop: &CancellationToken) {

@@ -99,7 +99,8 @@ const FAIL: &str = r"
 /// River would do this by the clock of its machine: where that is ahead, the job would wait until then.
 const GIVE_BACK: &str = r"
     UPDATE river_job
-    SET state = 'available', attempt = attempt - 1, scheduled_at = clock_timestamp()
+    SET state = CASE WHEN $4 > 0 THEN 'scheduled' ELSE 'available' END::river_job_state,
+        attempt = attempt - 1, scheduled_at = clock_timestamp() + make_interval(secs => $4)
     WHERE id = $1 AND state = 'running' AND attempt = $2 AND attempted_by[array_upper(attempted_by, 1)] = $3
 ";
 
@@ -184,15 +185,18 @@ impl WorkerJobs for PostgresWorkerJobs {
     async fn end(&self, ended: &EndedAttempt) -> Result<bool, PortError> {
         let statement = match ended.end {
             AttemptEnd::Failed { .. } => FAIL,
-            AttemptEnd::GivenBack => GIVE_BACK,
+            AttemptEnd::GivenBack { .. } => GIVE_BACK,
         };
         let mut query = sqlx::query(statement)
             .bind(ended.id.get())
             .bind(i16::try_from(ended.attempt).unwrap_or(i16::MAX))
             .bind(&ended.worker);
-        if let AttemptEnd::Failed { error, retry_in } = &ended.end {
-            query = query.bind(error).bind(retry_in.map(|delay| delay.as_secs_f64()));
-        }
+        query = match &ended.end {
+            AttemptEnd::Failed { error, retry_in } => {
+                query.bind(error).bind(retry_in.map(|delay| delay.as_secs_f64()))
+            }
+            AttemptEnd::GivenBack { rests } => query.bind(rests.as_secs_f64()),
+        };
         Ok(self.write(query).await? > 0)
     }
 }
@@ -316,18 +320,22 @@ mod tests {
     async fn a_job_that_is_given_back_waits_and_its_attempt_does_not_count() {
         let world = World::open().await;
         let id = world.claimed_by("mine", 2).await;
-        let ended = |worker: &str| EndedAttempt {
+        let later = world.claimed_by("mine", 2).await;
+        let ended = |worker: &str, id, rests| EndedAttempt {
             id,
             attempt: 2,
             worker: worker.to_owned(),
-            end: AttemptEnd::GivenBack,
+            end: AttemptEnd::GivenBack { rests },
         };
 
-        assert!(!world.jobs.end(&ended("other")).await.unwrap());
-        assert!(world.jobs.end(&ended("mine")).await.unwrap());
+        assert!(!world.jobs.end(&ended("other", id, Duration::ZERO)).await.unwrap());
+        assert!(world.jobs.end(&ended("mine", id, Duration::ZERO)).await.unwrap());
+        assert!(world.jobs.end(&ended("mine", later, Duration::from_hours(1))).await.unwrap());
 
         let job = world.job(id).await;
         assert_eq!((job.state, job.attempts, job.last_error), (JobState::Waiting, 1, None));
+        let job = world.job(later).await;
+        assert_eq!((job.state, job.attempts, job.last_error), (JobState::Scheduled, 1, None));
     }
 
     #[tokio::test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::components::Components;
 use super::context::BuildContext;
 use super::error::AppError;
-use super::low_priority::{LinuxProcessorTimes, LowPriority, SubjectsElsewhere};
+use super::low_priority::{
+    Beside, LinuxProcessorTimes, LogElsewhere, LowPriority, SubjectsElsewhere,
+};
 use super::pause::TokioPause;
 use crate::application::events::{
     Delivery, DeliveryPorts, EventReader, EventReaderPorts, KnownSubjects, PacedLog, PacedLogPorts,
@@ -56,17 +58,19 @@ impl Deliveries {
     pub(crate) fn build(
         context: &BuildContext<'_>,
         components: &Components,
+        beside: Beside,
     ) -> Result<Self, AppError> {
         let outbox: Arc<dyn Outbox> = Arc::new(PostgresOutbox::new(context.database.clone()));
         let sinks: Arc<dyn SinkStore> = Arc::new(PostgresSinkStore::new(context.database.clone()));
-        let thread = LowPriority::start("events").map_err(AppError::Thread)?;
-        // Its connections are opened on that thread, so they are not shared with requests.
-        let database = context.database.separate(CONNECTIONS);
+        let thread = LowPriority::start("events", beside).map_err(AppError::Thread)?;
+        // Their connections are opened where they are used, so they are not shared with requests.
+        let database = context.database.separate(CONNECTIONS / 2);
+        let read_from = context.database.separate(CONNECTIONS / 2);
         let source = context.config.http.links.public_url.as_deref().unwrap_or(SOURCE);
         let clock: &Arc<dyn Clock> = components.cell.sale_cache.clock();
         let events = Arc::new(EventReader::new(EventReaderPorts {
-            outbox: Arc::new(PostgresOutbox::new(database.clone())),
-            outcomes: Arc::new(OutcomeReader::new(database.clone())),
+            outbox: Arc::new(PostgresOutbox::new(read_from.clone())),
+            outcomes: Arc::new(OutcomeReader::new(read_from)),
             subjects: Arc::new(SubjectsElsewhere::here(KnownSubjects {
                 sale_cache: Arc::clone(&components.cell.sale_cache),
                 codes: Arc::clone(&components.cell.codes),
@@ -74,8 +78,14 @@ impl Deliveries {
             format: Arc::new(CloudEvents::new(source)),
         }));
         let log: Arc<dyn EventLog> = Arc::new(PacedLog::new(PacedLogPorts {
-            log: events,
-            batches: Arc::new(components.shared.batches.clone()),
+            batches: vec![
+                Arc::new(components.shared.batches.clone()),
+                Arc::<EventReader>::clone(&events),
+            ],
+            log: match beside {
+                Beside::Requests => events,
+                Beside::Nothing => Arc::new(LogElsewhere::here(events)),
+            },
             times: Arc::new(LinuxProcessorTimes),
             clock: Arc::clone(clock),
             pause: Arc::new(TokioPause),

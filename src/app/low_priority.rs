@@ -15,14 +15,25 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::application::catalogue::Item;
-use crate::application::ports::{EventSubjects, PortError, ProcessorTime, ProcessorTimes};
+use crate::application::ports::{
+    EventBatch, EventLog, EventSubjects, PortError, ProcessorTime, ProcessorTimes,
+};
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
 use crate::domain::sale::Sale;
 
-/// The nice value: about a tenth of the weight of other threads. With less, events would hardly move on a machine that other programs
-/// keep busy as well.
+/// The nice value beside requests: about a tenth of the weight of other threads. With less, events would hardly move on a machine that
+/// other programs keep busy as well.
 const NICE: i32 = 10;
+
+/// What else the process of a thread does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// It serves buyers.
+    Requests,
+    /// Nothing that must not wait. The thread has the priority of others: an endpoint on the same machine would interrupt it all the time.
+    Nothing,
+}
 
 /// A thread with a runtime of its own. It ends when this is dropped.
 pub(super) struct LowPriority {
@@ -32,13 +43,15 @@ pub(super) struct LowPriority {
 
 impl LowPriority {
     /// Starts the thread.
-    pub(super) fn start(name: &str) -> io::Result<Self> {
+    pub(super) fn start(name: &str, beside: Beside) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (handle, stop) = (runtime.handle().clone(), CancellationToken::new());
         let stopped = stop.clone();
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             // Of this thread alone, because Linux has no priority of a process.
-            if let Err(error) = setpriority_process(None, NICE) {
+            if beside == Beside::Requests
+                && let Err(error) = setpriority_process(None, NICE)
+            {
                 tracing::warn!(%error, "a thread for background work has the priority of requests");
             }
             runtime.block_on(stopped.cancelled());
@@ -90,10 +103,7 @@ impl<S> SubjectsElsewhere<S> {
         &self,
         task: impl Future<Output = Result<T, PortError>> + Send + 'static,
     ) -> Result<T, PortError> {
-        let ran = AbortOnDropHandle::new(self.runtime.spawn(task)).await;
-        ran.unwrap_or_else(|ended| {
-            Err(PortError::Broken { what: "the subjects of events", source: Box::new(ended) })
-        })
+        run_on(&self.runtime, "the subjects of events", task).await
     }
 }
 
@@ -119,6 +129,42 @@ impl<S: EventSubjects + 'static> EventSubjects for SubjectsElsewhere<S> {
     }
 }
 
+/// Reads events among the threads of this runtime: in a process without requests they are idle.
+pub(super) struct LogElsewhere {
+    log: Arc<dyn EventLog>,
+    runtime: Handle,
+}
+
+impl LogElsewhere {
+    /// On the runtime of the caller.
+    pub(super) fn here(log: Arc<dyn EventLog>) -> Self {
+        Self { log, runtime: Handle::current() }
+    }
+}
+
+#[async_trait]
+impl EventLog for LogElsewhere {
+    async fn read(&self, after: i64, at_least: usize) -> Result<Vec<EventBatch>, PortError> {
+        let log = Arc::clone(&self.log);
+        run_on(&self.runtime, "the events", async move { log.read(after, at_least).await }).await
+    }
+
+    async fn end(&self) -> Result<i64, PortError> {
+        let log = Arc::clone(&self.log);
+        run_on(&self.runtime, "the events", async move { log.end().await }).await
+    }
+}
+
+/// Runs a task on a runtime. It is aborted if this is dropped.
+async fn run_on<T: Send + 'static>(
+    runtime: &Handle,
+    what: &'static str,
+    task: impl Future<Output = Result<T, PortError>> + Send + 'static,
+) -> Result<T, PortError> {
+    let ran = AbortOnDropHandle::new(runtime.spawn(task)).await;
+    ran.unwrap_or_else(|ended| Err(PortError::Broken { what, source: Box::new(ended) }))
+}
+
 #[cfg(test)]
 mod tests {
     use rustix::process::getpriority_process;
@@ -129,7 +175,7 @@ mod tests {
     #[tokio::test]
     async fn work_on_it_has_a_low_priority_and_the_rest_keeps_its_own() {
         let own = getpriority_process(None).unwrap();
-        let low = LowPriority::start("low").unwrap();
+        let low = LowPriority::start("low", Beside::Requests).unwrap();
 
         let there = low.run(async { getpriority_process(None).unwrap() }).await;
 
@@ -152,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_waited_for_no_more_is_aborted() {
-        let low = LowPriority::start("low").unwrap();
+        let low = LowPriority::start("low", Beside::Requests).unwrap();
         let (held, dropped) = oneshot::channel::<()>();
         let endless = low.run(async move {
             let _held = held;

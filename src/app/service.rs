@@ -14,6 +14,7 @@ use super::deliveries::Deliveries;
 use super::error::AppError;
 use super::instance::Instance;
 use super::limits::CLOSE_TIMEOUT;
+use super::low_priority::Beside;
 use super::reload;
 use super::selling::{MakeSelling, in_groups};
 use super::servers;
@@ -141,7 +142,11 @@ impl App {
             make_selling,
         };
         let components = Components::build(&context)?;
-        let deliveries = Deliveries::build(&context, &components)?;
+        let beside = match role {
+            Role::Service => Beside::Requests,
+            Role::Worker => Beside::Nothing,
+        };
+        let deliveries = Deliveries::build(&context, &components, beside)?;
         let open_sales = match role {
             Role::Service => Some(background::start(&context, &components).await),
             Role::Worker => {

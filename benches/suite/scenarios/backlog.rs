@@ -33,6 +33,8 @@ const CONCURRENCY: usize = 64;
 const MIB: f64 = 1_048_576.0;
 /// How long deliveries are counted while nothing else happens.
 const COUNTED: Duration = Duration::from_secs(5);
+/// After a rush deliveries rest for half a second at the most.
+const RUSH_ENDS: Duration = Duration::from_secs(1);
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(50);
 const DELIVERIES: &str = "flash_sale_webhook_deliveries_total";
@@ -65,6 +67,7 @@ fn play(suite: &mut Suite) -> Outcome<()> {
     delivering.run(&["webhook", "resume", webhook])?;
     until_delivering(&worker)?;
     let meanwhile = flow_on(environment, &stage, &sale)?;
+    std::thread::sleep(RUSH_ENDS);
     let first = worker.metric(DELIVERIES, DELIVERED)?;
     std::thread::sleep(COUNTED);
     let rate = (worker.metric(DELIVERIES, DELIVERED)? - first) / COUNTED.as_secs_f64();

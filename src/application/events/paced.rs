@@ -4,8 +4,10 @@
 //! Redis, the endpoint. A low priority of this thread does not reach them; reading less does. So in a rush the thread rests after its
 //! work, for a time in proportion. What waits meanwhile is in the outbox, and follows as soon as the rush is over.
 //!
-//! It is a rush while this instance sells in large batches and this thread waits for a processor for longer than it uses one. Either
-//! alone is not: batches are also large where commits are slow and processors idle, and a processor can be busy with something else.
+//! It is a rush while sales go on in large batches and this thread waits for a processor for longer than it uses one. Either alone is
+//! not: batches are also large where commits are slow and processors idle, and a processor can be busy with something else. The batches
+//! are this instance's own, and those of all instances as the outbox has them: a process that only delivers may share a machine with one
+//! that sells.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,10 +21,12 @@ use crate::application::ports::{
 
 /// Shortest stretch of work that is judged.
 const STRETCH: Duration = Duration::from_millis(20);
+/// A stretch without a batch goes on until one is known of, for as long: the outbox is looked at several times as often.
+const LONGEST_STRETCH: Duration = Duration::from_millis(250);
 /// Requests in a batch, on average, from which on it may be a rush. Below, a batch is committed before many requests have arrived.
 const RUSH_BATCH: u64 = 24;
-/// Rest after work, in times of the work: about a twenty-fifth of a processor is used.
-const REST: u32 = 24;
+/// Rest after work, in times of the work: about a fortieth of a processor is used.
+const REST: u32 = 40;
 /// Longest rest: events move however long a rush lasts.
 const LONGEST_REST: Duration = Duration::from_millis(500);
 
@@ -36,8 +40,8 @@ pub struct PacedLog {
 pub struct PacedLogPorts {
     /// What is read.
     pub log: Arc<dyn EventLog>,
-    /// The batches of this instance.
-    pub batches: Arc<dyn SellingBatches>,
+    /// Those who know of batches.
+    pub batches: Vec<Arc<dyn SellingBatches>>,
     /// The processor time of the thread that reads and delivers.
     pub times: Arc<dyn ProcessorTimes>,
     /// This process's clock.
@@ -76,8 +80,14 @@ impl PacedLog {
             let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
             if now >= pace.rests_until && now >= pace.began_at + STRETCH {
                 let PacedLogPorts { batches, times, .. } = &self.ports;
-                let time = times.of_this_thread();
-                pace.judge(Measured { time, batches: batches.totals() }, now);
+                let batches = batches.iter().map(|some| some.totals());
+                let batches = batches.fold(BatchTotals::default(), |sum, some| BatchTotals {
+                    requests: sum.requests + some.requests,
+                    batches: sum.batches + some.batches,
+                });
+                if batches != pace.began.batches || now >= pace.began_at + LONGEST_STRETCH {
+                    pace.judge(Measured { time: times.of_this_thread(), batches }, now);
+                }
             }
             pace.rests_until.saturating_sub(now)
         };
@@ -134,7 +144,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A stretch of work: how many milliseconds it used and waited for a processor, and the requests in ten batches meanwhile.
+    /// A stretch of work: how many milliseconds it used and waited for a processor, and the requests in ten batches meanwhile, if any.
     type Stretch = (u32, u32, u64);
 
     /// The rests of a reader that reads after each of these.
@@ -158,7 +168,7 @@ mod tests {
         log.expect_read().returning(|_, _| Ok(Vec::new()));
         let log = PacedLog::new(PacedLogPorts {
             log: Arc::new(log),
-            batches: Arc::new(batches),
+            batches: vec![Arc::new(batches)],
             times: Arc::new(times),
             clock: Arc::<FakeClock>::clone(&clock),
             pause: Arc::new(pause),
@@ -172,7 +182,7 @@ mod tests {
                 measured.0.used += MS * *used;
                 measured.0.waited += MS * *waited;
                 measured.1.requests += requests;
-                measured.1.batches += 10;
+                measured.1.batches += if *requests == 0 { 0 } else { 10 };
             }
             log.read(0, 1).await.unwrap();
         }
@@ -184,8 +194,16 @@ mod tests {
     async fn in_a_rush_work_is_followed_by_a_rest_that_is_bounded() {
         let rush = [(4, 16, 240), (12, 13, 900), (0, 20, 900)];
 
-        assert_eq!(rests(&rush).await, [MS * 96, MS * 288]);
+        assert_eq!(rests(&rush).await, [MS * 160, MS * 480]);
         assert_eq!(rests(&[(50, 60, 240)]).await, [LONGEST_REST]);
+    }
+
+    #[tokio::test]
+    async fn work_is_judged_when_there_is_a_batch_to_judge_it_by_or_after_a_while() {
+        assert_eq!(rests(&[(4, 16, 0), (3, 16, 240), (4, 16, 240)]).await, [MS * 280, MS * 160]);
+
+        let while_nothing_was_sold = vec![(4, 16, 0); 13];
+        assert!(rests(&[&while_nothing_was_sold[..], &[(1, 0, 240)]].concat()).await.is_empty());
     }
 
     #[tokio::test]
@@ -202,7 +220,7 @@ mod tests {
         log.expect_read().times(3).returning(|_, _| Ok(Vec::new()));
         let log = PacedLog::new(PacedLogPorts {
             log: Arc::new(log),
-            batches: Arc::new(batches),
+            batches: vec![Arc::new(batches)],
             times: Arc::new(times),
             clock: FakeClock::at(at(0)),
             pause: Arc::new(MockPause::new()),

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::application::catalogue::Item;
 use crate::application::ports::{
-    Event, EventBatch, EventData, EventFormat, EventHead, EventLog, EventSubjects, Outbox,
-    OutboxContent, OutboxRow, OutcomeStore, PortError,
+    BatchTotals, Event, EventBatch, EventData, EventFormat, EventHead, EventLog, EventSubjects,
+    Outbox, OutboxContent, OutboxRow, OutcomeStore, PortError, SellingBatches,
 };
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{AttemptId, ItemNo, SaleId};
@@ -29,6 +29,7 @@ const REMEMBERED: usize = 4_096;
 pub struct EventReader {
     ports: EventReaderPorts,
     recent: Mutex<Recent>,
+    ordered: Mutex<Ordered>,
 }
 
 /// The ports of [`EventReader`].
@@ -74,6 +75,25 @@ fn place(row: &OutboxRow) -> Place {
     (row.position, row.batch)
 }
 
+/// What was put in order here: the batches in which all instances sell.
+#[derive(Default)]
+struct Ordered {
+    totals: BatchTotals,
+    /// Batches since the log's end was read.
+    batches: u64,
+    end: Option<i64>,
+}
+
+impl Ordered {
+    /// The log ends here: a position counts events.
+    fn ends_at(&mut self, end: i64) {
+        let events = self.end.map_or(0, |before| end - before);
+        self.totals.requests += u64::try_from(events).unwrap_or_default();
+        self.totals.batches += std::mem::take(&mut self.batches);
+        self.end = Some(end);
+    }
+}
+
 /// What the events of some rows tell of.
 #[derive(Default)]
 struct Facts {
@@ -86,7 +106,17 @@ impl EventReader {
     /// Creates the reader on these ports.
     #[must_use]
     pub fn new(ports: EventReaderPorts) -> Self {
-        Self { ports, recent: Mutex::default() }
+        Self { ports, recent: Mutex::default(), ordered: Mutex::default() }
+    }
+
+    fn ordered(&self) -> MutexGuard<'_, Ordered> {
+        self.ordered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn order(&self) -> Result<(), PortError> {
+        let rows = self.ports.outbox.order().await?;
+        self.ordered().batches += rows;
+        Ok(())
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -218,7 +248,7 @@ impl EventReader {
 #[async_trait]
 impl EventLog for EventReader {
     async fn read(&self, after: i64, at_least: usize) -> Result<Vec<EventBatch>, PortError> {
-        self.ports.outbox.order().await?;
+        self.order().await?;
         let rows = self.ports.outbox.read(after, ROWS).await?;
         let (mut position, mut wanted) = (after, Vec::new());
         for row in rows {
@@ -236,8 +266,16 @@ impl EventLog for EventReader {
     }
 
     async fn end(&self) -> Result<i64, PortError> {
-        self.ports.outbox.order().await?;
-        self.ports.outbox.end().await
+        self.order().await?;
+        let end = self.ports.outbox.end().await?;
+        self.ordered().ends_at(end);
+        Ok(end)
+    }
+}
+
+impl SellingBatches for EventReader {
+    fn totals(&self) -> BatchTotals {
+        self.ordered().totals
     }
 }
 
@@ -286,7 +324,12 @@ mod tests {
     /// A reader of these rows, which may look outcomes up as often.
     fn reader(shop: &TestShop, rows: Vec<OutboxRow>, look_ups: usize) -> EventReader {
         let mut outbox = MockOutbox::new();
-        outbox.expect_order().returning(|| Ok(()));
+        outbox.expect_order().returning(|| Ok(2));
+        let mut ends = 0;
+        outbox.expect_end().returning(move || {
+            ends += 100;
+            Ok(ends)
+        });
         outbox.expect_read().returning(move |after, at_most| {
             let rest = rows.iter().filter(|row| row.position > after).take(at_most);
             Ok(rest.cloned().collect())
@@ -378,6 +421,22 @@ mod tests {
 
         let positions: Vec<i64> = read.iter().map(|batch| batch.position).collect();
         assert_eq!(positions, [3, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn batches_of_all_instances_are_counted_with_their_events() {
+        let shop = TestShop::open();
+        let reader = reader(&shop, Vec::new(), 0);
+        let totals = |requests, batches| BatchTotals { requests, batches };
+
+        reader.end().await.unwrap();
+        // What was there before is not counted.
+        assert_eq!(reader.totals(), totals(0, 2));
+        reader.read(0, 1).await.unwrap();
+        assert_eq!(reader.totals(), totals(0, 2));
+        reader.end().await.unwrap();
+
+        assert_eq!(reader.totals(), totals(100, 6));
     }
 
     #[tokio::test]

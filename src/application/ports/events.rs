@@ -175,8 +175,8 @@ pub struct CancelledPurchase {
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait Outbox: Send + Sync {
-    /// Puts what is committed in order. Several callers at a time do not wait for each other.
-    async fn order(&self) -> Result<(), PortError>;
+    /// Puts what is committed in order; returns the number of rows. Several callers at a time do not wait for each other.
+    async fn order(&self) -> Result<u64, PortError>;
 
     /// Rows after a position, at most so many, in order.
     async fn read(&self, after: i64, at_most: usize) -> Result<Vec<OutboxRow>, PortError>;

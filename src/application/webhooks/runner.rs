@@ -16,7 +16,7 @@ use crate::application::ports::{
 };
 
 /// Events that one read of the log is to return.
-const READ_EVENTS: usize = 256;
+const READ_EVENTS: usize = 512;
 /// Events that wait and are loaded at once.
 const LOAD_EVENTS: u32 = 128;
 /// How often a delivery looks at the time.
@@ -143,12 +143,18 @@ impl Runner {
                 // The lease is not renewed any more.
                 Either::Right((Err(_), _)) => return,
             };
-            match happened {
-                Some(Happened::Done(done)) => {
-                    let now = self.ports.clock.monotonic();
-                    delivery.done(done, now, &*self.ports.metrics);
+            // Answers come in bursts: what has ended by now needs one look at what to do next.
+            let mut happened = Some(happened);
+            for _ in 0..=self.limits.concurrency {
+                match happened {
+                    Some(Some(Happened::Done(done))) => {
+                        let now = self.ports.clock.monotonic();
+                        delivery.done(done, now, &*self.ports.metrics);
+                    }
+                    Some(Some(Happened::Tick) | None) => running.push(self.tick()),
+                    None => break,
                 }
-                Some(Happened::Tick) | None => running.push(self.tick()),
+                happened = running.next().now_or_never();
             }
         }
     }

@@ -28,7 +28,7 @@ use crate::application::ports::{
 pub(crate) use job::{Done, Job, Source};
 
 /// Events in a window, beyond which it is not filled.
-const WINDOW_EVENTS: usize = 512;
+const WINDOW_EVENTS: usize = 1_024;
 /// Batches in a window, beyond which it is not filled: batches without a wanted event count too.
 const WINDOW_BATCHES: usize = 4096;
 /// How often due retries are looked for.

@@ -174,7 +174,8 @@ impl PostgresOutbox {
 
 #[async_trait]
 impl Outbox for PostgresOutbox {
-    async fn order(&self) -> Result<(), PortError> {
+    async fn order(&self) -> Result<u64, PortError> {
+        let mut rows = 0;
         loop {
             let order = async {
                 let mut connection = self.database.acquire().await?;
@@ -182,8 +183,9 @@ impl Outbox for PostgresOutbox {
                 self.database.time(Statement::Outbox, query).await
             };
             let ordered: i32 = self.write(order).await?;
+            rows += u64::try_from(ordered).unwrap_or_default();
             if ordered < ORDERED {
-                return Ok(());
+                return Ok(rows);
             }
         }
     }

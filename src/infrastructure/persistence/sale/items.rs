@@ -1,9 +1,11 @@
 //! A sale's items and their stock, read from PostgreSQL.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt};
 use sqlx::{PgConnection, Postgres};
 use tokio::sync::Semaphore;
 
@@ -21,6 +23,10 @@ use crate::infrastructure::persistence::row::from_row;
 
 /// Maximum number of catalogue items that one statement reads. It bounds the memory and the time of a statement.
 const CHUNK: i32 = 20_000;
+const CHUNK_ITEMS: usize = CHUNK.unsigned_abs() as usize;
+/// Chunks that are read at a time: the server is at work on one while the one before it is taken in.
+const CHUNKS_AT_A_TIME: usize = 2;
+const CATALOGUE: &str = "the catalogue";
 /// Maximum number of reads at a time that may scan a whole sale for available items.
 const MAX_SCANS: usize = 1;
 /// Longest time of a snapshot over a large sale.
@@ -183,6 +189,20 @@ impl PostgresItemReader {
         Self { database, partitions: Partitions::new(STATEMENTS), scans: Semaphore::new(MAX_SCANS) }
     }
 
+    /// The items after this one, as many as a chunk has.
+    async fn chunk(&self, sale: SaleId, after: i32) -> Result<Chunk, PortError> {
+        let chunk = self.partitions.read(
+            &self.database,
+            (Statement::Catalogue, CATALOGUE),
+            sale,
+            |mut connection, statements| async move {
+                let query = sqlx::query_as(statements.get(CHUNK_AT)).bind(sale.get());
+                query.bind(after).bind(CHUNK).fetch_one(&mut *connection).await
+            },
+        );
+        chunk.await
+    }
+
     /// The items with these keys: ids or numbers, as the statement takes them.
     async fn named<K>(
         &self,
@@ -249,31 +269,31 @@ impl PostgresItemReader {
 #[async_trait]
 impl ItemReader for PostgresItemReader {
     async fn catalogue(&self, sale: SaleId) -> Result<Catalogue, PortError> {
-        let what = "the catalogue";
         let mut builder = CatalogueBuilder::default();
-        let mut last = 0;
+        let (mut last, mut at_a_time) = (0, 1);
         loop {
-            let statement = (Statement::Catalogue, what);
-            let chunk = self.partitions.read(
-                &self.database,
-                statement,
-                sale,
-                |mut connection, statements| async move {
-                    let query = sqlx::query_as(statements.get(CHUNK_AT)).bind(sale.get());
-                    query.bind(last).bind(CHUNK).fetch_one(&mut *connection).await
-                },
-            );
-            let (numbers, ids, names, links): Chunk = chunk.await?;
-            let texts = ids.iter().zip(&names).zip(&links);
-            for (number, ((id, name), link)) in numbers.iter().zip(texts) {
-                builder
-                    .push(ItemNo(*number), id, name, link)
-                    .map_err(|error| PortError::Broken { what, source: Box::new(error) })?;
-            }
-            // The last chunk is the one that is not full.
-            match numbers.last() {
-                Some(number) if numbers.len() >= CHUNK.unsigned_abs() as usize => last = *number,
-                _ => return Ok(builder.build()),
+            // Numbers usually have no gaps: then it is known where the next chunk begins before this one is there.
+            let begins = (last..=i32::MAX).step_by(CHUNK_ITEMS);
+            let chunks = begins.map(|after| async move { (after, self.chunk(sale, after).await) });
+            let mut chunks = pin!(stream::iter(chunks).buffered(at_a_time));
+            while let Some((after, chunk)) = chunks.next().await {
+                let (numbers, ids, names, links) = chunk?;
+                let texts = ids.iter().zip(&names).zip(&links);
+                for (number, ((id, name), link)) in numbers.iter().zip(texts) {
+                    builder.push(ItemNo(*number), id, name, link).map_err(|error| {
+                        PortError::Broken { what: CATALOGUE, source: error.into() }
+                    })?;
+                }
+                // The last chunk is the one that is not full.
+                match numbers.last() {
+                    Some(number) if numbers.len() >= CHUNK_ITEMS => last = *number,
+                    _ => return Ok(builder.build()),
+                }
+                let has_gaps = last - after != CHUNK;
+                if has_gaps || at_a_time == 1 {
+                    at_a_time = if has_gaps { 1 } else { CHUNKS_AT_A_TIME };
+                    break;
+                }
             }
         }
     }
@@ -460,6 +480,33 @@ mod tests {
         }
 
         assert_eq!(pages, [vec![2, 3], vec![6, 7], vec![8, 9], vec![]]);
+    }
+
+    #[tokio::test]
+    async fn a_catalogue_of_several_chunks_has_every_item_once_with_and_without_gaps() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::unique(1)).await;
+        let last = 3 * CHUNK + 10;
+        let insert = format!(
+            "INSERT INTO items (sale_id, item_no, item_id, name, image_url)
+             SELECT {}, n, 'id ' || n, 'name ' || n, '/' || n FROM generate_series(2, {last}) AS n",
+            scene.sale.get()
+        );
+        shop.execute(&insert).await;
+        let numbers = async || {
+            let catalogue = scene.instance.items.catalogue(scene.sale).await.unwrap();
+            let has = |number: &i32| catalogue.item(ItemNo(*number)).is_some();
+            ((1..=last + 1).filter(has).collect::<Vec<_>>(), catalogue.len())
+        };
+
+        assert_eq!(numbers().await, ((1..=last).collect(), last.unsigned_abs() as usize));
+
+        // Inside the second chunk, and at the end of the first.
+        let gaps = [CHUNK + 5, CHUNK + 6, CHUNK];
+        shop.execute(&format!("DELETE FROM items WHERE item_no = ANY (ARRAY{gaps:?})")).await;
+        let left: Vec<i32> = (1..=last).filter(|number| !gaps.contains(number)).collect();
+        let count = left.len();
+        assert_eq!(numbers().await, (left, count));
     }
 
     #[tokio::test]

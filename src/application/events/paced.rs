@@ -4,7 +4,7 @@
 //! Redis, the endpoint. A low priority of this thread does not reach them; reading less does. So in a rush the thread rests after its
 //! work, for a time in proportion. What waits meanwhile is in the outbox, and follows as soon as the rush is over.
 //!
-//! It is a rush while sales go on in large batches and this thread waits for a processor for longer than it uses one. Either alone is
+//! It is a rush while sales go on in large batches and this thread waits for a processor for half as long as it uses one. Either alone is
 //! not: batches are also large where commits are slow and processors idle, and a processor can be busy with something else. The batches
 //! are this instance's own, and those of all instances as the outbox has them: a process that only delivers may share a machine with one
 //! that sells.
@@ -115,7 +115,7 @@ impl Measured {
         let (began, ended) = (self.time?, later.time?);
         let used = ended.used.saturating_sub(began.used);
         let waited = ended.waited.saturating_sub(began.waited);
-        (batches > 0 && requests >= batches * RUSH_BATCH && waited > used).then_some(used)
+        (batches > 0 && requests >= batches * RUSH_BATCH && waited * 2 > used).then_some(used)
     }
 }
 
@@ -208,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn small_batches_or_idle_processors_are_no_rush() {
-        assert!(rests(&[(4, 16, 239), (4, 4, 900), (16, 4, 900), (4, 16, 0)]).await.is_empty());
+        assert!(rests(&[(4, 16, 239), (4, 2, 900), (16, 4, 900), (4, 16, 0)]).await.is_empty());
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ const WAYS: usize = 4;
 /// A set of bounded size, 1 MiB for a quarter of a million buyers; the oldest of a bucket is dropped first.
 ///
 /// It keeps 32 bits of a hash of each buyer. So it may forget a buyer, and it may take an unknown buyer for a known one. The hash has a
-/// key: nobody can choose ids of buyers that share a bucket.
+/// key, so a client cannot choose buyer ids that share a bucket.
 #[derive(Debug)]
 pub(super) struct KnownBuyers {
     /// The hashes, newest first; 0 is none.

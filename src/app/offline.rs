@@ -25,14 +25,15 @@ use crate::application::ports::{
 };
 use crate::application::sale_report::{CloseSale, ReportSale};
 use crate::application::verify::{Verify, VerifyPorts};
-use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig};
+use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig, Pooler};
 use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics, RedisSaleNews};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, OnReplicas, Planning, PostgresApiKeyStore,
     PostgresAuditTrail, PostgresBuyerTotalsReader, PostgresInspector, PostgresItemImporter,
     PostgresItemReader, PostgresOutbox, PostgresSaleEditor, PostgresSaleReports, PostgresSaleStore,
-    Replicas, SchemaError, check_cell, check_requirements, check_schema, migrate, take_cell,
+    Replicas, SchemaError, check_cell, check_requirements, check_schema, check_sessions, migrate,
+    take_cell,
 };
 use crate::infrastructure::signing::HmacKeySecrets;
 
@@ -73,6 +74,10 @@ impl Offline {
         let circuits = CircuitMetrics::register(&registry)?;
         let settings = with_few_retries(&config.database);
         let database = Database::connect(&settings, Planning::Tables, metrics, &circuits).await?;
+        // Without a pooler by the configuration, a command does not pay for the look.
+        if config.database.pooler == Pooler::Session {
+            check_sessions(&database).await?;
+        }
         check_requirements(&database).await?;
         check_schema(&database).await?;
         check_cell(&database, config.database.cell).await?;
@@ -179,6 +184,8 @@ pub(crate) async fn migrate_schema(config: &Config) -> Result<(), AppError> {
     let database =
         Database::connect(&without_circuit(&config.database), Planning::Tables, metrics, &circuits)
             .await?;
+    // The lock that keeps others from migrating belongs to a session.
+    check_sessions(&database).await?;
     check_requirements(&database).await?;
     migrate(&database).await?;
     take_cell(&database, config.database.cell).await?;

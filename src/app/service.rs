@@ -24,7 +24,7 @@ use super::task_groups::TaskGroups;
 use super::workers;
 use crate::application::ports::Causes;
 use crate::application::refusals::Refusals;
-use crate::config::{Config, InForce, Pooler, TimeZoneRules};
+use crate::config::{Config, InForce, TimeZoneRules};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::monitoring::{LogLevel, Readiness, init_logging};
 use crate::infrastructure::otlp::trace_to;
@@ -110,9 +110,7 @@ impl App {
         let metrics = DatabaseMetrics::register(&registry)?;
         let database =
             Database::connect(&config.database, Planning::Keys, metrics, &circuits).await?;
-        if config.database.pooler == Pooler::Session {
-            check_sessions(&database).await?;
-        }
+        check_sessions(&database).await?;
         check_requirements(&database).await?;
         if config.database.migrate_on_start {
             migrate(&database).await?;

@@ -1,6 +1,7 @@
 //! The layers: defaults, a profile and the environment; later layers override earlier ones.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use config::{File, FileFormat, Value, ValueKind};
@@ -11,6 +12,9 @@ const PREFIX: &str = "FLASH_SALE__";
 const PROFILE: &str = "FLASH_SALE_ENV";
 /// Suffix of a variable that names a file with the value.
 const FILE_SUFFIX: &str = "_file";
+/// Variables without the prefix, and their keys.
+const SHORT_NAMES: [(&str, &str); 2] =
+    [("DATABASE_URL", "database.url"), ("REDIS_URL", "redis.url")];
 /// Profiles in the binary.
 const EMBEDDED: [(&str, &str); 2] = [
     ("development", include_str!("../../config/development.yaml")),
@@ -32,6 +36,29 @@ pub(crate) struct Layers {
 
 /// The environment, read once.
 pub(crate) type Environment = BTreeMap<String, String>;
+
+/// The variables of a process. What is not UTF-8 is another program's, unless this one would read it: then its name is the error.
+pub(crate) fn environment(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Environment, String> {
+    let mut environment = Environment::new();
+    for (name, value) in variables {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => {
+                environment.insert(name, value);
+            }
+            (Ok(name), Err(_)) if is_ours(&name) => return Err(format!("{name} is not UTF-8")),
+            _ => {}
+        }
+    }
+    Ok(environment)
+}
+
+fn is_ours(name: &str) -> bool {
+    name == PROFILE
+        || name.starts_with(PREFIX)
+        || SHORT_NAMES.iter().any(|(short, _)| *short == name)
+}
 
 /// Merges all layers. Defaults and profiles in `folder` replace those in the binary.
 pub(crate) fn merge(environment: &Environment, folder: Option<&Path>) -> Result<Layers, String> {
@@ -123,7 +150,7 @@ fn overrides(
     (faults, files): (&mut Vec<String>, &mut Vec<PathBuf>),
 ) -> (BTreeMap<String, String>, BTreeSet<String>) {
     let mut set = BTreeMap::new();
-    for (short, key) in [("DATABASE_URL", "database.url"), ("REDIS_URL", "redis.url")] {
+    for (short, key) in SHORT_NAMES {
         if let Some(value) = environment.get(short).filter(|value| !value.is_empty()) {
             set.insert(key.to_owned(), value.clone());
         }

@@ -83,7 +83,9 @@ pub struct InvalidConfig(pub(super) Vec<String>);
 impl Config {
     /// Loads all layers: the defaults in the binary or in `folder`, the profile, and the environment of the process.
     pub fn load(folder: Option<&Path>) -> Result<Self, InvalidConfig> {
-        Self::from_environment(&std::env::vars().collect(), folder)
+        let environment =
+            layers::environment(std::env::vars_os()).map_err(|fault| InvalidConfig(vec![fault]))?;
+        Self::from_environment(&environment, folder)
     }
 
     pub(crate) fn from_environment(

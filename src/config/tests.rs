@@ -2,6 +2,9 @@
 
 #![cfg(test)]
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -16,6 +19,20 @@ fn load(environment: &[(&str, &str)]) -> Result<Config, InvalidConfig> {
 
 fn faults(environment: &[(&str, &str)]) -> String {
     load(environment).unwrap_err().to_string()
+}
+
+#[test]
+fn a_variable_that_is_not_utf_8_is_an_error_only_if_it_is_read() {
+    let variable = |name: &str| (OsString::from(name), OsString::from_vec(vec![b'a', 0xff]));
+    let nameless = (OsString::from_vec(vec![0xff]), OsString::from("a"));
+
+    let others = layers::environment([variable("PS1"), nameless, ("A".into(), "b".into())]);
+
+    assert_eq!(others.unwrap(), BTreeMap::from([("A".to_owned(), "b".to_owned())]));
+    for ours in ["DATABASE_URL", "REDIS_URL", "FLASH_SALE_ENV", "FLASH_SALE__HTTP__PORT"] {
+        let fault = layers::environment([variable(ours)]).unwrap_err();
+        assert_eq!(fault, format!("{ours} is not UTF-8"));
+    }
 }
 
 #[test]

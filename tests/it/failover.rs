@@ -45,6 +45,9 @@ async fn a_failover_that_loses_commits_gives_no_code_twice_and_sells_what_is_lef
         })
         .await;
     }
+    let attempts = "SELECT array_agg(id ORDER BY user_id) FROM checkout_attempts WHERE user_id IN ('ann', 'bob')";
+    let attempts: Vec<i64> = sqlx::query_scalar(attempts).fetch_one(world.pool()).await.unwrap();
+    let [anns, bobs] = attempts[..] else { panic!("{attempts:?}") };
     world.postgres_server.as_ref().unwrap().run("kill-postgres");
     takes_over(&standby, &world);
     everybody_is_ready(&world).await;
@@ -74,6 +77,14 @@ async fn a_failover_that_loses_commits_gives_no_code_twice_and_sells_what_is_lef
         instance.client.collects(&sale, &format!("dora-{number}"), "1").await;
     }
     world.at(0).buys(&sale, "dora-0", "1").await;
+    // Each instance looks for what it has acknowledged in the new history.
+    until("what is lost is named", async || {
+        let audit = world.program.run(&["verify"]).await;
+        audit.code == Some(1)
+            && audit.stdout.contains(&format!("attempt {anns}: its checkout is not in epoch"))
+            && audit.stdout.contains(&format!("attempt {bobs}: its purchase is not in epoch"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

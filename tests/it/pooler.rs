@@ -100,12 +100,24 @@ async fn a_pooler_in_transaction_mode_is_refused_with_what_to_set() {
     let program = world.program.clone().variable("DATABASE_URL", &through);
 
     let asked_for = program.clone().set("database.pooler", "transaction").run(&["serve"]).await;
-    let found = program.clone().set("database.pooler", "session").run(&["serve"]).await;
 
     assert_eq!(asked_for.code, Some(2), "{asked_for}");
     let complaint = asked_for.complaint().join(" ");
     assert!(complaint.contains("set pool_mode = session"), "{complaint}");
-    assert_eq!(found.code, Some(1), "{found}");
-    let complaint = found.complaint().join(" ");
-    assert!(complaint.contains("set pool_mode = session"), "{complaint}");
+    let session = program.clone().set("database.pooler", "session");
+    let found = [
+        program.run(&["serve"]).await,
+        program.run(&["migrate"]).await,
+        session.run(&["serve"]).await,
+        session.run(&["worker"]).await,
+        session.run(&["migrate"]).await,
+    ];
+    for ran in found {
+        assert_eq!(ran.code, Some(1), "{ran}");
+        let complaint = ran.complaint().join(" ");
+        assert!(complaint.contains("set pool_mode = session"), "{complaint}");
+    }
+    let listed = session.run(&["job", "list"]).await;
+    assert_eq!(listed.code, Some(2), "{listed}");
+    assert!(listed.complaint().join(" ").contains("set pool_mode = session"), "{listed}");
 }

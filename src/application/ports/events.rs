@@ -124,6 +124,9 @@ pub trait EventPositions: Send + Sync {
 
     /// The first position whose batch was written at or after this time; one after the end if there is none.
     async fn position_at(&self, time: DateTime<Utc>) -> Result<i64, PortError>;
+
+    /// The last position whose batch was written before this time; 0 if there is none.
+    async fn position_before(&self, time: DateTime<Utc>) -> Result<i64, PortError>;
 }
 
 /// A row of the outbox, in order.
@@ -187,8 +190,17 @@ pub trait Outbox: Send + Sync {
     /// Writes the events of sales that have opened within this time, each once.
     async fn announce_openings(&self, within: Duration) -> Result<(), PortError>;
 
-    /// Deletes rows that are older, whatever has been delivered; returns how many.
-    async fn prune(&self, keep: Duration) -> Result<u64, PortError>;
+    /// Deletes rows that are older, whatever these sinks and the endpoints of webhooks have received of them.
+    async fn prune(&self, keep: Duration, sinks: &[&'static str]) -> Result<Pruned, PortError>;
+}
+
+/// What was deleted of the outbox.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Deleted rows.
+    pub rows: u64,
+    /// Sinks that had not received all of them, and how many events each lacks; `webhook` stands for each endpoint.
+    pub missed: Vec<(String, u64)>,
 }
 
 /// Reads what purchases came to, of any buyer.
@@ -305,6 +317,9 @@ pub trait EventMetrics: Send + Sync {
 
     /// Events were delivered this long after they were written.
     fn delivered(&self, sink: &str, after: Duration, events: usize);
+
+    /// Events were deleted before this sink had received them.
+    fn missed(&self, sink: &str, events: u64);
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ impl ReplayWebhook {
         let end = self.log.end().await?;
         let first = self.log.position_at(since).await?;
         let last = match until {
-            Some(until) => (self.log.position_at(until).await? - 1).min(end),
+            Some(until) => self.log.position_before(until).await?.clamp(first - 1, end),
             None => end,
         };
         let replay = NewReplay { since, until, position: first - 1, last };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use crate::application::ports::EventMetrics;
 
@@ -20,6 +20,7 @@ const SINKS: [&str; 3] = ["stream", "nats", "webhook"];
 pub(crate) struct PrometheusEventMetrics {
     pending: IntGaugeVec,
     delivery: HistogramVec,
+    missed: IntCounterVec,
 }
 
 impl PrometheusEventMetrics {
@@ -37,12 +38,19 @@ impl PrometheusEventMetrics {
         );
         let delivery = HistogramVec::new(delivery.buckets(BUCKETS.to_vec()), &["sink"])?;
         registry.register(Box::new(delivery.clone()))?;
+        let missed = Opts::new(
+            "flash_sale_events_missed_total",
+            "Events that were deleted before a sink had received them, by sink.",
+        );
+        let missed = IntCounterVec::new(missed, &["sink"])?;
+        registry.register(Box::new(missed.clone()))?;
         // They exist before the first event.
         for sink in SINKS {
+            missed.with_label_values(&[sink]);
             pending.with_label_values(&[sink]);
             delivery.with_label_values(&[sink]);
         }
-        Ok(Self { pending, delivery })
+        Ok(Self { pending, delivery, missed })
     }
 }
 
@@ -55,5 +63,9 @@ impl EventMetrics for PrometheusEventMetrics {
         let delivery = self.delivery.with_label_values(&[sink]);
         let seconds = after.as_secs_f64();
         (0..events).for_each(|_| delivery.observe(seconds));
+    }
+
+    fn missed(&self, sink: &str, events: u64) {
+        self.missed.with_label_values(&[sink]).inc_by(events);
     }
 }

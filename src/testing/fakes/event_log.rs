@@ -61,4 +61,10 @@ impl EventPositions for FakeEventLog {
         let found = batches.iter().find(|batch| batch.written_at >= time);
         Ok(found.map_or(i64::try_from(batches.len()).unwrap() + 1, |batch| batch.position))
     }
+
+    async fn position_before(&self, time: DateTime<Utc>) -> Result<i64, PortError> {
+        let batches = self.0.lock().unwrap();
+        let found = batches.iter().rfind(|batch| batch.written_at < time);
+        Ok(found.map_or(0, |batch| batch.position))
+    }
 }

@@ -24,6 +24,8 @@ const RANDOM: Parameter = ("uuid", "gen_random_uuid()");
 /// The id of a key that does not exist.
 const KEY: Parameter = ("text", "'explain'");
 /// A name that no instance has.
+const SINKS: Parameter = ("text[]", "ARRAY['stream']");
+const KINDS: Parameter = ("text[]", "ARRAY['purchase.settled']");
 const WORKER: Parameter = ("text", "' explain'");
 const WEBHOOK: Parameter = ("text", "(SELECT min(id) FROM webhooks)");
 const CHECKOUT: Parameter = ("text[]", "ARRAY['checkout']");
@@ -118,7 +120,8 @@ pub(super) const STATEMENTS: &[Named] = &[
     ),
     Named::new(("outbox.order", Statement::Outbox), outbox::ORDER, &[("int", "1000")]),
     Named::new(("outbox.announce", Statement::Outbox), outbox::ANNOUNCE_OPENINGS, &[DAY]),
-    Named::new(("outbox.prune", Statement::Outbox), outbox::PRUNE, &[DAY, STEP]),
+    Named::new(("outbox.prune", Statement::Outbox), outbox::PRUNE, &[DAY, STEP, SINKS]),
+    Named::new(("outbox.prune_given_up", Statement::Outbox), outbox::PRUNE_GIVEN_UP, &[DAY, STEP]),
     Named::new(
         ("outbox.lease", Statement::Outbox),
         sinks::LEASE,
@@ -140,7 +143,11 @@ pub(super) const STATEMENTS: &[Named] = &[
     ),
     Named::new(("read.report", Statement::Read), reports::STORED, &[SALE]),
     Named::new(("webhooks", Statement::Webhooks), deliveries::LEASED, &[WORKER]),
-    Named::new(("webhooks.lease", Statement::Webhooks), deliveries::TAKE, &[WORKER, SECONDS]),
+    Named::new(
+        ("webhooks.lease", Statement::Webhooks),
+        deliveries::TAKE,
+        &[WORKER, SECONDS, KINDS],
+    ),
     Named::new(("webhooks.held", Statement::Webhooks), deliveries::HELD, &[WEBHOOK, STEP]),
     Named::new(
         ("webhooks.due", Statement::Webhooks),

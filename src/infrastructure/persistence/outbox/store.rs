@@ -8,7 +8,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::application::ports::{
-    CancelledPurchase, EventPositions, Outbox, OutboxContent, OutboxRow, PortError,
+    CancelledPurchase, EventPositions, Outbox, OutboxContent, OutboxRow, PortError, Pruned,
 };
 use crate::domain::checkout::Line;
 use crate::domain::ids::{AttemptId, BuyerId, ItemNo, Quantity, SaleId};
@@ -41,12 +41,20 @@ const LOCK_ORDER: &str = "SELECT FROM outbox_order FOR UPDATE";
 
 const END: &str = "SELECT last FROM outbox_order";
 
-/// Positions were given in nearly the order of time: what was written before this time may stand behind what was written after
-/// it, and is read again then.
+/// The first position of what was written at this time or later. Positions were given in nearly the order of time: what was written
+/// before may stand behind it, and is read again then.
 const POSITION_AT: &str = r"
     SELECT coalesce(
         (SELECT position FROM outbox WHERE written_at >= $1 AND position IS NOT NULL ORDER BY position LIMIT 1),
         (SELECT last + 1 FROM outbox_order)
+    )
+";
+
+/// The last position of what was written before this time; what was written later and stands before it is read again.
+const POSITION_BEFORE: &str = r"
+    SELECT coalesce(
+        (SELECT position FROM outbox WHERE written_at < $1 AND position IS NOT NULL ORDER BY position DESC LIMIT 1),
+        0
     )
 ";
 
@@ -70,17 +78,44 @@ pub(crate) const ANNOUNCE_OPENINGS: &str = r"
     SELECT sale_id, 'sale.opened' FROM opened
 ";
 
+/// Whoever had not received what is deleted stands in one row for each sink.
 pub(crate) const PRUNE: &str = r"
-    DELETE FROM outbox
+    WITH pruned AS (
+        DELETE FROM outbox
+        WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM (
+                SELECT ctid, written_at FROM outbox
+                WHERE position IS NOT NULL
+                ORDER BY position
+                LIMIT $2
+                FOR UPDATE SKIP LOCKED
+            ) AS oldest
+            WHERE written_at < clock_timestamp() - make_interval(secs => $1)
+        ))
+        RETURNING position, greatest(1, cardinality(attempts) + cardinality(items)) AS events
+    ), reader AS (
+        SELECT name AS sink, position FROM event_sinks WHERE name = ANY ($3)
+        UNION ALL
+        SELECT 'webhook', position FROM webhooks
+    ), missed AS (
+        SELECT r.sink, sum(p.events)::bigint AS events
+        FROM reader AS r JOIN pruned AS p ON p.position > r.position
+        GROUP BY r.sink
+    )
+    SELECT (SELECT count(*) FROM pruned) AS rows,
+           coalesce(array_agg(sink ORDER BY sink), '{}') AS sinks,
+           coalesce(array_agg(events ORDER BY sink), '{}') AS events
+    FROM missed
+";
+
+/// Given-up events have the age of all others.
+pub(crate) const PRUNE_GIVEN_UP: &str = r"
+    DELETE FROM webhook_deliveries
     WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM (
-            SELECT ctid, written_at FROM outbox
-            WHERE position IS NOT NULL
-            ORDER BY position
-            LIMIT $2
-            FOR UPDATE SKIP LOCKED
-        ) AS oldest
-        WHERE written_at < clock_timestamp() - make_interval(secs => $1)
+        SELECT ctid FROM webhook_deliveries
+        WHERE is_dead AND written_at < clock_timestamp() - make_interval(secs => $1)
+        LIMIT $2
+        FOR UPDATE SKIP LOCKED
     ))
 ";
 
@@ -95,6 +130,27 @@ from_row! {
         attempts: Vec<i64>,
         items: Vec<i32>,
         data: Option<String>,
+    }
+}
+
+from_row! {
+    #[derive(Debug)]
+    struct PrunedRow {
+        rows: i64,
+        sinks: Vec<String>,
+        events: Vec<i64>,
+    }
+}
+
+impl PrunedRow {
+    fn add_to(self, all: &mut Pruned) {
+        all.rows += self.rows.unsigned_abs();
+        for (sink, events) in self.sinks.into_iter().zip(self.events) {
+            match all.missed.iter_mut().find(|(name, _)| *name == sink) {
+                Some((_, missed)) => *missed += events.unsigned_abs(),
+                None => all.missed.push((sink, events.unsigned_abs())),
+            }
+        }
     }
 }
 
@@ -215,20 +271,27 @@ impl Outbox for PostgresOutbox {
         self.write(announce).await.map(drop)
     }
 
-    async fn prune(&self, keep: Duration) -> Result<u64, PortError> {
-        let mut pruned = 0;
+    async fn prune(&self, keep: Duration, sinks: &[&'static str]) -> Result<Pruned, PortError> {
+        let mut pruned = Pruned::default();
         for _ in 0..STEPS {
             let delete = async {
                 let mut connection = self.database.acquire().await?;
-                let query = sqlx::query(PRUNE).bind(keep.as_secs_f64()).bind(STEP);
-                self.database.time(Statement::Outbox, query.execute(&mut *connection)).await
+                let query = sqlx::query_as(PRUNE).bind(keep.as_secs_f64()).bind(STEP).bind(sinks);
+                self.database.time(Statement::Outbox, query.fetch_one(&mut *connection)).await
             };
-            let deleted = self.write(delete).await?.rows_affected();
-            pruned += deleted;
-            if deleted < STEP.unsigned_abs() {
+            let step: PrunedRow = self.write(delete).await?;
+            let rows = step.rows;
+            step.add_to(&mut pruned);
+            if rows < STEP {
                 break;
             }
         }
+        let delete = async {
+            let mut connection = self.database.acquire().await?;
+            let query = sqlx::query(PRUNE_GIVEN_UP).bind(keep.as_secs_f64()).bind(STEP);
+            self.database.time(Statement::Outbox, query.execute(&mut *connection)).await
+        };
+        self.write(delete).await?;
         Ok(pruned)
     }
 }
@@ -251,6 +314,13 @@ impl EventPositions for PostgresOutbox {
     async fn position_at(&self, time: DateTime<Utc>) -> Result<i64, PortError> {
         self.order().await?;
         let query = || sqlx::query_scalar(POSITION_AT).bind(time).fetch_one(self.database.pool());
+        self.database.read(WHAT, query).await
+    }
+
+    async fn position_before(&self, time: DateTime<Utc>) -> Result<i64, PortError> {
+        self.order().await?;
+        let query =
+            || sqlx::query_scalar(POSITION_BEFORE).bind(time).fetch_one(self.database.pool());
         self.database.read(WHAT, query).await
     }
 }
@@ -435,8 +505,68 @@ mod tests {
         let bob = buys(&scene, "bob", 1).await;
         log(&outbox).await;
 
-        assert_eq!(outbox.prune(DAY).await.unwrap(), 1);
+        assert_eq!(outbox.prune(DAY, &[]).await.unwrap(), Pruned { rows: 1, missed: vec![] });
 
         assert_eq!(contents(&log(&outbox).await), [settled(&[bob], &[])]);
+    }
+
+    #[tokio::test]
+    async fn what_is_deleted_before_somebody_has_received_it_is_counted() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(3, 1)).await;
+        let outbox = outbox(&shop).await;
+        // Three purchases, each of which sells an item out: six events.
+        for (who, item) in [("ann", 1), ("bob", 2), ("eve", 3)] {
+            buys(&scene, who, item).await;
+            log(&outbox).await;
+        }
+        shop.execute(
+            "INSERT INTO event_sinks (name, position) VALUES ('stream', 6), ('nats', 2), ('old', 0);
+             INSERT INTO webhooks (id, url, secret, position) VALUES ('a', 'http://a', 's', 4), ('b', 'http://b', 's', 0);
+             INSERT INTO webhook_deliveries (webhook_id, event_id, order_key, kind, body, happened_at, written_at, is_dead,
+                 attempts, next_try_at, last_error)
+             SELECT 'a', id, 'k', 'purchase.settled', '', now(), now() - age, is_dead, 1, now(), 'refused'
+             FROM (VALUES ('1', interval '2 days', true), ('2', interval '2 days', false), ('3', interval '0', true))
+                 AS t(id, age, is_dead);
+             UPDATE outbox SET written_at = written_at - interval '2 days' WHERE position < 6",
+        )
+        .await;
+
+        let pruned = outbox.prune(DAY, &["stream", "nats"]).await.unwrap();
+
+        let missed = vec![("nats".to_owned(), 2), ("webhook".to_owned(), 4)];
+        assert_eq!(pruned, Pruned { rows: 2, missed });
+        let left: Vec<String> =
+            sqlx::query_scalar("SELECT event_id FROM webhook_deliveries ORDER BY event_id")
+                .fetch_all(&shop.pool)
+                .await
+                .unwrap();
+        assert_eq!(left, ["2", "3"]);
+    }
+
+    #[tokio::test]
+    async fn a_time_ends_behind_all_that_was_written_in_it_whatever_the_order() {
+        let shop = PostgresShop::open().await;
+        let scene = Scene::open(&shop, Terms::stocked(3, 9)).await;
+        let outbox = outbox(&shop).await;
+        for who in ["ann", "bob", "eve"] {
+            buys(&scene, who, 1).await;
+            log(&outbox).await;
+        }
+        // Bob's was written last, and has got its position before Eve's.
+        shop.execute(
+            "UPDATE outbox SET written_at = timestamptz '2026-01-01 00:00:00Z'
+                 + CASE position WHEN 1 THEN 1 WHEN 2 THEN 5 ELSE 2 END * interval '1 second'",
+        )
+        .await;
+        let before = async |second: i64| {
+            let time = DateTime::from_timestamp(1_767_225_600 + second, 0).unwrap();
+            outbox.position_before(time).await.unwrap()
+        };
+
+        assert_eq!(
+            [before(1).await, before(2).await, before(3).await, before(6).await],
+            [0, 1, 3, 3]
+        );
     }
 }

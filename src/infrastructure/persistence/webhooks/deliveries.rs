@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::rows::{LeasedRow, WaitingRow};
 use crate::application::ports::{
-    DeliveryStore, Leased, MAX_HELD, PortError, Progress, Waiting, WebhookId, WebhookOverview,
+    DeliveryStore, EventKind, Leased, MAX_HELD, PortError, Progress, Waiting, WebhookId,
+    WebhookOverview,
 };
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
@@ -17,12 +18,13 @@ const WHAT: &str = "the deliveries of webhooks";
 /// Events that wait beyond [`MAX_HELD`]: those of the window that was open when it was reached.
 const HELD_MARGIN: usize = 20_000;
 
-/// A lease that has still four fifths of its term is not written again.
+/// A lease that has still four fifths of its term is not written again. An endpoint that wants kinds which only a later release has is
+/// left to that: this one would pass their events over.
 pub(crate) const TAKE: &str = r"
     UPDATE webhooks
     SET lease_owner = $1,
         lease_until = clock_timestamp() + make_interval(secs => $2)
-    WHERE state = 'active'
+    WHERE state = 'active' AND events <@ $3::text[]
       AND (lease_until < clock_timestamp()
            OR (lease_owner = $1 AND lease_until < clock_timestamp() + make_interval(secs => $2 * 0.8)))
 ";
@@ -178,7 +180,9 @@ impl PostgresDeliveryStore {
 #[async_trait]
 impl DeliveryStore for PostgresDeliveryStore {
     async fn lease(&self, owner: &str, term: Duration) -> Result<Vec<Leased>, PortError> {
-        self.execute(sqlx::query(TAKE).bind(owner).bind(term.as_secs_f64())).await?;
+        let kinds = EventKind::ALL.map(EventKind::short_name);
+        let take = sqlx::query(TAKE).bind(owner).bind(term.as_secs_f64()).bind(&kinds[..]);
+        self.execute(take).await?;
         let query = || sqlx::query_as(LEASED).bind(owner).fetch_all(self.database.pool());
         let rows: Vec<LeasedRow> = self.database.read_as(Statement::Webhooks, WHAT, query).await?;
         Ok(rows.into_iter().map(LeasedRow::into_leased).collect())
@@ -285,8 +289,27 @@ fn save<'p>(
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::testing::contracts::webhook_store::webhook_store_contract;
     use crate::testing::servers::PostgresShop;
 
     webhook_store_contract!(PostgresShop::open().await);
+
+    #[tokio::test]
+    async fn an_endpoint_for_kinds_of_a_later_release_is_left_to_it() {
+        let shop = PostgresShop::open().await;
+        shop.execute(
+            "INSERT INTO webhooks (id, url, secret, position, events)
+             VALUES ('all', 'http://a', 'whsec_a', 0, '{}'), ('known', 'http://b', 'whsec_b', 0, '{sale.ended}'),
+                 ('later', 'http://c', 'whsec_c', 0, '{sale.ended,sale.cloned}')",
+        )
+        .await;
+        let store = PostgresDeliveryStore::new(shop.database().await);
+
+        let leased = store.lease("me", Duration::from_mins(1)).await.unwrap();
+
+        let mut ids: Vec<&str> = leased.iter().map(|leased| leased.id.as_str()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, ["all", "known"]);
+    }
 }

@@ -170,7 +170,7 @@ fn target(url: &str, secret: String, previous: Option<String>, read_at: DateTime
     Target { url: url.into(), secrets, read_at }
 }
 
-/// Kinds that a later version has added are left out: this one has no such events.
+/// Kinds that a later release has added are left out. Only lists show such an endpoint, because no delivery takes it.
 fn kinds(names: &[String]) -> Vec<EventKind> {
     names.iter().filter_map(|name| EventKind::parse(name)).collect()
 }

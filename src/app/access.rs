@@ -9,10 +9,9 @@ use super::error::AppError;
 use super::limits::limits;
 use crate::application::api_keys::ApiKeys;
 use crate::application::ports::{NonceStore, RateLimiter, TokenVerifier};
-use crate::config::LimitsConfig;
 use crate::infrastructure::cache::{RedisNonces, RedisRateLimiter};
 use crate::infrastructure::http::{
-    Access, AccessMetrics, AccessPorts, ClientAddresses, NONCE_SECONDS, limited_routes,
+    Access, AccessMetrics, AccessPorts, ClientAddresses, NONCE_SECONDS, check_limits,
 };
 use crate::infrastructure::tokens::{JwtVerifier, TokenMetrics};
 
@@ -22,7 +21,7 @@ pub(crate) async fn access(
     components: &Components,
 ) -> Result<Option<Access>, AppError> {
     let config = context.config;
-    check_routes(&config.limits)?;
+    check_limits(&config.limits)?;
     let auth = Arc::clone(&components.auth_metrics);
     let metrics = AccessMetrics::register(context.registry, auth)?;
     let ports = AccessPorts {
@@ -33,20 +32,6 @@ pub(crate) async fn access(
         clock: Arc::clone(components.cell.sale_cache.clock()),
     };
     Ok(Access::new(ports, ClientAddresses::new(&config.limits), metrics))
-}
-
-/// A limit of a route that does not exist would never count.
-fn check_routes(limits: &LimitsConfig) -> Result<(), AppError> {
-    if limits.routes.is_empty() {
-        return Ok(());
-    }
-    let known = limited_routes();
-    let unknown =
-        limits.routes.iter().map(ToString::to_string).find(|route| !known.contains(route));
-    match unknown {
-        None => Ok(()),
-        Some(route) => Err(AppError::UnknownRoute { route, known: known.join(", ") }),
-    }
 }
 
 async fn tokens(context: &BuildContext<'_>) -> Result<Option<Arc<dyn TokenVerifier>>, AppError> {
@@ -64,12 +49,13 @@ fn nonces(components: &Components) -> Arc<dyn NonceStore> {
 
 fn limiter(context: &BuildContext<'_>, components: &Components) -> Option<Arc<dyn RateLimiter>> {
     let BuildContext { config, tasks, .. } = context;
-    if !config.limits.is_on() {
+    // Without files that may change, what is off stays off.
+    if !config.limits.is_on() && config.folder().is_none() {
         return None;
     }
     let limiter = Arc::new(RedisRateLimiter::new(
         components.shared.redis.clone(),
-        &config.limits,
+        context.in_force.setting(|config| Arc::clone(&config.limits)),
         limits(&config.batch, config.batch.checkout_size, 1),
         &components.shared.batches,
         tasks.writers.scope(),

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::infrastructure::cache::InvalidRedis;
-use crate::infrastructure::http::InvalidTls;
+use crate::infrastructure::http::{InvalidTls, UnknownRoute};
 use crate::infrastructure::jobs::InvalidWorkers;
 use crate::infrastructure::monitoring::InvalidLog;
 use crate::infrastructure::nats::InvalidNats;
@@ -48,8 +48,8 @@ pub(crate) enum AppError {
     Tokens(#[from] InvalidTokens),
     #[error(transparent)]
     Webhooks(#[from] InvalidRoots),
-    #[error("limits.routes: there is no route {route}; those with limits are {known}")]
-    UnknownRoute { route: String, known: String },
+    #[error(transparent)]
+    UnknownRoute(#[from] UnknownRoute),
     #[error("cannot listen on {0}: {1}")]
     Listen(String, #[source] io::Error),
     #[error("cannot listen for signals: {0}")]

@@ -17,6 +17,7 @@ use super::context::BuildContext;
 use super::signals::Hangup;
 use crate::application::open_sales::OpenSales;
 use crate::config::{Config, InForce, InvalidConfig, LIVE_KEYS};
+use crate::infrastructure::http::{UnknownRoute, check_limits};
 use crate::infrastructure::monitoring::{LogLevel, ReloadOutcome, ReloadStatus};
 use crate::infrastructure::schedule::CronCalendar;
 use crate::infrastructure::signing::{HmacCursorSigner, HmacSigner};
@@ -55,6 +56,8 @@ enum Refused {
     Invalid(#[from] InvalidConfig),
     #[error(transparent)]
     Keys(#[from] crate::infrastructure::signing::TagClash),
+    #[error(transparent)]
+    Route(#[from] UnknownRoute),
     #[error(transparent)]
     Log(#[from] crate::infrastructure::monitoring::InvalidLog),
 }
@@ -128,6 +131,7 @@ impl Reloader {
         }
         let has_changed = |key: &str| changed.iter().any(|one| one == key);
         let keys = HmacSigner::prepare(&new.code_keys)?;
+        check_limits(&new.limits)?;
         if has_changed("log.level") {
             self.parts.level.set(&new.log.level)?;
         }

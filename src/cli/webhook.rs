@@ -261,7 +261,7 @@ fn test_event(event: &str, id: &WebhookId, at: DateTime<Utc>) -> Value {
     json!({
         "specversion": "1.0",
         "id": event,
-        "source": "flash-sale",
+        "source": "/flash-sale",
         "type": TEST_EVENT,
         "subject": id.as_str(),
         "time": text(at),

@@ -1,6 +1,7 @@
 //! The configuration of one run, from all layers.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::layers::{self, Environment};
 use super::origin::Origin;
@@ -29,7 +30,7 @@ pub struct Config {
     /// Who may buy.
     pub auth: AuthConfig,
     /// How often.
-    pub limits: LimitsConfig,
+    pub limits: Arc<LimitsConfig>,
     /// Sales that open by themselves.
     pub schedule: ScheduleConfig,
     /// The read cache.
@@ -105,7 +106,7 @@ impl Config {
             api_keys,
             admin,
             auth: AuthConfig::read(&mut read, has_keys),
-            limits: LimitsConfig::read(&mut read),
+            limits: Arc::new(LimitsConfig::read(&mut read)),
             schedule: ScheduleConfig::read(&mut read),
             cache: CacheConfig::read(&mut read),
             catalogue: CatalogueConfig::read(&mut read),

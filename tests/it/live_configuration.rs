@@ -218,6 +218,36 @@ async fn a_configuration_that_would_not_start_changes_nothing_and_is_reported_wh
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn limits_are_switched_on_and_off_and_changed_without_a_restart() {
+    let mounted = Mounted::with(&with(""));
+    let world = world(&mounted, 1).await;
+    let sale = world.create_sale("--items 9").await;
+    let status = async |buyer: &str| world.at(0).checkout(&sale, buyer, "1").await.status;
+    for _ in 0..5 {
+        assert_eq!(status("ann").await, 200);
+    }
+
+    mounted.swap(&with("limits:\n  buyer: 1/h burst 2"));
+    until("ann is limited", async || status("ann").await == 429).await;
+    assert_eq!(status("bob").await, 200);
+    let listed = world.at(0).get("/v2/sales").await.is(200);
+    assert!(listed.header("ratelimit").is_none(), "a list has no limit");
+
+    mounted.swap(&with("limits:\n  routes: GET /sales 1/h burst 1, POST /checkout 1000/s"));
+    until("a list is limited", async || world.at(0).get("/v2/sales").await.status == 429).await;
+    assert_eq!(status("ann").await, 200);
+
+    mounted.swap(&with("limits:\n  routes: GET /nothing 1/s"));
+    until("it is refused", async || reloads(&world, 0, "refused").await > 0.5).await;
+    let refused = health(&world, 0).await;
+    assert!(refused["message"].as_str().unwrap().contains("GET /nothing"), "{refused}");
+    assert_eq!(world.at(0).get("/v2/sales").await.status, 429);
+
+    mounted.swap(&with(""));
+    until("a list is not limited", async || world.at(0).get("/v2/sales").await.status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_that_are_not_live_are_named_and_wait_for_a_restart() {
     let mounted = Mounted::with(&with("http:\n  max_body_bytes: 1000"));
     let world = world(&mounted, 1).await;

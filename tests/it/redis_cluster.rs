@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use redis::cluster_routing::Slot;
 use serde_json::Value;
 
-use crate::harness::redis_nodes::{RedisCluster, RedisNode};
+use crate::harness::redis_nodes::{RedisCluster, RedisNode, documented_rules};
 use crate::harness::storm::Receipt;
 use crate::harness::world::Plan;
 use crate::harness::{Storm, World, until};
@@ -119,6 +119,51 @@ async fn sales_locks_hints_news_and_events_are_spread_over_the_masters() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn cached_pages_and_limits_live_on_every_master_and_an_operator_reaches_all_pages() {
+    let cluster = RedisCluster::start(false).await;
+    let world = plan(&cluster, 2)
+        .set("cache.enabled", "true")
+        .set("cache.items_ttl", "1h")
+        .set("limits.buyer", "1/h burst 3")
+        .start()
+        .await;
+    redis_is_up(&world).await;
+    let page = async |instance: usize, sale: &str| {
+        let page = format!("/v2/sales/{sale}/items?limit=5");
+        world.at(instance).get(&page).await.is(200).at("/data/0/pieces/remaining").as_i64().unwrap()
+    };
+    let mut sales = Vec::new();
+    let mut masters = BTreeSet::new();
+    while masters.len() < cluster.masters.len() {
+        let sale = world.create_sale("--items 3 --stock 9").await;
+        masters.insert(cluster.master_of(slot_of(&sale)).await);
+        assert_eq!(page(0, &sale).await, 9);
+        sales.push(sale);
+    }
+
+    let sell = "UPDATE item_stock SET sold = sold + 1 WHERE item_no = 1";
+    sqlx::raw_sql(sell).execute(world.pool()).await.unwrap();
+    for sale in &sales {
+        assert_eq!(page(1, sale).await, 9, "Redis has the page of the other instance");
+    }
+    let dropped = world.printed(&["cache", "invalidate", "--pattern", "items:*"]).await;
+    assert_eq!(dropped["invalidated"].as_u64().unwrap(), sales.len() as u64);
+    for sale in &sales {
+        assert_eq!((page(0, sale).await, page(1, sale).await), (8, 8));
+    }
+
+    // Over both instances, and whatever master counts it.
+    for buyer in ["ann", "bob", "cat", "dan", "eve", "fay"] {
+        let mut accepted = 0;
+        for request in 0..6 {
+            let asked = world.at(request % 2).checkout(&sales[0], buyer, "1").await;
+            accepted += usize::from(asked.status == 200);
+        }
+        assert_eq!(accepted, 3, "{buyer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_is_killed_in_mid_sale_costs_no_purchase_and_its_replica_is_used() {
     let cluster = RedisCluster::start(true).await;
     let world = plan(&cluster, 3).start().await;
@@ -199,22 +244,12 @@ async fn a_slot_that_moves_back_and_forth_in_mid_sale_costs_no_purchase() {
 
 const DOCUMENT: &str = include_str!("../../docs/redis-modes.md");
 
-/// The rules after these words in the documentation, for the keys of a world.
-fn documented_rules(begin: &str, prefix: &str) -> Vec<String> {
-    let (_, rest) = DOCUMENT.split_once(begin).unwrap();
-    let (block, _) = rest.split_once("```").unwrap();
-    let words = block.split_whitespace().filter(|word| *word != "\\");
-    words
-        .map(|word| word.trim_matches('"').replace("$PASSWORD", "secret"))
-        .map(|word| word.replace("flash-sale:", prefix))
-        .collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_rights_are_enough_in_a_cluster() {
     let cluster = RedisCluster::start(false).await;
     let mut world = plan(&cluster, 0).start().await;
-    let rules = documented_rules("redis-cli -c ACL SETUSER flash-sale ", &world.key_prefix);
+    let rules =
+        documented_rules(DOCUMENT, "redis-cli -c ACL SETUSER flash-sale ", &world.key_prefix);
     for master in &cluster.masters {
         master.run::<()>(&format!("ACL SETUSER flash-sale {}", rules.join(" "))).await;
         master.run::<()>("ACL LOG RESET").await;

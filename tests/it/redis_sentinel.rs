@@ -8,9 +8,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-use crate::harness::redis_nodes::{RedisNode, SENTINEL_PASSWORD, Watched};
+use crate::harness::redis_nodes::{RedisNode, SENTINEL_PASSWORD, Watched, documented_rules};
 use crate::harness::world::Plan;
 use crate::harness::{Storm, World, until};
+
+const RIGHTS: &str = include_str!("../../docs/operations.md");
 
 fn plan(nodes: &str, instances: usize) -> Plan {
     World::plan(instances)
@@ -67,6 +69,56 @@ async fn a_failover_in_mid_sale_costs_no_purchase_and_the_new_master_is_used() {
     .await;
     // A command that starts now finds the master by itself.
     world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_rights_are_enough_through_a_failover() {
+    const PASSWORD: &str = "secret";
+    let watched = Watched::start().await;
+    let mut world = plan(&watched.nodes(), 0)
+        .set("redis.sentinel.username", "seller")
+        .set("redis.sentinel.password", PASSWORD)
+        .set("events.stream.enabled", "true")
+        .set("jobs.enabled", "true")
+        .set("cache.enabled", "true")
+        .set("limits.address", "1000000/h")
+        .start()
+        .await;
+    for sentinel in &watched.sentinels {
+        let user = format!(
+            "ACL SETUSER seller on >{PASSWORD} -@all +ping +sentinel|get-master-addr-by-name"
+        );
+        watched.run(sentinel, &user).await;
+        watched.run(sentinel, "ACL LOG RESET").await;
+    }
+    let mut rules =
+        documented_rules(RIGHTS, "redis-cli ACL SETUSER flash-sale ", &world.key_prefix);
+    rules.push("+role".to_owned());
+    for server in [&watched.master, &watched.replica] {
+        server.run::<()>(&format!("ACL SETUSER flash-sale {}", rules.join(" "))).await;
+        server.run::<()>("ACL LOG RESET").await;
+    }
+    let url = format!("redis://flash-sale:{PASSWORD}@ignored:1");
+    world.program = world.program.clone().variable("REDIS_URL", &url);
+    world.start(2).await;
+    all_use(&world, &watched.master).await;
+    let sale = world.create_sale("--items 100").await;
+
+    let storm = Storm::over(&world.clients(), &sale, 100);
+    storm.has_sold(20).await;
+    watched.master.kill();
+    let receipts = storm.receipts().await;
+
+    assert_eq!(receipts.iter().filter(|receipt| receipt.answer.status == 200).count(), 100);
+    all_use(&world, &watched.replica).await;
+    world.printed(&["cache", "invalidate", "--all"]).await;
+    world.verify().await;
+    let denied: Vec<redis::Value> = watched.replica.run("ACL LOG").await;
+    assert!(denied.is_empty(), "{denied:#?}");
+    for sentinel in &watched.sentinels {
+        let denied = watched.run(sentinel, "ACL LOG").await;
+        assert_eq!(denied, redis::Value::Array(Vec::new()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,7 @@ mod open;
 mod overload;
 mod quiet;
 mod refusal;
+mod report;
 mod retention;
 mod returns;
 mod rush;
@@ -63,6 +64,7 @@ pub(crate) const ALL: &[Scenario] = &[
     lists::LISTS,
     import::IMPORT,
     why::WHY,
+    report::REPORT,
     live::LIVE,
     cached::CACHED,
     growing::POOLER,

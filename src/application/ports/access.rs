@@ -145,6 +145,9 @@ pub struct Admission {
 /// Counts requests, over all instances.
 #[async_trait]
 pub trait RateLimiter: Send + Sync {
+    /// Whether there is any limit now.
+    fn is_on(&self) -> bool;
+
     /// Whether there is a limit of this kind, which all its names share.
     fn has(&self, by: LimitedBy) -> bool;
 

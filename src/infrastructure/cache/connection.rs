@@ -231,7 +231,8 @@ impl Redis {
         self.link().lend().await
     }
 
-    /// Looks the master of Sentinels up if none is known yet: a command runs no probe that would have found it.
+    /// Looks the master of Sentinels up if none is known yet: a command runs no probe that would have found it. What a command sends on
+    /// the shared connection has to be behind this.
     pub(crate) async fn look_up_master(&self) {
         if self.link().is_none() {
             let _ = self.follow().await;

@@ -97,6 +97,7 @@ impl SharedPages for RedisReadPages {
     }
 
     async fn forget(&self, scopes: &[CacheScope]) -> Result<(), PortError> {
+        self.redis.look_up_master().await;
         // Together: they share one write to the connection. The message comes after the generations, which its receivers read.
         let begun = scopes.iter().map(|scope| self.begin_generation(scope));
         futures_util::future::try_join_all(begun).await?;

@@ -37,6 +37,7 @@ impl RedisReadSweep {
         scopes: &[CacheScope],
         is_wanted: IsWanted<'_>,
     ) -> Result<usize, PortError> {
+        self.redis.look_up_master().await;
         self.tell(scopes).await?;
         tokio::time::sleep(HEARD).await;
         let deleted = self.delete(is_wanted).await?;

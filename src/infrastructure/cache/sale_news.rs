@@ -24,6 +24,7 @@ impl RedisSaleNews {
 
     /// Connects ahead of the first message, so that it goes out at once. Whatever fails here fails again then.
     pub(crate) async fn connect(&self) {
+        self.redis.look_up_master().await;
         let mut manager = self.redis.manager();
         let _ = redis::cmd("PING").query_async::<String>(&mut manager).await;
     }

@@ -56,7 +56,7 @@ struct Shared {
     observer: Observer,
     limits: Setting<RequestLimits>,
     link_base: LinkBase,
-    /// `None` if every request may pass.
+    /// `None` if every request may pass, at any time.
     access: Option<Access>,
     /// Whether responses to pages of other origins need CORS headers.
     has_cors: bool,
@@ -137,7 +137,7 @@ impl FastPath {
             let arrival = arrival(&request, peer, fast_route);
             in_progress.handle(|| access.let_in_at_once(&arrival))
         };
-        let Some(let_in) = shared.access.as_ref().map_or_else(|| Some(no_gate()), at_gate) else {
+        let Some(let_in) = shared.access().map_or_else(|| Some(no_gate()), at_gate) else {
             let identified = shared.identify((request, peer, fast_route), in_progress);
             return Either::Right(Box::pin(identified));
         };
@@ -186,6 +186,11 @@ fn arrival(request: &Request<Incoming>, peer: IpAddr, route: FastRoute) -> Arriv
 }
 
 impl Shared {
+    /// `None` if every request may pass now.
+    fn access(&self) -> Option<&Access> {
+        self.access.as_ref().filter(|access| access.is_on())
+    }
+
     /// Handles a request whose sender is not known at once.
     async fn identify(
         self: Arc<Self>,
@@ -291,7 +296,7 @@ impl Shared {
         mut request: Request<Incoming>,
         peer: IpAddr,
     ) -> Result<Response, Infallible> {
-        if self.access.is_some() {
+        if self.access().is_some() {
             let target = request.uri().clone();
             request.extensions_mut().insert(Origin { peer, target });
         }
@@ -310,7 +315,7 @@ impl Shared {
     fn cached_list(&self, request: &Request<Incoming>, peer: IpAddr) -> Option<Response> {
         let cache = self.state.home().cache.as_ref()?;
         let (uri, headers) = (request.uri(), request.headers());
-        let is_plain = self.access.is_none()
+        let is_plain = self.access().is_none()
             && uri.path() == SALES
             && request.method() == Method::GET
             && request.body().is_end_stream()

@@ -56,7 +56,7 @@ pub(crate) use model::current_request::HttpCurrentRequest;
 pub(crate) use model::links::LinkBase;
 pub(crate) use model::live::event as live_event;
 pub(crate) use request::head::RequestLimits;
-pub(crate) use router::{limited_routes, routes};
+pub(crate) use router::{UnknownRoute, check_limits, routes};
 pub(crate) use shop_page::start_page;
 pub(crate) use state::{HttpState, UseCases};
 #[cfg(feature = "bench")]

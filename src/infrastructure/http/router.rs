@@ -19,7 +19,7 @@ use super::request::head::RequestLimits;
 use super::request::version::RequestedVersion;
 use super::state::HttpState;
 use super::{v1, v2};
-use crate::config::Setting;
+use crate::config::{LimitsConfig, Setting};
 
 /// The router of the buyers' port, which serves `extra` beside the API.
 pub(crate) fn router(
@@ -69,8 +69,27 @@ pub(crate) fn routes() -> Vec<String> {
     routes
 }
 
+/// A limit is of a route that does not exist.
+#[derive(Debug, thiserror::Error)]
+#[error("limits.routes: there is no route {route}; those with limits are {known}")]
+pub(crate) struct UnknownRoute {
+    route: String,
+    known: String,
+}
+
+/// Checks that limits are of routes that exist: others would never count.
+pub(crate) fn check_limits(limits: &LimitsConfig) -> Result<(), UnknownRoute> {
+    if limits.routes.is_empty() {
+        return Ok(());
+    }
+    let known = limited_routes();
+    let unknown =
+        limits.routes.iter().map(ToString::to_string).find(|route| !known.contains(route));
+    unknown.map_or(Ok(()), |route| Err(UnknownRoute { route, known: known.join(", ") }))
+}
+
 /// What may have a limit of its own, such as `POST /checkout`: the operations of both versions, in order.
-pub(crate) fn limited_routes() -> Vec<String> {
+fn limited_routes() -> Vec<String> {
     let document = serde_json::to_value(docs::document::openapi()).unwrap_or_default();
     let mut routes = Vec::new();
     for (path, item) in document["paths"].as_object().into_iter().flatten() {

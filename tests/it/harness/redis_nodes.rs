@@ -100,6 +100,17 @@ impl Drop for RedisNode {
     }
 }
 
+/// The rules that a page of the documentation has after these words, for the keys of a world. The password is `secret`.
+pub(crate) fn documented_rules(page: &str, begin: &str, prefix: &str) -> Vec<String> {
+    let (_, rest) = page.split_once(begin).unwrap();
+    let (block, _) = rest.split_once("```").unwrap();
+    let words = block.split_whitespace().filter(|word| *word != "\\");
+    words
+        .map(|word| word.trim_matches('"').replace("$PASSWORD", "secret"))
+        .map(|word| word.replace("flash-sale:", prefix))
+        .collect()
+}
+
 fn run(command: &[String]) -> Process {
     Process::start(Command::new(&command[0]).args(&command[1..]))
 }
@@ -268,13 +279,20 @@ impl Watched {
         (master, replica)
     }
 
-    async fn ask(&self, sentinel: &RedisNode) -> String {
+    /// Runs a command at a Sentinel, which must succeed.
+    pub(crate) async fn run(&self, sentinel: &RedisNode, command: &str) -> redis::Value {
         let url = format!("redis://:{SENTINEL_PASSWORD}@{}", sentinel.address());
         let client = redis::Client::open(url).unwrap();
         let mut connection = redis_server::connect(&client).await.unwrap();
-        let mut call = redis::cmd("SENTINEL");
-        let facts: Vec<String> =
-            call.arg("MASTER").arg("shop").query_async(&mut connection).await.unwrap();
+        let mut words = command.split(' ');
+        let mut call = redis::cmd(words.next().unwrap());
+        call.arg(words.collect::<Vec<_>>());
+        call.query_async(&mut connection).await.unwrap()
+    }
+
+    async fn ask(&self, sentinel: &RedisNode) -> String {
+        let facts = self.run(sentinel, "SENTINEL MASTER shop").await;
+        let facts: Vec<String> = redis::from_redis_value(facts).unwrap();
         facts.chunks(2).map(|pair| pair.join(" ")).collect::<Vec<_>>().join("\n")
     }
 

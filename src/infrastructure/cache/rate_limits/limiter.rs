@@ -9,10 +9,10 @@ use tokio_util::task::TaskTracker;
 
 use super::memory::BucketMemory;
 use super::pending::Pending;
-use super::policies::Policies;
+use super::policies::LivePolicies;
 use super::shared::{Counted, SharedCounts};
 use crate::application::ports::{Admission, Bucket, Buckets, LimitedBy, RateLimiter};
-use crate::config::LimitsConfig;
+use crate::config::{LimitsConfig, Setting};
 use crate::domain::rate_limit::{Level, RateLimit};
 use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
 use crate::infrastructure::cache::connection::Redis;
@@ -29,9 +29,7 @@ const UNCOUNTED_PART: u32 = 1_000;
 
 /// Counts requests in Redis; in memory, by a share of the limits, while Redis is away.
 pub(crate) struct RedisRateLimiter {
-    policies: Arc<Policies>,
-    /// The limits while Redis is away.
-    shares: Policies,
+    policies: Arc<LivePolicies>,
     memory: Arc<BucketMemory>,
     shared: Arc<SharedCounts>,
     batcher: Batcher<Arc<SharedCounts>>,
@@ -41,13 +39,12 @@ pub(crate) struct RedisRateLimiter {
 impl RedisRateLimiter {
     pub(crate) fn new(
         redis: Redis,
-        config: &LimitsConfig,
+        config: Setting<Arc<LimitsConfig>>,
         limits: BatchLimits,
         metrics: &BatchMetrics,
         scope: (TaskTracker, CancellationToken),
     ) -> Self {
-        let policies = Arc::new(Policies::new(config));
-        let shares = policies.share(config.local_share);
+        let policies = Arc::new(LivePolicies::new(config));
         let memory = Arc::new(BucketMemory::new());
         let pending = Arc::<Pending>::default();
         let counts = Arc::new(SharedCounts {
@@ -59,7 +56,7 @@ impl RedisRateLimiter {
         let size = limits.size.min(KEYS_A_CALL / LimitedBy::ALL.len());
         let limits = BatchLimits { size, ..limits };
         let batcher = Batcher::new("limit", Arc::clone(&counts), limits, metrics, scope);
-        Self { policies, shares, memory, shared: counts, batcher, pending }
+        Self { policies, memory, shared: counts, batcher, pending }
     }
 
     /// Counts in Redis what was answered from memory, again and again.
@@ -80,46 +77,49 @@ impl RedisRateLimiter {
     /// Counts a request of which Redis need not be asked before: Redis has just said that all of its buckets are nearly empty, and few
     /// requests are uncounted there.
     fn count_before_redis(&self, buckets: &Buckets) -> Option<Admission> {
-        let now = self.memory.now();
+        let (now, policies) = (self.memory.now(), &self.policies.get().whole);
         let is_known = |bucket: Bucket| {
             let level = self.memory.recent_level(&bucket, now, KNOWN_FOR);
-            level.is_some_and(|level| self.is_nearly_empty(&bucket, level))
+            level.is_some_and(|level| is_nearly_empty(policies.of(&bucket), level))
         };
         let at_most = |bucket: &Bucket| {
-            self.policies.of(bucket).map_or(u32::MAX, |limit| limit.burst() / UNCOUNTED_PART)
+            policies.of(bucket).map_or(u32::MAX, |limit| limit.burst() / UNCOUNTED_PART)
         };
         let may_be = buckets.iter().all(is_known) && self.pending.try_add(buckets, at_most);
-        may_be.then(|| self.memory.count(buckets, &self.policies))
-    }
-
-    /// Whether one more request may be counted a moment later.
-    fn is_nearly_empty(&self, bucket: &Bucket, level: Level) -> bool {
-        let fits = |limit: RateLimit| level.0 + limit.interval() <= limit.capacity() / MEMORY_PART;
-        self.policies.of(bucket).is_none_or(fits)
+        may_be.then(|| self.memory.count(buckets, policies))
     }
 
     /// Decides by a share of the limits, in memory.
     fn admit_alone(&self, buckets: &Buckets) -> Admission {
-        self.memory.admit(buckets, &self.shares)
+        self.memory.admit(buckets, &self.policies.get().shares)
     }
+}
+
+/// Whether one more request may be counted a moment later.
+fn is_nearly_empty(limit: Option<RateLimit>, level: Level) -> bool {
+    limit.is_none_or(|limit| level.0 + limit.interval() <= limit.capacity() / MEMORY_PART)
 }
 
 #[async_trait]
 impl RateLimiter for RedisRateLimiter {
+    fn is_on(&self) -> bool {
+        self.policies.get().is_on()
+    }
+
     fn has(&self, by: LimitedBy) -> bool {
-        self.policies.has(by)
+        self.policies.get().whole.has(by)
     }
 
     fn bucket(&self, by: LimitedBy, name: &str) -> Option<Bucket> {
-        self.policies.bucket(by, name)
+        self.policies.get().whole.bucket(by, name)
     }
 
     fn bucket_of_route(&self, method: &str, route: &str) -> Option<Bucket> {
-        self.policies.bucket_of_route(method, route)
+        self.policies.get().whole.bucket_of_route(method, route)
     }
 
     fn refused(&self, buckets: &Buckets) -> Option<Admission> {
-        let admission = self.memory.admission(buckets, &self.policies);
+        let admission = self.memory.admission(buckets, &self.policies.get().whole);
         admission.refused.is_some().then_some(admission)
     }
 
@@ -127,14 +127,14 @@ impl RateLimiter for RedisRateLimiter {
         if !self.shared.redis.is_up() {
             return Some(self.admit_alone(buckets));
         }
-        let now = self.memory.now();
-        let is_nearly_empty =
-            |bucket: Bucket| self.is_nearly_empty(&bucket, self.memory.level(&bucket, now));
-        if !buckets.iter().all(is_nearly_empty) {
+        let (now, policies) = (self.memory.now(), &self.policies.get().whole);
+        let has_room =
+            |bucket: Bucket| is_nearly_empty(policies.of(&bucket), self.memory.level(&bucket, now));
+        if !buckets.iter().all(has_room) {
             return None;
         }
         self.pending.add(buckets);
-        Some(self.memory.count(buckets, &self.policies))
+        Some(self.memory.count(buckets, policies))
     }
 
     async fn admit(&self, buckets: &Buckets) -> Admission {
@@ -151,7 +151,7 @@ impl RateLimiter for RedisRateLimiter {
     }
 
     fn count(&self, buckets: &Buckets) {
-        self.memory.count(buckets, &self.policies);
+        self.memory.count(buckets, &self.policies.get().whole);
         if self.shared.redis.is_up() {
             self.pending.add(buckets);
         }

@@ -1,13 +1,61 @@
 //! The limits, and which of them counts for a bucket.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use ring::digest::{SHA256, digest};
 
 use crate::application::ports::{BUCKET_ID_BYTES, Bucket, LimitedBy};
-use crate::config::{LimitsConfig, RouteLimit};
+use crate::config::{LimitsConfig, RouteLimit, Setting};
 use crate::domain::rate_limit::RateLimit;
 
 /// The kinds of which every name has the same limit, each at its place.
 const SHARED: [LimitedBy; 3] = [LimitedBy::Buyer, LimitedBy::Address, LimitedBy::ApiKey];
+
+/// The limits of each moment. A bucket is of the limits in which it was looked up: after a change it may find none, or another
+/// route's, once.
+pub(super) struct LivePolicies {
+    config: Setting<Arc<LimitsConfig>>,
+    made: ArcSwap<MadePolicies>,
+}
+
+/// The limits of a configuration.
+pub(super) struct MadePolicies {
+    of: Arc<LimitsConfig>,
+    pub(super) whole: Policies,
+    /// The limits while Redis is away.
+    pub(super) shares: Policies,
+}
+
+impl LivePolicies {
+    pub(super) fn new(config: Setting<Arc<LimitsConfig>>) -> Self {
+        let made = ArcSwap::from_pointee(MadePolicies::of(config.get()));
+        Self { config, made }
+    }
+
+    /// The limits of now.
+    pub(super) fn get(&self) -> Arc<MadePolicies> {
+        let (config, made) = (self.config.get(), self.made.load_full());
+        if Arc::ptr_eq(&made.of, &config) {
+            return made;
+        }
+        let made = Arc::new(MadePolicies::of(config));
+        self.made.store(Arc::clone(&made));
+        made
+    }
+}
+
+impl MadePolicies {
+    fn of(config: Arc<LimitsConfig>) -> Self {
+        let whole = Policies::new(&config);
+        let shares = whole.share(config.local_share);
+        Self { of: config, whole, shares }
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.of.is_on()
+    }
+}
 
 /// The limits, each at its place: one for each kind that shares it, then those of routes.
 #[derive(Debug, Clone)]
@@ -17,7 +65,7 @@ pub(super) struct Policies {
 }
 
 impl Policies {
-    pub(super) fn new(config: &LimitsConfig) -> Self {
+    fn new(config: &LimitsConfig) -> Self {
         let mut limits = vec![config.buyer, config.address, config.api_key];
         let mut routes = Vec::with_capacity(config.routes.len());
         for route in &config.routes {
@@ -31,7 +79,7 @@ impl Policies {
     }
 
     /// This part of each limit, in percent.
-    pub(super) fn share(&self, percent: u32) -> Self {
+    fn share(&self, percent: u32) -> Self {
         let share = |limit: &Option<RateLimit>| limit.map(|limit| limit.share(percent));
         Self { limits: self.limits.iter().map(share).collect(), routes: self.routes.clone() }
     }

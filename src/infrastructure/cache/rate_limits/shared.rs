@@ -9,7 +9,7 @@ use redis::Script;
 
 use super::memory::BucketMemory;
 use super::pending::Pending;
-use super::policies::Policies;
+use super::policies::{LivePolicies, Policies};
 use crate::application::ports::{Admission, Bucket, Buckets, PortError};
 use crate::domain::rate_limit::Level;
 use crate::infrastructure::batching::{Batch, BatchWork};
@@ -39,7 +39,7 @@ impl Counted {
 /// Counts in Redis, and remembers what it says.
 pub(super) struct SharedCounts {
     pub(super) redis: Redis,
-    pub(super) policies: Arc<Policies>,
+    pub(super) policies: Arc<LivePolicies>,
     pub(super) memory: Arc<BucketMemory>,
     pub(super) pending: Arc<Pending>,
 }
@@ -47,11 +47,12 @@ pub(super) struct SharedCounts {
 impl SharedCounts {
     /// Counts these requests in order, in one call.
     pub(super) async fn count(&self, requests: &[Counted]) -> Result<Vec<Admission>, PortError> {
+        let policies = &self.policies.get().whole;
         let mut call = RATE_LIMIT.prepare_invoke();
         let mut places: HashMap<Bucket, usize> = HashMap::new();
         // The limits of this call, and for each bucket the place of its own among them.
         let (mut limits, mut limit_of): (Vec<u8>, Vec<usize>) = (Vec::new(), Vec::new());
-        for bucket in requests.iter().flat_map(|request| request.buckets.iter()) {
+        for bucket in requests.iter().flat_map(|request| limited(&request.buckets, policies)) {
             if places.contains_key(&bucket) {
                 continue;
             }
@@ -69,19 +70,19 @@ impl SharedCounts {
             return Ok(requests.iter().map(|_| Admission::default()).collect());
         }
         call.arg(limits.len());
-        for limit in limits.iter().filter_map(|place| self.policies.at(*place)) {
+        for limit in limits.iter().filter_map(|place| policies.at(*place)) {
             call.arg(micros(limit.interval())).arg(micros(limit.capacity()));
         }
         call.arg(limit_of);
         for Counted { buckets, weight, in_any_case } in requests {
-            call.arg(*weight).arg(u8::from(*in_any_case)).arg(buckets.iter().count());
-            for bucket in buckets.iter() {
+            call.arg(*weight).arg(u8::from(*in_any_case)).arg(limited(buckets, policies).count());
+            for bucket in limited(buckets, policies) {
                 call.arg(places[&bucket]);
             }
         }
         let asked = self.memory.now();
         let replies: Vec<i64> = self.redis.invoke(WHAT, &call).await?;
-        self.admissions(requests, &replies, asked).ok_or_else(|| PortError::Broken {
+        self.admissions(requests, policies, (&replies, asked)).ok_or_else(|| PortError::Broken {
             what: WHAT,
             source: "wrong number of replies".into(),
         })
@@ -91,16 +92,16 @@ impl SharedCounts {
     fn admissions(
         &self,
         requests: &[Counted],
-        replies: &[i64],
-        asked: Duration,
+        policies: &Policies,
+        (replies, asked): (&[i64], Duration),
     ) -> Option<Vec<Admission>> {
         let mut replies = replies.iter();
         let mut admissions = Vec::with_capacity(requests.len());
         for Counted { buckets, .. } in requests {
             let full = *replies.next()?;
             let mut admission = Admission::default();
-            for (place, bucket) in (1..).zip(buckets.iter()) {
-                let limit = self.policies.of(&bucket)?;
+            for (place, bucket) in (1..).zip(limited(buckets, policies)) {
+                let limit = policies.of(&bucket)?;
                 let level = Duration::from_micros(u64::try_from(*replies.next()?).ok()?);
                 self.memory.learn(bucket, asked, Level(level));
                 admission.levels[bucket.by as usize] = Some((limit, Level(level)));
@@ -112,6 +113,11 @@ impl SharedCounts {
         }
         replies.next().is_none().then_some(admissions)
     }
+}
+
+/// Those of the buckets that still have a limit.
+fn limited<'b>(buckets: &'b Buckets, policies: &'b Policies) -> impl Iterator<Item = Bucket> + 'b {
+    buckets.iter().filter(|bucket| policies.of(bucket).is_some())
 }
 
 /// Microseconds with their fraction.

@@ -62,7 +62,7 @@ pub(crate) struct Arrival<'r> {
 }
 
 impl Access {
-    /// The gate; `None` if nothing is on, and every request may pass.
+    /// The gate; `None` if nothing is on or can be switched on, and every request may pass.
     pub(crate) fn new(
         ports: AccessPorts,
         addresses: ClientAddresses,
@@ -71,6 +71,12 @@ impl Access {
         let is_on = ports.tokens.is_some() || ports.nonces.is_some() || ports.limiter.is_some();
         let metrics = Arc::new(metrics);
         is_on.then(|| Self { shared: Arc::new(Shared { ports, addresses, metrics }) })
+    }
+
+    /// Whether anything is on now.
+    pub(crate) fn is_on(&self) -> bool {
+        let AccessPorts { tokens, nonces, limiter, .. } = &self.shared.ports;
+        tokens.is_some() || nonces.is_some() || limiter.as_ref().is_some_and(|it| it.is_on())
     }
 
     /// Whether bodies are signed.
@@ -104,7 +110,8 @@ impl Access {
 impl Shared {
     /// The sender of a request, of whom only the address is known.
     fn at_address(&self, arrival: &Arrival<'_>) -> Caller {
-        let mut caller = Caller::new(&self.metrics, self.ports.limiter.as_ref());
+        let limiter = self.ports.limiter.as_ref().filter(|limiter| limiter.is_on());
+        let mut caller = Caller::new(&self.metrics, limiter);
         if let (_, Some(counting)) = caller.parts()
             && counting.limiter.has(LimitedBy::Address)
         {

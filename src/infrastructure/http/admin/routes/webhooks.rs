@@ -599,7 +599,7 @@ fn test_event(event: &str, id: &WebhookId, at: DateTime<Utc>) -> serde_json::Val
     json!({
         "specversion": "1.0",
         "id": event,
-        "source": "flash-sale",
+        "source": "/flash-sale",
         "type": TEST_EVENT,
         "subject": id.as_str(),
         "time": rfc3339(at),

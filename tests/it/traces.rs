@@ -101,6 +101,40 @@ async fn a_buyers_trace_has_the_use_case_its_batch_its_statements_and_its_script
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn changes_of_operators_and_jobs_have_spans_with_their_statements() {
+    let collector = Collector::start().await;
+    let plan = World::plan(0)
+        .set("telemetry.otlp.endpoint", &collector.endpoint())
+        .set("telemetry.sample_ratio", "1")
+        .set("jobs.enabled", "true");
+    let (world, ports) = World::planned_with_admin(plan, 1).await;
+    let sale = world.create_sale("--items 5").await;
+    let operator = world.operators(&ports).await.remove(0);
+
+    operator.get("/admin/sales").await.is(200);
+    let restock = serde_json::json!({ "pieces": 3 });
+    let path = format!("/admin/sales/{sale}/items/1/restock");
+    operator.ask(Method::POST, &path, &restock).await.is(200);
+    world.prints("schedule run prune-keys").await;
+
+    let below = async |root: &'static str, use_case: &'static str| {
+        until(&format!("{root} has a span {use_case} with a statement"), async || {
+            let spans = collector.spans();
+            let is_below = |span: &Span, above: &Span| span.parent_span_id == above.span_id;
+            spans.iter().filter(|span| span.name == use_case).any(|span| {
+                let has_statement = spans.iter().any(|one| is_below(one, span));
+                let is_under = |above: &Span| above.name.starts_with(root) && is_below(span, above);
+                has_statement && (root.is_empty() || spans.iter().any(is_under))
+            })
+        })
+        .await;
+    };
+    below("GET /admin/sales", "browse").await;
+    below("POST /admin/sales", "operate").await;
+    below("", "job prune_keys").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_linked_to_all_its_callers() {
     let collector = Collector::start().await;
     let world = plan(&collector.endpoint(), "1").start().await;

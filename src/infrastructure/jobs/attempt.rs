@@ -21,6 +21,7 @@ use super::types::payload::{Handler, InvalidPayload, JobError, Payload, decode};
 use crate::application::jobs::lease::Lease;
 use crate::application::ports::{AttemptEnd, Causes, EndedAttempt, ScheduleRuns, WorkerJobs};
 use crate::domain::job::{JobId, ScheduleName, backoff};
+use crate::infrastructure::traces::{Kind, Root};
 
 /// River ends an attempt this long after its timeout, which begins with its turn. Only one that blocks its thread is still there: all
 /// others are dropped.
@@ -154,7 +155,10 @@ impl<P: Payload> TypeWorker<P> {
             }
         };
         let since = Instant::now();
-        let end = self.attempt(stop, args).await;
+        let trace = Root::of_work("job", Kind::Internal);
+        let end = trace.run(self.attempt(stop, args)).await;
+        let fault = end.is_err().then_some("the attempt failed");
+        trace.end(|| (format!("job {}", P::NAME), Vec::new()), fault);
         drop(turn);
         (end, since.elapsed())
     }

@@ -19,6 +19,7 @@ use crate::infrastructure::http::detach_on_drop::DetachOnDrop;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::model::headers::IDEMPOTENT_REPLAYED;
+use crate::infrastructure::traces::span;
 
 /// How long a repeat waits for the answer of the first request.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
@@ -108,7 +109,7 @@ async fn run_to_end<T: Send + 'static>(
     admin: &Admin,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Problem> {
-    let done = DetachOnDrop::new(Box::pin(work), &admin.tasks).await;
+    let done = DetachOnDrop::new(span("operate", Box::pin(work)), &admin.tasks).await;
     done.map_err(|panic| ApiError::Internal(Arc::new(panic)).into())
 }
 

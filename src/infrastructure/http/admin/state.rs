@@ -34,6 +34,7 @@ use crate::domain::ids::SaleId;
 use crate::domain::sale_report::SaleReport;
 use crate::infrastructure::http::error::ApiError;
 use crate::infrastructure::http::middleware::auth_metrics::AuthMetrics;
+use crate::infrastructure::traces::span;
 
 /// The state of the router.
 pub(crate) type AdminState = Arc<Admin>;
@@ -117,7 +118,7 @@ impl Admin {
         &self,
         read: impl Future<Output = Result<T, PortError>>,
     ) -> Result<T, ApiError> {
-        match tokio::time::timeout(self.request_timeout.get(), read).await {
+        match tokio::time::timeout(self.request_timeout.get(), span("browse", read)).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(ApiError::TimedOut),
         }

@@ -146,6 +146,38 @@ async fn a_buyer_who_has_just_bought_sees_the_purchase_at_every_instance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_buyer_sees_a_purchase_that_a_replica_had_before_it_crashed_and_has_no_more() {
+    let shop = Shop::open(NO_LIMIT).await;
+    // Here it begins again after the crash.
+    sqlx::raw_sql("CHECKPOINT").execute(shop.world.pool()).await.unwrap();
+    shop.standby.catches_up(shop.world.pool()).await;
+    shop.standby.execute("CHECKPOINT").await;
+    let code = shop.world.at(0).buys(&shop.sale, "ann", "1").await;
+    shop.standby.catches_up(shop.world.pool()).await;
+    let sees = async || {
+        let list = shop.world.at(1).get("/v2/buyers/ann/purchases").await.is(200);
+        assert_eq!(list.at("/data/0/code"), code, "{}", list.body);
+    };
+    let before = shop.reads_from(1, "replica").await;
+    until("the replica has answered with the purchase", async || {
+        sees().await;
+        shop.reads_from(1, "replica").await > before
+    })
+    .await;
+
+    // From its next start on it holds purchases back.
+    shop.standby.execute("ALTER SYSTEM SET recovery_min_apply_delay = '1d'").await;
+    shop.standby.servers.run("kill-postgres");
+    shop.replica_is(1, false).await;
+    shop.standby.servers.run("start-postgres");
+    shop.replica_is(1, true).await;
+
+    for _ in 0..5 {
+        sees().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_lags_is_not_read_from_and_is_again_when_it_has_caught_up() {
     let shop = Shop::open("2s").await;
     let before = shop.warnings(1);

@@ -1,7 +1,6 @@
 //! One replica: its pool, and what is known of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
@@ -12,6 +11,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use super::examination::{Examined, examine, replayed};
 use super::metrics::ReplicaGauges;
 use super::primary::Primary;
+use super::replayed::{Known, Replayed};
 use super::standing::Standing;
 use crate::config::DatabaseConfig;
 use crate::infrastructure::circuit::Reason;
@@ -39,8 +39,7 @@ pub(crate) struct Watched {
     options: PgConnectOptions,
     primary: Arc<Primary>,
     max_lag: Duration,
-    /// How far it has replayed, in bytes: the highest that was seen.
-    replayed: AtomicI64,
+    replayed: Replayed,
     standing: watch::Sender<Standing>,
     /// A reader has seen it fail: the next examination is due now.
     doubts: Notify,
@@ -69,7 +68,7 @@ impl Replica {
             options: options.clone(),
             primary: Arc::clone(primary),
             max_lag: config.replica_max_lag,
-            replayed: AtomicI64::new(0),
+            replayed: Replayed::default(),
             standing: watch::Sender::new(Standing::Unknown),
             doubts: Notify::new(),
             examination: Mutex::default(),
@@ -104,12 +103,12 @@ impl Watched {
 
     /// How long it lags behind, as far as is known.
     pub(crate) fn lag(&self) -> Option<Duration> {
-        self.primary.positions.lag(self.replayed(), Instant::now())
+        self.primary.positions.lag(self.replayed().position, Instant::now())
     }
 
     /// How far it has replayed, as far as is known.
-    pub(crate) fn replayed(&self) -> i64 {
-        self.replayed.load(Ordering::Relaxed)
+    pub(crate) fn replayed(&self) -> Known {
+        self.replayed.known()
     }
 
     /// Whether a read that has begun on it may go on.
@@ -136,7 +135,6 @@ impl Watched {
 
     /// Everything that was learnt belongs to another history of the database.
     pub(crate) fn forget(&self) {
-        self.replayed.store(0, Ordering::Relaxed);
         self.note(Standing::OtherHistory);
         self.doubt();
     }
@@ -150,25 +148,31 @@ impl Watched {
         }
         examination.began_at = Some(Instant::now());
         let standing = match self.examined(&mut examination.connection).await {
-            Ok(examined) => self.judged(&examined),
+            Ok((before, examined)) => self.judged(before, &examined),
             Err(error) if is_missing_table(&error) => Standing::Foreign("it has no epochs"),
             Err(error) => Standing::Away(Reason::new(&error.to_string())),
         };
         self.note(standing);
     }
 
-    async fn examined(&self, held: &mut Option<PgConnection>) -> Result<Examined, sqlx::Error> {
+    /// What it is, and what was known of it when it was asked.
+    async fn examined(
+        &self,
+        held: &mut Option<PgConnection>,
+    ) -> Result<(Known, Examined), sqlx::Error> {
+        let before = self.replayed();
         // One that exceeds its time leaves no connection behind.
         if let Some(mut kept) = held.take()
             && let Ok(Ok(examined)) = tokio::time::timeout(ANSWER_TIMEOUT, examine(&mut kept)).await
         {
             *held = Some(kept);
-            return Ok(examined);
+            return Ok((before, examined));
         }
         let connected = async {
             let mut connection = self.options.connect().await?;
+            let before = self.replayed();
             let examined = examine(&mut connection).await?;
-            Ok((connection, examined))
+            Ok((connection, (before, examined)))
         };
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, connected).await;
         let (connection, examined) = connected.unwrap_or_else(|_| Err(no_answer()))?;
@@ -176,13 +180,13 @@ impl Watched {
         Ok(examined)
     }
 
-    fn judged(&self, examined: &Examined) -> Standing {
+    fn judged(&self, before: Known, examined: &Examined) -> Standing {
         let database = &self.primary.database;
         let Some(server) = database.server() else { return Standing::Unknown };
         if let Some(fault) = examined.fault(server, database.history().id()) {
             return fault;
         }
-        self.replayed.fetch_max(examined.position, Ordering::Relaxed);
+        self.replayed.record(before, examined.position);
         let now = Instant::now();
         let own = examined.own_lag.filter(|lag| *lag > 0.0).map(Duration::from_secs_f64);
         // Longer ago than the primary's positions are known: by the replica's own clock then.
@@ -197,14 +201,17 @@ impl Watched {
 
     /// Asked before a connection to it is lent. A new one may lead to another server than those before it.
     async fn may_be_lent(&self, connection: &mut PgConnection, use_of: Use) -> bool {
+        let before = self.replayed();
         let asked = async {
             match use_of {
-                Use::First => examine(connection).await.map(|examined| self.judged(&examined)),
+                Use::First => {
+                    examine(connection).await.map(|examined| self.judged(before, &examined))
+                }
                 Use::Further => replayed(connection).await.map(|(is_standby, position)| {
                     if !is_standby {
                         return Standing::Promoted;
                     }
-                    self.replayed.fetch_max(position, Ordering::Relaxed);
+                    self.replayed.record(before, position);
                     self.standing()
                 }),
             }
@@ -213,6 +220,11 @@ impl Watched {
             self.doubt();
             return false;
         };
+        if self.replayed().run != before.run {
+            // It has restarted, and may lack what its readers have made sure of.
+            self.doubt();
+            return false;
+        }
         let may_be = standing.lets_reads_finish();
         if !may_be {
             self.note(standing);
@@ -222,7 +234,7 @@ impl Watched {
 
     /// How old what it has may be at most.
     fn age(&self, now: Instant) -> Option<Duration> {
-        Some(now.saturating_duration_since(self.primary.positions.as_of(self.replayed())?))
+        Some(now.saturating_duration_since(self.primary.positions.as_of(self.replayed().position)?))
     }
 
     fn is_within_the_limit(&self) -> bool {
@@ -231,6 +243,10 @@ impl Watched {
 
     /// Remembers what is known of it, and logs a change once.
     fn note(&self, new: Standing) {
+        if !new.lets_reads_finish() {
+            // When it is back it may have restarted.
+            self.replayed.forget();
+        }
         self.gauges.up(matches!(new, Standing::Up));
         self.standing.send_if_modified(|known| {
             if *known == new {

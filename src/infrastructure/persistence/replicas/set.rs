@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::{Fallback, ReplicaMetrics};
 use super::positions::Positions;
 use super::primary::Primary;
+use super::replayed::Run;
 use super::replica::{Replica, Watched};
 use super::standing::Standing;
 use crate::application::ports::PortError;
@@ -218,54 +219,68 @@ impl Replicas {
             return Ok(None);
         }
         self.first_examination.get_or_init(|| self.examine_all()).await;
-        let (watched, adapter) = self.choose(adapters, freshness).ok_or(Fallback::NoneFresh)?;
-        if freshness == Freshness::Acknowledged {
-            self.catches_up(watched).await?;
-        }
+        let (watched, adapter, run) =
+            self.choose(adapters, freshness).ok_or(Fallback::NoneFresh)?;
+        let run = match freshness {
+            Freshness::Recent => run,
+            Freshness::Acknowledged => self.catches_up(watched).await?,
+        };
         tokio::select! {
             biased;
-            found = read(adapter) => found.map(Some).map_err(|error| {
-                tracing::debug!(%error, replica = watched.name, "a read failed on a replica");
-                watched.doubt();
-                Fallback::Failed
-            }),
+            found = read(adapter) => match found {
+                Ok(found) if watched.replayed().run == run => Ok(Some(found)),
+                // It was found to have restarted, and may have answered without what it had before.
+                Ok(_) => Err(Fallback::Failed),
+                Err(error) => {
+                    tracing::debug!(%error, replica = watched.name, "a read failed on a replica");
+                    watched.doubt();
+                    Err(Fallback::Failed)
+                }
+            },
             () = watched.is_lost() => Err(Fallback::Failed),
         }
     }
 
-    /// One of those that may be read from, by chance.
+    /// One of those that may be read from, by chance, and the run in which it may be.
     fn choose<'a, 'b, A>(
         &'a self,
         adapters: &'b OnEach<A>,
         freshness: Freshness,
-    ) -> Option<(&'a Watched, &'b A)> {
+    ) -> Option<(&'a Watched, &'b A, Run)> {
         let all = self.watched().zip(&adapters.replicas);
         let usable: Vec<_> = all
-            .filter(|(watched, _)| match freshness {
-                Freshness::Recent => watched.is_fresh(),
-                // How far it must be is asked then.
-                Freshness::Acknowledged => watched.standing() == Standing::Up,
+            .filter_map(|(watched, adapter)| {
+                let run = watched.replayed().run;
+                let is_usable = match freshness {
+                    Freshness::Recent => watched.is_fresh(),
+                    // How far it must be is asked then.
+                    Freshness::Acknowledged => watched.standing() == Standing::Up,
+                };
+                is_usable.then_some((&**watched, adapter, run))
             })
             .collect();
         let chance = usize::try_from(RandomState::new().hash_one(()) >> 1).unwrap_or(0);
-        let (watched, adapter) = usable.get(chance.checked_rem(usable.len())?)?;
-        Some((watched, adapter))
+        usable.get(chance.checked_rem(usable.len())?).copied()
     }
 
-    /// Waits until the replica has everything that was acknowledged before this was called, at whichever instance.
-    async fn catches_up(&self, watched: &Watched) -> Result<(), Fallback> {
+    /// Waits until the replica has everything that was acknowledged before this was called, at whichever instance. Returns the run in
+    /// which it has.
+    async fn catches_up(&self, watched: &Watched) -> Result<Run, Fallback> {
         let caught_up = async {
             let acknowledged = self.primary.position().await.map_err(|_| Fallback::Failed)?;
-            while watched.replayed() < acknowledged {
+            loop {
+                let known = watched.replayed();
+                if known.position >= acknowledged {
+                    return Ok(known.run);
+                }
                 watched.examine().await;
                 if !watched.lets_reads_finish() {
                     return Err(Fallback::Failed);
                 }
-                if watched.replayed() < acknowledged {
+                if watched.replayed().position < acknowledged {
                     tokio::time::sleep(CATCH_UP_PAUSE).await;
                 }
             }
-            Ok(())
         };
         tokio::time::timeout(CATCH_UP, caught_up).await.unwrap_or(Err(Fallback::Behind))
     }

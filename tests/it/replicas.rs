@@ -56,6 +56,11 @@ impl Shop {
         .await;
     }
 
+    async fn shows_a_lag(&self, instance: usize) -> bool {
+        let metrics = self.world.instances[instance].monitor.get("/metrics").await.is(200);
+        metrics.body.contains("flash_sale_replica_lag_seconds{")
+    }
+
     async fn reads_from(&self, instance: usize, server: &str) -> f64 {
         self.world.metrics(instance).await.sum("flash_sale_reads_total", &[server])
     }
@@ -264,8 +269,12 @@ async fn lists_are_answered_while_a_replica_is_killed_hangs_and_comes_back() {
         shop.listed_name(1).await;
     }
     shop.replica_is(1, false).await;
+    // What is not known is not shown.
+    assert!(!shop.shows_a_lag(1).await);
+    assert!(!shop.healthz(1).await.to_string().contains("lag_ms"));
     shop.standby.servers.run("start-postgres");
     shop.replica_is(1, true).await;
+    assert!(shop.shows_a_lag(1).await);
 
     // A host that vanishes answers nothing, and a list waits for it for a bounded time.
     shop.proxy.stall(true);

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{
-    Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Why the primary answers although there are replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +41,9 @@ pub(crate) struct ReplicaMetrics {
 /// The gauges of one replica.
 #[derive(Debug)]
 pub(crate) struct ReplicaGauges {
+    replica: String,
     up: IntGauge,
-    lag: Gauge,
+    lag: GaugeVec,
     in_use: IntGauge,
     idle: IntGauge,
 }
@@ -93,8 +92,9 @@ impl ReplicaMetrics {
     /// The gauges of the replica with this name.
     pub(crate) fn of(&self, replica: &str) -> ReplicaGauges {
         ReplicaGauges {
+            replica: replica.to_owned(),
             up: self.up.with_label_values(&[replica]),
-            lag: self.lag.with_label_values(&[replica]),
+            lag: self.lag.clone(),
             in_use: self.connections.with_label_values(&[replica, "in_use"]),
             idle: self.connections.with_label_values(&[replica, "idle"]),
         }
@@ -118,12 +118,41 @@ impl ReplicaGauges {
         self.up.set(i64::from(is_up));
     }
 
-    pub(crate) fn lag(&self, lag: Duration) {
-        self.lag.set(lag.as_secs_f64());
+    /// A lag that is not known has no series: its last value would look like that of a replica that keeps up.
+    pub(crate) fn lag(&self, lag: Option<Duration>) {
+        let replica = [self.replica.as_str()];
+        match lag {
+            Some(lag) => self.lag.with_label_values(&replica).set(lag.as_secs_f64()),
+            // It fails if there is none.
+            None => drop(self.lag.remove_label_values(&replica)),
+        }
     }
 
     pub(crate) fn connections(&self, in_use: usize, idle: usize) {
         self.in_use.set(i64::try_from(in_use).unwrap_or(i64::MAX));
         self.idle.set(i64::try_from(idle).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lag_that_is_not_known_has_no_series() {
+        let registry = Registry::new();
+        let gauges = ReplicaMetrics::register(&registry).unwrap().of("one:5432");
+        let shown = || {
+            let families = registry.gather();
+            let lag = families.iter().find(|one| one.name() == "flash_sale_replica_lag_seconds");
+            lag.map(|lag| lag.get_metric()[0].get_gauge().get_value())
+        };
+
+        assert_eq!(shown(), None);
+        gauges.lag(Some(Duration::from_secs(2)));
+        assert_eq!(shown(), Some(2.0));
+        gauges.lag(None);
+        gauges.lag(None);
+        assert_eq!(shown(), None);
     }
 }

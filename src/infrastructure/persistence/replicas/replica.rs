@@ -191,9 +191,7 @@ impl Watched {
         let own = examined.own_lag.filter(|lag| *lag > 0.0).map(Duration::from_secs_f64);
         // Longer ago than the primary's positions are known: by the replica's own clock then.
         let lag = self.primary.positions.lag(examined.position, now).or(own);
-        if let Some(lag) = lag {
-            self.gauges.lag(lag);
-        }
+        self.gauges.lag(lag);
         let was_lagging = matches!(*self.standing.borrow(), Standing::Lagging);
         let limit = if was_lagging { self.max_lag / RECOVERED } else { self.max_lag };
         if self.age(now).is_some_and(|age| age <= limit) { Standing::Up } else { Standing::Lagging }
@@ -246,6 +244,7 @@ impl Watched {
         if !new.lets_reads_finish() {
             // When it is back it may have restarted.
             self.replayed.forget();
+            self.gauges.lag(None);
         }
         self.gauges.up(matches!(new, Standing::Up));
         self.standing.send_if_modified(|known| {

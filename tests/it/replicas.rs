@@ -8,7 +8,7 @@ use crate::harness::database::address_of;
 use crate::harness::servers::PrivateServers;
 use crate::harness::standby::Standby;
 use crate::harness::{World, until};
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Way, Ways};
 
 /// A limit that no replica exceeds here, however long it is paused.
 const NO_LIMIT: &str = "1h";
@@ -180,6 +180,36 @@ async fn a_buyer_sees_a_purchase_that_a_replica_had_before_it_crashed_and_has_no
     for _ in 0..5 {
         sees().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_who_do_not_wait_for_a_slow_replica_cause_no_log_in() {
+    // Longer than a reader waits, and shorter than an examination.
+    const SLOW: Way = Way::Delayed(Duration::from_millis(150));
+    let shop = Shop::open(NO_LIMIT).await;
+    let standby = shop.world.pool_on(&shop.standby.url);
+    // Those of the two instances, and perhaps one that is being opened for a read.
+    let examinations = async || -> Vec<i32> {
+        let asked_last = "SELECT pid FROM pg_stat_activity
+                          WHERE query LIKE '%pg_control_system%' AND pid <> pg_backend_pid()";
+        sqlx::query_scalar(asked_last).fetch_all(&standby).await.unwrap()
+    };
+    let before = examinations().await;
+    assert_eq!(before.len(), 2);
+
+    shop.proxy.lead(Ways { there: Way::Clear, back: SLOW });
+    for round in 0..10 {
+        let buyer = format!("patient-{round}");
+        let code = shop.world.at(0).buys(&shop.sale, &buyer, "1").await;
+        let list = format!("/v2/buyers/{buyer}/purchases");
+        let list = shop.world.at(1).get(&list).await.is(200);
+        assert_eq!(list.at("/data/0/code"), code, "{}", list.body);
+    }
+
+    let metrics = shop.world.metrics(1).await;
+    assert!(metrics.sum("flash_sale_replica_fallbacks_total", &["behind"]) > 0.0);
+    let after = examinations().await;
+    assert!(before.iter().all(|pid| after.contains(pid)), "{before:?} {after:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
@@ -39,7 +40,7 @@ pub(crate) struct Watched {
     options: PgConnectOptions,
     primary: Arc<Primary>,
     max_lag: Duration,
-    replayed: Replayed,
+    replayed: Arc<Replayed>,
     standing: watch::Sender<Standing>,
     /// A reader has seen it fail: the next examination is due now.
     doubts: Notify,
@@ -47,10 +48,15 @@ pub(crate) struct Watched {
     gauges: ReplicaGauges,
 }
 
+/// What was known of it when it was asked, what it is, and the connection that was asked.
+type Answer = (Known, Examined, PgConnection);
+
 /// One examination at a time; who waits for it shares the result.
 #[derive(Default)]
 struct Examination {
     began_at: Option<Instant>,
+    /// Stays here when the caller that has begun it gives up: with it the connection would go, and the next caller would log in.
+    running: Option<BoxFuture<'static, Result<Answer, sqlx::Error>>>,
     /// Kept between examinations.
     connection: Option<PgConnection>,
 }
@@ -68,7 +74,7 @@ impl Replica {
             options: options.clone(),
             primary: Arc::clone(primary),
             max_lag: config.replica_max_lag,
-            replayed: Replayed::default(),
+            replayed: Arc::default(),
             standing: watch::Sender::new(Standing::Unknown),
             doubts: Notify::new(),
             examination: Mutex::default(),
@@ -139,45 +145,32 @@ impl Watched {
         self.doubt();
     }
 
-    /// Examines it, and remembers the result; or shares that of an examination that has begun since this was called.
+    /// Examines it, and remembers the result; or shares that of an examination that has begun since this was called. A caller may give
+    /// up: the next one goes on with what it has begun.
     pub(crate) async fn examine(&self) {
         let arrived_at = Instant::now();
         let mut examination = self.examination.lock().await;
-        if examination.began_at.is_some_and(|began_at| began_at >= arrived_at) {
-            return;
+        let Examination { began_at, running, connection } = &mut *examination;
+        loop {
+            if running.is_none() && began_at.is_some_and(|began_at| began_at >= arrived_at) {
+                return;
+            }
+            let asking = running.get_or_insert_with(|| {
+                *began_at = Some(Instant::now());
+                let replayed = Arc::clone(&self.replayed);
+                Box::pin(examined(connection.take(), self.options.clone(), replayed))
+            });
+            let result = asking.await;
+            *running = None;
+            self.note(match result {
+                Ok((before, examined, kept)) => {
+                    *connection = Some(kept);
+                    self.judged(before, &examined)
+                }
+                Err(error) if is_missing_table(&error) => Standing::Foreign("it has no epochs"),
+                Err(error) => Standing::Away(Reason::new(&error.to_string())),
+            });
         }
-        examination.began_at = Some(Instant::now());
-        let standing = match self.examined(&mut examination.connection).await {
-            Ok((before, examined)) => self.judged(before, &examined),
-            Err(error) if is_missing_table(&error) => Standing::Foreign("it has no epochs"),
-            Err(error) => Standing::Away(Reason::new(&error.to_string())),
-        };
-        self.note(standing);
-    }
-
-    /// What it is, and what was known of it when it was asked.
-    async fn examined(
-        &self,
-        held: &mut Option<PgConnection>,
-    ) -> Result<(Known, Examined), sqlx::Error> {
-        let before = self.replayed();
-        // One that exceeds its time leaves no connection behind.
-        if let Some(mut kept) = held.take()
-            && let Ok(Ok(examined)) = tokio::time::timeout(ANSWER_TIMEOUT, examine(&mut kept)).await
-        {
-            *held = Some(kept);
-            return Ok((before, examined));
-        }
-        let connected = async {
-            let mut connection = self.options.connect().await?;
-            let before = self.replayed();
-            let examined = examine(&mut connection).await?;
-            Ok((connection, (before, examined)))
-        };
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connected).await;
-        let (connection, examined) = connected.unwrap_or_else(|_| Err(no_answer()))?;
-        *held = Some(connection);
-        Ok(examined)
     }
 
     fn judged(&self, before: Known, examined: &Examined) -> Standing {
@@ -276,10 +269,35 @@ impl Watched {
 
     /// Closes the examination's connection.
     pub(crate) async fn close(&self) {
-        if let Some(connection) = self.examination.lock().await.connection.take() {
+        let mut examination = self.examination.lock().await;
+        examination.running = None;
+        if let Some(connection) = examination.connection.take() {
             let _ = tokio::time::timeout(ANSWER_TIMEOUT, connection.close()).await;
         }
     }
+}
+
+/// Asks on the connection that was kept, or a new one.
+async fn examined(
+    kept: Option<PgConnection>,
+    options: PgConnectOptions,
+    replayed: Arc<Replayed>,
+) -> Result<Answer, sqlx::Error> {
+    let before = replayed.known();
+    // One that exceeds its time leaves no connection behind.
+    if let Some(mut kept) = kept
+        && let Ok(Ok(examined)) = tokio::time::timeout(ANSWER_TIMEOUT, examine(&mut kept)).await
+    {
+        return Ok((before, examined, kept));
+    }
+    let connected = async {
+        let mut connection = options.connect().await?;
+        let before = replayed.known();
+        let examined = examine(&mut connection).await?;
+        Ok((before, examined, connection))
+    };
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connected).await;
+    connected.unwrap_or_else(|_| Err(no_answer()))
 }
 
 /// `undefined_table`

@@ -89,6 +89,7 @@ fn listen_to_redis(context: &BuildContext<'_>, components: &Components) {
     if let Some(cache) = &components.shared.read_cache {
         let cache = Arc::clone(cache);
         let on_forgotten = Arc::new(move |forgotten| match forgotten {
+            Forgotten::Outdated(scope) => cache.outdate(&scope),
             Forgotten::Scope(scope) => cache.forget(&scope),
             Forgotten::All => cache.forget_all(),
         });

@@ -16,13 +16,17 @@ use crate::domain::ids::{BuyerId, SaleId};
 
 /// Pause before subscribing again.
 const RESUBSCRIBE_AFTER: Duration = Duration::from_millis(500);
+/// The origin of messages that no instance has sent.
+pub(super) const ORIGIN: &str = "operator";
 /// Everything is to be forgotten.
 const ALL: &str = "all";
 
 /// What is to be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Forgotten {
-    /// The pages of a scope.
+    /// The pages of a scope, which a purchase has outdated.
+    Outdated(CacheScope),
+    /// The pages of a scope: an operator says so.
     Scope(CacheScope),
     /// All pages in the process.
     All,
@@ -66,10 +70,12 @@ fn word(scope: &CacheScope) -> String {
 /// What a message of another process says. A word that is not understood, perhaps of a later release, means everything.
 fn parse(text: &str, own: &str) -> Vec<Forgotten> {
     let mut words = text.split(' ');
-    if words.next() == Some(own) {
-        return Vec::new();
-    }
-    words.map(|word| scope_of(word).map_or(Forgotten::All, Forgotten::Scope)).collect()
+    let forgotten = match words.next() {
+        Some(origin) if origin == own => return Vec::new(),
+        Some(ORIGIN) => Forgotten::Scope,
+        _ => Forgotten::Outdated,
+    };
+    words.map(|word| scope_of(word).map_or(Forgotten::All, forgotten)).collect()
 }
 
 fn scope_of(word: &str) -> Option<CacheScope> {
@@ -152,7 +158,8 @@ mod tests {
         ];
         let text = of_scopes("one", &scopes);
 
-        assert_eq!(parse(&text, "two"), scopes.map(Forgotten::Scope));
+        assert_eq!(parse(&text, "two"), scopes.clone().map(Forgotten::Outdated));
+        assert_eq!(parse(&of_scopes(ORIGIN, &scopes), "two"), scopes.map(Forgotten::Scope));
         assert_eq!(parse(&text, "one"), []);
         assert_eq!(parse(&of_all("one"), "two"), [Forgotten::All]);
     }

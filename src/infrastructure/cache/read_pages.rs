@@ -12,7 +12,7 @@ use redis::Script;
 use uuid::Uuid;
 
 use super::connection::Redis;
-use super::read_news;
+use super::read_news::{self, ORIGIN};
 use super::script::script;
 use crate::application::ports::{
     CacheKey, CacheScope, CachedPage, PortError, SharedGeneration, SharedLookup, SharedPages,
@@ -24,8 +24,6 @@ static STORE: LazyLock<Script> = script!("read_store");
 const WHAT: &str = "the read cache";
 /// A read has ended this long after it began: what it read is not stored any more.
 const LONGEST_READ: Duration = Duration::from_mins(5);
-/// The origin of messages that no instance has sent.
-pub(super) const ORIGIN: &str = "operator";
 /// The generation of a scope that has none.
 const FIRST: &str = "0";
 

@@ -6,8 +6,8 @@ use redis::RedisError;
 
 use super::connection::Redis;
 use super::link::{BackgroundConnection, Scan};
-use super::read_news;
-use super::read_pages::{ORIGIN, RedisReadPages};
+use super::read_news::{self, ORIGIN};
+use super::read_pages::RedisReadPages;
 use crate::application::ports::{CacheScope, PortError, SharedPages};
 
 const WHAT: &str = "the read cache";

@@ -11,23 +11,17 @@ const MAX_SCOPES: usize = 50_000;
 /// A read has ended this long after it began: its page is not stored any more.
 const LONGEST_READ: Duration = Duration::from_mins(5);
 
-/// The generation of a scope, and the one before it.
+/// The generation of a scope, and the oldest one whose pages may still be shown while they are read again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Generation {
     pub(crate) current: u64,
-    pub(crate) before: u64,
+    pub(crate) oldest: u64,
 }
 
 impl Generation {
-    fn next(self, number: u64) -> Self {
-        Self { current: number, before: self.current }
-    }
-
     /// The generation of what has both.
     fn and(self, other: Self) -> Self {
-        let (newer, older) =
-            if self.current >= other.current { (self, other) } else { (other, self) };
-        Self { current: newer.current, before: newer.before.max(older.current) }
+        Self { current: self.current.max(other.current), oldest: self.oldest.max(other.oldest) }
     }
 }
 
@@ -35,7 +29,7 @@ impl Generation {
 #[derive(Debug)]
 pub(crate) struct Generations {
     known: Mutex<Known>,
-    /// A generation may be forgotten after this time: no page of the one before it is alive.
+    /// A generation may be forgotten after this time: no page of those before it is alive.
     keep: Duration,
 }
 
@@ -61,8 +55,17 @@ impl Generations {
         }
     }
 
-    /// Begins the next generation of a scope.
+    /// Begins the next generation of a scope; pages of those before it may still be shown while they are read again.
+    pub(crate) fn outdate(&self, scope: &CacheScope) {
+        self.begin(scope, |number, own| Generation { current: number, ..own });
+    }
+
+    /// Begins the next generation of a scope; no page of those before it is shown any more.
     pub(crate) fn forget(&self, scope: &CacheScope) {
+        self.begin(scope, |number, _| Generation { current: number, oldest: number });
+    }
+
+    fn begin(&self, scope: &CacheScope, next: impl Fn(u64, Generation) -> Generation) {
         let mut known = self.lock();
         if known.scopes.len() >= MAX_SCOPES && !known.scopes.contains_key(scope) {
             let keep = self.keep;
@@ -75,7 +78,7 @@ impl Generations {
         known.last += 1;
         let (number, all) = (known.last, known.all);
         let (own, since) = known.scopes.entry(scope.clone()).or_insert((all, Instant::now()));
-        (*own, *since) = (own.and(all).next(number), Instant::now());
+        (*own, *since) = (next(number, own.and(all)), Instant::now());
     }
 
     /// Begins the next generation of everything.
@@ -91,7 +94,7 @@ impl Generations {
 impl Known {
     fn forget_all(&mut self) {
         self.last += 1;
-        self.all = self.all.next(self.last);
+        self.all = Generation { current: self.last, oldest: self.last };
         // Their generations are older than the one that begins now.
         self.scopes.clear();
     }
@@ -119,7 +122,23 @@ mod tests {
 
         let after = generations.of(&sale(1));
         assert!(after.current > before.0.current);
-        assert_eq!((after.before, generations.of(&sale(2))), (before.0.current, before.1));
+        assert_eq!((after.oldest, generations.of(&sale(2))), (after.current, before.1));
+    }
+
+    #[test]
+    fn what_is_outdated_may_be_shown_until_it_is_forgotten() {
+        let generations = generations();
+        generations.forget(&sale(1));
+        let oldest = generations.of(&sale(1)).oldest;
+
+        for _ in 0..3 {
+            generations.outdate(&sale(1));
+        }
+
+        let outdated = generations.of(&sale(1));
+        assert_eq!((outdated.oldest, outdated.current), (oldest, oldest + 3));
+        generations.forget_all();
+        assert!(generations.of(&sale(1)).oldest > outdated.current);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Pages in this process, over those that all instances share.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, hash_map};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,8 +31,8 @@ pub(crate) struct TwoTierCache {
     pages: Cache<LocalKey, Arc<Entry>>,
     shared: Arc<dyn SharedPages>,
     generations: Generations,
-    /// Pages that are being read again while others still get the outdated ones.
-    renewed: Mutex<HashSet<CacheKey>>,
+    /// Pages that are being read while others still get the outdated ones, and the generation in which each read began.
+    renewed: Mutex<HashMap<CacheKey, u64>>,
     config: CacheConfig,
     metrics: ReadCacheMetrics,
 }
@@ -46,9 +46,14 @@ struct LocalKey {
     shared: Option<SharedGeneration>,
 }
 
+/// Stands for the generation of the latest page, whichever that is.
+const LATEST: u64 = u64::MAX;
+
 #[derive(Debug)]
 struct Entry {
     page: Arc<CachedPage>,
+    /// The generation in which it was read.
+    generation: u64,
     expires_at: Instant,
     /// Whether it was read for the request that stored it.
     was_read: bool,
@@ -95,7 +100,12 @@ impl TwoTierCache {
         Self { pages, shared, generations, renewed: Mutex::default(), config, metrics }
     }
 
-    /// Forgets what another instance has changed.
+    /// Another instance has sold something.
+    pub(crate) fn outdate(&self, scope: &CacheScope) {
+        self.generations.outdate(scope);
+    }
+
+    /// Forgets what an operator says.
     pub(crate) fn forget(&self, scope: &CacheScope) {
         self.generations.forget(scope);
     }
@@ -140,15 +150,22 @@ impl TwoTierCache {
         (entry.expires_at > Instant::now()).then(|| Arc::clone(&entry.page))
     }
 
-    /// An outdated page, while another request reads it again.
+    /// Whether readers of this page get an outdated one while it is read again. A buyer waits for the page that has the purchase.
+    fn is_lazy(&self, key: &CacheKey) -> bool {
+        self.config.invalidation == CacheInvalidation::Lazy && key.kind != CacheKind::Purchases
+    }
+
+    /// The generation in which another request has begun to read the page, if what that finds may be shown.
+    fn being_renewed(&self, key: &CacheKey, generation: Generation) -> Option<u64> {
+        let began_in = self.renewed().get(key).copied();
+        began_in.filter(|began_in| *began_in >= generation.oldest)
+    }
+
+    /// The latest page, if it may still be shown. In a rush several generations begin within one read.
     async fn outdated(&self, key: &CacheKey, generation: Generation) -> Option<Arc<CachedPage>> {
-        let is_lazy = self.config.invalidation == CacheInvalidation::Lazy;
-        // A buyer waits for the page that has the purchase.
-        if !is_lazy || key.kind == CacheKind::Purchases || !self.renewed().contains(key) {
-            return None;
-        }
-        let before = LocalKey { key: key.clone(), generation: generation.before, shared: None };
-        Self::entry(&*self.pages.get(&before).await?)
+        let latest = LocalKey { key: key.clone(), generation: LATEST, shared: None };
+        let entry = self.pages.get(&latest).await?;
+        Self::entry(&entry).filter(|_| entry.generation >= generation.oldest)
     }
 
     /// Finds the page in Redis, or reads it and stores it there.
@@ -158,7 +175,8 @@ impl TwoTierCache {
         let lookup = self.shared.find(key).await.ok();
         if let Some((page, lives)) = lookup.as_ref().and_then(|lookup| lookup.found.clone()) {
             let expires_at = asked_at + lives.min(ttl);
-            return Ok(Arc::new(Entry { page: Arc::new(page), expires_at, was_read: false }));
+            let (page, generation) = (Arc::new(page), generation.current);
+            return Ok(Arc::new(Entry { page, generation, expires_at, was_read: false }));
         }
         let began_at = Instant::now();
         let page = match load.await {
@@ -174,24 +192,40 @@ impl TwoTierCache {
             // A page that is not stored is read again.
             let _ = self.shared.store(key, &page, (lives, &lookup.generation)).await;
         }
-        Ok(Arc::new(Entry { page: Arc::new(page), expires_at: began_at + ttl, was_read: true }))
+        let (page, generation) = (Arc::new(page), generation.current);
+        Ok(Arc::new(Entry { page, generation, expires_at: began_at + ttl, was_read: true }))
     }
 
-    fn renewed(&self) -> MutexGuard<'_, HashSet<CacheKey>> {
+    fn renewed(&self) -> MutexGuard<'_, HashMap<CacheKey, u64>> {
         self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Marks a page as being read again, until it is dropped.
+/// Marks a page as being read, until it is dropped. One request at a time has that of a page.
 struct Renewal<'a> {
     cache: &'a TwoTierCache,
     key: &'a CacheKey,
 }
 
 impl<'a> Renewal<'a> {
-    fn of(cache: &'a TwoTierCache, key: &'a CacheKey) -> Option<Self> {
-        let is_lazy = cache.config.invalidation == CacheInvalidation::Lazy;
-        (is_lazy && cache.renewed().insert(key.clone())).then_some(Self { cache, key })
+    fn begin(cache: &'a TwoTierCache, local: &'a LocalKey) -> Option<Self> {
+        let key = &local.key;
+        if !cache.is_lazy(key) {
+            return None;
+        }
+        match cache.renewed().entry(key.clone()) {
+            hash_map::Entry::Occupied(_) => None,
+            hash_map::Entry::Vacant(none) => {
+                none.insert(local.generation);
+                Some(Self { cache, key })
+            }
+        }
+    }
+
+    /// Others get this page from now on, while it is read the next time.
+    async fn end(self, entry: &Arc<Entry>) {
+        let latest = LocalKey { key: self.key.clone(), generation: LATEST, shared: None };
+        self.cache.pages.insert(latest, Arc::clone(entry)).await;
     }
 }
 
@@ -218,28 +252,37 @@ impl ReadCache for TwoTierCache {
         load: LoadPage<'a>,
     ) -> Result<Option<Arc<CachedPage>>, PortError> {
         let generation = self.generations.of(&key.scope);
-        let local = self.local(&key, generation).await;
+        let mut local = self.local(&key, generation).await;
         if let Some(entry) = self.pages.get(&local).await
             && let Some(page) = Self::entry(&entry)
         {
             self.metrics.asked(key.kind, Found::InProcess);
             return Ok(Some(page));
         }
-        if let Some(page) = self.outdated(&key, generation).await {
-            self.metrics.asked(key.kind, Found::InProcess);
-            return Ok(Some(page));
+        if self.is_lazy(&key)
+            && let Some(began_in) = self.being_renewed(&key, generation)
+        {
+            if let Some(page) = self.outdated(&key, generation).await {
+                self.metrics.asked(key.kind, Found::InProcess);
+                return Ok(Some(page));
+            }
+            // There is none: it waits for that read.
+            local.generation = began_in;
         }
-        let _renewal = Renewal::of(self, &key);
+        let renewal = Renewal::begin(self, &local);
         let has_run = AtomicBool::new(false);
         let fill = async {
             has_run.store(true, Ordering::Relaxed);
             self.fill(&key, load).await
         };
-        let filled = self.pages.entry(local).or_try_insert_with(fill).await;
+        let filled = self.pages.entry(local.clone()).or_try_insert_with(fill).await;
         let has_run = has_run.load(Ordering::Relaxed);
         match filled {
             Ok(filled) => {
                 let entry = filled.into_value();
+                if let Some(renewal) = renewal {
+                    renewal.end(&entry).await;
+                }
                 self.metrics.asked(
                     key.kind,
                     match (has_run, entry.was_read) {
@@ -263,7 +306,7 @@ impl ReadCache for TwoTierCache {
             scopes.push(CacheScope::Sale(sale));
         }
         for scope in &scopes {
-            self.generations.forget(scope);
+            self.generations.outdate(scope);
         }
         // Before the buyer knows of the purchase: another instance, asked next, finds the buyer's pages forgotten.
         let _ = tokio::time::timeout(FORGET_TIMEOUT, self.shared.forget(&scopes)).await;

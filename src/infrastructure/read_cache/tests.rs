@@ -280,6 +280,85 @@ async fn a_lazy_page_is_read_again_by_one_while_others_get_the_outdated_one() {
 }
 
 #[tokio::test]
+async fn in_a_rush_a_lazy_page_is_read_by_one_at_a_time_and_the_others_do_not_wait() {
+    let world = World::with(CacheInvalidation::Lazy);
+    let cache = world.instance();
+    let before = world.asks(&cache, items("a")).await;
+    // Several fall before the read and within it, here and elsewhere.
+    let sells = async || {
+        cache.purchased(&ann(), sale()).await;
+        cache.outdate(&CacheScope::Sale(sale()));
+    };
+    sells().await;
+    let (begun, goes_on) = (Notify::new(), Notify::new());
+    let renewed: LoadPage<'_> = Box::pin(async {
+        begun.notify_one();
+        goes_on.notified().await;
+        Ok(Some(page("99")))
+    });
+
+    let (renewed, ()) = tokio::join!(cache.page(items("a"), renewed), async {
+        begun.notified().await;
+        for _ in 0..3 {
+            sells().await;
+            assert_eq!(world.asks(&cache, items("a")).await, before);
+        }
+        goes_on.notify_one();
+    });
+
+    assert_eq!(number(&renewed.unwrap().unwrap()), 99);
+    assert_eq!(world.reads.load(Ordering::Relaxed), 1);
+    // What was sold within that read is read by the next one.
+    assert_eq!(world.asks(&cache, items("a")).await, 2);
+}
+
+#[tokio::test]
+async fn a_lazy_page_that_nobody_has_is_read_once_for_all_who_ask_in_a_rush() {
+    let world = World::with(CacheInvalidation::Lazy);
+    let cache = world.instance();
+    let (begun, goes_on) = (Notify::new(), Notify::new());
+    let first: LoadPage<'_> = Box::pin(async {
+        begun.notify_one();
+        goes_on.notified().await;
+        Ok(Some(page("99")))
+    });
+
+    let (first, other) = tokio::join!(cache.page(items("a"), first), async {
+        begun.notified().await;
+        cache.purchased(&ann(), sale()).await;
+        goes_on.notify_one();
+        world.asks(&cache, items("a")).await
+    });
+
+    assert_eq!((number(&first.unwrap().unwrap()), other), (99, 99));
+}
+
+#[tokio::test]
+async fn no_reader_gets_a_lazy_page_that_an_operator_has_invalidated() {
+    let world = World::with(CacheInvalidation::Lazy);
+    let cache = world.instance();
+    world.asks(&cache, items("a")).await;
+    cache.purchased(&ann(), sale()).await;
+    let (begun, goes_on) = (Notify::new(), Notify::new());
+    let outdated: LoadPage<'_> = Box::pin(async {
+        begun.notify_one();
+        goes_on.notified().await;
+        Ok(Some(page("99")))
+    });
+
+    let (outdated, ()) = tokio::join!(cache.page(items("a"), outdated), async {
+        begun.notified().await;
+        cache.forget(&CacheScope::Sale(sale()));
+        world.shared.forget(&[CacheScope::Sale(sale())]).await.unwrap();
+        assert_eq!(world.asks(&cache, items("a")).await, 2);
+        goes_on.notify_one();
+    });
+
+    assert_eq!(number(&outdated.unwrap().unwrap()), 99);
+    assert_eq!(world.asks(&cache, items("a")).await, 2);
+}
+
+#[tokio::test]
 async fn without_the_shared_tier_the_own_one_goes_on() {
     let world = World::with(CacheInvalidation::Immediate);
     world.shared.is_away.store(true, Ordering::Relaxed);

@@ -140,10 +140,17 @@ fn lists(
     let sales = replicas.on_each(Arc::clone(sales), store);
     let items = replicas.on_each(Arc::clone(items), reader);
     let history = replicas.on_each(past(context.database.clone()), past);
+    let history = Arc::new(OnReplicas::recent(replicas, history));
+    if context.config.cache.enabled {
+        // A page that is read after a change and lacks it would be shown as the latest one until it expires.
+        let sales = Arc::new(OnReplicas::acknowledged(replicas, sales));
+        let items = Arc::new(OnReplicas::acknowledged(replicas, items));
+        return Lists { sales, items, history };
+    }
     Lists {
         sales: Arc::new(OnReplicas::recent(replicas, sales)),
         items: Arc::new(OnReplicas::recent(replicas, items)),
-        history: Arc::new(OnReplicas::recent(replicas, history)),
+        history,
     }
 }
 

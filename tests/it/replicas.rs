@@ -26,7 +26,11 @@ struct Shop {
 
 impl Shop {
     async fn open(max_lag: &str) -> Self {
-        let plan = World::plan(1).private_postgres().through_a_proxy();
+        Self::open_with(max_lag, &[]).await
+    }
+
+    async fn open_with(max_lag: &str, settings: &[(&str, &str)]) -> Self {
+        let plan = World::plan(1).private_postgres().through_a_proxy().set_all(settings);
         let mut world = plan.set("database.replica_max_lag", max_lag).start().await;
         let sale = world.create_sale("--items 40 --stock 99").await;
         let primary = world.postgres_server.as_ref().unwrap();
@@ -242,6 +246,26 @@ async fn a_replica_that_lags_is_not_read_from_and_is_again_when_it_has_caught_up
         shop.reads_from(1, "replica").await > replica
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_cached_after_a_purchase_has_it_however_far_the_replica_is_behind() {
+    let cached = [("cache.enabled", "true"), ("cache.items_ttl", "30m")];
+    let shop = Shop::open_with(NO_LIMIT, &cached).await;
+    let list = format!("/v2/sales/{}/items?limit=5", shop.sale);
+    let remaining = async |instance: usize| {
+        shop.world.at(instance).get(&list).await.is(200).at("/data/0/pieces/remaining")
+    };
+    for instance in [1, 2] {
+        assert_eq!(remaining(instance).await, 99);
+    }
+
+    shop.standby.is_paused().await;
+    shop.world.at(1).buys(&shop.sale, "ann", "1").await;
+
+    assert_eq!(remaining(1).await, 98);
+    // Who hears of it later finds the page in Redis or reads it.
+    until("the other instance shows the purchase", async || remaining(2).await == 98).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

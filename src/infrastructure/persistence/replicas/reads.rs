@@ -20,7 +20,7 @@ use crate::domain::sale_report::SaleReport;
 pub(crate) struct OnReplicas<P: ?Sized> {
     replicas: Arc<Replicas>,
     each: OnEach<Arc<P>>,
-    /// For lists whose reader expects to see the latest writes, as at a terminal.
+    /// For lists of sales and of items. Who reads them at a terminal expects to see the latest writes, and so does the read cache.
     lists: Freshness,
 }
 

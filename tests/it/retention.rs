@@ -136,6 +136,35 @@ async fn an_archived_sale_is_gone_on_every_instance_and_its_neighbour_sells_on()
     world.verify().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_of_an_archived_sale_is_gone_although_it_is_cached() {
+    let world = World::plan(2)
+        .set("jobs.enabled", "true")
+        .set("retention.keep", "1s")
+        .set("cache.enabled", "true")
+        .set("cache.purchases_ttl", "30m")
+        .start()
+        .await;
+    let old = Old::of(&world).await;
+    let histories =
+        ["/users", "/v2/buyers"].map(|list| format!("{list}/ann/purchases?sale_id={}", old.sale));
+    for instance in [0, 1] {
+        for history in &histories {
+            let history = world.at(instance).get(history).await.is(200);
+            assert_eq!(history.at("/data/0/code"), old.bought.as_str(), "{}", history.body);
+        }
+    }
+
+    world.prints("retention run").await;
+
+    for instance in [0, 1] {
+        for history in &histories {
+            let answer = world.at(instance).get(history).await;
+            assert_eq!(answer.status_and_code(), (410, "sale_archived".to_owned()), "{history}");
+        }
+    }
+}
+
 /// The code with another MAC.
 fn forged(code: &str) -> String {
     let last = if code.ends_with('A') { "B" } else { "A" };

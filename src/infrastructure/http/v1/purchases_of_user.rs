@@ -53,6 +53,10 @@ pub(crate) async fn get(
     let filter = sale.map_or_else(String::new, |sale| format!("sale_id={sale}&"));
     let request = format!("{}?{filter}page={}&limit={}", uri.path(), page.page, page.limit);
     let cell = http.of(sale);
+    // A cached page may be from before the sale was archived. For a sale that has not ended, this needs no I/O.
+    if http.read(cell.browse.was_archived(sale)).await? {
+        return Err(ApiError::SaleArchived);
+    }
     let load = async {
         let history = cell.browse.history(&buyer, sale, page).await?;
         if history.total == 0 && cell.browse.was_archived(sale).await? {

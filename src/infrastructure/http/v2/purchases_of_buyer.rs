@@ -60,6 +60,10 @@ pub(crate) async fn get(
     caller.check_owner(&buyer)?;
     let sale = sale.transpose()?;
     let cell = http.of(sale);
+    // A cached page may be from before the sale was archived. For a sale that has not ended, this needs no I/O.
+    if http.read(cell.browse.was_archived(sale)).await? {
+        return Err(ApiError::SaleArchived.into());
+    }
     let (browse, list, of) = (&cell.browse, &paginator, &buyer);
     let (request, load): (_, LoadPage<'_>) = match request {
         PageOrCursor::Page(page) => (

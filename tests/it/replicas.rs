@@ -269,6 +269,37 @@ async fn a_page_that_is_cached_after_a_purchase_has_it_however_far_the_replica_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_kept_a_minute_behind_is_not_read_from_and_is_when_it_follows_at_once() {
+    let shop = Shop::open("2s").await;
+    shop.standby.execute("ALTER SYSTEM SET recovery_min_apply_delay = '1min'").await;
+    shop.standby.execute("SELECT pg_reload_conf()").await;
+
+    // Something is sold all the time, and the replica has it a minute later.
+    until("the replica is not read from", async || {
+        shop.rename_items().await;
+        let up = shop.world.metrics(1).await.sum("flash_sale_replica_up", &[&shop.replica()]);
+        up == 0.0
+    })
+    .await;
+    shop.replica_is(2, false).await;
+    let code = shop.world.at(1).buys(&shop.sale, "ann", "1").await;
+    for instance in [1, 2] {
+        assert_eq!(shop.listed_name(instance).await, "renamed");
+        let list = shop.world.at(instance).get("/v2/buyers/ann/purchases").await.is(200);
+        assert_eq!(list.at("/data/0/code"), code);
+    }
+    let lag = shop.world.metrics(1).await.sum("flash_sale_replica_lag_seconds", &[&shop.replica()]);
+    assert!(lag > 2.0, "{lag}");
+
+    shop.standby.execute("ALTER SYSTEM RESET recovery_min_apply_delay").await;
+    shop.standby.execute("SELECT pg_reload_conf()").await;
+    for instance in [1, 2] {
+        shop.replica_is(instance, true).await;
+    }
+    shop.world.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_writes_nothing_makes_no_replica_look_old() {
     const LIMIT: Duration = Duration::from_millis(500);
     let shop = Shop::open("500ms").await;

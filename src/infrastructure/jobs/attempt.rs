@@ -8,19 +8,20 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use riverqueue::jiff::Timestamp;
 use riverqueue::{
-    BoxError, Job, JobArgs, JobRow, WorkCancelled, WorkContext, WorkError, WorkOutcome, Worker,
+    BoxError, Job, JobArgs, WorkCancelled, WorkContext, WorkError, WorkOutcome, Worker,
     WorkerTimeout,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::ahead::{NoTurn, Turn, Turns};
-use super::metrics::{JobMetrics, Outcome};
+use super::ahead::{NoTurn, Turn};
+use super::desk::{Attempt, Desk};
+use super::metrics::Outcome;
 use super::types::payload::{Handler, InvalidPayload, JobError, Payload, decode};
 use crate::application::jobs::lease::Lease;
-use crate::application::ports::{AttemptEnd, Causes, EndedAttempt, ScheduleRuns, WorkerJobs};
-use crate::domain::job::{JobId, ScheduleName, backoff};
+use crate::application::ports::{AttemptEnd, Causes};
+use crate::domain::job::{JobId, backoff};
 use crate::infrastructure::traces::{Kind, Root};
 
 /// River ends an attempt this long after its timeout, which begins with its turn. Only one that blocks its thread is still there: all
@@ -32,20 +33,6 @@ const LEASE_LOOKS: u32 = 40;
 const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// A job that got no slot waits so long before a worker claims it again. Much longer than River takes to record what became of it.
 const GIVEN_BACK_RESTS: Duration = Duration::from_secs(1);
-/// Longest error on record, in bytes.
-const MAX_ERROR_BYTES: usize = 2_000;
-
-/// What all attempts of a worker share.
-pub(crate) struct Desk {
-    pub(crate) worker: String,
-    pub(crate) jobs: Arc<dyn WorkerJobs>,
-    pub(crate) schedules: Arc<dyn ScheduleRuns>,
-    pub(crate) lease: Arc<Lease>,
-    pub(crate) metrics: Arc<JobMetrics>,
-    pub(crate) timeout: Duration,
-    /// Of the jobs that share the slots of `jobs.workers`.
-    pub(crate) turns: Turns,
-}
 
 /// A job's arguments: its payload, and the version of that.
 #[derive(Serialize, Deserialize)]
@@ -95,7 +82,8 @@ impl<P: Payload> Worker<Envelope<P>> for TypeWorker<P> {
 
     /// Used only where the failure could not be recorded.
     fn next_retry(&self, job: &Job<Envelope<P>>, _: &WorkError, _: Timestamp) -> Option<Duration> {
-        Some(backoff(JobId::new(job.row.id)?, attempt_of(&job.row)))
+        let attempt = Attempt { job_type: P::NAME, row: &job.row };
+        Some(backoff(JobId::new(job.row.id)?, attempt.number()))
     }
 
     fn timeout(&self, _: &Job<Envelope<P>>) -> WorkerTimeout {
@@ -111,6 +99,7 @@ impl<P: Payload> Worker<Envelope<P>> for TypeWorker<P> {
         let (end, took) = self.in_turn(context.cancellation_token(), args).await;
         let outcome = end.as_ref().map_or_else(|end| end.outcome, |()| Outcome::Succeeded);
         self.desk.metrics.ran(P::NAME, outcome, took);
+        let attempt = Attempt { job_type: P::NAME, row: &row };
         match end {
             Ok(()) => {
                 self.desk.report(&row, "succeeded").await;
@@ -118,17 +107,17 @@ impl<P: Payload> Worker<Envelope<P>> for TypeWorker<P> {
             }
             Err(End { outcome: Outcome::NoSlot, .. }) => {
                 let end = AttemptEnd::GivenBack { rests: GIVEN_BACK_RESTS };
-                self.desk.end(P::NAME, &row, end).await;
+                self.desk.end(&attempt, end).await;
                 // The same, by River's own clock, if that could not be recorded.
                 Ok(WorkOutcome::Snooze(GIVEN_BACK_RESTS))
             }
             Err(End { outcome: Outcome::GivenBack, .. }) => {
-                self.desk.end(P::NAME, &row, AttemptEnd::GivenBack { rests: Duration::ZERO }).await;
+                self.desk.end(&attempt, AttemptEnd::GivenBack { rests: Duration::ZERO }).await;
                 // If that could not be recorded, River gives it back by its own clock.
                 Err(WorkCancelled.into())
             }
             Err(end) => {
-                self.desk.record(P::NAME, &row, &end).await;
+                self.desk.record(&attempt, &end.error, end.may_retry).await;
                 Err(end.error.into())
             }
         }
@@ -209,56 +198,6 @@ impl<P: Payload> TypeWorker<P> {
     }
 }
 
-impl Desk {
-    /// Records a failed attempt.
-    async fn record(&self, job_type: &'static str, row: &JobRow, end: &End) {
-        let Some(id) = JobId::new(row.id) else { return };
-        let attempt = attempt_of(row);
-        let has_more = i32::from(attempt) < row.max_attempts;
-        let retry_in = (end.may_retry && has_more).then(|| backoff(id, attempt));
-        let error = bounded(&end.error);
-        match retry_in {
-            None => {
-                tracing::error!(job = row.id, job_type, attempt, error, "a job is dead");
-            }
-            Some(_) if attempt == 1 => {
-                tracing::warn!(job = row.id, job_type, error, "a job failed and is retried");
-            }
-            Some(_) => {
-                tracing::debug!(job = row.id, job_type, attempt, error, "a job failed again");
-            }
-        }
-        self.end(job_type, row, AttemptEnd::Failed { error, retry_in }).await;
-        self.report(row, if retry_in.is_some() { "failed" } else { "dead" }).await;
-    }
-
-    /// Ends an attempt by PostgreSQL's clock, if the job is still this worker's. River finds it ended then, and changes nothing. If that
-    /// cannot be recorded, River does it by its own clock, as soon as PostgreSQL is back.
-    async fn end(&self, job_type: &'static str, row: &JobRow, end: AttemptEnd) {
-        let Some(id) = JobId::new(row.id) else { return };
-        let ended = EndedAttempt { id, attempt: attempt_of(row), worker: self.worker.clone(), end };
-        match self.jobs.end(&ended).await {
-            Ok(true) => {}
-            Ok(false) => tracing::warn!(job = row.id, job_type, "a job is another worker's now"),
-            Err(error) => {
-                let error = Causes(&error);
-                tracing::debug!(job = row.id, %error, "the end of an attempt is not recorded yet");
-            }
-        }
-    }
-
-    /// Tells the job's schedule, if it has one, what became of it.
-    async fn report(&self, row: &JobRow, outcome: &'static str) {
-        let name = row.metadata.get::<String>("schedule").ok().flatten();
-        let name = name.as_deref().and_then(ScheduleName::parse);
-        let (Some(name), Some(id)) = (name, JobId::new(row.id)) else { return };
-        self.metrics.schedule_ran(&name, outcome, 1);
-        if let Err(error) = self.schedules.finished(&name, id, outcome).await {
-            tracing::debug!(job = row.id, error = %Causes(&error), "an outcome is not recorded");
-        }
-    }
-}
-
 /// Whether the lease holds, or begins soon: right after an outage a job may be claimed before the lease is renewed. A job that was
 /// claimed a moment ago is not taken from its worker.
 async fn begins(lease: &Lease) -> bool {
@@ -282,19 +221,6 @@ async fn lost(lease: &Lease) {
     }
 }
 
-fn attempt_of(row: &JobRow) -> u16 {
-    u16::try_from(row.attempt).unwrap_or(u16::MAX)
-}
-
-/// What PostgreSQL stores: not too long, and without NUL.
-fn bounded(error: &str) -> String {
-    let mut end = MAX_ERROR_BYTES.min(error.len());
-    while !error.is_char_boundary(end) {
-        end -= 1;
-    }
-    error[..end].replace('\0', "\u{fffd}")
-}
-
 fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
@@ -309,6 +235,8 @@ mod tests {
 
     use super::*;
     use crate::application::ports::{Clock, MockScheduleRuns, MockWorkerJobs};
+    use crate::infrastructure::jobs::ahead::Turns;
+    use crate::infrastructure::jobs::metrics::JobMetrics;
     use crate::infrastructure::jobs::types::noop::Noop;
     use crate::testing::builders::at;
     use crate::testing::fakes::FakeClock;
@@ -437,14 +365,5 @@ mod tests {
 
         assert_eq!(without.unwrap_err().outcome, Outcome::NoSlot);
         assert!(with.is_ok());
-    }
-
-    #[test]
-    fn an_error_on_record_is_short_and_without_what_postgresql_does_not_store() {
-        let long = format!("a\0{}", "é".repeat(2_000));
-
-        let short = bounded(&long);
-
-        assert!(short.len() <= MAX_ERROR_BYTES + 2 && short.starts_with("a\u{fffd}é"), "{short}");
     }
 }

@@ -5,18 +5,19 @@
 //! rescues the jobs of a dead worker only after their timeout. The port `WorkerJobs` does all that by PostgreSQL's clock, in a second.
 //!
 //! - [`types`]: a file for each type of job, with its payload and what runs it. [`known`]: the types by name.
-//! - [`attempt`]: one attempt of a job, however it ends. [`ahead`]: slots, and what is claimed before one is free. [`runner`]: a worker
-//!   from start to stop. [`metrics`]: what is counted.
+//! - [`attempt`]: one attempt of a job, however it ends. [`desk`]: how ends are recorded and reported. [`ahead`]: slots, and what is
+//!   claimed before one is free. [`runner`]: a worker from start to stop. [`metrics`]: what is counted.
 
 pub(crate) mod ahead;
 pub(crate) mod attempt;
+pub(crate) mod desk;
 pub(crate) mod known;
 pub(crate) mod metrics;
 pub(crate) mod runner;
 pub(crate) mod types;
 
 pub(crate) use ahead::Turns;
-pub(crate) use attempt::Desk;
+pub(crate) use desk::Desk;
 pub(crate) use known::KnownTypes;
 pub(crate) use metrics::JobMetrics;
 pub(crate) use runner::{Handlers, InvalidWorkers, Runner, RunnerSettings};

@@ -8,7 +8,8 @@ use riverqueue::{Client, QueueConfig, Workers};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Desk, TypeWorker};
+use super::attempt::TypeWorker;
+use super::desk::Desk;
 use super::types::TYPES;
 use super::types::payload::{Handler, Payload, SHARED_QUEUE};
 use crate::application::jobs::tend::TendJobs;

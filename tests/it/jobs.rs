@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::commands::Ran;
 use crate::harness::process::Process;
 use crate::harness::{World, eventually, until, wrong_clock};
+use crate::proxy::{Proxy, Way, Ways};
 
 /// A job that runs until it is ended.
 const LONG: &[&str] = &["--payload", r#"{"seconds":3600}"#];
@@ -85,6 +86,41 @@ async fn the_job_of_a_killed_worker_is_run_by_another() {
         (taken - 1.0).abs() < f64::EPSILON
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_was_cut_off_leaves_the_job_that_another_one_has_taken_over() {
+    let world = World::of(0).await;
+    let link = Proxy::before(world.postgres_address()).unwrap();
+    let url = world.url_through(link.address);
+    let cut_off = world.worker_with(&[("DATABASE_URL", url.as_str())]).await;
+    let id = world.enqueue("noop", LONG).await;
+    assert_eq!(world.job_is(id, "running").await["worker"], cut_off.name);
+    let other = world.worker().await;
+
+    link.lead(Ways::both(Way::Lossy));
+    until("the other worker runs the job", async || {
+        let by = "SELECT attempted_by[2] FROM river_job WHERE id = $1 AND state = 'running'";
+        let by: Option<Option<String>> =
+            sqlx::query_scalar(by).bind(id).fetch_optional(world.pool()).await.unwrap();
+        by.flatten().as_ref() == Some(&other.name)
+    })
+    .await;
+    link.cut();
+    link.lead(Ways::both(Way::Clear));
+
+    // It writes the ends of its jobs in their order, so that of the long one was written before.
+    until("the worker that was cut off knows, and has done another job", async || {
+        let knows = |record: &Value| record["message"] == "a job is another worker's now";
+        let knows = cut_off.process.stderr.records().iter().any(knows);
+        let next = world.enqueue("noop", &[]).await;
+        let next = world.job_is(next, "done").await;
+        knows && next["worker"] == cut_off.name
+    })
+    .await;
+    let job = world.prints(&format!("job show {id}")).await;
+    assert_eq!((&job["state"], &job["attempts"]), (&json!("running"), &json!(2)));
+    assert_eq!(job["worker"], other.name);
 }
 
 #[tokio::test(flavor = "multi_thread")]

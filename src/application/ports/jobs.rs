@@ -275,6 +275,7 @@ pub trait WorkerJobs: Send + Sync {
     /// Lets jobs wait for a worker whose time has come, and returns how many. Bounded.
     async fn promote(&self) -> Result<u64, PortError>;
 
-    /// Ends an attempt. MUST change nothing and return false if the job is not this worker's any more, or runs another attempt.
+    /// Ends an attempt. MUST change nothing and return false if the job is not this worker's any more, or runs another attempt. The same
+    /// failure once more MUST change nothing and return true: the first answer may have been lost.
     async fn end(&self, ended: &EndedAttempt) -> Result<bool, PortError>;
 }

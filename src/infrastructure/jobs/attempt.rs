@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::ahead::{NoTurn, Turn};
-use super::desk::{Attempt, Desk};
+use super::desk::{Attempt, Desk, Recorded, number_of};
 use super::metrics::Outcome;
 use super::types::payload::{Handler, InvalidPayload, JobError, Payload, decode};
 use crate::application::jobs::lease::Lease;
@@ -31,6 +31,9 @@ const TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
 /// the time after which others take jobs over.
 const LEASE_LOOKS: u32 = 40;
 const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// The mark of an end that River is not to write, because it is on record already or is not this worker's: `river_job` refuses it
+/// (`migrations/0027_jobs_of_their_attempt.sql`).
+const ENDED: &str = "ended";
 /// A job that got no slot waits so long before a worker claims it again. Much longer than River takes to record what became of it.
 const GIVEN_BACK_RESTS: Duration = Duration::from_secs(1);
 
@@ -82,8 +85,7 @@ impl<P: Payload> Worker<Envelope<P>> for TypeWorker<P> {
 
     /// Used only where the failure could not be recorded.
     fn next_retry(&self, job: &Job<Envelope<P>>, _: &WorkError, _: Timestamp) -> Option<Duration> {
-        let attempt = Attempt { job_type: P::NAME, row: &job.row };
-        Some(backoff(JobId::new(job.row.id)?, attempt.number()))
+        Some(backoff(JobId::new(job.row.id)?, number_of(&job.row)))
     }
 
     fn timeout(&self, _: &Job<Envelope<P>>) -> WorkerTimeout {
@@ -96,31 +98,34 @@ impl<P: Payload> Worker<Envelope<P>> for TypeWorker<P> {
         job: Job<Envelope<P>>,
     ) -> Result<WorkOutcome, BoxError> {
         let Job { args, row, .. } = job;
-        let (end, took) = self.in_turn(context.cancellation_token(), args).await;
+        let stop = context.cancellation_token();
+        let (end, took) = self.in_turn(stop, args).await;
         let outcome = end.as_ref().map_or_else(|end| end.outcome, |()| Outcome::Succeeded);
         self.desk.metrics.ran(P::NAME, outcome, took);
-        let attempt = Attempt { job_type: P::NAME, row: &row };
-        match end {
+        let attempt = Attempt { job_type: P::NAME, row: &row, stop };
+        // What River does where the end could not be recorded: the same, by its own clock.
+        let (recorded, by_river) = match end {
             Ok(()) => {
                 self.desk.report(&row, "succeeded").await;
-                Ok(WorkOutcome::Complete)
+                return Ok(WorkOutcome::Complete);
             }
             Err(End { outcome: Outcome::NoSlot, .. }) => {
                 let end = AttemptEnd::GivenBack { rests: GIVEN_BACK_RESTS };
-                self.desk.end(&attempt, end).await;
-                // The same, by River's own clock, if that could not be recorded.
-                Ok(WorkOutcome::Snooze(GIVEN_BACK_RESTS))
+                (self.desk.end(&attempt, end).await, Ok(WorkOutcome::Snooze(GIVEN_BACK_RESTS)))
             }
             Err(End { outcome: Outcome::GivenBack, .. }) => {
-                self.desk.end(&attempt, AttemptEnd::GivenBack { rests: Duration::ZERO }).await;
-                // If that could not be recorded, River gives it back by its own clock.
-                Err(WorkCancelled.into())
+                let end = AttemptEnd::GivenBack { rests: Duration::ZERO };
+                (self.desk.end(&attempt, end).await, Err(WorkCancelled.into()))
             }
             Err(end) => {
-                self.desk.record(&attempt, &end.error, end.may_retry).await;
-                Err(end.error.into())
+                let recorded = self.desk.record(&attempt, &end.error, end.may_retry).await;
+                (recorded, Err(end.error.into()))
             }
+        };
+        if recorded != Recorded::Unknown {
+            context.metadata_set(ENDED, true)?;
         }
+        by_river
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use riverqueue::JobRow;
+use tokio_util::sync::CancellationToken;
 
 use super::ahead::Turns;
 use super::metrics::JobMetrics;
@@ -11,6 +12,10 @@ use crate::application::jobs::lease::Lease;
 use crate::application::ports::{AttemptEnd, Causes, EndedAttempt, ScheduleRuns, WorkerJobs};
 use crate::domain::job::{JobId, ScheduleName, backoff};
 
+/// Pause before the end of an attempt is recorded again after PostgreSQL was away.
+const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// For so long after its cancellation an attempt tries to record its end. River aborts it after two seconds.
+const RECORD_WITHIN: Duration = Duration::from_secs(1);
 /// Longest error on record, in bytes.
 const MAX_ERROR_BYTES: usize = 2_000;
 
@@ -30,23 +35,40 @@ pub(crate) struct Desk {
 pub(super) struct Attempt<'a> {
     pub(super) job_type: &'static str,
     pub(super) row: &'a JobRow,
+    /// River cancels the attempt: the worker stops, or its time and the margin are over.
+    pub(super) stop: &'a CancellationToken,
 }
 
-impl Attempt<'_> {
-    pub(super) fn number(&self) -> u16 {
-        u16::try_from(self.row.attempt).unwrap_or(u16::MAX)
-    }
+/// Whether the end of an attempt is on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// The job waits again, or is dead.
+    Yes,
+    /// The job is another worker's, or runs another attempt: nothing has changed.
+    NotOurs,
+    /// PostgreSQL was away until the attempt was cancelled.
+    Unknown,
 }
 
 impl Desk {
-    /// Records a failed attempt.
-    pub(super) async fn record(&self, attempt: &Attempt<'_>, error: &str, may_retry: bool) {
-        let &Attempt { job_type, row } = attempt;
-        let Some(id) = JobId::new(row.id) else { return };
-        let number = attempt.number();
+    /// Records a failed attempt, and reports it if the job is still this worker's.
+    pub(super) async fn record(
+        &self,
+        attempt: &Attempt<'_>,
+        error: &str,
+        may_retry: bool,
+    ) -> Recorded {
+        let &Attempt { job_type, row, .. } = attempt;
+        let Some(id) = JobId::new(row.id) else { return Recorded::NotOurs };
+        let number = number_of(row);
         let has_more = i32::from(number) < row.max_attempts;
         let retry_in = (may_retry && has_more).then(|| backoff(id, number));
         let error = bounded(error);
+        let end = AttemptEnd::Failed { error: error.clone(), retry_in };
+        let recorded = self.end(attempt, end).await;
+        if recorded == Recorded::NotOurs {
+            return recorded;
+        }
         match retry_in {
             None => {
                 tracing::error!(job = row.id, job_type, attempt = number, error, "a job is dead");
@@ -59,24 +81,39 @@ impl Desk {
                 tracing::debug!(job = row.id, job_type, attempt, error, "a job failed again");
             }
         }
-        self.end(attempt, AttemptEnd::Failed { error, retry_in }).await;
         self.report(row, if retry_in.is_some() { "failed" } else { "dead" }).await;
+        recorded
     }
 
-    /// Ends an attempt by PostgreSQL's clock, if the job is still this worker's. River finds it ended then, and changes nothing. If that
-    /// cannot be recorded, River does it by its own clock, as soon as PostgreSQL is back.
-    pub(super) async fn end(&self, attempt: &Attempt<'_>, end: AttemptEnd) {
-        let &Attempt { job_type, row } = attempt;
-        let Some(id) = JobId::new(row.id) else { return };
-        let ended =
-            EndedAttempt { id, attempt: attempt.number(), worker: self.worker.clone(), end };
-        match self.jobs.end(&ended).await {
-            Ok(true) => {}
-            Ok(false) => tracing::warn!(job = row.id, job_type, "a job is another worker's now"),
-            Err(error) => {
-                let error = Causes(&error);
-                tracing::debug!(job = row.id, %error, "the end of an attempt is not recorded yet");
+    /// Ends an attempt by PostgreSQL's clock, if the job is still this worker's. While PostgreSQL is away it tries again: River's own
+    /// record asks for no worker, and goes by the clock of this machine.
+    pub(super) async fn end(&self, attempt: &Attempt<'_>, end: AttemptEnd) -> Recorded {
+        let &Attempt { job_type, row, stop } = attempt;
+        let Some(id) = JobId::new(row.id) else { return Recorded::NotOurs };
+        let ended = EndedAttempt { id, attempt: number_of(row), worker: self.worker.clone(), end };
+        tokio::select! {
+            biased;
+            is_ours = self.ended(&ended) => {
+                if is_ours {
+                    return Recorded::Yes;
+                }
+                tracing::warn!(job = row.id, job_type, "a job is another worker's now");
+                Recorded::NotOurs
             }
+            () = over(stop) => Recorded::Unknown,
+        }
+    }
+
+    async fn ended(&self, ended: &EndedAttempt) -> bool {
+        loop {
+            match self.jobs.end(ended).await {
+                Ok(is_ours) => return is_ours,
+                Err(error) => {
+                    let (job, error) = (ended.id.get(), Causes(&error));
+                    tracing::debug!(job, %error, "the end of an attempt is not recorded yet");
+                }
+            }
+            tokio::time::sleep(RECORD_AGAIN_AFTER).await;
         }
     }
 
@@ -92,6 +129,17 @@ impl Desk {
     }
 }
 
+/// The number of an attempt, from 1.
+pub(super) fn number_of(row: &JobRow) -> u16 {
+    u16::try_from(row.attempt).unwrap_or(u16::MAX)
+}
+
+/// Returns when an attempt has been cancelled for too long to record anything more.
+async fn over(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(RECORD_WITHIN).await;
+}
+
 /// What PostgreSQL stores: not too long, and without NUL.
 fn bounded(error: &str) -> String {
     let mut end = MAX_ERROR_BYTES.min(error.len());
@@ -103,7 +151,68 @@ fn bounded(error: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use prometheus::Registry;
+    use riverqueue::jiff::Timestamp;
+    use serde_json::value::RawValue;
+
     use super::*;
+    use crate::application::ports::{MockScheduleRuns, MockWorkerJobs, PortError};
+    use crate::testing::builders::{at, unavailable};
+    use crate::testing::fakes::FakeClock;
+
+    /// A desk whose records have these results, one after the other; then PostgreSQL is away.
+    fn desk(results: Vec<Result<bool, PortError>>) -> Desk {
+        let results = Mutex::new(results.into_iter());
+        let mut jobs = MockWorkerJobs::new();
+        jobs.expect_end()
+            .returning(move |_| results.lock().unwrap().next().unwrap_or(Err(unavailable())));
+        Desk {
+            worker: "w".to_owned(),
+            jobs: Arc::new(jobs),
+            schedules: Arc::new(MockScheduleRuns::new()),
+            lease: Arc::new(Lease::new(FakeClock::at(at(0)))),
+            metrics: Arc::new(JobMetrics::register(&Registry::new()).unwrap()),
+            timeout: Duration::from_mins(1),
+            turns: Turns::of(1),
+        }
+    }
+
+    fn a_row() -> JobRow {
+        let args = RawValue::from_string("{}".to_owned()).unwrap();
+        JobRow::new(1, "noop", args, Timestamp::UNIX_EPOCH)
+    }
+
+    async fn ends(desk: &Desk, row: &JobRow, stop: &CancellationToken) -> Recorded {
+        let attempt = Attempt { job_type: "noop", row, stop };
+        desk.end(&attempt, AttemptEnd::GivenBack { rests: Duration::ZERO }).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_is_recorded_when_postgresql_is_back_or_known_to_be_of_another_worker() {
+        let (row, never) = (a_row(), CancellationToken::new());
+        let away = || Err(unavailable());
+        let back = desk(vec![away(), away(), Ok(true)]);
+        let taken = desk(vec![away(), Ok(false)]);
+
+        assert_eq!(ends(&back, &row, &never).await, Recorded::Yes);
+        assert_eq!(ends(&taken, &row, &never).await, Recorded::NotOurs);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_cannot_be_recorded_is_left_to_river_when_the_attempt_is_cancelled() {
+        let (row, stop, desk) = (a_row(), CancellationToken::new(), desk(vec![]));
+        let mut end = Box::pin(ends(&desk, &row, &stop));
+
+        tokio::select! {
+            _ = &mut end => panic!("it gave up"),
+            () = tokio::time::sleep(Duration::from_mins(10)) => {}
+        }
+        stop.cancel();
+
+        assert_eq!(end.await, Recorded::Unknown);
+    }
 
     #[test]
     fn an_error_on_record_is_short_and_without_what_postgresql_does_not_store() {

@@ -86,14 +86,25 @@ pub(crate) const PROMOTE: &str = concat!(
     SELECT (SELECT count(*) FROM promoted), (SELECT count(notified) FROM told)"
 );
 
+/// A repeat, after the answer was lost, finds the error on record.
 const FAIL: &str = r"
-    UPDATE river_job
-    SET state = CASE WHEN $5::float8 IS NULL THEN 'discarded' ELSE 'retryable' END::river_job_state,
-        finalized_at = CASE WHEN $5 IS NULL THEN clock_timestamp() END,
-        scheduled_at = coalesce(clock_timestamp() + make_interval(secs => $5), scheduled_at),
-        errors = array_append(errors, jsonb_build_object(
-            'at', clock_timestamp(), 'attempt', attempt, 'error', $4::text, 'trace', ''))
-    WHERE id = $1 AND state = 'running' AND attempt = $2 AND attempted_by[array_upper(attempted_by, 1)] = $3
+    WITH ended AS (
+        UPDATE river_job
+        SET state = CASE WHEN $5::float8 IS NULL THEN 'discarded' ELSE 'retryable' END::river_job_state,
+            finalized_at = CASE WHEN $5 IS NULL THEN clock_timestamp() END,
+            scheduled_at = coalesce(clock_timestamp() + make_interval(secs => $5), scheduled_at),
+            errors = array_append(errors, jsonb_build_object(
+                'at', clock_timestamp(), 'attempt', attempt, 'error', $4::text, 'trace', ''))
+        WHERE id = $1 AND state = 'running' AND attempt = $2 AND attempted_by[array_upper(attempted_by, 1)] = $3
+        RETURNING id
+    )
+    SELECT EXISTS (SELECT FROM ended) OR EXISTS (
+        SELECT
+        FROM river_job
+        WHERE id = $1 AND state IN ('discarded', 'retryable') AND attempt = $2
+          AND attempted_by[array_upper(attempted_by, 1)] = $3
+          AND errors[array_upper(errors, 1)]->>'error' = $4
+    )
 ";
 
 /// River would do this by the clock of its machine: where that is ahead, the job would wait until then.
@@ -102,6 +113,7 @@ const GIVE_BACK: &str = r"
     SET state = CASE WHEN $4 > 0 THEN 'scheduled' ELSE 'available' END::river_job_state,
         attempt = attempt - 1, scheduled_at = clock_timestamp() + make_interval(secs => $4)
     WHERE id = $1 AND state = 'running' AND attempt = $2 AND attempted_by[array_upper(attempted_by, 1)] = $3
+    RETURNING true
 ";
 
 from_row! {
@@ -124,11 +136,10 @@ impl PostgresWorkerJobs {
         Self { database }
     }
 
-    async fn write(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, PortError> {
+    async fn write(&self, query: Query<'_, Postgres, PgArguments>) -> Result<(), PortError> {
         let write = async {
             let mut connection = self.database.acquire().await?;
-            let done = self.database.time(Statement::Jobs, query.execute(&mut *connection)).await?;
-            Ok(done.rows_affected())
+            self.database.time(Statement::Jobs, query.execute(&mut *connection)).await.map(drop)
         };
         self.in_time(write).await
     }
@@ -145,11 +156,11 @@ impl PostgresWorkerJobs {
 #[async_trait]
 impl WorkerJobs for PostgresWorkerJobs {
     async fn renew(&self, worker: &str) -> Result<(), PortError> {
-        self.write(sqlx::query(RENEW).bind(worker)).await.map(drop)
+        self.write(sqlx::query(RENEW).bind(worker)).await
     }
 
     async fn release(&self, worker: &str) -> Result<(), PortError> {
-        self.write(sqlx::query(RELEASE).bind(worker)).await.map(drop)
+        self.write(sqlx::query(RELEASE).bind(worker)).await
     }
 
     async fn take_over(&self, lease: Duration) -> Result<Vec<TakenOver>, PortError> {
@@ -187,7 +198,7 @@ impl WorkerJobs for PostgresWorkerJobs {
             AttemptEnd::Failed { .. } => FAIL,
             AttemptEnd::GivenBack { .. } => GIVE_BACK,
         };
-        let mut query = sqlx::query(statement)
+        let mut query = sqlx::query_scalar(statement)
             .bind(ended.id.get())
             .bind(i16::try_from(ended.attempt).unwrap_or(i16::MAX))
             .bind(&ended.worker);
@@ -197,12 +208,20 @@ impl WorkerJobs for PostgresWorkerJobs {
             }
             AttemptEnd::GivenBack { rests } => query.bind(rests.as_secs_f64()),
         };
-        Ok(self.write(query).await? > 0)
+        let end = async {
+            let mut connection = self.database.acquire().await?;
+            let query = query.fetch_optional(&mut *connection);
+            let ended: Option<bool> = self.database.time(Statement::Jobs, query).await?;
+            Ok(ended.unwrap_or(false))
+        };
+        self.in_time(end).await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sqlx::AssertSqlSafe;
+
     use super::*;
     use crate::application::ports::{Job, JobQueue, JobReader, NewJob};
     use crate::domain::job::JobState;
@@ -313,7 +332,52 @@ mod tests {
         let job = world.job(id).await;
         assert_eq!((job.state, job.last_error.as_deref()), (JobState::Retrying, Some("no luck")));
         assert!((job.run_at - job.created_at).num_seconds() >= 59);
-        assert!(!world.jobs.end(&failed("mine", 2)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_failure_whose_answer_was_lost_is_recorded_once_and_confirmed() {
+        let world = World::open().await;
+        let id = world.claimed_by("mine", 2).await;
+        let failed = |error: &str| EndedAttempt {
+            id,
+            attempt: 2,
+            worker: "mine".to_owned(),
+            end: AttemptEnd::Failed { error: error.to_owned(), retry_in: None },
+        };
+
+        assert!(world.jobs.end(&failed("no luck")).await.unwrap());
+        assert!(world.jobs.end(&failed("no luck")).await.unwrap());
+        assert!(!world.jobs.end(&failed("its worker mine died")).await.unwrap());
+
+        let errors = "SELECT cardinality(errors) FROM river_job WHERE id = $1";
+        let errors = sqlx::query_scalar(errors).bind(id.get()).fetch_one(&world.shop.pool).await;
+        assert_eq!((world.job(id).await.state, errors.unwrap()), (JobState::Dead, 1));
+    }
+
+    #[tokio::test]
+    async fn a_job_keeps_its_attempt_when_river_ends_an_earlier_one_or_a_marked_one() {
+        let world = World::open().await;
+        let id = world.claimed_by("mine", 2).await;
+        let river = async |set: &str| {
+            let ended = format!("UPDATE river_job SET {set} WHERE id = $1 AND state = 'running'");
+            let ended =
+                sqlx::query(AssertSqlSafe(ended)).bind(id.get()).execute(&world.shop.pool).await;
+            ended.unwrap().rows_affected()
+        };
+        let failed = |attempt: u16| {
+            format!(
+                "state = 'retryable', errors = array_append(errors, '{{\"attempt\":{attempt}}}')"
+            )
+        };
+
+        assert_eq!(river(&failed(1)).await, 0);
+        assert_eq!(river("state = 'available', attempt = 0").await, 0);
+        let marked = r#"metadata = metadata || '{"ended":true}'"#;
+        assert_eq!(river(&format!("state = 'available', attempt = 1, {marked}")).await, 0);
+        assert_eq!(river(&format!("{}, {marked}", failed(2))).await, 0);
+
+        assert_eq!(world.job(id).await.state, JobState::Running);
+        assert_eq!(river(&failed(2)).await, 1);
     }
 
     #[tokio::test]

@@ -333,11 +333,45 @@ async fn a_worker_that_stops_lets_jobs_finish_and_gives_long_ones_back() {
 
     assert_eq!(code, Some(0));
     assert_eq!(world.job_is(short, "done").await["attempts"], 1);
-    // The attempt does not count.
-    assert_eq!(world.job_is(long, "waiting").await["attempts"], 0);
+    // The attempt does not count. The job rests, and no worker is there to let it wait again.
+    assert_eq!(world.job_is(long, "scheduled").await["attempts"], 0);
     let seen = "SELECT count(*) FROM job_workers";
     let seen: i64 = sqlx::query_scalar(seen).fetch_one(world.pool()).await.unwrap();
     assert_eq!(seen, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_a_stopping_worker_gives_back_rests_before_another_one_runs_it_once() {
+    let world = World::plan(0).set("shutdown.drain", "2s").start().await;
+    world.program.run(&["migrate"]).await.succeeded();
+    let mut stopping = world.worker().await;
+    let long = world.enqueue("noop", LONG).await;
+    assert_eq!(world.job_is(long, "running").await["worker"], stopping.name);
+    let other = world.worker().await;
+    // Every state of the job, by the clock of the server.
+    let watch = "CREATE TABLE changes (at timestamptz DEFAULT clock_timestamp(), state text, attempt int);
+         CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN INSERT INTO changes (state, attempt) VALUES (NEW.state, NEW.attempt); RETURN NULL; END $$;
+         CREATE TRIGGER watch AFTER UPDATE ON river_job FOR EACH ROW WHEN (NEW.kind = 'noop')
+             EXECUTE FUNCTION watch()";
+    sqlx::raw_sql(watch).execute(world.pool()).await.unwrap();
+
+    stopping.process.signal(Signal::SIGTERM);
+    assert_eq!(stopping.process.exit().await, Some(0));
+
+    until("the other worker runs the job", async || {
+        let by = "SELECT attempted_by[2] FROM river_job WHERE id = $1 AND state = 'running'";
+        let by: Option<Option<String>> =
+            sqlx::query_scalar(by).bind(long).fetch_optional(world.pool()).await.unwrap();
+        by.flatten().as_ref() == Some(&other.name)
+    })
+    .await;
+    let changes = "SELECT array_agg(state || ' ' || attempt ORDER BY at),
+                          max(at) - min(at) >= interval '1 second' FROM changes";
+    let (changes, rested): (Vec<String>, bool) =
+        sqlx::query_as(changes).fetch_one(world.pool()).await.unwrap();
+    assert_eq!(changes, ["scheduled 0", "available 0", "running 1"]);
+    assert!(rested);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,8 @@ const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// The mark of an end that River is not to write, because it is on record already or is not this worker's: `river_job` refuses it
 /// (`migrations/0027_jobs_of_their_attempt.sql`).
 const ENDED: &str = "ended";
-/// A job that got no slot waits so long before a worker claims it again. Much longer than River takes to record what became of it.
+/// A job that is given back waits so long before a worker claims it again. River records what became of it a moment later, asks only
+/// whether it runs, and gives no other number to the next attempt: it must find the job at rest.
 const GIVEN_BACK_RESTS: Duration = Duration::from_secs(1);
 
 /// A job's arguments: its payload, and the version of that.
@@ -114,7 +115,7 @@ impl<P: Payload> Worker<Envelope<P>> for TypeWorker<P> {
                 (self.desk.end(&attempt, end).await, Ok(WorkOutcome::Snooze(GIVEN_BACK_RESTS)))
             }
             Err(End { outcome: Outcome::GivenBack, .. }) => {
-                let end = AttemptEnd::GivenBack { rests: Duration::ZERO };
+                let end = AttemptEnd::GivenBack { rests: GIVEN_BACK_RESTS };
                 (self.desk.end(&attempt, end).await, Err(WorkCancelled.into()))
             }
             Err(end) => {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::closing::{close_sale, drop_sales};
 use super::components::Components;
 use super::context::BuildContext;
@@ -24,6 +26,10 @@ use crate::infrastructure::schedule::CronerTimes;
 /// Connections of jobs and schedules, beside those of `database.max_connections`, so that neither waits for the other. One more listens
 /// for new jobs.
 const CONNECTIONS: u32 = 5;
+/// Ends of attempts that are recorded at a time. Fewer than the connections: a thousand may end together, and the renewal of the lease
+/// must not wait behind them.
+const RECORDS: usize = 2;
+const _: () = assert!(RECORDS + 1 < CONNECTIONS as usize);
 /// How late a schedule may run.
 const SCHEDULE_INTERVAL: Duration = Duration::from_millis(250);
 /// Counting a million dead jobs takes a third of a second of the server.
@@ -61,6 +67,7 @@ fn run_jobs(
         metrics: Arc::clone(metrics),
         timeout: config.jobs.timeout,
         turns: Turns::of(config.jobs.workers),
+        records: Semaphore::new(RECORDS),
     };
     let handlers = handlers(context, components, database, desk)?;
     let settings = RunnerSettings {

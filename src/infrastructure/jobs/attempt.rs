@@ -238,6 +238,7 @@ mod tests {
     use async_trait::async_trait;
     use prometheus::Registry;
     use serde_json::json;
+    use tokio::sync::Semaphore;
 
     use super::*;
     use crate::application::ports::{Clock, MockScheduleRuns, MockWorkerJobs};
@@ -288,6 +289,7 @@ mod tests {
             metrics: Arc::new(JobMetrics::register(&Registry::new()).unwrap()),
             timeout: LIMIT,
             turns: Turns::of(1),
+            records: Semaphore::new(1),
         };
         (TypeWorker { handler: Arc::new(does), desk: Arc::new(desk) }, clock)
     }

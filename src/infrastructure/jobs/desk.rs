@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use riverqueue::JobRow;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::ahead::Turns;
@@ -29,6 +30,8 @@ pub(crate) struct Desk {
     pub(crate) timeout: Duration,
     /// Of the jobs that share the slots of `jobs.workers`.
     pub(crate) turns: Turns,
+    /// Ends that may be recorded at a time.
+    pub(crate) records: Semaphore,
 }
 
 /// An attempt that River has begun.
@@ -106,7 +109,11 @@ impl Desk {
 
     async fn ended(&self, ended: &EndedAttempt) -> bool {
         loop {
-            match self.jobs.end(ended).await {
+            // Not while it waits to try again: others have their turn.
+            let turn = self.records.acquire().await;
+            let result = self.jobs.end(ended).await;
+            drop(turn);
+            match result {
                 Ok(is_ours) => return is_ours,
                 Err(error) => {
                     let (job, error) = (ended.id.get(), Causes(&error));
@@ -152,13 +159,16 @@ fn bounded(error: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use async_trait::async_trait;
+    use futures_util::future::join_all;
     use prometheus::Registry;
     use riverqueue::jiff::Timestamp;
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::application::ports::{MockScheduleRuns, MockWorkerJobs, PortError};
+    use crate::application::ports::{MockScheduleRuns, MockWorkerJobs, PortError, TakenOver};
     use crate::testing::builders::{at, unavailable};
     use crate::testing::fakes::FakeClock;
 
@@ -168,14 +178,19 @@ mod tests {
         let mut jobs = MockWorkerJobs::new();
         jobs.expect_end()
             .returning(move |_| results.lock().unwrap().next().unwrap_or(Err(unavailable())));
+        desk_on(Arc::new(jobs))
+    }
+
+    fn desk_on(jobs: Arc<dyn WorkerJobs>) -> Desk {
         Desk {
             worker: "w".to_owned(),
-            jobs: Arc::new(jobs),
+            jobs,
             schedules: Arc::new(MockScheduleRuns::new()),
             lease: Arc::new(Lease::new(FakeClock::at(at(0)))),
             metrics: Arc::new(JobMetrics::register(&Registry::new()).unwrap()),
             timeout: Duration::from_mins(1),
             turns: Turns::of(1),
+            records: Semaphore::new(2),
         }
     }
 
@@ -212,6 +227,54 @@ mod tests {
         stop.cancel();
 
         assert_eq!(end.await, Recorded::Unknown);
+    }
+
+    /// Records ends, each within a second, and knows how many there were at most at a time.
+    #[derive(Default)]
+    struct SlowJobs {
+        now: AtomicUsize,
+        most: AtomicUsize,
+        all: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl WorkerJobs for SlowJobs {
+        async fn renew(&self, _: &str) -> Result<(), PortError> {
+            Ok(())
+        }
+
+        async fn release(&self, _: &str) -> Result<(), PortError> {
+            Ok(())
+        }
+
+        async fn take_over(&self, _: Duration) -> Result<Vec<TakenOver>, PortError> {
+            Ok(Vec::new())
+        }
+
+        async fn promote(&self) -> Result<u64, PortError> {
+            Ok(0)
+        }
+
+        async fn end(&self, _: &EndedAttempt) -> Result<bool, PortError> {
+            let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+            self.most.fetch_max(now, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.now.fetch_sub(1, Ordering::Relaxed);
+            self.all.fetch_add(1, Ordering::Relaxed);
+            Ok(true)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jobs_that_end_together_are_recorded_a_few_at_a_time() {
+        let jobs = Arc::new(SlowJobs::default());
+        let desk = desk_on(Arc::<SlowJobs>::clone(&jobs));
+        let (row, never) = (a_row(), CancellationToken::new());
+
+        join_all((0..20).map(|_| ends(&desk, &row, &never))).await;
+
+        let counted = [&jobs.most, &jobs.all].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(counted, [2, 20]);
     }
 
     #[test]

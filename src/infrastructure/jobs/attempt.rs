@@ -135,18 +135,18 @@ impl<P: Payload> TypeWorker<P> {
         P::LIMITS.timeout.unwrap_or(self.desk.timeout)
     }
 
-    /// Waits for a slot, and runs the job. Returns how long it ran.
+    /// Waits for a slot, and runs the job. Returns how long it ran; `None` if it got no slot.
     async fn in_turn(
         &self,
         stop: &CancellationToken,
         args: Envelope<P>,
-    ) -> (Result<(), End>, Duration) {
+    ) -> (Result<(), End>, Option<Duration>) {
         let turn = match self.turn(stop).await {
             Ok(turn) => turn,
-            Err(NoTurn::Stop) => return (Err(End::stopped()), Duration::ZERO),
+            Err(NoTurn::Stop) => return (Err(End::stopped()), None),
             Err(NoTurn::Busy) => {
                 let end = End::new(Outcome::NoSlot, "other jobs of the worker take long");
-                return (Err(end), Duration::ZERO);
+                return (Err(end), None);
             }
         };
         let since = Instant::now();
@@ -155,7 +155,7 @@ impl<P: Payload> TypeWorker<P> {
         let fault = end.is_err().then_some("the attempt failed");
         trace.end(|| (format!("job {}", P::NAME), Vec::new()), fault);
         drop(turn);
-        (end, since.elapsed())
+        (end, Some(since.elapsed()))
     }
 
     /// A slot. For a type with slots of its own River claims no more jobs than these.
@@ -367,11 +367,12 @@ mod tests {
         let never = CancellationToken::new();
         let slot = worker.desk.turns.next(&never).await.unwrap();
 
-        let (without, _) = worker.in_turn(&never, args(1, json!({}))).await;
+        let (without, not_run) = worker.in_turn(&never, args(1, json!({}))).await;
         drop(slot);
-        let (with, _) = worker.in_turn(&never, args(1, json!({}))).await;
+        let (with, ran) = worker.in_turn(&never, args(1, json!({}))).await;
 
         assert_eq!(without.unwrap_err().outcome, Outcome::NoSlot);
         assert!(with.is_ok());
+        assert!(not_run.is_none() && ran.is_some());
     }
 }

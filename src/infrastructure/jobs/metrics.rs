@@ -94,7 +94,7 @@ impl JobMetrics {
         let duration = HistogramVec::new(
             HistogramOpts::new(
                 "flash_sale_job_duration_seconds",
-                "Time that attempts took, by type.",
+                "Time of attempts that got a slot, by type.",
             )
             .buckets(vec![
                 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -146,9 +146,11 @@ impl JobMetrics {
         self.taken_over.inc_by(u64::try_from(jobs).unwrap_or(u64::MAX));
     }
 
-    pub(super) fn ran(&self, job_type: &str, outcome: Outcome, took: Duration) {
-        if let Some(of_type) = self.of_types.get(job_type) {
-            of_type.runs[outcome as usize].inc();
+    /// `took` is `None` for an attempt that got no slot: it did not run.
+    pub(super) fn ran(&self, job_type: &str, outcome: Outcome, took: Option<Duration>) {
+        let Some(of_type) = self.of_types.get(job_type) else { return };
+        of_type.runs[outcome as usize].inc();
+        if let Some(took) = took {
             of_type.duration.observe(took.as_secs_f64());
         }
     }
@@ -156,5 +158,22 @@ impl JobMetrics {
     /// Names of schedules are an operator's, and there are at most a thousand.
     pub(crate) fn schedule_ran(&self, name: &ScheduleName, outcome: &str, times: u64) {
         self.schedule_runs.with_label_values(&[name.as_str(), outcome]).inc_by(times);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_got_no_slot_is_counted_and_has_no_duration() {
+        let metrics = JobMetrics::register(&Registry::new()).unwrap();
+
+        metrics.ran("noop", Outcome::NoSlot, None);
+        metrics.ran("noop", Outcome::Succeeded, Some(Duration::from_secs(1)));
+
+        let noop = &metrics.of_types["noop"];
+        assert_eq!(noop.runs[Outcome::NoSlot as usize].get(), 1);
+        assert_eq!(noop.duration.get_sample_count(), 1);
     }
 }

@@ -124,10 +124,12 @@ async fn a_worker_that_was_cut_off_leaves_the_job_that_another_one_has_taken_ove
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_kills_its_workers_is_dead_in_the_end() {
+async fn a_job_that_kills_its_workers_is_dead_in_the_end_and_reported() {
     let world = World::plan(0).set("jobs.max_attempts", "2").start().await;
     world.program.run(&["migrate"]).await.succeeded();
-    let id = world.enqueue("noop", LONG).await;
+    let add = ["schedule", "add", "killer", "--cron", "0 0 0 1 1 *", "--type", "noop"];
+    world.printed(&[&add, LONG].concat()).await;
+    let id = world.prints("schedule run killer").await["id"].as_i64().unwrap();
 
     for _ in 0..2 {
         let mut worker = world.worker().await;
@@ -142,9 +144,20 @@ async fn a_job_that_kills_its_workers_is_dead_in_the_end() {
         worker.process.signal(Signal::SIGKILL);
         worker.process.exit().await;
     }
-    let _last = world.worker().await;
+    let last = world.worker().await;
 
     assert_eq!(world.job_is(id, "dead").await["attempts"], 2);
+    until("it is reported", async || {
+        let is_line = |record: &Value| record["message"] == "a job is dead" && record["job"] == id;
+        let died = ["name=\"killer\"", "outcome=\"dead\""];
+        let died = last.metrics().await.sum("flash_sale_schedule_runs_total", &died);
+        last.process.stderr.records().iter().any(is_line) && (died - 1.0).abs() < f64::EPSILON
+    })
+    .await;
+    let schedules = world.prints("schedule list").await;
+    let schedules = schedules["data"].as_array().unwrap();
+    let killer = schedules.iter().find(|schedule| schedule["name"] == "killer").unwrap();
+    assert_eq!(killer["last_outcome"], "dead", "{killer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,10 +241,14 @@ async fn a_failing_job_is_retried_dies_and_can_be_put_back_and_discarded() {
 
     assert_eq!((&dead["attempts"], &dead["last_error"]), (&json!(2), &json!("no luck")));
     assert_eq!(ids(&world.prints("job list --state dead --type noop").await), [id]);
-    let records = worker.process.stderr.records();
-    let of_job = records.iter().filter(|record| record["job"] == id);
-    let messages: Vec<_> = of_job.map(|record| record["message"].as_str().unwrap()).collect();
-    assert_eq!(messages, ["a job failed and is retried", "a job is dead"]);
+    let lines = eventually("its death is logged", async || {
+        let records = worker.process.stderr.records();
+        let of_job = records.into_iter().filter(|record| record["job"] == id);
+        let lines: Vec<Value> = of_job.map(|record| record["message"].clone()).collect();
+        lines.contains(&json!("a job is dead")).then_some(lines)
+    })
+    .await;
+    assert_eq!(lines, ["a job failed and is retried", "a job is dead"]);
     let again = world.prints(&format!("job retry {id}")).await;
     assert_eq!((&again["state"], &again["attempts"]), (&json!("waiting"), &json!(0)));
     world.job_is(id, "dead").await;

@@ -222,6 +222,10 @@ pub struct TakenOver {
     pub id: JobId,
     /// Name of its type.
     pub job_type: String,
+    /// Number of the lost attempt.
+    pub attempt: u16,
+    /// The schedule that enqueued it.
+    pub schedule: Option<ScheduleName>,
     /// The worker that has died.
     pub worker: String,
     /// What became of the job: waiting, retrying or dead.
@@ -269,7 +273,7 @@ pub trait WorkerJobs: Send + Sync {
     async fn release(&self, worker: &str) -> Result<(), PortError>;
 
     /// Takes the jobs of workers that have not been seen for `lease`. MUST NOT take a job from a worker that renews in time. The lost
-    /// attempt counts.
+    /// attempt counts; the schedule of a job that is dead MUST have that as its last outcome.
     async fn take_over(&self, lease: Duration) -> Result<Vec<TakenOver>, PortError>;
 
     /// Lets jobs wait for a worker whose time has come, and returns how many. Bounded.

@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::ahead::Turns;
 use super::metrics::JobMetrics;
 use crate::application::jobs::lease::Lease;
-use crate::application::ports::{AttemptEnd, Causes, EndedAttempt, ScheduleRuns, WorkerJobs};
+use crate::application::ports::{
+    AttemptEnd, Causes, EndedAttempt, ScheduleRuns, TakenOver, WorkerJobs,
+};
 use crate::domain::job::{JobId, ScheduleName, backoff};
 
 /// Pause before the end of an attempt is recorded again after PostgreSQL was away.
@@ -124,6 +126,17 @@ impl Desk {
         }
     }
 
+    /// Reports a job whose worker died in its last attempt. The take-over has told its schedule: a thousand calls would keep the lease
+    /// waiting.
+    pub(super) fn died(&self, job: &TakenOver) {
+        let TakenOver { id, job_type, attempt, worker, .. } = job;
+        let error = format!("its worker {worker} died");
+        tracing::error!(job = id.get(), job_type, attempt, error, "a job is dead");
+        if let Some(schedule) = &job.schedule {
+            self.metrics.schedule_ran(schedule, "dead", 1);
+        }
+    }
+
     /// Tells the job's schedule, if it has one, what became of it.
     pub(super) async fn report(&self, row: &JobRow, outcome: &'static str) {
         let name = row.metadata.get::<String>("schedule").ok().flatten();
@@ -168,7 +181,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::application::ports::{MockScheduleRuns, MockWorkerJobs, PortError, TakenOver};
+    use crate::application::ports::{MockScheduleRuns, MockWorkerJobs, PortError};
     use crate::testing::builders::{at, unavailable};
     use crate::testing::fakes::FakeClock;
 

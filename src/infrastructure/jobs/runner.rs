@@ -14,6 +14,7 @@ use super::types::TYPES;
 use super::types::payload::{Handler, Payload, SHARED_QUEUE};
 use crate::application::jobs::tend::TendJobs;
 use crate::application::ports::{Causes, TakenOver};
+use crate::domain::job::JobState;
 
 /// Time between two renewals of the lease: several fit into it.
 const TEND_INTERVAL: Duration = Duration::from_millis(500);
@@ -200,7 +201,10 @@ impl Runner {
 
     fn took_over(&self, taken: &[TakenOver]) {
         self.desk.metrics.took_over(taken.len());
-        let Some(TakenOver { id, job_type, worker, state }) = taken.first() else { return };
+        for job in taken.iter().filter(|job| job.state == JobState::Dead) {
+            self.desk.died(job);
+        }
+        let Some(TakenOver { id, job_type, worker, state, .. }) = taken.first() else { return };
         tracing::warn!(
             jobs = taken.len(),
             first_job = id.get(),

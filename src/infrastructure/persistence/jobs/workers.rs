@@ -10,7 +10,7 @@ use sqlx::query::Query;
 use super::notify;
 use super::row::state_of;
 use crate::application::ports::{AttemptEnd, EndedAttempt, PortError, TakenOver, WorkerJobs};
-use crate::domain::job::JobId;
+use crate::domain::job::{JobId, ScheduleName};
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
@@ -29,7 +29,7 @@ pub(crate) const RENEW: &str = r"
 const RELEASE: &str = "DELETE FROM job_workers WHERE name = $1";
 
 /// A job whose worker died once runs again at once. If that happens again, the job may be what kills its workers: then it waits as
-/// after any other failure.
+/// after any other failure. The schedule of one that is dead learns it here, because nothing else reports it.
 pub(crate) const TAKE_OVER: &str = concat!(
     r"
     WITH lost AS MATERIALIZED (
@@ -59,9 +59,15 @@ pub(crate) const TAKE_OVER: &str = concat!(
             metadata = j.metadata || jsonb_build_object('taken_over', clock_timestamp())
         FROM lost
         WHERE j.id = lost.id AND j.state = 'running'
-        RETURNING j.id, j.kind, j.state, j.queue, coalesce(lost.worker, '') AS worker
+        RETURNING j.id, j.kind, j.state, j.queue, j.attempt, j.metadata->>'schedule' AS schedule,
+                  coalesce(lost.worker, '') AS worker
+    ), reported AS (
+        UPDATE schedules AS s
+        SET last_outcome = 'dead'
+        FROM taken
+        WHERE taken.state = 'discarded' AND s.name = taken.schedule AND s.last_job_id = taken.id
     )
-    SELECT id, kind, state::text AS state, worker, CASE WHEN state = 'available' THEN ",
+    SELECT id, kind, state::text AS state, attempt, schedule, worker, CASE WHEN state = 'available' THEN ",
     notify!("queue"),
     " END AS notified
     FROM taken"
@@ -122,6 +128,8 @@ from_row! {
         id: i64,
         kind: String,
         state: String,
+        attempt: i16,
+        schedule: Option<String>,
         worker: String,
     }
 }
@@ -175,6 +183,8 @@ impl WorkerJobs for PostgresWorkerJobs {
                     id: JobId::new(row.id).ok_or_else(unreadable)?,
                     state: state_of(&row.state).ok_or_else(unreadable)?,
                     job_type: row.kind,
+                    attempt: u16::try_from(row.attempt).map_err(|_| unreadable())?,
+                    schedule: row.schedule.as_deref().and_then(ScheduleName::parse),
                     worker: row.worker,
                 })
             });
@@ -277,6 +287,8 @@ mod tests {
         let expected = TakenOver {
             id: dead,
             job_type: "noop".to_owned(),
+            attempt: 1,
+            schedule: None,
             worker: "dead".to_owned(),
             state: JobState::Waiting,
         };
@@ -308,6 +320,28 @@ mod tests {
         let (again, last) = (world.job(again).await, world.job(last).await);
         assert_eq!((again.state, last.state), (JobState::Retrying, JobState::Dead));
         assert!(again.run_at > again.created_at && last.ended_at.is_some());
+    }
+
+    #[tokio::test]
+    async fn the_schedule_of_a_job_that_dies_with_its_worker_learns_it() {
+        let world = World::open().await;
+        let (last, again) = (world.claimed_by("dead", 3).await, world.claimed_by("dead", 1).await);
+        world.shop.execute(r#"UPDATE river_job SET metadata = '{"schedule": "prune-jobs"}'"#).await;
+        let schedules = "UPDATE schedules SET last_outcome = 'enqueued', last_job_id = $1
+                         WHERE name IN ('prune-jobs', 'prune-keys')";
+        sqlx::query(schedules).bind(last.get()).execute(&world.shop.pool).await.unwrap();
+
+        let taken = world.jobs.take_over(LEASE).await.unwrap();
+
+        let schedule = ScheduleName::parse("prune-jobs");
+        assert!(taken.iter().all(|job| job.schedule == schedule), "{taken:?}");
+        let states = [last, again].map(|id| taken.iter().find(|job| job.id == id).unwrap().state);
+        assert_eq!(states, [JobState::Dead, JobState::Waiting]);
+        let outcomes = "SELECT array_agg(last_outcome ORDER BY name) FROM schedules
+                        WHERE last_outcome IS NOT NULL";
+        let outcomes: Vec<String> =
+            sqlx::query_scalar(outcomes).fetch_one(&world.shop.pool).await.unwrap();
+        assert_eq!(outcomes, ["dead", "enqueued"]);
     }
 
     #[tokio::test]

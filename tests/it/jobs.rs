@@ -313,7 +313,8 @@ async fn the_more_urgent_job_runs_first_and_a_delayed_one_when_it_is_time() {
     let mut expected = Vec::new();
     let delayed = world.enqueue("noop", &["--priority", "critical", "--in", "1h"]).await;
     for priority in ["low", "normal", "high", "critical"] {
-        expected.insert(0, world.enqueue("noop", &["--priority", priority]).await);
+        let options = ["--priority", priority, "--payload", r#"{"seconds":1}"#];
+        expected.insert(0, world.enqueue("noop", &options).await);
     }
 
     let _worker = world.worker().await;
@@ -321,7 +322,8 @@ async fn the_more_urgent_job_runs_first_and_a_delayed_one_when_it_is_time() {
     for id in &expected {
         world.job_is(*id, "done").await;
     }
-    let order = "SELECT array_agg(id ORDER BY attempted_at) FROM river_job WHERE state = 'completed' AND kind = 'noop'";
+    // In the one slot each ends a second after the one before; when they were claimed says nothing.
+    let order = "SELECT array_agg(id ORDER BY finalized_at) FROM river_job WHERE state = 'completed' AND kind = 'noop'";
     let order: Vec<i64> = sqlx::query_scalar(order).fetch_one(world.pool()).await.unwrap();
     assert_eq!(order, expected);
     world.job_is(delayed, "scheduled").await;
@@ -333,6 +335,39 @@ async fn the_more_urgent_job_runs_first_and_a_delayed_one_when_it_is_time() {
     let early: bool =
         sqlx::query_scalar(early).bind(delayed).fetch_one(world.pool()).await.unwrap();
     assert!(!early);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_were_claimed_ahead_and_get_no_slot_are_given_back_and_all_run_once() {
+    const SHORT: i32 = 400;
+    const SLOW: i32 = 8;
+    let world = World::plan(0).set("jobs.workers", "2").start().await;
+    world.program.run(&["migrate"]).await.succeeded();
+    // A slow one takes longer than one that was claimed ahead waits for a slot.
+    let insert = r#"INSERT INTO river_job (kind, args, max_attempts, priority)
+                    SELECT 'noop', jsonb_build_object('version', 1, 'payload',
+                               CASE WHEN n > $1 THEN '{"seconds":2}' ELSE '{}' END::jsonb), 3, 3
+                    FROM generate_series(1, $1 + $2) AS n
+                    ORDER BY n"#;
+    sqlx::query(insert).bind(SHORT).bind(SLOW).execute(world.pool()).await.unwrap();
+
+    let worker = world.worker().await;
+
+    until("all are done", async || {
+        let left = "SELECT count(*) FROM river_job WHERE kind = 'noop' AND state <> 'completed'";
+        sqlx::query_scalar::<_, i64>(left).fetch_one(world.pool()).await.unwrap() == 0
+    })
+    .await;
+    let ran = worker.metrics().await;
+    let ran = |outcome: &str| {
+        let labels = ["type=\"noop\"", &format!("outcome=\"{outcome}\"")];
+        ran.sum("flash_sale_job_runs_total", &labels)
+    };
+    assert!(ran("no_slot") > 0.0, "no job was claimed ahead and given back");
+    assert!((ran("succeeded") - f64::from(SHORT + SLOW)).abs() < f64::EPSILON);
+    let counted = "SELECT count(*) FROM river_job WHERE kind = 'noop' AND (attempt <> 1 OR errors IS NOT NULL)";
+    let counted: i64 = sqlx::query_scalar(counted).fetch_one(world.pool()).await.unwrap();
+    assert_eq!(counted, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,6 +38,27 @@ mod tests {
     }
 
     #[test]
+    fn operators_find_each_type_in_the_table_of_their_page() {
+        let page = include_str!("../../../../docs/jobs.md");
+        let table = page.split_once("\n## Types\n").unwrap().1.split_once("\n## ").unwrap().0;
+        let rows = table.lines().filter(|line| line.starts_with("| `"));
+        let rows: Vec<(String, String, String)> = rows
+            .map(|row| {
+                let cells: Vec<String> =
+                    row.split('|').map(|cell| cell.trim().replace('`', "")).collect();
+                (cells[1].clone(), cells[2].clone(), cells[4].clone())
+            })
+            .collect();
+
+        let expected = TYPES.iter().map(|spec| {
+            let slots = spec.limits.concurrency.map(|slots| slots.to_string());
+            let slots = slots.unwrap_or_else(|| "jobs.workers".to_owned());
+            (spec.name.to_owned(), spec.takes.to_owned(), slots)
+        });
+        assert_eq!(rows, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_wrong_payload_is_refused() {
         let rebuild = TYPES.iter().find(|spec| spec.name == "rebuild_filter").unwrap();
 

@@ -78,4 +78,13 @@ mod tests {
         assert_eq!((work.queue, work.max_attempts), ("rebuild_filter", 3));
         assert_eq!(types.work("noop", None, "{}").unwrap().queue, "default");
     }
+
+    #[test]
+    fn a_type_may_have_fewer_attempts_than_the_others() {
+        let types = KnownTypes::new(12);
+
+        let attempts = |name: &str| types.work(name, None, "{}").unwrap().max_attempts;
+
+        assert_eq!((attempts("drop_sales"), attempts("prune_keys")), (3, 12));
+    }
 }

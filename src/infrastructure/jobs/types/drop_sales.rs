@@ -12,6 +12,9 @@ use crate::application::drop_sales::DropSales;
 /// A run rests between large tables, for minutes in all. It ends before the schedule's next one, which drops what is left.
 const LONGEST_RUN: Duration = Duration::from_mins(45);
 
+/// A run that fails so often is dead, and shows: the next hour's does what is left.
+const ATTEMPTS: u16 = 3;
+
 /// The payload.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename = "DropSales", deny_unknown_fields)]
@@ -20,7 +23,8 @@ pub(crate) struct DropSalesPayload {}
 impl Payload for DropSalesPayload {
     const NAME: &'static str = "drop_sales";
     const TAKES: &'static str = "{}";
-    const LIMITS: Limits = Limits { timeout: Some(LONGEST_RUN), ..Limits::ONE_AT_A_TIME };
+    const LIMITS: Limits =
+        Limits { attempts: Some(ATTEMPTS), timeout: Some(LONGEST_RUN), ..Limits::ONE_AT_A_TIME };
 }
 
 /// Drops them.

@@ -42,18 +42,20 @@ mod tests {
         let page = include_str!("../../../../docs/jobs.md");
         let table = page.split_once("\n## Types\n").unwrap().1.split_once("\n## ").unwrap().0;
         let rows = table.lines().filter(|line| line.starts_with("| `"));
-        let rows: Vec<(String, String, String)> = rows
+        let rows: Vec<[String; 4]> = rows
             .map(|row| {
                 let cells: Vec<String> =
                     row.split('|').map(|cell| cell.trim().replace('`', "")).collect();
-                (cells[1].clone(), cells[2].clone(), cells[4].clone())
+                [1, 2, 4, 5].map(|column: usize| cells[column].clone())
             })
             .collect();
 
         let expected = TYPES.iter().map(|spec| {
             let slots = spec.limits.concurrency.map(|slots| slots.to_string());
             let slots = slots.unwrap_or_else(|| "jobs.workers".to_owned());
-            (spec.name.to_owned(), spec.takes.to_owned(), slots)
+            let attempts = spec.limits.attempts.map(|attempts| attempts.to_string());
+            let attempts = attempts.unwrap_or_else(|| "jobs.max_attempts".to_owned());
+            [spec.name.to_owned(), spec.takes.to_owned(), slots, attempts]
         });
         assert_eq!(rows, expected.collect::<Vec<_>>());
     }

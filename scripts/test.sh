@@ -33,7 +33,8 @@ check_mutants() {
   fi
 }
 
-# The patches show how to add a thing, so they must fit the code as it is.
+# The patches show how to add a thing, so they must apply to the code as it is. Whether the result compiles is not checked: that
+# would build everything once more for each.
 check_examples() {
   local patch
   if ! command -v git >/dev/null; then

@@ -111,7 +111,7 @@ pub(crate) struct Instance {
     checkout: Option<Checkout>,
     purchase: Option<Purchase>,
     /// Recent writes: checkouts that it wrote itself, with their buyers.
-    own_writes: BTreeMap<Attempt, (usize, Row)>,
+    recent_writes: BTreeMap<Attempt, (usize, Row)>,
     /// Items that it has read as sold out.
     sold_out: Items,
 }
@@ -293,7 +293,7 @@ impl Protocol {
                 if !is_heard {
                     return Some(Checkout::Again { wish });
                 }
-                world.instances[at].own_writes.insert(attempt, (buyer, row));
+                world.instances[at].recent_writes.insert(attempt, (buyer, row));
                 Some(Checkout::Written { wish, attempt })
             }
             Checkout::Written { wish, attempt } => {
@@ -331,7 +331,7 @@ impl Protocol {
     fn decide(&self, world: &mut World, at: usize, attempt: Attempt) -> Purchase {
         let postgres = &world.postgres;
         let instance = &mut world.instances[at];
-        let (buyer, row) = if let Some(remembered) = instance.own_writes.remove(&attempt) {
+        let (buyer, row) = if let Some(remembered) = instance.recent_writes.remove(&attempt) {
             remembered
         } else {
             if let Some(outcome) = postgres.outcomes.get(&attempt)

@@ -189,7 +189,7 @@ async fn an_item_that_the_store_refuses_as_sold_out_is_then_refused_from_memory(
 }
 
 #[tokio::test]
-async fn no_belief_alone_refuses_anybody() {
+async fn no_hint_alone_refuses_a_buyer() {
     let test_shop = TestShop::open();
     let sale = test_shop.sale(5, 1).await;
     for hint in [
@@ -254,7 +254,7 @@ async fn a_confirmed_refusal_needs_a_hint_of_the_same_version() {
 }
 
 #[tokio::test]
-async fn a_memory_that_is_away_stops_no_caller() {
+async fn a_cache_that_is_away_stops_no_caller() {
     let test_shop = TestShop::open();
     let sale = test_shop.sale(5, 1).await;
     let mut hints = MockHintCache::new();

@@ -31,7 +31,7 @@ async fn find(test_shop: &TestShop, sale: &Sale) -> Arc<CachedSale> {
 }
 
 #[tokio::test]
-async fn a_look_may_refuse_for_less_than_a_second() {
+async fn a_read_may_refuse_for_less_than_a_second() {
     let test_shop = TestShop::open();
     let sale = test_shop.sale(2, 1).await;
     let cached = find(&test_shop, &sale).await;
@@ -89,7 +89,7 @@ async fn while_postgresql_is_down_the_cache_refuses_for_less_than_a_second() {
 }
 
 #[tokio::test]
-async fn a_newer_generation_drops_what_was_believed_sold_out() {
+async fn a_newer_generation_drops_what_was_cached_as_sold_out() {
     let test_shop = TestShop::open();
     let sale = test_shop.sale(2, 1).await;
     test_shop.sale_cache.apply_stock(sale.id, &sold_out(1, &[1]));

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_room_is_what_is_served_within_the_wait() {
+    fn the_admission_limit_is_what_is_served_within_the_wait() {
         let admission = admission();
         assert!(admission.admits(999) && !admission.admits(1_000));
 

@@ -12,7 +12,7 @@ macro_rules! hint_cache_contract {
             a_sale_without_a_filter_is_cold
             collected_and_bought_pieces_fit_exactly_up_to_the_limit
             setting_the_same_item_again_does_not_count_it_twice
-            an_older_standing_is_ignored
+            older_buyer_totals_are_ignored
             a_repeated_version_changes_nothing
             a_newer_version_replaces_all_lines
             buyers_have_totals_of_their_own
@@ -63,7 +63,7 @@ pub(crate) async fn setting_the_same_item_again_does_not_count_it_twice(
     assert_eq!(hints, (Hint::Clear, Hint::OverLimit { version: 1 }));
 }
 
-pub(crate) async fn an_older_standing_is_ignored(world: &dyn HintCacheWorld) {
+pub(crate) async fn older_buyer_totals_are_ignored(world: &dyn HintCacheWorld) {
     let fixture = HintCacheFixture::of(world);
     fixture.rebuild(&[]).await;
     // Both orders: written together, and one after the other.

@@ -5,10 +5,10 @@
 # One would expect that a statement with `statement_timeout = 300ms` ends within 300 ms, committed or not, and that a cancelled one
 # has failed. But the timeout of a statement is disarmed before its commit begins, and that of a transaction is not looked at while it
 # waits for a standby. The transaction is committed locally by then, so a cancellation can only end the wait: the statement reports
-# success, although no standby has the row. Only a WARNING (SQLSTATE 01000) tells, which most drivers log and nobody reads.
+# success, although no standby has the row. Only a WARNING (SQLSTATE 01000) reports it, which most drivers just log.
 #
 # So a limit on such commits must be the client's, which then closes the connection; it must not send a cancellation and believe the
-# answer. Whoever needs to know whether a standby is there must look at pg_stat_activity (wait_event SyncRep).
+# answer. A program that needs to know whether a standby is there must look at pg_stat_activity (wait_event SyncRep).
 #
 # Source: finish_xact_command in src/backend/tcop/postgres.c, SyncRepWaitForLSN in src/backend/replication/syncrep.c.
 # Needs npm and python3 with their registries, on Linux on x86-64. No standby: its name is enough.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `make moving`: moves an installation that sells to another PostgreSQL, with the commands of docs/moving-postgresql.md as they
-# stand there, and compares what buyers were told with the new server's tables.
+# stand there, and compares the answers that buyers got with the new server's tables.
 #
 #   moving.sh [BINARY]   the service's program, by default built from this checkout
 #

@@ -31,7 +31,8 @@ const NICE: i32 = 10;
 pub(super) enum Beside {
     /// It serves buyers.
     Requests,
-    /// Nothing that must not wait. The thread has the priority of others: an endpoint on the same machine would interrupt it all the time.
+    /// Nothing urgent. The thread keeps the usual priority: with a low one, an endpoint on the same machine would interrupt it all the
+    /// time.
     Nothing,
 }
 

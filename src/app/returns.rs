@@ -55,13 +55,13 @@ impl Returns {
         })
     }
 
-    /// Learns the epochs of the database, which are part of codes, and of what instances are told. Without them codes of the first
+    /// Learns the epochs of the database, which are part of codes, and of the messages to instances. Without them codes of the first
     /// epoch are known all the same.
     pub(crate) async fn learn_epochs(&self) {
         Self::report(self.database.begin_history().await);
     }
 
-    /// Prepares a change: learns the epochs, and connects to what tells the instances.
+    /// Prepares a change: learns the epochs, and connects to the channel that notifies the instances.
     pub(crate) async fn prepare_change(&self) {
         let (begun, ()) = tokio::join!(self.database.begin_history(), self.news.connect());
         Self::report(begun);

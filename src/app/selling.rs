@@ -65,7 +65,7 @@ pub(crate) fn one_by_one(
     Selling { checkouts: Arc::<PostgresDirect>::clone(&direct), ledger: direct, lost_writes }
 }
 
-/// A client gets its answer within the request timeout, or is told that there is none.
+/// A client gets its answer within the request timeout, or a 503.
 fn retries(config: &Config) -> Retries {
     Retries { times: config.batch.retries, caller_timeout: config.http.request_timeout }
 }

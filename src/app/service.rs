@@ -196,8 +196,8 @@ impl App {
         }
     }
 
-    /// Finishes what was accepted, as far as there is time, and then writes the last refusals in any case: what a client was
-    /// told is on record even if another client's request could not be finished.
+    /// Finishes what was accepted, as far as there is time, and then writes the last refusals in any case: what a client got
+    /// as an answer is on record even if another client's request could not be finished.
     async fn drain(&self, time: Duration) -> Result<(), Unfinished> {
         let reserved = time / LAST_FLUSH_PART;
         let for_accepted = time.saturating_sub(reserved);

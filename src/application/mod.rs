@@ -20,7 +20,7 @@
 //! - [`rebuild_filter`]: rebuild the shared filter of sold-out items from PostgreSQL.
 //! - [`sold_out_hints`]: confirm what other instances announce.
 //! - [`turns`]: let one of several equal requests run, and the others wait for what it stores.
-//! - [`events`]: tell others of purchases, at least once and in order.
+//! - [`events`]: send purchases to other systems, at least once and in order.
 //! - [`refusals`]: record refused attempts. [`refusal_facts`]: what a client needs to know of one.
 //! - `single_flight`: one query at a time, whose result concurrent callers share.
 //! - [`sale_report`]: report on a sale, and close it after its end.

@@ -1,7 +1,7 @@
 //! Sold-out hints: what other instances announce as sold out, confirmed in PostgreSQL before this instance believes it.
 //!
-//! Everybody who reaches Redis can publish, another installation on the same server among them. So an event is a hint: one read for all
-//! events that wait tells which of their items are sold out. The same holds for a sale that is announced as changed, because pieces of
+//! Any client of Redis can publish, such as another installation on the same server. So an event is a hint: one read for all
+//! events that wait returns which of their items are sold out. The same holds for a sale that is announced as changed, because pieces of
 //! it are on sale again: it is read at once, and its generation tells.
 
 use std::collections::{BTreeSet, HashMap};

@@ -28,7 +28,7 @@ pub(super) enum JobCommand {
         #[arg(value_parser = parse_id)]
         id: JobId,
     },
-    /// Lets a job run now that waits for its time or is dead, or all dead jobs, each with all its attempts.
+    /// Makes a job that is scheduled, retrying or dead run now, or all dead jobs; attempts are counted from zero again.
     Retry(RetryArgs),
     /// Deletes a job that does not run.
     Discard {
@@ -36,7 +36,7 @@ pub(super) enum JobCommand {
         #[arg(value_parser = parse_id)]
         id: JobId,
     },
-    /// Enqueues a job and prints it; with a key that another job has, prints that one.
+    /// Enqueues a job and prints it. If a job has the key already, prints that job and enqueues nothing.
     Enqueue(EnqueueArgs),
 }
 

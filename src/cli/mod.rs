@@ -110,7 +110,7 @@ enum Command {
     Health,
     /// Prints the OpenAPI document.
     Openapi {
-        /// That of the port for operators.
+        /// Print the document of the port for operators instead.
         #[arg(long)]
         admin: bool,
     },

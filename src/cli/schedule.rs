@@ -25,7 +25,7 @@ pub(super) enum ScheduleCommand {
     Add(AddArgs),
     /// Pauses a schedule until it is resumed.
     Pause(NameArgs),
-    /// Resumes a paused schedule; it makes up for nothing.
+    /// Resumes a paused schedule; runs that were missed meanwhile are not made up for.
     Resume(NameArgs),
     /// Enqueues the job of a schedule now, and prints the job.
     Run(NameArgs),

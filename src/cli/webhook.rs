@@ -33,19 +33,19 @@ pub(super) enum WebhookCommand {
     Add(AddArgs),
     /// Lists the endpoints, oldest first.
     List,
-    /// Shows an endpoint, with the events that were given up.
+    /// Shows an endpoint, and the events whose delivery was given up.
     Show(IdArgs),
-    /// Sends nothing more until it is resumed.
+    /// Pauses an endpoint: nothing is sent to it until it is resumed.
     Pause(IdArgs),
-    /// Sends again, from where it stopped, also to an endpoint that was disabled.
+    /// Resumes a paused or disabled endpoint, from the event at which it stopped.
     Resume(IdArgs),
-    /// Forgets an endpoint, with everything that waits for it.
+    /// Removes an endpoint, and the events that wait for it.
     Remove(IdArgs),
-    /// Makes a new secret and prints it once; the one before signs as well for 24 hours.
+    /// Makes a new secret and prints it once; for 24 hours the previous secret signs as well.
     RotateSecret(IdArgs),
     /// Sends one event now and shows the answer: exit 0 if it was accepted, 1 if not.
     Test(IdArgs),
-    /// Sends the events of a time once more, with the same ids, and tries those again that were given up.
+    /// Sends the events of a period once more, with the same ids, and retries those that were given up.
     Replay(ReplayArgs),
 }
 

@@ -118,7 +118,7 @@ async fn why_postgresql_is_away_is_in_the_log_and_in_the_health_check() {
     world.program = world.program.clone().variable("DATABASE_URL", url.as_str());
     world.start(1).await;
 
-    // It refuses to let anybody in, and goes on running.
+    // It refuses every connection, and goes on running.
     sqlx::raw_sql("ALTER ROLE another NOLOGIN").execute(world.pool()).await.unwrap();
     sqlx::raw_sql(CUT_SESSIONS).execute(world.pool()).await.unwrap();
     tells(&world, 1, "postgresql", "not permitted to log in").await;

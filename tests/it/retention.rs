@@ -222,7 +222,7 @@ async fn buyers_never_wait_for_a_table_that_cannot_be_dropped() {
         world.at(bought % 2).buys(&kept, &buyer, &bought.to_string()).await;
     }
 
-    assert!(bought > 1, "it ended before anybody bought");
+    assert!(bought > 1, "it ended before a buyer bought");
     assert_eq!(run.exit().await, Some(0));
     reader.rollback().await.unwrap();
     world.verify().await;

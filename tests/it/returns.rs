@@ -360,8 +360,8 @@ async fn a_buyers_story_is_told_page_by_page() {
     }
 
     assert_eq!(told, ["attempt", "line", "line", "purchase", "refusal", "cancellation"]);
-    let nobody = done(&world, "buyer show nobody").await;
-    assert_eq!(nobody, json!({ "data": [], "next_cursor": null }));
+    let stranger = done(&world, "buyer show nobody").await;
+    assert_eq!(stranger, json!({ "data": [], "next_cursor": null }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

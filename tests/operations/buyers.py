@@ -88,7 +88,7 @@ class Buyers:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def check(self, database: str) -> None:
-        """Each buyer has bought exactly what it was told, once, and nobody else has bought anything."""
+        """Each buyer has bought exactly what it was told, once, and no other buyer has bought anything."""
         sold = await rows(
             database,
             "SELECT p.user_id, i.item_id, l.quantity FROM purchase_items AS l JOIN purchases AS p USING (sale_id, attempt_id) "

@@ -25,7 +25,7 @@ class Failed(Exception):
 
 
 def say(text: str) -> None:
-    """A line for whoever watches."""
+    """Prints a line at once."""
     print(text, flush=True)
 
 

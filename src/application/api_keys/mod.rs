@@ -131,7 +131,7 @@ impl ApiKeys {
         }
     }
 
-    /// The keys of less than [`MAX_AGE`] ago; without this one only if it was not there a moment ago.
+    /// The keys, read less than [`MAX_AGE`] ago. If they lack this key, they were read less than [`UNKNOWN_AGE`] ago.
     async fn known_with(&self, id: KeyId) -> Result<Arc<Known>, PortError> {
         let known = self.known().await?;
         if known.keys.contains_key(&id) {
@@ -144,7 +144,7 @@ impl ApiKeys {
         }
     }
 
-    /// The keys of less than [`MAX_AGE`] ago.
+    /// The keys, read less than [`MAX_AGE`] ago.
     async fn known(&self) -> Result<Arc<Known>, PortError> {
         match self.remembered() {
             Some((known, age)) if age < REFRESH_AGE => return Ok(known),

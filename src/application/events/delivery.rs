@@ -21,9 +21,9 @@ const TERM: Duration = Duration::from_secs(5);
 const ASK: Duration = Duration::from_secs(1);
 /// Delay between two readings while events arrive.
 const BUSY: Duration = Duration::from_millis(20);
-/// Delay between two readings while none do.
+/// Delay between two readings while no events arrive.
 const IDLE: Duration = Duration::from_millis(150);
-/// Readings without an event after which a sale is over.
+/// Readings in a row without an event after which the idle delay applies.
 const EMPTY_READINGS: u32 = 100;
 /// Events of one delivery.
 const EVENTS: usize = 512;
@@ -85,7 +85,7 @@ impl Delivery {
         self.ports.sinks.register(self.ports.sink.name()).await
     }
 
-    /// Delivers for ever. The log tells when it begins to fail, and when it works again.
+    /// Delivers for ever. The log has when it begins to fail, and when it works again.
     pub async fn run(&self) {
         let sink = self.ports.sink.name();
         let (mut delay, mut is_failing) = (FIRST_RETRY, false);
@@ -236,7 +236,7 @@ mod tests {
         saved: Vec<i64>,
     }
 
-    /// Delivers until there is nothing to do. The sink fails at these calls; at the first position of `lost` the lease is.
+    /// Delivers until there is nothing to do. The sink fails at the calls `failing`; the lease is lost at the first position of `lost`.
     async fn delivered(
         leased: Option<i64>,
         events: i64,

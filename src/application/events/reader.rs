@@ -97,7 +97,7 @@ impl Ordered {
     }
 }
 
-/// What the events of some rows tell of.
+/// The subjects of the events of some rows.
 #[derive(Default)]
 struct Facts {
     outcomes: HashMap<(SaleId, AttemptId), Outcome>,

@@ -1,4 +1,4 @@
-//! Tend jobs: a worker tells that it is alive, lets jobs wait whose time has come, and takes the jobs of workers that have died.
+//! Tend jobs: a worker reports that it is alive, lets jobs wait whose time has come, and takes the jobs of workers that have died.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,10 +1,10 @@
-//! What listeners are told.
+//! What is sent to listeners.
 
 use chrono::{DateTime, Utc};
 
 use crate::domain::sale::SaleState;
 
-/// What an event tells. Listeners get the same facts once.
+/// The facts of an event. Listeners get the same facts once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LiveFacts {
     /// The state of the sale.

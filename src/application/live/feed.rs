@@ -31,12 +31,12 @@ struct Told {
     reading: u64,
 }
 
-/// What one listener has been told.
+/// What one listener has received.
 #[derive(Debug)]
 pub(super) struct Subscription {
     newest: watch::Receiver<Newest>,
     seen: Option<LiveFacts>,
-    /// Only states of later readings are told.
+    /// Only states of later readings are sent.
     after: Option<u64>,
 }
 
@@ -46,7 +46,7 @@ impl Feed {
         Self { sale, newest, has_returned: AtomicBool::new(false) }
     }
 
-    /// A new listener. One that comes back has perhaps been told more by another instance than this one has read: it waits for a
+    /// A new listener. One that comes back has perhaps received more from another instance than this one has read: it waits for a
     /// reading that begins now. `readings` have begun so far.
     pub(super) fn subscribe(&self, seen: Option<LiveFacts>, readings: u64) -> Subscription {
         let newest = self.newest.subscribe();

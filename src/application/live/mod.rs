@@ -43,7 +43,7 @@ pub enum Followed {
     NotFound,
 }
 
-/// The use case: listeners, and what they are told.
+/// The use case: listeners, and what is sent to them.
 pub struct Live {
     ports: LivePorts,
     /// Writes an event, once for all listeners.
@@ -102,7 +102,7 @@ impl Live {
         self.max_listeners.saturating_sub(self.slots.available_permits())
     }
 
-    /// Follows a sale. `seen` is what a client that comes back was told last, perhaps by another instance.
+    /// Follows a sale. `seen` is what a client that comes back received last, perhaps by another instance.
     pub async fn follow(
         &self,
         sale: SaleId,
@@ -127,7 +127,7 @@ impl Live {
         Ok(Followed::Listening(Listener { subscription, _slot: slot }))
     }
 
-    /// One tick: reads the followed sales, and tells their listeners what has changed. It runs once at a time.
+    /// One tick: reads the followed sales, and sends their listeners what has changed. It runs once at a time.
     pub async fn tell(&self) -> Result<(), PortError> {
         if !self.is_followed() {
             return Ok(());

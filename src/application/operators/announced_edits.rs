@@ -1,4 +1,4 @@
-//! Announced edits: changes of sales of which all instances are told at once. Without the announcement each learns of them at its
+//! Announced edits: changes of sales of which all instances are notified at once. Without the announcement each learns of them at its
 //! next poll.
 
 use std::sync::Arc;
@@ -65,7 +65,7 @@ mod tests {
     use crate::application::ports::{MockSaleEditor, MockSaleNews};
     use crate::testing::builders::{a_sale, item_id, sale_id, unavailable};
 
-    /// An editor whose changes are told to this news.
+    /// An editor that announces its changes through this port.
     fn announced(editor: MockSaleEditor, news: MockSaleNews) -> AnnouncedEdits {
         AnnouncedEdits::new(Arc::new(editor), Arc::new(news))
     }

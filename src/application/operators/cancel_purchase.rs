@@ -37,7 +37,7 @@ pub enum CancelPurchaseError {
 pub struct Cancelled {
     /// What was taken back.
     pub cancellation: Cancellation,
-    /// Whether the instances were told of it; otherwise they find it at their next poll.
+    /// Whether the instances were notified of it; otherwise they find it at their next poll.
     pub is_announced: bool,
 }
 

@@ -144,7 +144,7 @@ pub struct OutboxRow {
     pub content: OutboxContent,
 }
 
-/// What a row of the outbox tells of.
+/// The subject of a row of the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutboxContent {
     /// Purchases of one batch, and the items that are sold out since then.
@@ -215,7 +215,7 @@ pub trait OutcomeStore: Send + Sync {
     ) -> Result<Vec<PastPurchase>, PortError>;
 }
 
-/// What an event tells.
+/// The content of an event.
 #[derive(Debug)]
 pub enum EventData {
     /// The sale that has opened.

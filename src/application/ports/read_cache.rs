@@ -139,7 +139,7 @@ pub trait SharedPages: Send + Sync {
     /// The generation of a scope now.
     async fn generation(&self, scope: &CacheScope) -> Result<SharedGeneration, PortError>;
 
-    /// Begins another generation of these scopes, and tells the other instances.
+    /// Begins another generation of these scopes, and notifies the other instances.
     async fn forget(&self, scopes: &[CacheScope]) -> Result<(), PortError>;
 }
 

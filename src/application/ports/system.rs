@@ -57,7 +57,7 @@ pub struct ProcessorTime {
 /// Reads processor times.
 #[cfg_attr(test, mockall::automock)]
 pub trait ProcessorTimes: Send + Sync {
-    /// That of the calling thread; `None` if the system does not tell.
+    /// That of the calling thread; `None` if the system does not report it.
     fn of_this_thread(&self) -> Option<ProcessorTime>;
 }
 

@@ -71,7 +71,7 @@ pub enum Purchased {
     },
     /// The code is genuine, but the checkout does not exist.
     UnknownCode,
-    /// The code is that of another buyer than the one on whose behalf it was to be purchased.
+    /// The code belongs to another buyer than the one who asks.
     OtherBuyer,
     /// The purchase is refused; this is not stored.
     Refused {
@@ -389,7 +389,7 @@ impl Purchase {
     }
 }
 
-/// Whether an outcome is not that of the buyer on whose behalf it is asked for.
+/// Whether an outcome belongs to another buyer than the one who asks.
 fn is_others(outcome: &Outcome, buyer: Option<&BuyerId>) -> bool {
     buyer.is_some_and(|buyer| *buyer != outcome.buyer)
 }

@@ -30,7 +30,7 @@ pub(crate) enum Verdict {
     Delivered,
     /// It is not.
     Failed(Failure),
-    /// It is not, and the endpoint wants to be left alone for a while.
+    /// It is not, and the endpoint asks for a pause of this length.
     SlowDown(Duration, Failure),
     /// There is no such endpoint any more.
     Gone,

@@ -20,7 +20,7 @@ pub struct CacheConfig {
 /// `cache.invalidation`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheInvalidation {
-    /// A purchase makes everybody forget the sale's pages.
+    /// A purchase makes all instances forget the sale's pages.
     Immediate,
     /// One reader reads them again, and the others get the outdated ones meanwhile.
     Lazy,

@@ -8,7 +8,8 @@
 //! - [`code_lock`], [`idempotency_lock`], on [`lock`]. [`leadership`]: one instance for a background task.
 //! - [`sold_out_events`], [`sale_news`]: pub/sub between instances. [`event_stream`]: events for others.
 //! - [`rate_limits`]: counts requests. [`nonces`]: those of signed requests.
-//! - [`read_pages`]: pages of the read cache; [`read_news`]: what instances tell each other to forget; [`read_sweep`]: what operators delete.
+//! - [`read_pages`]: pages of the read cache; [`read_news`]: messages between instances about what to forget;
+//!   [`read_sweep`]: what operators delete.
 //! - [`writer`]: writes after a commit, in the background; [`buyer_totals`], [`stock`] and [`sold_out_message`] are what
 //!   it writes.
 

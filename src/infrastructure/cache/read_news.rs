@@ -1,4 +1,4 @@
-//! What instances tell each other to forget of the read cache: `origin word word …`, on a channel of its own.
+//! Messages between instances about what to forget of the read cache: `origin word word …`, on a channel of its own.
 //!
 //! A message is a hint. A forged one makes instances read again what they know, and nothing else; one that is lost leaves pages
 //! where they are until they expire.

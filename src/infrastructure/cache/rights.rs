@@ -5,7 +5,7 @@
 //! until it is granted.
 //!
 //! The script `rights.lua` runs with every probe and asks Redis itself, so that a missing right is known before a buyer needs
-//! it, and a granted one as soon as it is. A refused call tells the rest: of a server that cannot be asked, or of a script that
+//! it, and a granted one as soon as it is. A refused call reports the rest: of a server that cannot be asked, or of a script that
 //! may not run.
 
 use std::collections::BTreeSet;
@@ -81,7 +81,7 @@ struct Known {
     found: BTreeSet<MissingRight>,
     /// What calls were refused since the last check.
     refused: BTreeSet<MissingRight>,
-    /// What one of them may lack that did not name its command. The check tells it exactly, if it can.
+    /// What one of them may lack that did not name its command. The check names it exactly, if it can.
     guessed: Option<MissingRight>,
     /// What the log has.
     reported: BTreeSet<MissingRight>,

@@ -60,7 +60,7 @@ impl Phase {
 }
 
 impl State {
-    /// Whether what the event tells is about this state. Calls and probes that began before it are not.
+    /// Whether the event concerns this state. Events of calls and probes that began before this state do not.
     pub(crate) fn is_moved_by(self, event: Event) -> bool {
         match event {
             Event::CallFailed => self.phase.is_closed(),

@@ -167,7 +167,7 @@ enum Work {
     Purchase(CodeClaim),
 }
 
-/// What a gate that lets everybody in would say.
+/// The answer of a gate that admits every caller.
 fn no_gate() -> (Caller, Result<(), ApiError>) {
     (Caller::default(), Ok(()))
 }

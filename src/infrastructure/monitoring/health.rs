@@ -42,7 +42,7 @@ pub(crate) enum Overall {
     Draining,
 }
 
-/// How much a body tells.
+/// How much a body contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
     /// The state of each check, and why it is not up: for operators.

@@ -137,7 +137,7 @@ async fn publish_at_once(context: &Context, events: &[Event]) -> Result<(), Publ
     Ok(())
 }
 
-/// The events in parts, in each of which no two have an order.
+/// Splits the events into parts that may be sent at once: within a part, no two events share an order key.
 fn waves(events: &[Event]) -> Vec<&[Event]> {
     let (mut waves, mut keys, mut start) = (Vec::new(), HashSet::new(), 0);
     for (place, event) in events.iter().enumerate() {

@@ -21,7 +21,7 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { read: "SELECT current_schema()::text", fault: other_schema },
 ];
 
-/// Whether another server still writes to the sales of this one. Only what everybody may read of the subscriptions.
+/// Whether another server still writes to the sales of this one. Only the columns of the subscriptions that every role may read.
 const SUBSCRIBED: Requirement = Requirement {
     read: "SELECT min(s.subname)::text
            FROM pg_subscription AS s

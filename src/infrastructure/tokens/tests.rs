@@ -169,7 +169,7 @@ async fn the_algorithm_is_that_of_the_key_and_never_that_of_the_header() {
     let public = Issuer::hs256("rsa", RSA_PUBLIC_KEY.as_bytes());
 
     for token in [
-        // The public key of RSA, which everybody has, as the secret of HS256.
+        // The public key of RSA, which is public, as the secret of HS256.
         public.token(&claims),
         public.token_with(&json!({ "alg": "HS256" }), &claims),
         public.token_with(&json!({ "alg": "RS256", "kid": "rsa" }), &claims),

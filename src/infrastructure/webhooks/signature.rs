@@ -15,7 +15,7 @@ pub(crate) fn signatures(secrets: &[WebhookSecret], message: &Message) -> Option
     let mut header = String::new();
     for secret in secrets {
         let key = STANDARD.decode(secret.reveal().strip_prefix(SECRET_PREFIX)?).ok()?;
-        // HMAC accepts any key, also an empty one, with which everybody can sign.
+        // HMAC accepts any key, also an empty one, with which any client can sign.
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).ok().filter(|_| !key.is_empty())?;
         mac.update(message.id.as_bytes());
         mac.update(b".");

@@ -56,7 +56,7 @@ pub(crate) struct Arena {
     pub(crate) postgres: PrivateServers,
     /// The private Redis.
     pub(crate) redis: PrivateServers,
-    /// Who hears of purchases, if anybody can.
+    /// What receives events of purchases, if the run has it.
     pub(crate) listener: Option<Listener>,
     /// What stands beside one PostgreSQL and one Redis, in a run of its own.
     pub(crate) growth: Option<Growth>,
@@ -179,7 +179,7 @@ impl Arena {
         standby
     }
 
-    /// Kills PostgreSQL, and leads everybody to the standby.
+    /// Kills PostgreSQL, and leads all instances to the standby.
     pub(crate) async fn fail_over_to(&mut self, standby: Standby) {
         self.postgres.run("kill-postgres");
         standby.servers.run("promote-postgres");

@@ -63,14 +63,14 @@ impl Health {
         self.outage.is_none()
     }
 
-    /// It answered with success. Whether it failed as a whole before.
+    /// Records a success. Returns whether the endpoint was down before.
     pub(super) fn succeeded(&mut self) -> bool {
         (self.silences, self.tries) = (0, 0);
         self.failed_events.clear();
         self.outage.take().is_some()
     }
 
-    /// An event failed while it worked. Whether it fails as a whole from now on.
+    /// Records a failed event while the endpoint is up. Returns whether the endpoint is down from now on.
     pub(super) fn failed(&mut self, event: &str, is_silence: bool, now: Duration) -> bool {
         self.silences += u32::from(is_silence);
         self.tries = self.tries.saturating_add(1);

@@ -90,7 +90,7 @@ impl Clients {
         self.open(self.node(node))
     }
 
-    /// A client of a Sentinel. It has databases no more than accounts of Redis.
+    /// A client of a Sentinel. A Sentinel has no databases, and its accounts are not those of Redis.
     pub(super) fn of_sentinel(&self, node: &RedisNode) -> Result<Client, RedisError> {
         let info = self.base.clone().set_addr(address(&node.host, node.port, node.is_encrypted));
         self.open(info.set_redis_settings(with_account(RedisConnectionInfo::default(), node)))

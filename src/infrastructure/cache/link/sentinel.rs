@@ -52,7 +52,7 @@ impl Sentinels {
         Ok(Self { clients, all: sentinels, master_name, config })
     }
 
-    /// A link to the master, unless it is the one that `known` leads to and that works.
+    /// A link to the master. `None` if `known` leads to it already, and works.
     pub(super) async fn find(
         &self,
         known: &Link,

@@ -18,13 +18,13 @@ use crate::infrastructure::batching::{BatchLimits, BatchMetrics, Batcher};
 use crate::infrastructure::cache::connection::Redis;
 use crate::infrastructure::cache::script::KEYS_A_CALL;
 
-/// Up to this part of a bucket, requests are answered from memory and counted a moment later. While fewer instances do so than
-/// this number, what they have not counted yet fits into the bucket.
+/// An instance answers requests from memory, and counts them a moment later, until they have filled one eighth of a bucket. So what up
+/// to eight instances have not counted yet fits into the bucket.
 const MEMORY_PART: u32 = 8;
-/// A request with an effect is answered from memory only for so long after Redis has told how full its buckets are.
+/// For this long after Redis has reported how full its buckets are, a request with an effect is answered from memory.
 const KNOWN_FOR: Duration = Duration::from_secs(1);
-/// The part of a bucket that they may fill in an instance before Redis knows of them: five instances are exact within one percent, also
-/// while as many are on their way.
+/// The part of a bucket that requests with an effect may fill in an instance before Redis knows of them. Five instances are exact
+/// within one percent, even if each has as many more on their way to Redis.
 const UNCOUNTED_PART: u32 = 1_000;
 
 /// Counts requests in Redis; in memory, by a share of the limits, while Redis is away.

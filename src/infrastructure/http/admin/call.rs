@@ -12,7 +12,7 @@ use crate::infrastructure::http::error::problem::Problem;
 use crate::infrastructure::http::error::{ApiError, Challenge, Scheme, ValidationErrors};
 use crate::infrastructure::http::request::idempotency_key::optional_key;
 
-/// What a request without a key is told to send.
+/// The challenge to a request without a key.
 pub(crate) const CHALLENGE: Challenge = Challenge::new(Scheme::ApiKey, None);
 
 /// The key with which a request was sent. The gate puts it into the request.

@@ -1,7 +1,7 @@
 //! Changes: each runs to its end, however its client hangs up, and once for each idempotency key.
 //!
 //! The key is committed with the first change, by whatever port makes it. The answer follows: an instance that dies in between leaves a
-//! key without an answer, and a repeat is told so instead of changing anything twice.
+//! key without an answer, and a repeat gets that error instead of changing anything twice.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

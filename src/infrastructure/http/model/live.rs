@@ -1,6 +1,6 @@
 //! Events of the live state of a sale (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
-//! The id of an event is what it tells, so every instance gives the same facts the same id.
+//! The id of an event is made of its facts, so every instance gives the same facts the same id.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -37,7 +37,7 @@ pub(crate) fn event(state: &LiveState) -> Bytes {
     format!("event: state\nid: {name}-{sold}-{remaining}\ndata: {data}\n\n").into()
 }
 
-/// What the event with this id told; `None` for an id that is not of this service.
+/// The facts of the event with this id; `None` for an id that is not of this service.
 pub(crate) fn facts(id: &str) -> Option<LiveFacts> {
     let mut parts = id.splitn(3, '-');
     let name = parts.next()?;

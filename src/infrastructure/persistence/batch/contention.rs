@@ -14,7 +14,7 @@ const DETECTED_FOR: Duration = Duration::from_secs(1);
 /// How long requests gather after a batch. A longer time hardly fills the batches further, and callers wait.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// How long everything is read after something else was remembered than is stored.
+/// How long batches read every row after a remembered row differed from the stored one.
 const READS_FOR: Duration = Duration::from_millis(200);
 
 /// When other writers were last detected.
@@ -41,12 +41,12 @@ impl ContentionTracker {
         is_recent(&self.conflict)
     }
 
-    /// Something else was remembered than is stored: a buyer came from another instance, or this one was started again.
+    /// A remembered row differs from the stored one: the buyer used another instance meanwhile, or this instance was restarted.
     pub(crate) fn record_wrong_memory(&self) {
         self.wrong_memory.record();
     }
 
-    /// Whether what is remembered is probably what is stored.
+    /// Whether remembered rows are probably equal to the stored ones.
     pub(crate) fn may_recall(&self) -> bool {
         self.is_alone() && self.wrong_memory.elapsed().is_none_or(|ago| ago >= READS_FOR)
     }

@@ -33,7 +33,7 @@ pub(crate) struct LookUp {
     request: KeyedRequest,
 }
 
-/// Look-ups that share a statement. None has keys of two sales, unless the requests name none.
+/// Look-ups that share a statement: their keys belong to one sale, or to requests that name no sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Group {
     Buyers(Option<SaleId>),

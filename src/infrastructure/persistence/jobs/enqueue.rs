@@ -20,7 +20,7 @@ const WHAT: &str = "the job queue";
 /// How often the job that has the key may have ended between the insert and the look at it.
 const TRIES: usize = 5;
 
-/// The states in which a key is unique are all but dead and cancelled. A worker that listens is told at the commit.
+/// The states in which a key is unique are all but dead and cancelled. A worker that listens is notified at the commit.
 const INSERT: &str = concat!(
     r"
     WITH inserted AS (

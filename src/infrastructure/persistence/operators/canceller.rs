@@ -251,7 +251,7 @@ fn left<'p>(purchase: &'p [PurchaseLine], cancelled: &[CancelledLine]) -> Vec<&'
     sold(purchase).filter(stays).collect()
 }
 
-/// What the outbox tells of a cancellation.
+/// The content of the event of a cancellation.
 fn event(code: CodeClaim, cancellation: &Cancellation) -> Value {
     let lines = cancellation.lines.iter().map(|cancelled| {
         json!({ "item": cancelled.line.item.0, "quantity": cancelled.line.quantity.get() })

@@ -78,7 +78,7 @@ pub(crate) const ANNOUNCE_OPENINGS: &str = r"
     SELECT sale_id, 'sale.opened' FROM opened
 ";
 
-/// Whoever had not received what is deleted stands in one row for each sink.
+/// Returns a row for each sink that had not received all deleted events.
 pub(crate) const PRUNE: &str = r"
     WITH pruned AS (
         DELETE FROM outbox

@@ -1,6 +1,6 @@
 //! How far a replica has replayed the primary's write-ahead log, as far as is known.
 //!
-//! As long as a standby runs, it never goes back: whoever reads from it later sees at least as much. One that restarts accepts reads
+//! As long as a standby runs, it never goes back: a later reader sees at least as much. One that restarts accepts reads
 //! from a position that may be far behind what it had replayed before, so what is known counts for one run of the server only.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -182,7 +182,7 @@ impl Watched {
         self.replayed.record(before, examined.position);
         let now = Instant::now();
         let own = examined.own_lag.filter(|lag| *lag > 0.0).map(Duration::from_secs_f64);
-        // Longer ago than the primary's positions are known: by the replica's own clock then.
+        // The position may be older than all known positions of the primary: then the replica's own clock gives the lag.
         let lag = self.primary.positions.lag(examined.position, now).or(own);
         self.gauges.lag(lag);
         let was_lagging = matches!(*self.standing.borrow(), Standing::Lagging);

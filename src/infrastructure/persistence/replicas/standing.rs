@@ -11,7 +11,7 @@ pub(crate) enum Standing {
     Unknown,
     /// It is read from.
     Up,
-    /// It lags by more than the limit, or the primary does not tell how far it is.
+    /// It lags by more than the limit, or the position of the primary is not known.
     Lagging,
     /// It does not answer.
     Away(Reason),

@@ -82,7 +82,7 @@ pub(crate) struct JobBody {
 pub(crate) struct EnqueuedJob {
     #[serde(flatten)]
     job: JobBody,
-    /// False if another job has the key: this is that one.
+    /// False if a job with this key existed already: the response is that job.
     #[schema(examples(true))]
     is_new: bool,
 }
@@ -282,7 +282,7 @@ pub(crate) async fn enqueue(
 
 /// Retry a job
 ///
-/// Lets one that waits for its time, retries or is dead run now, with all its attempts.
+/// Makes a job that is scheduled, retrying or dead run now. Its attempts are counted from zero again.
 #[utoipa::path(
     post,
     path = "/jobs/{job_id}/retry",

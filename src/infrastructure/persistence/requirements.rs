@@ -39,6 +39,9 @@ const SCHEMA: &str = "public";
 /// Looks at whether a session is kept. Connections that are opened meanwhile, here or by others, can hide that it is not.
 const SESSION_LOOKS: u32 = 10;
 
+/// The session is looked at between its statements, however slow the way to it is.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0";
+
 /// The server or the database is not as the service needs it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequirementError {
@@ -83,7 +86,7 @@ async fn keeps_session(database: &Database) -> Result<bool, sqlx::Error> {
     let mut other = database.pool().acquire().await?;
     let mine = session(&mut one).await?;
     for _ in 0..SESSION_LOOKS {
-        sqlx::raw_sql("BEGIN").execute(&mut *other).await?;
+        sqlx::raw_sql(BEGIN).execute(&mut *other).await?;
         let others = session(&mut other).await?;
         let still_mine = session(&mut one).await? == mine;
         sqlx::raw_sql("ROLLBACK").execute(&mut *other).await?;

@@ -1,7 +1,7 @@
 # The commands for developers and CI. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test newest-postgres chaos schemathesis clients containers balancers moving patroni mutants bench lint fmt clean-local
+.PHONY: help run test newest-postgres redis-modes chaos schemathesis clients containers balancers moving patroni mutants bench lint fmt clean-local
 
 help: ## lists these commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -14,6 +14,9 @@ test: ## runs every test, on servers of its own (ARGS="…" goes to cargo test)
 
 newest-postgres: ## runs the tests of the database on the newest PostgreSQL that a package carries (ARGS="…" goes to cargo test)
 	@bash scripts/newest-postgres.sh $(ARGS)
+
+redis-modes: ## runs the black-box tests on a Redis Cluster of three masters, then behind Sentinels (MODES="cluster sentinel", ARGS="…" goes to the tests)
+	@bash scripts/redis-modes.sh $(ARGS)
 
 chaos: ## kills every part during a sale and checks the promises, on servers of its own (SEED=1 ROUNDS=20)
 	@bash scripts/chaos.sh

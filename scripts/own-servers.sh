@@ -1,5 +1,5 @@
 # Sourced by the scripts of `make test`, `bench`, `chaos`, `mutants`, `schemathesis`, `clients`, `containers`, `balancers`,
-# `moving` and `patroni`, and by newest-postgres.sh: starts servers of their own, and ends every child and removes every file when
+# `moving`, `patroni`, `newest-postgres` and `redis-modes`: starts servers of their own, and ends every child and removes every file when
 # the script ends.
 #
 # The script sets `name`, for its messages and its folder, and `stop_seconds`, the time that its children have to end.

@@ -123,6 +123,13 @@ impl Plan {
             urls.redis = url;
             server
         });
+        let program = if self.private_redis {
+            redis_settings().iter().fold(self.program, |program, (key, _)| {
+                program.without(&format!("FLASH_SALE__{}", key.to_uppercase().replace('.', "__")))
+            })
+        } else {
+            self.program
+        };
         let database = if self.empty_database || postgres_server.is_some() {
             Database::create(&urls.database).await
         } else {
@@ -136,8 +143,7 @@ impl Plan {
             database_url = database.url_through(started.address);
             proxy = Some(started);
         }
-        let program = self
-            .program
+        let program = program
             .variable("DATABASE_URL", &database_url)
             .variable("REDIS_URL", &urls.redis)
             .set("redis.key_prefix", &key_prefix);
@@ -158,6 +164,14 @@ impl Plan {
     }
 }
 
+/// How instances find the shared Redis where `make redis-modes` has made it a cluster, or has put Sentinels beside it.
+fn redis_settings() -> Vec<(String, String)> {
+    let settings = std::env::var_os("FLASH_SALE_TEST_REDIS_SETTINGS").unwrap_or_default();
+    let settings = settings.into_string().unwrap();
+    let settings = settings.split_whitespace().filter_map(|setting| setting.split_once('='));
+    settings.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
 impl World {
     /// A world with this many instances.
     pub(crate) async fn of(instances: usize) -> Self {
@@ -168,7 +182,11 @@ impl World {
     pub(crate) fn plan(instances: usize) -> Plan {
         Plan {
             instances,
-            program: Program::new().set_all(&PATIENT),
+            program: redis_settings()
+                .iter()
+                .fold(Program::new().set_all(&PATIENT), |program, (key, value)| {
+                    program.set(key, value)
+                }),
             private_postgres: false,
             private_redis: false,
             through_a_proxy: false,

@@ -17,6 +17,17 @@ async fn run(world: &World, arguments: &[&str]) -> Ran {
     world.program.run(arguments).await
 }
 
+/// Waits until this worker runs a job that another one ran before it.
+async fn runs_next(world: &World, job: i64, worker: &str) {
+    until("the other worker runs the job", async || {
+        let by = "SELECT attempted_by[2] FROM river_job WHERE id = $1 AND state = 'running'";
+        let by: Option<Option<String>> =
+            sqlx::query_scalar(by).bind(job).fetch_optional(world.pool()).await.unwrap();
+        by.flatten().as_deref() == Some(worker)
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_enqueued_job_is_run_and_shown() {
     let world = World::of(1).await;
@@ -99,13 +110,7 @@ async fn a_worker_that_was_cut_off_leaves_the_job_that_another_one_has_taken_ove
     let other = world.worker().await;
 
     link.lead(Ways::both(Way::Lossy));
-    until("the other worker runs the job", async || {
-        let by = "SELECT attempted_by[2] FROM river_job WHERE id = $1 AND state = 'running'";
-        let by: Option<Option<String>> =
-            sqlx::query_scalar(by).bind(id).fetch_optional(world.pool()).await.unwrap();
-        by.flatten().as_ref() == Some(&other.name)
-    })
-    .await;
+    runs_next(&world, id, &other.name).await;
     link.cut();
     link.lead(Ways::both(Way::Clear));
 
@@ -411,13 +416,7 @@ async fn a_job_that_a_stopping_worker_gives_back_rests_before_another_one_runs_i
     stopping.process.signal(Signal::SIGTERM);
     assert_eq!(stopping.process.exit().await, Some(0));
 
-    until("the other worker runs the job", async || {
-        let by = "SELECT attempted_by[2] FROM river_job WHERE id = $1 AND state = 'running'";
-        let by: Option<Option<String>> =
-            sqlx::query_scalar(by).bind(long).fetch_optional(world.pool()).await.unwrap();
-        by.flatten().as_ref() == Some(&other.name)
-    })
-    .await;
+    runs_next(&world, long, &other.name).await;
     let changes = "SELECT array_agg(state || ' ' || attempt ORDER BY at),
                           max(at) - min(at) >= interval '1 second' FROM changes";
     let (changes, rested): (Vec<String>, bool) =

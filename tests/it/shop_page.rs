@@ -318,6 +318,11 @@ async fn everybody_can_use_the_page() {
     browser.press(Key::Tab).await;
     assert_eq!(browser.run("return document.activeElement.className;").await, json!("skip"));
     browser.press(Key::Enter).await;
+    until("the items are there", async || {
+        let script = "return document.querySelector('.card .buy') !== null;";
+        browser.run(script).await == json!(true)
+    })
+    .await;
     browser.run("document.querySelector('.card .buy').focus();").await;
     browser.press(Key::Enter).await;
     browser.shows("#answer-title", "Bought").await;

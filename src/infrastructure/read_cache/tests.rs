@@ -23,6 +23,23 @@ use crate::testing::builders::unavailable;
 
 const LONG: Duration = Duration::from_hours(1);
 
+/// A read that waits in the middle.
+#[derive(Default)]
+struct SlowRead {
+    begun: Notify,
+    goes_on: Notify,
+}
+
+impl SlowRead {
+    fn finds<'a>(&'a self, number: &'static str) -> LoadPage<'a> {
+        Box::pin(async move {
+            self.begun.notify_one();
+            self.goes_on.notified().await;
+            Ok(Some(page(number)))
+        })
+    }
+}
+
 /// What instances share. It loses what it is told to lose.
 #[derive(Default)]
 struct FakeSharedPages {
@@ -203,19 +220,14 @@ async fn a_read_that_began_before_a_purchase_is_not_shared_with_who_comes_after_
     let world = World::with(CacheInvalidation::Immediate);
     let (one, other) = (world.instance(), world.instance());
     for key in [purchases(), items("a")] {
-        let (begun, goes_on) = (Notify::new(), Notify::new());
-        let slow: LoadPage<'_> = Box::pin(async {
-            begun.notify_one();
-            goes_on.notified().await;
-            Ok(Some(page("0")))
-        });
-        let old = one.page(key.clone(), slow);
+        let slow = SlowRead::default();
+        let old = one.page(key.clone(), slow.finds("0"));
         let (old, ()) = tokio::join!(old, async {
-            begun.notified().await;
+            slow.begun.notified().await;
             one.purchased(&ann(), sale()).await;
             let asked = tokio::time::timeout(Duration::from_mins(1), world.asks(&one, key.clone()));
             assert!(asked.await.expect("it waits for the read before the purchase") > 0);
-            goes_on.notify_one();
+            slow.goes_on.notify_one();
         });
 
         assert_eq!(number(&old.unwrap().unwrap()), 0);
@@ -261,17 +273,13 @@ async fn a_lazy_page_is_read_again_by_one_while_others_get_the_outdated_one() {
     let cache = world.instance();
     let before = world.asks(&cache, items("a")).await;
     cache.purchased(&ann(), sale()).await;
-    let (begun, goes_on) = (Notify::new(), Notify::new());
-    let renewed: LoadPage<'_> = Box::pin(async {
-        begun.notify_one();
-        goes_on.notified().await;
-        Ok(Some(page("99")))
-    });
+    let slow = SlowRead::default();
+    let renewed = slow.finds("99");
 
     let (renewed, ()) = tokio::join!(cache.page(items("a"), renewed), async {
-        begun.notified().await;
+        slow.begun.notified().await;
         assert_eq!(world.asks(&cache, items("a")).await, before);
-        goes_on.notify_one();
+        slow.goes_on.notify_one();
     });
 
     assert_eq!(number(&renewed.unwrap().unwrap()), 99);
@@ -290,20 +298,16 @@ async fn in_a_rush_a_lazy_page_is_read_by_one_at_a_time_and_the_others_do_not_wa
         cache.outdate(&CacheScope::Sale(sale()));
     };
     sells().await;
-    let (begun, goes_on) = (Notify::new(), Notify::new());
-    let renewed: LoadPage<'_> = Box::pin(async {
-        begun.notify_one();
-        goes_on.notified().await;
-        Ok(Some(page("99")))
-    });
+    let slow = SlowRead::default();
+    let renewed = slow.finds("99");
 
     let (renewed, ()) = tokio::join!(cache.page(items("a"), renewed), async {
-        begun.notified().await;
+        slow.begun.notified().await;
         for _ in 0..3 {
             sells().await;
             assert_eq!(world.asks(&cache, items("a")).await, before);
         }
-        goes_on.notify_one();
+        slow.goes_on.notify_one();
     });
 
     assert_eq!(number(&renewed.unwrap().unwrap()), 99);
@@ -316,17 +320,13 @@ async fn in_a_rush_a_lazy_page_is_read_by_one_at_a_time_and_the_others_do_not_wa
 async fn a_lazy_page_that_nobody_has_is_read_once_for_all_who_ask_in_a_rush() {
     let world = World::with(CacheInvalidation::Lazy);
     let cache = world.instance();
-    let (begun, goes_on) = (Notify::new(), Notify::new());
-    let first: LoadPage<'_> = Box::pin(async {
-        begun.notify_one();
-        goes_on.notified().await;
-        Ok(Some(page("99")))
-    });
+    let slow = SlowRead::default();
+    let first = slow.finds("99");
 
     let (first, other) = tokio::join!(cache.page(items("a"), first), async {
-        begun.notified().await;
+        slow.begun.notified().await;
         cache.purchased(&ann(), sale()).await;
-        goes_on.notify_one();
+        slow.goes_on.notify_one();
         world.asks(&cache, items("a")).await
     });
 
@@ -339,19 +339,15 @@ async fn no_reader_gets_a_lazy_page_that_an_operator_has_invalidated() {
     let cache = world.instance();
     world.asks(&cache, items("a")).await;
     cache.purchased(&ann(), sale()).await;
-    let (begun, goes_on) = (Notify::new(), Notify::new());
-    let outdated: LoadPage<'_> = Box::pin(async {
-        begun.notify_one();
-        goes_on.notified().await;
-        Ok(Some(page("99")))
-    });
+    let slow = SlowRead::default();
+    let outdated = slow.finds("99");
 
     let (outdated, ()) = tokio::join!(cache.page(items("a"), outdated), async {
-        begun.notified().await;
+        slow.begun.notified().await;
         cache.forget(&CacheScope::Sale(sale()));
         world.shared.forget(&[CacheScope::Sale(sale())]).await.unwrap();
         assert_eq!(world.asks(&cache, items("a")).await, 2);
-        goes_on.notify_one();
+        slow.goes_on.notify_one();
     });
 
     assert_eq!(number(&outdated.unwrap().unwrap()), 99);

@@ -5,7 +5,7 @@ use crate::infrastructure::persistence::checkout::{finder, sql as checkout};
 use crate::infrastructure::persistence::idempotency::{look_ups, rows as keys};
 use crate::infrastructure::persistence::pool::metrics::Statement;
 use crate::infrastructure::persistence::purchase::{history, outcomes, sql as purchase};
-use crate::infrastructure::persistence::sale::{chunk, items, store as sales};
+use crate::infrastructure::persistence::sale::{items, store as sales};
 
 /// The first rows of the sale in one of its tables, as an array.
 macro_rules! first {
@@ -220,7 +220,7 @@ pub(super) const STATEMENTS: &[Named] = &[
     ),
     Named::new(
         ("catalogue", Statement::Catalogue),
-        chunk::CHUNK_OF_ITEMS,
+        items::CHUNK_OF_ITEMS,
         &[SALE, ("int", "0"), ("int", "20000")],
     ),
     Named::new(("read", Statement::Read), sales::FIND, &[SALE]),

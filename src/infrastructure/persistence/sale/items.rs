@@ -20,16 +20,30 @@ use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::metrics::Statement;
 use crate::infrastructure::persistence::pool::tx::Options;
 use crate::infrastructure::persistence::row::from_row;
-use crate::infrastructure::persistence::sale::chunk::{
-    CATALOGUE, CHUNK, CHUNK_ITEMS, CHUNK_OF_ITEMS, Chunk,
-};
 
+/// Maximum number of catalogue items that one statement reads. It bounds the memory and the time of a statement.
+const CHUNK: i32 = 20_000;
+const CHUNK_ITEMS: usize = CHUNK.unsigned_abs() as usize;
 /// Chunks that are read at a time: the server is at work on one while the one before it is taken in.
 const CHUNKS_AT_A_TIME: usize = 2;
+const CATALOGUE: &str = "the catalogue";
 /// Maximum number of reads at a time that may scan a whole sale for available items.
 const MAX_SCANS: usize = 1;
 /// Longest time of a snapshot over a large sale.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_mins(1);
+
+// One row of arrays, in the order of the rows: a row for each item would take the driver several times as long.
+pub(crate) const CHUNK_OF_ITEMS: &str = r"
+    SELECT coalesce(array_agg(item_no), '{}'), coalesce(array_agg(item_id), '{}'), coalesce(array_agg(name), '{}'),
+           coalesce(array_agg(image_url), '{}')
+    FROM (
+        SELECT item_no, item_id, name, image_url
+        FROM items{of_sale}
+        WHERE sale_id = $1 AND item_no > $2
+        ORDER BY item_no
+        LIMIT $3
+    ) AS chunk
+";
 
 pub(crate) const NAMED: &str = r"
     SELECT i.item_no, i.item_id, i.name, i.image_url
@@ -165,6 +179,8 @@ from_row! {
     }
 }
 
+/// Numbers, ids, names and links of items.
+type Chunk = (Vec<i32>, Vec<String>, Vec<String>, Vec<String>);
 /// Numbers, stock and remaining pieces by item; the number of items scanned, and the last of them.
 type Found = (Vec<i32>, Vec<i32>, Vec<i32>, i64, Option<i32>);
 
@@ -261,11 +277,16 @@ impl ItemReader for PostgresItemReader {
             let chunks = begins.map(|after| async move { (after, self.chunk(sale, after).await) });
             let mut chunks = pin!(stream::iter(chunks).buffered(at_a_time));
             while let Some((after, chunk)) = chunks.next().await {
-                let chunk = chunk?;
-                chunk.add_to(&mut builder)?;
+                let (numbers, ids, names, links) = chunk?;
+                let texts = ids.iter().zip(&names).zip(&links);
+                for (number, ((id, name), link)) in numbers.iter().zip(texts) {
+                    builder.push(ItemNo(*number), id, name, link).map_err(|error| {
+                        PortError::Broken { what: CATALOGUE, source: error.into() }
+                    })?;
+                }
                 // The last chunk is the one that is not full.
-                match chunk.numbers.last() {
-                    Some(number) if chunk.numbers.len() >= CHUNK_ITEMS => last = *number,
+                match numbers.last() {
+                    Some(number) if numbers.len() >= CHUNK_ITEMS => last = *number,
                     _ => return Ok(builder.build()),
                 }
                 let has_gaps = last - after != CHUNK;

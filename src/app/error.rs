@@ -4,7 +4,7 @@ use std::io;
 
 use crate::infrastructure::cache::InvalidRedis;
 use crate::infrastructure::http::{InvalidTls, UnknownRoute};
-use crate::infrastructure::jobs::InvalidWorkers;
+use crate::infrastructure::jobs::NoHandler;
 use crate::infrastructure::monitoring::InvalidLog;
 use crate::infrastructure::nats::InvalidNats;
 use crate::infrastructure::otlp::TraceError;
@@ -39,7 +39,7 @@ pub(crate) enum AppError {
     #[error(transparent)]
     Keys(#[from] TagClash),
     #[error(transparent)]
-    Workers(#[from] InvalidWorkers),
+    Workers(#[from] NoHandler),
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("http.tls: {0}")]

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use super::closing::{close_sale, drop_sales};
 use super::components::Components;
 use super::context::BuildContext;
@@ -13,23 +11,22 @@ use crate::application::drop_sales::Keep;
 use crate::application::jobs::lease::Lease;
 use crate::application::jobs::run_schedules::{RunSchedules, ScheduleEvent};
 use crate::application::jobs::tend::TendJobs;
-use crate::application::ports::{Clock, JobReader, PortError, ScheduleRuns, WorkerJobs};
+use crate::application::ports::{Clock, JobReader, PortError, ScheduleRuns};
 use crate::infrastructure::jobs::{
-    Desk, Handlers, InvalidWorkers, JobMetrics, KnownTypes, RunCloseSales, RunDropSales, RunNoop,
-    RunPruneJobs, RunPruneKeys, RunRebuildFilter, Runner, RunnerSettings, Turns,
+    Handlers, JobMetrics, JobWorker, KnownTypes, NoHandler, RECORDS, RunCloseSales, RunDropSales,
+    RunNoop, RunPruneJobs, RunPruneKeys, RunRebuildFilter, Runner, RunnerSettings, WorkerPorts,
 };
 use crate::infrastructure::persistence::{
-    Database, PostgresJobReader, PostgresJobRepair, PostgresScheduleRuns, PostgresWorkerJobs,
+    Database, PostgresJobAttempts, PostgresJobNews, PostgresJobReader, PostgresJobRepair,
+    PostgresScheduleRuns, PostgresWorkerJobs,
 };
 use crate::infrastructure::schedule::CronerTimes;
 
 /// Connections of jobs and schedules, beside those of `database.max_connections`, so that neither waits for the other. One more listens
 /// for new jobs.
 const CONNECTIONS: u32 = 5;
-/// Ends of attempts that are recorded at a time. Fewer than the connections: a thousand may end together, and the renewal of the lease
-/// must not wait behind them.
-const RECORDS: usize = 2;
-const _: () = assert!(RECORDS + 1 < CONNECTIONS as usize);
+// The renewal of the lease must not wait behind ends of attempts.
+const _: () = assert!(RECORDS + 2 < CONNECTIONS as usize);
 /// How late a schedule may run.
 const SCHEDULE_INTERVAL: Duration = Duration::from_millis(250);
 /// Counting a million dead jobs takes a third of a second of the server.
@@ -55,29 +52,27 @@ fn run_jobs(
 ) -> Result<(), AppError> {
     let config = context.config;
     let clock: Arc<dyn Clock> = Arc::clone(components.cell.sale_cache.clock());
-    let jobs: Arc<dyn WorkerJobs> = Arc::new(PostgresWorkerJobs::new(database.clone()));
     let lease = Arc::new(Lease::new(Arc::clone(&clock)));
-    let worker = context.instance.name.clone();
-    let tend = TendJobs::new(Arc::clone(&jobs), clock, Arc::clone(&lease), worker.clone());
-    let desk = Desk {
-        worker,
-        jobs,
+    let name = context.instance.name.clone();
+    let jobs = Arc::new(PostgresWorkerJobs::new(database.clone()));
+    let tend = TendJobs::new(jobs, clock, Arc::clone(&lease), name.clone());
+    let ports = WorkerPorts {
+        attempts: Arc::new(PostgresJobAttempts::new(database.clone())),
         schedules: Arc::new(PostgresScheduleRuns::new(database.clone())),
         lease,
         metrics: Arc::clone(metrics),
-        timeout: config.jobs.timeout,
-        turns: Turns::of(config.jobs.workers),
-        records: Semaphore::new(RECORDS),
     };
-    let handlers = handlers(context, components, database, desk)?;
+    let (worker, successes) = JobWorker::new(name, ports, config.jobs.timeout);
+    let news = Arc::new(PostgresJobNews::new(database.separate(1)));
     let settings = RunnerSettings {
         workers: config.jobs.workers,
         poll_interval: config.jobs.poll_interval,
         finish_within: config.shutdown.grace + config.shutdown.drain / DRAIN_SHARE,
     };
-    let runner = Runner::new(database.driver_pool().clone(), handlers, tend, settings)?;
+    let handlers = handlers(context, components, database)?;
+    let runner = Runner::new(worker, handlers, tend, news, settings);
     let (_, stop) = context.tasks.jobs.scope();
-    context.tasks.jobs.run(runner.run(stop));
+    context.tasks.jobs.run(runner.run(successes, stop));
     Ok(())
 }
 
@@ -86,8 +81,7 @@ fn handlers(
     context: &BuildContext<'_>,
     components: &Components,
     database: &Database,
-    desk: Desk,
-) -> Result<Handlers, InvalidWorkers> {
+) -> Result<Handlers, NoHandler> {
     let config = context.config;
     let actor = format!("drop_sales@{}", context.instance.name);
     let repair = Arc::new(PostgresJobRepair::new(database.clone()));
@@ -95,13 +89,13 @@ fn handlers(
     let keep_dead = context.in_force.setting(|config| config.jobs.keep_dead);
     let keep = context.in_force.setting(|config| config.retention.keep);
     let keep: Keep = Arc::new(move || keep.get());
-    let mut handlers = Handlers::new(desk);
-    handlers.add(RunCloseSales::new(Arc::new(close_sale(config, database))))?;
-    handlers.add(RunDropSales::new(Arc::new(drop_sales(keep, database)), actor))?;
-    handlers.add(RunNoop)?;
-    handlers.add(RunPruneJobs::new(repair, keep_done, keep_dead))?;
-    handlers.add(RunPruneKeys::new(Arc::clone(&components.cell.keys)))?;
-    handlers.add(RunRebuildFilter::new(Arc::clone(&components.cell.rebuild_filter)))?;
+    let mut handlers = Handlers::default();
+    handlers.add(RunCloseSales::new(Arc::new(close_sale(config, database))));
+    handlers.add(RunDropSales::new(Arc::new(drop_sales(keep, database)), actor));
+    handlers.add(RunNoop);
+    handlers.add(RunPruneJobs::new(repair, keep_done, keep_dead));
+    handlers.add(RunPruneKeys::new(Arc::clone(&components.cell.keys)));
+    handlers.add(RunRebuildFilter::new(Arc::clone(&components.cell.rebuild_filter)));
     handlers.complete()
 }
 

@@ -194,8 +194,7 @@ async fn workers_whose_clocks_are_an_hour_off_run_each_job_once_and_when_it_is_t
         eprintln!("libfaketime is not installed, so no clock is off");
         return;
     };
-    // A worker writes the end of its jobs by its own clock.
-    let world = World::plan(0).set("jobs.keep_done", "1d").start().await;
+    let world = World::of(0).await;
     world.program.run(&["migrate"]).await.succeeded();
     let right = world.worker().await;
     let long = world.enqueue("noop", LONG).await;
@@ -390,15 +389,15 @@ async fn a_worker_that_stops_lets_jobs_finish_and_gives_long_ones_back() {
 
     assert_eq!(code, Some(0));
     assert_eq!(world.job_is(short, "done").await["attempts"], 1);
-    // The attempt does not count. The job rests, and no worker is there to let it wait again.
-    assert_eq!(world.job_is(long, "scheduled").await["attempts"], 0);
+    // The attempt does not count.
+    assert_eq!(world.job_is(long, "waiting").await["attempts"], 0);
     let seen = "SELECT count(*) FROM job_workers";
     let seen: i64 = sqlx::query_scalar(seen).fetch_one(world.pool()).await.unwrap();
     assert_eq!(seen, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_a_stopping_worker_gives_back_rests_before_another_one_runs_it_once() {
+async fn a_job_that_a_stopping_worker_gives_back_is_run_at_once_by_another_one() {
     let world = World::plan(0).set("shutdown.drain", "2s").start().await;
     world.program.run(&["migrate"]).await.succeeded();
     let mut stopping = world.worker().await;
@@ -417,12 +416,9 @@ async fn a_job_that_a_stopping_worker_gives_back_rests_before_another_one_runs_i
     assert_eq!(stopping.process.exit().await, Some(0));
 
     runs_next(&world, long, &other.name).await;
-    let changes = "SELECT array_agg(state || ' ' || attempt ORDER BY at),
-                          max(at) - min(at) >= interval '1 second' FROM changes";
-    let (changes, rested): (Vec<String>, bool) =
-        sqlx::query_as(changes).fetch_one(world.pool()).await.unwrap();
-    assert_eq!(changes, ["scheduled 0", "available 0", "running 1"]);
-    assert!(rested);
+    let changes = "SELECT array_agg(state || ' ' || attempt ORDER BY at) FROM changes";
+    let changes: Vec<String> = sqlx::query_scalar(changes).fetch_one(world.pool()).await.unwrap();
+    assert_eq!(changes, ["available 0", "running 1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -541,10 +537,6 @@ async fn after_an_outage_of_postgresql_a_worker_goes_on_and_has_logged_it_once()
     let lines = |text: &str| records.iter().filter(|record| record["message"] == text).count();
     assert_eq!(lines("this worker has lost touch with postgresql"), 1);
     assert_eq!(lines("this worker is in touch with postgresql again"), 1);
-    let of_river = records.iter().filter(|record| {
-        record["target"].as_str().is_some_and(|target| target.starts_with("riverqueue"))
-    });
-    assert_eq!(of_river.count(), 0);
 }
 
 /// The numbers of the listed jobs.

@@ -146,7 +146,7 @@ pub struct JobCount {
     pub priority: JobPriority,
     /// Their number.
     pub jobs: u64,
-    /// For how long the one that could have run first has been due.
+    /// For how long the one that waits longest could have run; zero for those that do not wait.
     pub oldest: Duration,
 }
 
@@ -232,34 +232,80 @@ pub struct TakenOver {
     pub state: JobState,
 }
 
-/// An attempt that has ended without success.
+/// A job that a worker has claimed: its next attempt has begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EndedAttempt {
-    /// The job.
-    pub id: JobId,
+pub struct ClaimedJob {
+    /// The attempt.
+    pub claim: JobClaim,
+    /// Name of the job's type.
+    pub job_type: String,
     /// Number of the attempt, from 1.
     pub attempt: u16,
-    /// The worker that ran it.
-    pub worker: String,
-    /// How it ended.
-    pub end: AttemptEnd,
+    /// Attempts until the job is dead.
+    pub max_attempts: u16,
+    /// Version of the payload, and the payload, as JSON.
+    pub arguments: String,
+    /// The schedule that enqueued it.
+    pub schedule: Option<ScheduleName>,
 }
 
-/// How an attempt ended without success.
+/// One attempt of a job. A number would not do: it comes again after the job was given or put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobClaim {
+    /// The job.
+    pub id: JobId,
+    /// When it was claimed, by the database's clock.
+    pub claimed_at: DateTime<Utc>,
+}
+
+/// Which jobs a worker claims.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// Jobs of other types are left to workers that know them.
+    pub job_types: &'a [&'static str],
+    /// Maximum number of jobs.
+    pub at_most: usize,
+}
+
+/// An attempt that has failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AttemptEnd {
-    /// It failed.
-    Failed {
-        /// Why.
-        error: String,
-        /// The delay before the next attempt; `None`: the job is dead.
-        retry_in: Option<Duration>,
-    },
-    /// The worker stops, or has no slot for it. The job waits for another one, and the attempt does not count.
-    GivenBack {
-        /// How long no worker takes it.
-        rests: Duration,
-    },
+pub struct FailedAttempt {
+    /// The attempt.
+    pub claim: JobClaim,
+    /// Why.
+    pub error: String,
+    /// The delay before the next attempt; `None`: the job is dead.
+    pub retry_in: Option<Duration>,
+}
+
+/// Begins and ends attempts. A job is this worker's until its end is on record, or another worker has taken it over: from then on no end
+/// but success MUST change it.
+#[async_trait]
+pub trait JobAttempts: Send + Sync {
+    /// Claims jobs that wait, the most urgent first. MUST pass over those that another worker claims at the same time.
+    async fn claim(&self, worker: &str, wanted: Wanted<'_>) -> Result<Vec<ClaimedJob>, PortError>;
+
+    /// The jobs of a queue that this worker has claimed, other than in the last moments: by what is on record.
+    async fn claimed(&self, worker: &str, queue: &str) -> Result<Vec<JobClaim>, PortError>;
+
+    /// Jobs are done, whichever attempt of them runs now.
+    async fn succeed(&self, jobs: &[JobId]) -> Result<(), PortError>;
+
+    /// An attempt has failed. Returns false if the job is not this worker's. The same failure once more MUST change nothing and return
+    /// true: the first answer may have been lost.
+    async fn fail(&self, worker: &str, failed: &FailedAttempt) -> Result<bool, PortError>;
+
+    /// Jobs wait for another worker, and the attempts do not count.
+    async fn give_back(&self, worker: &str, claims: &[JobClaim]) -> Result<(), PortError>;
+}
+
+/// Tells of jobs that wait.
+#[async_trait]
+pub trait JobNews: Send + Sync {
+    /// Calls `tell` with the queue of each job that begins to wait, and with `None` where such calls may have been missed. Never returns.
+    async fn follow(&self, tell: &(dyn for<'q> Fn(Option<&'q str>) + Send + Sync));
 }
 
 /// What workers do with jobs besides running them. All times are by the database's clock.
@@ -278,8 +324,4 @@ pub trait WorkerJobs: Send + Sync {
 
     /// Lets jobs wait for a worker whose time has come, and returns how many. Bounded.
     async fn promote(&self) -> Result<u64, PortError>;
-
-    /// Ends an attempt. MUST change nothing and return false if the job is not this worker's any more, or runs another attempt. The same
-    /// failure once more MUST change nothing and return true: the first answer may have been lost.
-    async fn end(&self, ended: &EndedAttempt) -> Result<bool, PortError>;
 }

@@ -155,6 +155,11 @@ impl JobMetrics {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn counted_runs(&self, job_type: &str, outcome: Outcome) -> u64 {
+        self.of_types[job_type].runs[outcome as usize].get()
+    }
+
     /// Names of schedules are an operator's, and there are at most a thousand.
     pub(crate) fn schedule_ran(&self, name: &ScheduleName, outcome: &str, times: u64) {
         self.schedule_runs.with_label_values(&[name.as_str(), outcome]).inc_by(times);

@@ -1,43 +1,32 @@
 //! A worker from start to stop.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use riverqueue::sqlx::PgPool;
-use riverqueue::{Client, QueueConfig, Workers};
+use futures_util::future::join_all;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::TypeWorker;
-use super::desk::Desk;
+use super::attempt::{AnyHandler, TypeHandler};
+use super::lane::Lane;
 use super::types::TYPES;
 use super::types::payload::{Handler, Payload, SHARED_QUEUE};
+use super::worker::{JobWorker, Successes};
 use crate::application::jobs::tend::TendJobs;
-use crate::application::ports::{Causes, TakenOver};
+use crate::application::ports::{Causes, JobNews, TakenOver};
 use crate::domain::job::JobState;
 
 /// Time between two renewals of the lease: several fit into it.
 const TEND_INTERVAL: Duration = Duration::from_millis(500);
-/// The least time between two fetches of a queue. Short, because a fetch after a pause begins at once anyway; without it, each of ten
-/// jobs that end together would fetch one.
-const FETCH_COOLDOWN: Duration = Duration::from_millis(2);
-/// An attempt that ignores its cancellation, because it blocks its thread, is abandoned after this time.
+/// Jobs that are cancelled, and do not end in this time because they block their threads, are abandoned.
 const STUCK_AFTER: Duration = Duration::from_secs(2);
-/// At the start the lease begins within some of these.
-const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// Pause before a worker that River has ended starts again.
-const RESTART_DELAY: Duration = Duration::from_secs(5);
 
-/// The workers' settings are not valid.
+/// A type can be enqueued, and nothing runs it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum InvalidWorkers {
-    /// River refuses them.
-    #[error("cannot set up the job workers: {0}")]
-    Settings(#[from] riverqueue::Error),
-    /// A type can be enqueued, and nothing runs it.
-    #[error("no handler runs jobs of type {0}")]
-    Missing(&'static str),
-}
+#[error("no handler runs jobs of type {0}")]
+pub(crate) struct NoHandler(&'static str);
 
 /// How a worker runs.
 #[derive(Debug, Clone, Copy)]
@@ -51,123 +40,104 @@ pub(crate) struct RunnerSettings {
 }
 
 /// What runs each type of job.
-pub(crate) struct Handlers {
-    workers: Workers,
-    desk: Arc<Desk>,
-}
+#[derive(Default)]
+pub(crate) struct Handlers(BTreeMap<&'static str, Box<dyn AnyHandler>>);
 
 impl Handlers {
-    pub(crate) fn new(desk: Desk) -> Self {
-        Self { workers: Workers::new(), desk: Arc::new(desk) }
-    }
-
     /// Runs the jobs of a type with this handler.
-    pub(crate) fn add<P: Payload>(
-        &mut self,
-        handler: impl Handler<P>,
-    ) -> Result<(), InvalidWorkers> {
-        let worker = TypeWorker { handler: Arc::new(handler), desk: Arc::clone(&self.desk) };
-        self.workers.add(worker)?;
-        Ok(())
+    pub(crate) fn add<P: Payload>(&mut self, handler: impl Handler<P>) {
+        self.0.insert(P::NAME, Box::new(TypeHandler(Arc::new(handler))));
     }
 
     /// These handlers, if every type has one: what can be enqueued must be run.
-    pub(crate) fn complete(self) -> Result<Self, InvalidWorkers> {
-        let kinds = self.workers.kinds();
-        match TYPES.iter().find(|spec| !kinds.contains(&spec.name)) {
-            Some(spec) => Err(InvalidWorkers::Missing(spec.name)),
+    pub(crate) fn complete(self) -> Result<Self, NoHandler> {
+        match TYPES.iter().find(|spec| !self.0.contains_key(spec.name)) {
+            Some(spec) => Err(NoHandler(spec.name)),
             None => Ok(self),
         }
     }
 }
 
-/// A worker.
+/// A worker that runs.
 pub(crate) struct Runner {
-    client: Client,
+    worker: Arc<JobWorker>,
+    handlers: Arc<Handlers>,
+    lanes: Vec<Arc<Lane>>,
     tend: TendJobs,
-    desk: Arc<Desk>,
-    poll_interval: Duration,
-}
-
-fn queue(slots: usize, poll_interval: Duration) -> QueueConfig {
-    QueueConfig::new(slots).with_fetch_poll_interval(poll_interval)
+    news: Arc<dyn JobNews>,
+    settings: RunnerSettings,
 }
 
 impl Runner {
     pub(crate) fn new(
-        pool: PgPool,
+        worker: JobWorker,
         handlers: Handlers,
         tend: TendJobs,
+        news: Arc<dyn JobNews>,
         settings: RunnerSettings,
-    ) -> Result<Self, InvalidWorkers> {
-        let Handlers { workers, desk } = handlers;
-        // River refuses to read a queue less often than it may fetch from it.
-        let poll_interval = settings.poll_interval.max(FETCH_COOLDOWN);
-        let queue = |slots| queue(slots, poll_interval);
-        let mut builder = Client::builder(pool)
-            .id(desk.worker.clone())
-            .workers(workers)
-            .queue(SHARED_QUEUE, queue(settings.workers))
-            .fetch_cooldown(FETCH_COOLDOWN)
-            .fetch_only_known_kinds(true)
-            .job_timeout(desk.timeout)
-            .job_stuck_threshold(STUCK_AFTER)
-            .soft_stop_timeout(settings.finish_within)
-            .without_leader_election();
-        for spec in TYPES {
-            if let Some(slots) = spec.limits.concurrency {
-                builder = builder.queue(spec.queue(), queue(slots));
-            }
-        }
-        Ok(Self { client: builder.build()?, tend, desk, poll_interval })
+    ) -> Self {
+        let of_type = TYPES.iter().filter_map(|spec| {
+            let slots = spec.limits.concurrency?;
+            Some(Lane::of_one_type(spec.queue(), slots))
+        });
+        let lanes = of_type.chain([Lane::shared(SHARED_QUEUE, settings.workers)]);
+        let lanes = lanes.map(Arc::new).collect();
+        let (worker, handlers) = (Arc::new(worker), Arc::new(handlers));
+        Self { worker, handlers, lanes, tend, news, settings }
     }
 
     /// Runs jobs until `stop`. Then running jobs finish, or are given back, and the lease ends.
-    pub(crate) async fn run(self, stop: CancellationToken) {
-        let ended = CancellationToken::new();
-        // Until the last job has ended: they are this worker's as long as it renews its lease.
-        tokio::join!(self.tend(&ended), ended.run_until_cancelled(self.claim_ahead()), async {
-            self.work(&stop).await;
-            ended.cancel();
-        });
+    pub(crate) async fn run(self, mut successes: Successes, stop: CancellationToken) {
+        let (jobs_ended, all_recorded) = (CancellationToken::new(), CancellationToken::new());
+        // The lease is renewed until the last end is on record: the jobs are this worker's until then.
+        tokio::join!(
+            self.tend(&all_recorded),
+            stop.run_until_cancelled(self.listen()),
+            async {
+                self.worker.record_successes(&mut successes, &jobs_ended).await;
+                all_recorded.cancel();
+            },
+            async {
+                join_all(self.lanes.iter().map(|lane| self.work(lane, &stop))).await;
+                jobs_ended.cancel();
+            },
+        );
         if let Err(error) = self.tend.release().await {
             tracing::warn!(error = %Causes(&error), "the lease of this worker ends by itself");
         }
     }
 
-    /// Claims as many jobs as can begin within a moment.
-    async fn claim_ahead(&self) {
-        let claim = |jobs| {
-            let queue = queue(jobs, self.poll_interval);
-            if let Err(error) = self.client.local_queues().update(SHARED_QUEUE, queue) {
-                tracing::warn!(error = %Causes(&error), "jobs are claimed as before");
-            }
+    async fn listen(&self) {
+        let tell = |queue: Option<&str>| {
+            let is_told = |lane: &&Arc<Lane>| queue.is_none_or(|queue| queue == lane.queue);
+            self.lanes.iter().filter(is_told).for_each(|lane| lane.has_news());
         };
-        self.desk.turns.follow(claim).await;
+        self.news.follow(&tell).await;
     }
 
-    async fn work(&self, stop: &CancellationToken) {
-        while !stop.is_cancelled() {
-            // A job that is claimed without a lease looks like a dead worker's.
-            if self.desk.lease.remaining().is_zero() {
-                stop.run_until_cancelled(tokio::time::sleep(LEASE_LOOK_INTERVAL)).await;
-                continue;
-            }
-            let mut run = match self.client.start() {
-                Ok(run) => run,
-                Err(error) => {
-                    tracing::error!(error = %Causes(&error), "cannot start the job workers");
-                    return;
+    /// Runs the jobs of a queue.
+    async fn work(&self, lane: &Arc<Lane>, stop: &CancellationToken) {
+        let mut slots = JoinSet::new();
+        for _ in 0..lane.slots {
+            let (worker, handlers, lane) =
+                (Arc::clone(&self.worker), Arc::clone(&self.handlers), Arc::clone(lane));
+            slots.spawn(async move {
+                while let Some(job) = lane.next().await {
+                    if let Some(handler) = handlers.0.get(job.job_type.as_str()) {
+                        worker.run(job, &**handler).await;
+                    }
+                    lane.ended();
                 }
-            };
-            let ended = tokio::select! {
-                ended = run.wait() => ended,
-                () = stop.cancelled() => run.stop().await,
-            };
-            if let Err(error) = ended {
-                tracing::error!(error = %Causes(&error), "the job workers ended");
-            }
-            stop.run_until_cancelled(tokio::time::sleep(RESTART_DELAY)).await;
+            });
+        }
+        let job_types: Vec<&str> = self.handlers.0.keys().copied().collect();
+        let claim = lane.claim(&self.worker, &job_types, self.settings.poll_interval);
+        stop.run_until_cancelled(claim).await;
+        lane.close(&self.worker).await;
+        let finished = tokio::time::timeout(self.settings.finish_within, ended(&mut slots)).await;
+        if finished.is_err() {
+            self.worker.cancelled.cancel();
+            let _ = tokio::time::timeout(STUCK_AFTER, ended(&mut slots)).await;
         }
     }
 
@@ -200,9 +170,9 @@ impl Runner {
     }
 
     fn took_over(&self, taken: &[TakenOver]) {
-        self.desk.metrics.took_over(taken.len());
+        self.worker.metrics.took_over(taken.len());
         for job in taken.iter().filter(|job| job.state == JobState::Dead) {
-            self.desk.died(job);
+            self.worker.died(job);
         }
         let Some(TakenOver { id, job_type, worker, state, .. }) = taken.first() else { return };
         tracing::warn!(
@@ -213,5 +183,102 @@ impl Runner {
             first_state = state.as_str(),
             "took over jobs of workers that died"
         );
+    }
+}
+
+async fn ended(slots: &mut JoinSet<()>) {
+    while slots.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::application::jobs::lease::Lease;
+    use crate::application::ports::{Clock, MockWorkerJobs};
+    use crate::infrastructure::jobs::fake_attempts::{FakeAttempts, State, a_worker};
+    use crate::infrastructure::jobs::types::noop::Noop;
+    use crate::infrastructure::jobs::types::payload::JobError;
+
+    const FINISH_WITHIN: Duration = Duration::from_secs(10);
+
+    /// Tells nothing.
+    struct NoNews;
+
+    #[async_trait]
+    impl JobNews for NoNews {
+        async fn follow(&self, _: &(dyn for<'q> Fn(Option<&'q str>) + Send + Sync)) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Takes so long.
+    struct Takes {
+        time: Duration,
+        now: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Handler<Noop> for Arc<Takes> {
+        async fn run(&self, _: Noop) -> Result<(), JobError> {
+            let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+            self.most.fetch_max(now, Ordering::Relaxed);
+            tokio::time::sleep(self.time).await;
+            self.now.fetch_sub(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    /// Runs twenty jobs that take so long in three slots, and stops the worker after a second. Returns their states, and how many ran at
+    /// a time.
+    async fn after_a_second(time: Duration) -> (Vec<State>, usize) {
+        let attempts = Arc::new(FakeAttempts::waiting(20));
+        let (worker, successes, clock) = a_worker(&attempts, true);
+        let clock: Arc<dyn Clock> = clock;
+        let mut jobs = MockWorkerJobs::new();
+        jobs.expect_renew().returning(|_| Ok(()));
+        jobs.expect_promote().returning(|| Ok(0));
+        jobs.expect_release().times(1).returning(|_| Ok(()));
+        let lease = Arc::new(Lease::new(Arc::clone(&clock)));
+        let tend = TendJobs::new(Arc::new(jobs), clock, lease, "w".to_owned());
+        let takes = Takes { time, now: AtomicUsize::new(0), most: AtomicUsize::new(0) };
+        let takes = Arc::new(takes);
+        let mut handlers = Handlers::default();
+        handlers.add::<Noop>(Arc::clone(&takes));
+        let poll_interval = Duration::from_secs(1);
+        let settings = RunnerSettings { workers: 3, poll_interval, finish_within: FINISH_WITHIN };
+        let runner = Runner::new(worker, handlers, tend, Arc::new(NoNews), settings);
+        let stop = CancellationToken::new();
+
+        tokio::join!(runner.run(successes, stop.clone()), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stop.cancel();
+        });
+
+        (attempts.states(), takes.most.load(Ordering::Relaxed))
+    }
+
+    fn count(states: &[State], state: &State) -> usize {
+        states.iter().filter(|other| *other == state).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_jobs_are_done_and_no_more_run_at_a_time_than_there_are_slots() {
+        let (states, most) = after_a_second(Duration::from_millis(1)).await;
+
+        assert_eq!((count(&states, &State::Done), most), (20, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_stop_jobs_that_run_finish_or_are_given_back_and_no_other_begins() {
+        let (finish, _) = after_a_second(FINISH_WITHIN).await;
+        let (long, _) = after_a_second(2 * FINISH_WITHIN).await;
+
+        assert_eq!((count(&finish, &State::Done), count(&finish, &State::Waiting)), (3, 17));
+        assert_eq!(count(&long, &State::Waiting), 20);
     }
 }

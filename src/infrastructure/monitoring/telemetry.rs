@@ -72,20 +72,18 @@ pub(crate) fn init_logging(
 }
 
 fn filter(level: &str) -> Result<EnvFilter, InvalidLog> {
-    let level = with_quiet_libraries(level);
+    let level = with_quiet_driver(level);
     EnvFilter::try_new(level).map_err(|error| InvalidLog(error.to_string()))
 }
 
-/// River logs every fetch that fails while PostgreSQL is away, once a second and queue, and sqlx the text of each slow statement. What
-/// matters of that is logged here; an operator who wants the rest says so: `info,riverqueue=warn,sqlx::query=warn`.
-fn with_quiet_libraries(level: &str) -> String {
-    let mut level = level.to_owned();
-    for library in ["riverqueue", "sqlx::query"] {
-        if !level.contains(library) {
-            level = format!("{level},{library}=off");
-        }
+/// sqlx logs the text of each slow statement. What matters of that is logged here; an operator who wants the rest says so:
+/// `info,sqlx::query=warn`.
+fn with_quiet_driver(level: &str) -> String {
+    if level.contains("sqlx::query") {
+        level.to_owned()
+    } else {
+        format!("{level},sqlx::query=off")
     }
-    level
 }
 
 /// One flat JSON object for each line: the fixed fields first, then those of the event.

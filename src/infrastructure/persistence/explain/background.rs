@@ -3,7 +3,7 @@
 use super::named::{Named, Parameter};
 use crate::infrastructure::persistence::audit::{refusal_details, refusals};
 use crate::infrastructure::persistence::idempotency::store as keys;
-use crate::infrastructure::persistence::jobs::{reader, repair, workers};
+use crate::infrastructure::persistence::jobs::{attempts, reader, repair, workers};
 use crate::infrastructure::persistence::operators::{api_keys, editor, importer};
 use crate::infrastructure::persistence::outbox::{sinks, store as outbox};
 use crate::infrastructure::persistence::pool::metrics::Statement;
@@ -19,6 +19,7 @@ const SALES: Parameter = ("bigint[]", "ARRAY[{sale}]");
 /// A day, as a number of seconds.
 const DAY: Parameter = ("float8", "86400");
 const SECONDS: Parameter = ("float8", "15");
+const NOW: Parameter = ("timestamptz", "clock_timestamp()");
 const STEP: Parameter = ("bigint", "1000");
 const RANDOM: Parameter = ("uuid", "gen_random_uuid()");
 /// The id of a key that does not exist.
@@ -155,6 +156,31 @@ pub(super) const STATEMENTS: &[Named] = &[
         &[WEBHOOK, STEP, ("boolean", "false")],
     ),
     Named::new(("jobs", Statement::Jobs), workers::PROMOTE, &[]),
+    Named::new(
+        ("jobs.claim", Statement::Jobs),
+        attempts::CLAIM,
+        &[WORKER, ("text", "'default'"), ("text[]", "ARRAY['noop']"), STEP],
+    ),
+    Named::new(
+        ("jobs.claimed", Statement::Jobs),
+        attempts::CLAIMED,
+        &[WORKER, ("text", "'default'")],
+    ),
+    Named::new(
+        ("jobs.succeed", Statement::Jobs),
+        attempts::SUCCEED,
+        &[("bigint[]", "ARRAY[1, 2]")],
+    ),
+    Named::new(
+        ("jobs.fail", Statement::Jobs),
+        attempts::FAIL,
+        &[WORKER, ("bigint", "1"), NOW, ("text", "'explain'"), SECONDS],
+    ),
+    Named::new(
+        ("jobs.give_back", Statement::Jobs),
+        attempts::GIVE_BACK,
+        &[WORKER, ("bigint[]", "ARRAY[1]"), ("timestamptz[]", "ARRAY[clock_timestamp()]")],
+    ),
     Named::new(("jobs.take_over", Statement::Jobs), workers::TAKE_OVER, &[SECONDS]),
     Named::new(("jobs.renew", Statement::Jobs), workers::RENEW, &[WORKER]),
     Named::new(("count_jobs", Statement::CountJobs), reader::COUNT, &[]),

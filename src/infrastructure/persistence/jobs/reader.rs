@@ -20,13 +20,28 @@ const WHAT: &str = "the jobs";
 pub(super) const FIND: &str = concat!("SELECT ", job_columns!(), " FROM river_job WHERE id = $1");
 const LIST: &str = concat!("SELECT ", job_columns!(), " FROM river_job WHERE true");
 
-/// Done jobs are not counted: they are many, and nothing depends on their number. The index of fetches has all that is read here.
+/// Done jobs are not counted: they are many, and nothing depends on their number. The index of each state has all that is read here.
 pub(crate) const COUNT: &str = r"
-    SELECT state::text AS state, priority, count(*) AS jobs,
+    SELECT 'available' AS state, priority, count(*) AS jobs,
            greatest(extract(epoch FROM statement_timestamp() - min(scheduled_at)), 0)::float8 AS oldest
     FROM river_job
-    WHERE state IN ('available', 'scheduled', 'running', 'retryable', 'discarded')
+    WHERE state = 'available'
+    GROUP BY priority
+    UNION ALL
+    SELECT 'running', priority, count(*), 0
+    FROM river_job
+    WHERE state = 'running'
+    GROUP BY priority
+    UNION ALL
+    SELECT state::text, priority, count(*), 0
+    FROM river_job
+    WHERE state IN ('retryable', 'scheduled')
     GROUP BY state, priority
+    UNION ALL
+    SELECT 'discarded', priority, count(*), 0
+    FROM river_job
+    WHERE state = 'discarded'
+    GROUP BY priority
 ";
 
 from_row! {

@@ -1,24 +1,17 @@
-//! What workers do with jobs besides running them.
+//! Leases of workers, the jobs of those that have died, and jobs that become due.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Postgres;
-use sqlx::postgres::PgArguments;
-use sqlx::query::Query;
 
-use super::notify;
 use super::row::state_of;
-use crate::application::ports::{AttemptEnd, EndedAttempt, PortError, TakenOver, WorkerJobs};
+use super::{in_time, notify, write};
+use crate::application::ports::{PortError, TakenOver, WorkerJobs};
 use crate::domain::job::{JobId, ScheduleName};
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::metrics::Statement;
 use crate::infrastructure::persistence::row::from_row;
-
-const WHAT: &str = "the job queue";
-/// No statement here may take longer: a lease ends after two and a half seconds.
-const TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) const RENEW: &str = r"
     INSERT INTO job_workers (name, seen_at)
@@ -92,36 +85,6 @@ pub(crate) const PROMOTE: &str = concat!(
     SELECT (SELECT count(*) FROM promoted), (SELECT count(notified) FROM told)"
 );
 
-/// A repeat, after the answer was lost, finds the error on record.
-const FAIL: &str = r"
-    WITH ended AS (
-        UPDATE river_job
-        SET state = CASE WHEN $5::float8 IS NULL THEN 'discarded' ELSE 'retryable' END::river_job_state,
-            finalized_at = CASE WHEN $5 IS NULL THEN clock_timestamp() END,
-            scheduled_at = coalesce(clock_timestamp() + make_interval(secs => $5), scheduled_at),
-            errors = array_append(errors, jsonb_build_object(
-                'at', clock_timestamp(), 'attempt', attempt, 'error', $4::text, 'trace', ''))
-        WHERE id = $1 AND state = 'running' AND attempt = $2 AND attempted_by[array_upper(attempted_by, 1)] = $3
-        RETURNING id
-    )
-    SELECT EXISTS (SELECT FROM ended) OR EXISTS (
-        SELECT
-        FROM river_job
-        WHERE id = $1 AND state IN ('discarded', 'retryable') AND attempt = $2
-          AND attempted_by[array_upper(attempted_by, 1)] = $3
-          AND errors[array_upper(errors, 1)]->>'error' = $4
-    )
-";
-
-/// River would do this by the clock of its machine: where that is ahead, the job would wait until then.
-const GIVE_BACK: &str = r"
-    UPDATE river_job
-    SET state = CASE WHEN $4 > 0 THEN 'scheduled' ELSE 'available' END::river_job_state,
-        attempt = attempt - 1, scheduled_at = clock_timestamp() + make_interval(secs => $4)
-    WHERE id = $1 AND state = 'running' AND attempt = $2 AND attempted_by[array_upper(attempted_by, 1)] = $3
-    RETURNING true
-";
-
 from_row! {
     #[derive(Debug)]
     struct TakenRow {
@@ -134,7 +97,7 @@ from_row! {
     }
 }
 
-/// Leases, failures, and jobs that become due. On a pool of its own, so that no rush of buyers makes a worker look dead.
+/// Leases, and jobs that become due. On a pool of its own, so that no rush of buyers makes a worker look dead.
 pub(crate) struct PostgresWorkerJobs {
     database: Database,
 }
@@ -143,32 +106,16 @@ impl PostgresWorkerJobs {
     pub(crate) fn new(database: Database) -> Self {
         Self { database }
     }
-
-    async fn write(&self, query: Query<'_, Postgres, PgArguments>) -> Result<(), PortError> {
-        let write = async {
-            let mut connection = self.database.acquire().await?;
-            self.database.time(Statement::Jobs, query.execute(&mut *connection)).await.map(drop)
-        };
-        self.in_time(write).await
-    }
-
-    async fn in_time<T>(
-        &self,
-        run: impl Future<Output = Result<T, DatabaseError>>,
-    ) -> Result<T, PortError> {
-        let done = self.database.within(TIMEOUT, run).await;
-        done.map_err(|error| error.into_port_error(WHAT))
-    }
 }
 
 #[async_trait]
 impl WorkerJobs for PostgresWorkerJobs {
     async fn renew(&self, worker: &str) -> Result<(), PortError> {
-        self.write(sqlx::query(RENEW).bind(worker)).await
+        write(&self.database, sqlx::query(RENEW).bind(worker)).await
     }
 
     async fn release(&self, worker: &str) -> Result<(), PortError> {
-        self.write(sqlx::query(RELEASE).bind(worker)).await
+        write(&self.database, sqlx::query(RELEASE).bind(worker)).await
     }
 
     async fn take_over(&self, lease: Duration) -> Result<Vec<TakenOver>, PortError> {
@@ -190,7 +137,7 @@ impl WorkerJobs for PostgresWorkerJobs {
             });
             jobs.collect()
         };
-        self.in_time(take).await
+        in_time(&self.database, take).await
     }
 
     async fn promote(&self) -> Result<u64, PortError> {
@@ -200,38 +147,12 @@ impl WorkerJobs for PostgresWorkerJobs {
             let (promoted, _): (i64, i64) = self.database.time(Statement::Jobs, query).await?;
             Ok(promoted.unsigned_abs())
         };
-        self.in_time(promote).await
-    }
-
-    async fn end(&self, ended: &EndedAttempt) -> Result<bool, PortError> {
-        let statement = match ended.end {
-            AttemptEnd::Failed { .. } => FAIL,
-            AttemptEnd::GivenBack { .. } => GIVE_BACK,
-        };
-        let mut query = sqlx::query_scalar(statement)
-            .bind(ended.id.get())
-            .bind(i16::try_from(ended.attempt).unwrap_or(i16::MAX))
-            .bind(&ended.worker);
-        query = match &ended.end {
-            AttemptEnd::Failed { error, retry_in } => {
-                query.bind(error).bind(retry_in.map(|delay| delay.as_secs_f64()))
-            }
-            AttemptEnd::GivenBack { rests } => query.bind(rests.as_secs_f64()),
-        };
-        let end = async {
-            let mut connection = self.database.acquire().await?;
-            let query = query.fetch_optional(&mut *connection);
-            let ended: Option<bool> = self.database.time(Statement::Jobs, query).await?;
-            Ok(ended.unwrap_or(false))
-        };
-        self.in_time(end).await
+        in_time(&self.database, promote).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use sqlx::AssertSqlSafe;
-
     use super::*;
     use crate::application::ports::{Job, JobQueue, JobReader, NewJob};
     use crate::domain::job::JobState;
@@ -342,98 +263,6 @@ mod tests {
         let outcomes: Vec<String> =
             sqlx::query_scalar(outcomes).fetch_one(&world.shop.pool).await.unwrap();
         assert_eq!(outcomes, ["dead", "enqueued"]);
-    }
-
-    #[tokio::test]
-    async fn a_failure_is_recorded_only_by_the_worker_and_attempt_that_run_the_job() {
-        let world = World::open().await;
-        let id = world.claimed_by("mine", 2).await;
-        let failed = |worker: &str, attempt| EndedAttempt {
-            id,
-            attempt,
-            worker: worker.to_owned(),
-            end: AttemptEnd::Failed {
-                error: "no luck".to_owned(),
-                retry_in: Some(Duration::from_mins(1)),
-            },
-        };
-
-        assert!(!world.jobs.end(&failed("other", 2)).await.unwrap());
-        assert!(!world.jobs.end(&failed("mine", 1)).await.unwrap());
-        assert_eq!(world.job(id).await.state, JobState::Running);
-        assert!(world.jobs.end(&failed("mine", 2)).await.unwrap());
-
-        let job = world.job(id).await;
-        assert_eq!((job.state, job.last_error.as_deref()), (JobState::Retrying, Some("no luck")));
-        assert!((job.run_at - job.created_at).num_seconds() >= 59);
-    }
-
-    #[tokio::test]
-    async fn a_failure_whose_answer_was_lost_is_recorded_once_and_confirmed() {
-        let world = World::open().await;
-        let id = world.claimed_by("mine", 2).await;
-        let failed = |error: &str| EndedAttempt {
-            id,
-            attempt: 2,
-            worker: "mine".to_owned(),
-            end: AttemptEnd::Failed { error: error.to_owned(), retry_in: None },
-        };
-
-        assert!(world.jobs.end(&failed("no luck")).await.unwrap());
-        assert!(world.jobs.end(&failed("no luck")).await.unwrap());
-        assert!(!world.jobs.end(&failed("its worker mine died")).await.unwrap());
-
-        let errors = "SELECT cardinality(errors) FROM river_job WHERE id = $1";
-        let errors = sqlx::query_scalar(errors).bind(id.get()).fetch_one(&world.shop.pool).await;
-        assert_eq!((world.job(id).await.state, errors.unwrap()), (JobState::Dead, 1));
-    }
-
-    #[tokio::test]
-    async fn a_job_keeps_its_attempt_when_river_ends_an_earlier_one_or_a_marked_one() {
-        let world = World::open().await;
-        let id = world.claimed_by("mine", 2).await;
-        let river = async |set: &str| {
-            let ended = format!("UPDATE river_job SET {set} WHERE id = $1 AND state = 'running'");
-            let ended =
-                sqlx::query(AssertSqlSafe(ended)).bind(id.get()).execute(&world.shop.pool).await;
-            ended.unwrap().rows_affected()
-        };
-        let failed = |attempt: u16| {
-            format!(
-                "state = 'retryable', errors = array_append(errors, '{{\"attempt\":{attempt}}}')"
-            )
-        };
-
-        assert_eq!(river(&failed(1)).await, 0);
-        assert_eq!(river("state = 'available', attempt = 0").await, 0);
-        let marked = r#"metadata = metadata || '{"ended":true}'"#;
-        assert_eq!(river(&format!("state = 'available', attempt = 1, {marked}")).await, 0);
-        assert_eq!(river(&format!("{}, {marked}", failed(2))).await, 0);
-
-        assert_eq!(world.job(id).await.state, JobState::Running);
-        assert_eq!(river(&failed(2)).await, 1);
-    }
-
-    #[tokio::test]
-    async fn a_job_that_is_given_back_waits_and_its_attempt_does_not_count() {
-        let world = World::open().await;
-        let id = world.claimed_by("mine", 2).await;
-        let later = world.claimed_by("mine", 2).await;
-        let ended = |worker: &str, id, rests| EndedAttempt {
-            id,
-            attempt: 2,
-            worker: worker.to_owned(),
-            end: AttemptEnd::GivenBack { rests },
-        };
-
-        assert!(!world.jobs.end(&ended("other", id, Duration::ZERO)).await.unwrap());
-        assert!(world.jobs.end(&ended("mine", id, Duration::ZERO)).await.unwrap());
-        assert!(world.jobs.end(&ended("mine", later, Duration::from_hours(1))).await.unwrap());
-
-        let job = world.job(id).await;
-        assert_eq!((job.state, job.attempts, job.last_error), (JobState::Waiting, 1, None));
-        let job = world.job(later).await;
-        assert_eq!((job.state, job.attempts, job.last_error), (JobState::Scheduled, 1, None));
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ pub(super) const JOBS: Scenario = Scenario {
 };
 
 /// Jobs of a run.
-const JOBS_OF_A_RUN: u32 = 20_000;
+const JOBS_OF_A_RUN: u32 = 100_000;
 /// Jobs enqueued one after the other at an idle worker.
 const SINGLE_JOBS: u32 = 100;
 const RUN_TIMEOUT: Duration = Duration::from_mins(3);
@@ -33,8 +33,9 @@ const QUEUES: &str = "benches/suite/baselines/queues";
 /// Copies the only job.
 const COPY: &str = "INSERT INTO river_job (args, kind, max_attempts, priority, queue, metadata)
     SELECT args, kind, max_attempts, priority, queue, metadata FROM river_job, generate_series(2, ";
-const UNDONE: &str =
-    "SELECT count(*)::text FROM river_job WHERE kind = 'noop' AND state <> 'completed'";
+// By the indexes of these states, which are small: a look takes no time from the worker.
+const UNDONE: &str = "SELECT (EXISTS (SELECT FROM river_job WHERE state = 'available')
+    OR EXISTS (SELECT FROM river_job WHERE state = 'running'))::text";
 const RATE: &str =
     "SELECT (count(*) / extract(epoch FROM max(finalized_at) - min(attempted_at)))::text
     FROM river_job WHERE kind = 'noop'";
@@ -120,7 +121,7 @@ fn wait_of_single_jobs(environment: &Environment) -> Outcome<f64> {
 
 fn until_done(database: &Database) -> Outcome<()> {
     let end = Instant::now() + RUN_TIMEOUT;
-    while database::text(&database.url, UNDONE)? != "0" {
+    while database::text(&database.url, UNDONE)? != "false" {
         if Instant::now() > end {
             return Err("the jobs are not done in time".into());
         }

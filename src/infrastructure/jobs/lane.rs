@@ -21,7 +21,7 @@ const MOMENT: Duration = Duration::from_millis(50);
 /// The least time over which the pace is measured.
 const PACE_OVER: Duration = Duration::from_millis(5);
 /// Most jobs that are claimed ahead.
-const MOST_AHEAD: usize = 1_000;
+const MOST_AHEAD: usize = 2_000;
 /// A job that has waited this long for a slot is given back: others may be free.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How often the jobs on record are compared with those in memory. A claim whose answer was lost leaves jobs that nobody runs.

@@ -43,10 +43,12 @@ pub(crate) const CLAIMED: &str = r"
       AND queue = $2 AND attempted_by[array_upper(attempted_by, 1)] = $1
 ";
 
+// The state as a text in what ends attempts, so that jobs are found by their numbers: in the index of running jobs each would be
+// compared with all.
 pub(crate) const SUCCEED: &str = r"
     UPDATE river_job
     SET state = 'completed', finalized_at = statement_timestamp()
-    WHERE id = ANY ($1) AND state = 'running'
+    WHERE id = ANY ($1) AND state::text = 'running'
 ";
 
 /// A repeat, after the answer was lost, finds the error on record.
@@ -58,7 +60,7 @@ pub(crate) const FAIL: &str = r"
             scheduled_at = coalesce(clock_timestamp() + make_interval(secs => $5), scheduled_at),
             errors = array_append(errors, jsonb_build_object(
                 'at', clock_timestamp(), 'attempt', attempt, 'error', $4::text, 'trace', ''))
-        WHERE id = $2 AND state = 'running' AND attempted_at = $3 AND attempted_by[array_upper(attempted_by, 1)] = $1
+        WHERE id = $2 AND state::text = 'running' AND attempted_at = $3 AND attempted_by[array_upper(attempted_by, 1)] = $1
         RETURNING id
     )
     SELECT EXISTS (SELECT FROM failed) OR EXISTS (
@@ -76,7 +78,7 @@ pub(crate) const GIVE_BACK: &str = concat!(
         UPDATE river_job AS j
         SET state = 'available', attempt = j.attempt - 1
         FROM unnest($2::bigint[], $3::timestamptz[]) AS c(id, claimed_at)
-        WHERE j.id = c.id AND j.state = 'running' AND j.attempted_at = c.claimed_at
+        WHERE j.id = c.id AND j.state::text = 'running' AND j.attempted_at = c.claimed_at
           AND j.attempted_by[array_upper(j.attempted_by, 1)] = $1
         RETURNING j.queue
     )
@@ -141,6 +143,7 @@ impl JobAttempts for PostgresJobAttempts {
                 .bind(i64::try_from(wanted.at_most).unwrap_or(i64::MAX))
                 .fetch_all(&mut *connection);
             let rows: Vec<ClaimedRow> = self.database.time(Statement::Jobs, query).await?;
+            self.database.keep(connection);
             rows.into_iter().map(ClaimedRow::job).collect()
         };
         in_time(&self.database, claim).await

@@ -42,7 +42,9 @@ async fn write(
 ) -> Result<(), PortError> {
     let write = async {
         let mut connection = database.acquire().await?;
-        database.time(Statement::Jobs, query.execute(&mut *connection)).await.map(drop)
+        database.time(Statement::Jobs, query.execute(&mut *connection)).await?;
+        database.keep(connection);
+        Ok(())
     };
     in_time(database, write).await
 }

@@ -62,7 +62,8 @@ fn run_jobs(
         lease,
         metrics: Arc::clone(metrics),
     };
-    let (worker, successes) = JobWorker::new(name, ports, config.jobs.timeout);
+    let timeout = context.in_force.setting(|config| config.jobs.timeout);
+    let (worker, successes) = JobWorker::new(name, ports, timeout);
     let news = Arc::new(PostgresJobNews::new(database.separate(1)));
     let settings = RunnerSettings {
         workers: config.jobs.workers,

@@ -22,6 +22,7 @@ pub const LIVE_KEYS: &[&str] = &[
     "idempotency.keep",
     "jobs.keep_dead",
     "jobs.keep_done",
+    "jobs.timeout",
     "limits.address",
     "limits.api_key",
     "limits.buyer",

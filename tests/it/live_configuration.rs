@@ -377,3 +377,23 @@ async fn the_schedule_is_switched_on_and_made_denser_while_an_instance_serves() 
     }
     world.verify().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_a_job_is_changed_while_a_worker_runs() {
+    let jobs = |timeout: &str| {
+        with(&format!("jobs:\n  enabled: true\n  max_attempts: 1\n  timeout: {timeout}"))
+    };
+    let mounted = Mounted::with(&jobs("1h"));
+    let world = world(&mounted, 1).await;
+    let long = ["--payload", r#"{"seconds":3600}"#];
+    let before = world.enqueue("noop", &long).await;
+    world.job_is(before, "running").await;
+
+    mounted.swap(&jobs("2s"));
+    until("it is in force", async || reloads(&world, 0, "applied").await > 0.0).await;
+    let after = world.enqueue("noop", &long).await;
+
+    let dead = world.job_is(after, "dead").await;
+    assert_eq!(dead["last_error"], "it took longer than 2s");
+    world.job_is(before, "running").await;
+}

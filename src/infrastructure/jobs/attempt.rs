@@ -111,7 +111,7 @@ impl JobWorker {
         if !begins(&self.lease).await {
             return Err(End::new(Outcome::LeaseLost, "its worker has no touch with PostgreSQL"));
         }
-        let limit = handler.timeout().unwrap_or(self.timeout);
+        let limit = handler.timeout().unwrap_or_else(|| self.timeout.get());
         tokio::select! {
             biased;
             ran = AssertUnwindSafe(work).catch_unwind() => match ran {

@@ -18,6 +18,7 @@ use crate::application::jobs::lease::Lease;
 use crate::application::ports::{
     ClaimedJob, Clock, FailedAttempt, JobAttempts, JobClaim, MockScheduleRuns, PortError, Wanted,
 };
+use crate::config::Setting;
 use crate::domain::job::JobId;
 use crate::testing::builders::{at, unavailable};
 use crate::testing::fakes::FakeClock;
@@ -43,6 +44,8 @@ pub(super) struct FakeAttempts {
     pub(super) is_anothers: AtomicBool,
     /// How long a failure takes to be recorded.
     pub(super) failures_take: Duration,
+    /// How long the answer of a claim takes.
+    pub(super) claims_take: Duration,
     now: AtomicUsize,
     most: AtomicUsize,
     claims: Mutex<Vec<usize>>,
@@ -72,6 +75,20 @@ impl FakeAttempts {
         self.most.load(Ordering::Relaxed)
     }
 
+    fn claim_now(&self, wanted: Wanted<'_>) -> Vec<ClaimedJob> {
+        if wanted.queue != SHARED_QUEUE {
+            return Vec::new();
+        }
+        self.claims.lock().unwrap().push(wanted.at_most);
+        let mut jobs = self.jobs.lock().unwrap();
+        let waiting = jobs.iter_mut().filter(|(_, job)| job.0 == State::Waiting);
+        let claimed = waiting.take(wanted.at_most).map(|(id, job)| {
+            *job = (State::Running, job.1 + Duration::from_secs(1));
+            a_claimed_job(JobClaim { id: JobId::new(*id).unwrap(), claimed_at: job.1 })
+        });
+        claimed.collect()
+    }
+
     fn is_there(&self) -> Result<(), PortError> {
         if self.is_away.load(Ordering::Relaxed) { Err(unavailable()) } else { Ok(()) }
     }
@@ -91,15 +108,8 @@ impl FakeAttempts {
 impl JobAttempts for FakeAttempts {
     async fn claim(&self, _: &str, wanted: Wanted<'_>) -> Result<Vec<ClaimedJob>, PortError> {
         self.is_there()?;
-        self.claims.lock().unwrap().push(wanted.at_most);
-        let mut jobs = self.jobs.lock().unwrap();
-        let at_most = if wanted.queue == SHARED_QUEUE { wanted.at_most } else { 0 };
-        let waiting = jobs.iter_mut().filter(|(_, job)| job.0 == State::Waiting);
-        let claimed = waiting.take(at_most).map(|(id, job)| {
-            *job = (State::Running, job.1 + Duration::from_secs(1));
-            a_claimed_job(JobClaim { id: JobId::new(*id).unwrap(), claimed_at: job.1 })
-        });
-        let claimed = claimed.collect();
+        let claimed = self.claim_now(wanted);
+        tokio::time::sleep(self.claims_take).await;
         if self.loses_answers.load(Ordering::Relaxed) { Err(unavailable()) } else { Ok(claimed) }
     }
 
@@ -171,6 +181,7 @@ pub(super) fn a_worker(
         lease,
         metrics: Arc::new(JobMetrics::register(&Registry::new()).unwrap()),
     };
-    let (worker, successes) = JobWorker::new("w".to_owned(), ports, Duration::from_mins(1));
+    let (worker, successes) =
+        JobWorker::new("w".to_owned(), ports, Setting::fixed(Duration::from_mins(1)));
     (worker, successes, clock)
 }

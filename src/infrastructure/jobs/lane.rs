@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
 use super::metrics::Outcome;
 use super::worker::JobWorker;
@@ -134,15 +135,20 @@ impl Lane {
         }
     }
 
-    /// Claims jobs as long as it is polled, once the worker has its lease: a job that is claimed without looks like a dead worker's.
+    /// Claims jobs until `stop`, once the worker has its lease: a job that is claimed without looks like a dead worker's. A claim that is
+    /// under way at the stop is waited for: what it brings is to be given back.
     pub(super) async fn claim(
         &self,
         worker: &JobWorker,
         job_types: &[&'static str],
         poll_interval: Duration,
+        stop: &CancellationToken,
     ) {
         while worker.lease.remaining().is_zero() {
-            tokio::time::sleep(LEASE_LOOK_INTERVAL).await;
+            let look = tokio::time::sleep(LEASE_LOOK_INTERVAL);
+            if stop.run_until_cancelled(look).await.is_none() {
+                return;
+            }
         }
         let mut polls = tokio::time::interval(poll_interval);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -151,13 +157,20 @@ impl Lane {
         comparisons.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut pace, mut is_failing) = (Pace::new(), false);
         loop {
-            tokio::select! {
-                () = self.wake.notified() => {}
-                _ = polls.tick() => self.has_more.store(true, Ordering::SeqCst),
-                _ = comparisons.tick() => self.give_lost_ones_back(worker).await,
-                () = self.waited_too_long() => self.give_old_ones_back(worker).await,
+            let next = async {
+                tokio::select! {
+                    () = self.wake.notified() => {}
+                    _ = polls.tick() => self.has_more.store(true, Ordering::SeqCst),
+                    _ = comparisons.tick() => self.give_lost_ones_back(worker).await,
+                    () = self.waited_too_long() => self.give_old_ones_back(worker).await,
+                }
+            };
+            if stop.run_until_cancelled(next).await.is_none() {
+                return;
             }
-            while let Some(at_most) = self.wanted(&mut pace, worker) {
+            while let Some(at_most) =
+                self.wanted(&mut pace, worker).filter(|_| !stop.is_cancelled())
+            {
                 self.has_more.store(false, Ordering::SeqCst);
                 let wanted = Wanted { queue: self.queue, job_types, at_most };
                 match worker.attempts.claim(&worker.name, wanted).await {
@@ -165,6 +178,9 @@ impl Lane {
                         is_failing = false;
                         if jobs.len() >= at_most {
                             self.has_more.store(true, Ordering::SeqCst);
+                        }
+                        if stop.is_cancelled() {
+                            self.begin.close();
                         }
                         self.add(worker, jobs);
                     }
@@ -225,8 +241,9 @@ impl Lane {
 
     /// The worker stops: nothing begins any more.
     pub(super) async fn close(&self, worker: &JobWorker) {
-        let jobs = self.take(usize::MAX);
         self.begin.close();
+        let jobs: Vec<_> = self.waiting().drain(..).map(|waiting| waiting.job).collect();
+        self.left(jobs.len());
         self.give_back(worker, jobs, Outcome::GivenBack).await;
     }
 
@@ -287,10 +304,13 @@ mod tests {
 
         /// Claims while this goes on.
         async fn claiming<T>(&self, meanwhile: impl Future<Output = T>) -> T {
+            let never = CancellationToken::new();
             tokio::select! {
                 biased;
                 done = meanwhile => done,
-                () = self.lane.claim(&self.worker, TYPES, POLL) => unreachable!(),
+                () = self.lane.claim(&self.worker, TYPES, POLL, &never) => {
+                    unreachable!()
+                }
             }
         }
 

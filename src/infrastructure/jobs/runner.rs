@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{AnyHandler, TypeHandler};
@@ -123,22 +123,24 @@ impl Runner {
                 (Arc::clone(&self.worker), Arc::clone(&self.handlers), Arc::clone(lane));
             slots.spawn(async move {
                 while let Some(job) = lane.next().await {
-                    if let Some(handler) = handlers.0.get(job.job_type.as_str()) {
-                        worker.run(job, &**handler).await;
+                    match handlers.0.get(job.job_type.as_str()) {
+                        Some(handler) => worker.run(job, &**handler).await,
+                        None => worker.give_back(&[job.claim]).await,
                     }
                     lane.ended();
                 }
             });
         }
         let job_types: Vec<&str> = self.handlers.0.keys().copied().collect();
-        let claim = lane.claim(&self.worker, &job_types, self.settings.poll_interval);
-        stop.run_until_cancelled(claim).await;
-        lane.close(&self.worker).await;
-        let finished = tokio::time::timeout(self.settings.finish_within, ended(&mut slots)).await;
-        if finished.is_err() {
-            self.worker.cancelled.cancel();
-            let _ = tokio::time::timeout(STUCK_AFTER, ended(&mut slots)).await;
-        }
+        lane.claim(&self.worker, &job_types, self.settings.poll_interval, stop).await;
+        // While PostgreSQL is away nothing is given back: those jobs are taken over when the lease ends.
+        let end = Instant::now() + self.settings.finish_within;
+        let _ = tokio::join!(timeout_at(end, lane.close(&self.worker)), async {
+            if timeout_at(end, ended(&mut slots)).await.is_err() {
+                self.worker.cancelled.cancel();
+                let _ = tokio::time::timeout(STUCK_AFTER, ended(&mut slots)).await;
+            }
+        });
     }
 
     async fn tend(&self, ended: &CancellationToken) {
@@ -237,7 +239,17 @@ mod tests {
     /// a time.
     async fn after_a_second(time: Duration) -> (Vec<State>, usize) {
         let attempts = Arc::new(FakeAttempts::waiting(20));
-        let (worker, successes, clock) = a_worker(&attempts, true);
+        let most = stopped_after_a_second(&attempts, time, || {}).await;
+        (attempts.states(), most)
+    }
+
+    /// `at_stop` is called at the stop. Returns how many jobs ran at a time.
+    async fn stopped_after_a_second(
+        attempts: &Arc<FakeAttempts>,
+        time: Duration,
+        at_stop: impl FnOnce(),
+    ) -> usize {
+        let (worker, successes, clock) = a_worker(attempts, true);
         let clock: Arc<dyn Clock> = clock;
         let mut jobs = MockWorkerJobs::new();
         jobs.expect_renew().returning(|_| Ok(()));
@@ -256,10 +268,11 @@ mod tests {
 
         tokio::join!(runner.run(successes, stop.clone()), async {
             tokio::time::sleep(Duration::from_secs(1)).await;
+            at_stop();
             stop.cancel();
         });
 
-        (attempts.states(), takes.most.load(Ordering::Relaxed))
+        takes.most.load(Ordering::Relaxed)
     }
 
     fn count(states: &[State], state: &State) -> usize {
@@ -280,5 +293,29 @@ mod tests {
 
         assert_eq!((count(&finish, &State::Done), count(&finish, &State::Waiting)), (3, 17));
         assert_eq!(count(&long, &State::Waiting), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_claim_brings_after_the_stop_is_given_back() {
+        let mut attempts = FakeAttempts::waiting(20);
+        attempts.claims_take = Duration::from_secs(2);
+        let attempts = Arc::new(attempts);
+
+        stopped_after_a_second(&attempts, Duration::ZERO, || {}).await;
+
+        assert_eq!(attempts.wanted(), [3]);
+        assert_eq!(count(&attempts.states(), &State::Waiting), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_stops_in_time_also_while_postgresql_is_away() {
+        let attempts = Arc::new(FakeAttempts::waiting(20));
+        let since = Instant::now();
+
+        let away = || attempts.is_away.store(true, Ordering::Relaxed);
+        stopped_after_a_second(&attempts, 2 * FINISH_WITHIN, away).await;
+
+        assert!(since.elapsed() <= FINISH_WITHIN + 2 * STUCK_AFTER, "{:?}", since.elapsed());
+        assert_eq!(count(&attempts.states(), &State::Running), 3);
     }
 }

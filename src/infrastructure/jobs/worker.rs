@@ -12,6 +12,7 @@ use crate::application::jobs::lease::Lease;
 use crate::application::ports::{
     Causes, ClaimedJob, FailedAttempt, JobAttempts, JobClaim, PortError, ScheduleRuns, TakenOver,
 };
+use crate::config::Setting;
 use crate::domain::job::{JobId, backoff};
 
 /// Pause before the end of an attempt is recorded again after PostgreSQL was away.
@@ -33,7 +34,7 @@ pub(crate) struct JobWorker {
     pub(super) lease: Arc<Lease>,
     pub(super) metrics: Arc<JobMetrics>,
     /// Longest time of an attempt, unless its type has another one.
-    pub(super) timeout: Duration,
+    pub(super) timeout: Setting<Duration>,
     /// The worker stops, and running jobs have had the time to finish.
     pub(super) cancelled: CancellationToken,
     schedules: Arc<dyn ScheduleRuns>,
@@ -55,7 +56,11 @@ pub(crate) struct WorkerPorts {
 pub(crate) struct Successes(mpsc::Receiver<JobId>);
 
 impl JobWorker {
-    pub(crate) fn new(name: String, ports: WorkerPorts, timeout: Duration) -> (Self, Successes) {
+    pub(crate) fn new(
+        name: String,
+        ports: WorkerPorts,
+        timeout: Setting<Duration>,
+    ) -> (Self, Successes) {
         let WorkerPorts { attempts, schedules, lease, metrics } = ports;
         let (succeeded, successes) = mpsc::channel(SUCCESSES);
         let worker = Self {

@@ -307,7 +307,9 @@ mod tests {
             let never = CancellationToken::new();
             tokio::select! {
                 biased;
-                done = meanwhile => done,
+                done = tokio::time::timeout(Duration::from_mins(10), meanwhile) => {
+                    done.expect("it goes on")
+                }
                 () = self.lane.claim(&self.worker, TYPES, POLL, &never) => {
                     unreachable!()
                 }

@@ -9,7 +9,7 @@ use sqlx::postgres::PgListener;
 use crate::application::ports::JobNews;
 use crate::infrastructure::persistence::pool::database::Database;
 
-/// The channel of [`notify`](super::notify), with the schema in front.
+/// Where `notify!` tells, with the schema in front.
 const CHANNEL: &str = "public.river_insert";
 /// Pause before PostgreSQL is asked again. Until then workers look for jobs at intervals.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -25,7 +25,8 @@ const PACE_OVER: Duration = Duration::from_millis(5);
 const MOST_AHEAD: usize = 2_000;
 /// A job that has waited this long for a slot is given back: others may be free.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How often the jobs on record are compared with those in memory. A claim whose answer was lost leaves jobs that nobody runs.
+/// Interval at which the claims on record are compared with those in memory. If the response to a claim was lost, its jobs are running on
+/// record only.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
 /// At the start the lease begins within some of these.
 const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(20);

@@ -25,7 +25,7 @@ pub(crate) struct PostgresJobNews {
 }
 
 impl PostgresJobNews {
-    /// `database` has one connection, and lends it to nobody else.
+    /// `database` has a single connection, which is used only here.
     pub(crate) fn new(database: Database) -> Self {
         Self { database }
     }

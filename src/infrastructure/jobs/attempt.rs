@@ -34,11 +34,8 @@ pub(super) trait AnyHandler: Send + Sync {
     /// Longest time of an attempt; `None`: that of the configuration.
     fn timeout(&self) -> Option<Duration>;
 
-    /// What runs the job with these arguments.
-    fn run(
-        &self,
-        arguments: &str,
-    ) -> Result<BoxFuture<'static, Result<(), JobError>>, InvalidPayload>;
+    /// Runs the job with these arguments.
+    fn run<'a>(&'a self, arguments: &'a str) -> BoxFuture<'a, Result<(), JobError>>;
 }
 
 /// The handler of a type.
@@ -49,16 +46,27 @@ impl<P: Payload> AnyHandler for TypeHandler<P> {
         P::LIMITS.timeout
     }
 
-    fn run(
-        &self,
-        arguments: &str,
-    ) -> Result<BoxFuture<'static, Result<(), JobError>>, InvalidPayload> {
+    fn run<'a>(&'a self, arguments: &'a str) -> BoxFuture<'a, Result<(), JobError>> {
+        Box::pin(async move { self.0.run(payload(arguments)?).await })
+    }
+}
+
+fn payload<P: Payload>(arguments: &str) -> Result<P, JobError> {
+    let read = || {
         let Arguments { version, payload } = serde_json::from_str(arguments)
             .map_err(|error| InvalidPayload::Wrong(error.to_string()))?;
-        let payload = decode::<P>(version.unwrap_or(1), payload)?;
-        let handler = Arc::clone(&self.0);
-        Ok(Box::pin(async move { handler.run(payload).await }))
-    }
+        decode::<P>(version.unwrap_or(1), payload)
+    };
+    read().map_err(|invalid| match invalid {
+        // A worker of the newer release may run it.
+        InvalidPayload::Newer(version) => {
+            let why = format!("its payload is of version {version}, which is newer than this");
+            JobError::Temporary(why.into())
+        }
+        InvalidPayload::Wrong(why) => {
+            JobError::Permanent(format!("its payload is of no use: {why}"))
+        }
+    })
 }
 
 /// How an attempt ended, and whether another one may help.
@@ -96,25 +104,13 @@ impl JobWorker {
     }
 
     async fn attempt(&self, arguments: &str, handler: &dyn AnyHandler) -> Result<(), End> {
-        let work = match handler.run(arguments) {
-            Ok(work) => work,
-            // A worker of the newer release may run it.
-            Err(InvalidPayload::Newer(version)) => {
-                let error =
-                    format!("its payload is of version {version}, which is newer than this");
-                return Err(End::new(Outcome::Failed, error));
-            }
-            Err(InvalidPayload::Wrong(why)) => {
-                return Err(End::for_good(format!("its payload is of no use: {why}")));
-            }
-        };
         if !begins(&self.lease).await {
             return Err(End::new(Outcome::LeaseLost, "its worker has no touch with PostgreSQL"));
         }
         let limit = handler.timeout().unwrap_or_else(|| self.timeout.get());
         tokio::select! {
             biased;
-            ran = AssertUnwindSafe(work).catch_unwind() => match ran {
+            ran = AssertUnwindSafe(handler.run(arguments)).catch_unwind() => match ran {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(JobError::Permanent(why))) => Err(End::for_good(why)),
                 Ok(Err(error @ JobError::Temporary(_))) => {

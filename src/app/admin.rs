@@ -21,7 +21,7 @@ use crate::application::ports::{
     ApiKeyStore, Clock, KeySecrets, SaleEditor, SaleReportReader, SaleStore,
 };
 use crate::application::sale_report::ReportSale;
-use crate::infrastructure::cache::RedisSaleNews;
+use crate::infrastructure::cache::RedisSaleNotifications;
 use crate::infrastructure::chart::sale_picture;
 use crate::infrastructure::http::{
     Admin, AdminBuyers, AdminJobs, AdminMetrics, AdminReports, AdminSales, AdminWebhooks,
@@ -51,7 +51,7 @@ pub(crate) fn build(
     let database = context.database.separate(CONNECTIONS);
     let clock: &Arc<dyn Clock> = components.cell.sale_cache.clock();
     let keys: Arc<dyn ApiKeyStore> = Arc::new(PostgresApiKeyStore::new(database.clone()));
-    let news = Arc::new(RedisSaleNews::new(
+    let notifications = Arc::new(RedisSaleNotifications::new(
         components.shared.redis.clone(),
         Arc::clone(database.history()),
     ));
@@ -61,12 +61,12 @@ pub(crate) fn build(
         issue_key: IssueKey::new(Arc::clone(&keys), secrets),
         keys,
         requests: Arc::new(PostgresOperatorRequests::new(database.clone())),
-        sales: sales(context, components, (&database, &news)),
+        sales: sales(context, components, (&database, &notifications)),
         buyers: buyers(Returns::build(
             config,
             (&database, &components.shared.redis),
             Arc::clone(clock),
-            news,
+            notifications,
         )?),
         reports: AdminReports {
             report: ReportSale::new(reports(components, &database)),
@@ -89,11 +89,11 @@ pub(crate) fn build(
 fn sales(
     context: &BuildContext<'_>,
     components: &Components,
-    (database, news): (&Database, &Arc<RedisSaleNews>),
+    (database, notifications): (&Database, &Arc<RedisSaleNotifications>),
 ) -> AdminSales {
     let editor = Arc::new(PostgresSaleEditor::new(database.clone()));
     let editor: Arc<dyn SaleEditor> =
-        Arc::new(AnnouncedEdits::new(editor, Arc::<RedisSaleNews>::clone(news)));
+        Arc::new(AnnouncedEdits::new(editor, Arc::<RedisSaleNotifications>::clone(notifications)));
     let creator: Arc<dyn SaleStore> = Arc::new(PostgresSaleStore::new(
         database.clone(),
         // It creates sales only: the clock is that of the store that reads them.

@@ -12,7 +12,7 @@ use crate::application::open_sales::{OpenSales, OpenSalesError, OpenSalesPorts, 
 use crate::application::ports::{Causes, PortError};
 use crate::application::sold_out_hints::SoldOutHints;
 use crate::config::ScheduleConfig;
-use crate::infrastructure::cache::{Forgotten, ReadNewsListener, SoldOutListener};
+use crate::infrastructure::cache::{Forgotten, InvalidationListener, SoldOutListener};
 use crate::infrastructure::schedule::CronCalendar;
 
 /// The start waits this long for the sale of this hour.
@@ -94,7 +94,8 @@ fn listen_to_redis(context: &BuildContext<'_>, components: &Components) {
             Forgotten::All => cache.forget_all(),
         });
         let name = context.instance.name.clone();
-        let listener = ReadNewsListener::new(components.shared.redis.clone(), name, on_forgotten);
+        let listener =
+            InvalidationListener::new(components.shared.redis.clone(), name, on_forgotten);
         tasks.run(listener.listen(stop));
     }
 }

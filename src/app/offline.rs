@@ -26,7 +26,7 @@ use crate::application::ports::{
 use crate::application::sale_report::{CloseSale, ReportSale};
 use crate::application::verify::{Verify, VerifyPorts};
 use crate::config::{CircuitConfig, CircuitMode, Config, DatabaseConfig, Pooler};
-use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics, RedisSaleNews};
+use crate::infrastructure::cache::{Redis, RedisHintReader, RedisMetrics, RedisSaleNotifications};
 use crate::infrastructure::circuit::CircuitMetrics;
 use crate::infrastructure::persistence::{
     Database, DatabaseClock, DatabaseMetrics, OnReplicas, Planning, PostgresApiKeyStore,
@@ -90,10 +90,13 @@ impl Offline {
         let keep = config.retention.keep;
         let clock = Arc::new(DatabaseClock::new());
         let sales = listed_sales(config, &database, (&replicas, &clock));
-        let news = Arc::new(RedisSaleNews::new(redis.clone(), Arc::clone(database.history())));
+        let notifications =
+            Arc::new(RedisSaleNotifications::new(redis.clone(), Arc::clone(database.history())));
         let editor = Arc::new(PostgresSaleEditor::new(database.clone()));
-        let editor: Arc<dyn SaleEditor> =
-            Arc::new(AnnouncedEdits::new(editor, Arc::<RedisSaleNews>::clone(&news)));
+        let editor: Arc<dyn SaleEditor> = Arc::new(AnnouncedEdits::new(
+            editor,
+            Arc::<RedisSaleNotifications>::clone(&notifications),
+        ));
         let keys: Arc<dyn ApiKeyStore> = Arc::new(PostgresApiKeyStore::new(database.clone()));
         let secrets: Arc<dyn KeySecrets> = Arc::new(HmacKeySecrets::new(&config.api_keys));
         Ok(Self {
@@ -123,7 +126,7 @@ impl Offline {
                 config,
                 (&database, &redis),
                 Arc::<DatabaseClock>::clone(&clock),
-                news,
+                notifications,
             )?,
             sales,
             clock,

@@ -35,12 +35,12 @@ pub(crate) struct Reloader {
     in_force: InForce,
     /// As the service was started: what other keys than live ones still are.
     started: Arc<Config>,
-    parts: Parts,
+    targets: ReloadTargets,
     status: Arc<ReloadStatus>,
 }
 
 /// What holds more of the configuration than a value to read.
-pub(crate) struct Parts {
+pub(crate) struct ReloadTargets {
     pub(crate) level: LogLevel,
     pub(crate) codes: Arc<HmacSigner>,
     pub(crate) cursors: Arc<HmacCursorSigner>,
@@ -69,7 +69,7 @@ pub(crate) fn start(
     (level, open_sales): (LogLevel, Option<Arc<OpenSales>>),
     hangup: Hangup,
 ) {
-    let parts = Parts {
+    let targets = ReloadTargets {
         level,
         codes: Arc::clone(&components.cell.code_signer),
         cursors: Arc::clone(&components.shared.cursors),
@@ -77,7 +77,7 @@ pub(crate) fn start(
         open_sales,
     };
     let (in_force, status) = (context.in_force.clone(), Arc::clone(&components.reloads));
-    let reloader = Reloader { started: in_force.get(), in_force, parts, status };
+    let reloader = Reloader { started: in_force.get(), in_force, targets, status };
     context.tasks.background.run(reloader.run(hangup));
 }
 
@@ -133,13 +133,13 @@ impl Reloader {
         let keys = HmacSigner::prepare(&new.code_keys)?;
         check_limits(&new.limits)?;
         if has_changed("log.level") {
-            self.parts.level.set(&new.log.level)?;
+            self.targets.level.set(&new.log.level)?;
         }
-        self.parts.codes.replace(keys);
-        self.parts.cursors.replace(&new.code_keys);
-        self.parts.calendar.replace(&new.schedule);
+        self.targets.codes.replace(keys);
+        self.targets.cursors.replace(&new.code_keys);
+        self.targets.calendar.replace(&new.schedule);
         self.in_force.replace(Arc::new(new));
-        if let Some(open_sales) = &self.parts.open_sales
+        if let Some(open_sales) = &self.targets.open_sales
             && changed.iter().any(|key| key.starts_with("schedule."))
         {
             open_sales.forget();

@@ -7,9 +7,9 @@ use crate::application::codes::{Codes, CodesPorts};
 use crate::application::operators::buyer_story::BuyerStory;
 use crate::application::operators::cancel_purchase::CancelPurchase;
 use crate::application::operators::why::Why;
-use crate::application::ports::{Causes, Clock, SaleNews, SharedPages, StoryReader};
+use crate::application::ports::{Causes, Clock, SaleNotifications, SharedPages, StoryReader};
 use crate::config::Config;
-use crate::infrastructure::cache::{Redis, RedisReadPages, RedisSaleNews};
+use crate::infrastructure::cache::{Redis, RedisReadPages, RedisSaleNotifications};
 use crate::infrastructure::persistence::{
     Database, PostgresEpochReader, PostgresPurchaseCanceller, PostgresStoryReader,
 };
@@ -21,7 +21,7 @@ pub(crate) struct Returns {
     pub(crate) story: BuyerStory,
     pub(crate) why: Why,
     database: Database,
-    news: Arc<RedisSaleNews>,
+    notifications: Arc<RedisSaleNotifications>,
 }
 
 impl Returns {
@@ -30,7 +30,7 @@ impl Returns {
         config: &Config,
         (database, redis): (&Database, &Redis),
         clock: Arc<dyn Clock>,
-        news: Arc<RedisSaleNews>,
+        notifications: Arc<RedisSaleNotifications>,
     ) -> Result<Self, AppError> {
         let history = Arc::clone(database.history());
         let signer = HmacSigner::new(&config.code_keys)?.following(Arc::clone(&history));
@@ -42,7 +42,7 @@ impl Returns {
         }));
         let reader: Arc<dyn StoryReader> = Arc::new(PostgresStoryReader::new(database.clone()));
         let canceller = Arc::new(PostgresPurchaseCanceller::new(database.clone()));
-        let told: Arc<dyn SaleNews> = Arc::<RedisSaleNews>::clone(&news);
+        let told: Arc<dyn SaleNotifications> = Arc::<RedisSaleNotifications>::clone(&notifications);
         let cache = &config.cache;
         let pages = || RedisReadPages::of_operators(redis.clone(), cache.longest_ttl());
         let pages = cache.enabled.then(|| -> Arc<dyn SharedPages> { Arc::new(pages()) });
@@ -51,7 +51,7 @@ impl Returns {
             story: BuyerStory::new(Arc::clone(&reader), Arc::clone(&codes)),
             why: Why::new(reader, codes),
             database: database.clone(),
-            news,
+            notifications,
         })
     }
 
@@ -63,7 +63,7 @@ impl Returns {
 
     /// Prepares a change: learns the epochs, and connects to the channel that notifies the instances.
     pub(crate) async fn prepare_change(&self) {
-        let (begun, ()) = tokio::join!(self.database.begin_history(), self.news.connect());
+        let (begun, ()) = tokio::join!(self.database.begin_history(), self.notifications.connect());
         Self::report(begun);
     }
 

@@ -17,7 +17,7 @@ use crate::infrastructure::jobs::{
     RunNoop, RunPruneJobs, RunPruneKeys, RunRebuildFilter, Runner, RunnerSettings, WorkerPorts,
 };
 use crate::infrastructure::persistence::{
-    Database, PostgresJobAttempts, PostgresJobNews, PostgresJobReader, PostgresJobRepair,
+    Database, PostgresJobAttempts, PostgresJobNotifications, PostgresJobReader, PostgresJobRepair,
     PostgresScheduleRuns, PostgresWorkerJobs,
 };
 use crate::infrastructure::schedule::CronerTimes;
@@ -64,14 +64,14 @@ fn run_jobs(
     };
     let timeout = context.in_force.setting(|config| config.jobs.timeout);
     let (worker, successes) = JobWorker::new(name, ports, timeout);
-    let news = Arc::new(PostgresJobNews::new(database.separate(1)));
+    let notifications = Arc::new(PostgresJobNotifications::new(database.separate(1)));
     let settings = RunnerSettings {
         workers: config.jobs.workers,
         poll_interval: config.jobs.poll_interval,
         finish_within: config.shutdown.grace + config.shutdown.drain / DRAIN_SHARE,
     };
     let handlers = handlers(context, components, database)?;
-    let runner = Runner::new(worker, handlers, tend, news, settings);
+    let runner = Runner::new(worker, handlers, tend, notifications, settings);
     let (_, stop) = context.tasks.jobs.scope();
     context.tasks.jobs.run(runner.run(successes, stop));
     Ok(())

@@ -160,8 +160,8 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
         promise: BOOKKEEPING,
         check: "a buyer's bought count is the sum of their sold lines",
         sql: &[r"
-               UPDATE purchase_items
-               SET outcome = 'sold_out'
+               UPDATE purchases
+               SET outcomes = translate(outcomes, 's', 'o')
                WHERE attempt_id = (SELECT min(attempt_id) FROM purchase_items WHERE outcome = 'sold')"],
     },
     Sabotage {
@@ -181,14 +181,10 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
         name: "a line is written twice",
         promise: "I4",
         check: "an outcome has at most one line for an item",
-        sql: &[
-            "ALTER TABLE purchase_items DROP CONSTRAINT purchase_items_pkey",
-            r"
-               INSERT INTO purchase_items
-               SELECT *
-               FROM purchase_items
-               WHERE attempt_id = (SELECT min(attempt_id) FROM purchase_items)",
-        ],
+        sql: &[r"
+               UPDATE purchases
+               SET item_nos = item_nos || item_nos, quantities = quantities || quantities, outcomes = outcomes || outcomes
+               WHERE attempt_id = (SELECT min(attempt_id) FROM purchases)"],
     },
     Sabotage {
         name: "an outcome's total is one too many",
@@ -213,21 +209,18 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
         promise: "I4",
         check: "an outcome's totals are those of its lines",
         sql: &[r"
-               DELETE FROM purchase_items
-               WHERE attempt_id = (SELECT min(attempt_id) FROM purchase_items)"],
+               UPDATE purchases
+               SET item_nos = '{}', quantities = '{}', outcomes = ''
+               WHERE attempt_id = (SELECT min(attempt_id) FROM purchases)"],
     },
     Sabotage {
         name: "an acknowledged item is left out of the outcome",
         promise: "I4",
         check: "an outcome has exactly the lines of its checkout",
         sql: &[r"
-               DELETE FROM purchase_items
-               WHERE (attempt_id, item_no) = (
-                   SELECT attempt_id, item_no
-                   FROM purchase_items
-                   ORDER BY attempt_id, item_no
-                   LIMIT 1
-               )"],
+               UPDATE purchases
+               SET item_nos = item_nos[2:], quantities = quantities[2:], outcomes = substr(outcomes, 2)
+               WHERE attempt_id = (SELECT min(attempt_id) FROM purchases)"],
     },
     Sabotage {
         name: "an outcome has an item that was not collected",
@@ -258,9 +251,9 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
         promise: "I4",
         check: "an outcome has exactly the lines of its checkout",
         sql: &[r"
-               UPDATE purchase_items
-               SET quantity = quantity + 1
-               WHERE attempt_id = (SELECT min(attempt_id) FROM purchase_items)"],
+               UPDATE purchases
+               SET quantities[1] = quantities[1] + 1
+               WHERE attempt_id = (SELECT min(attempt_id) FROM purchases)"],
     },
     Sabotage {
         name: "a line that was not sold is taken back",
@@ -334,14 +327,6 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
         sql: &[r"
                DELETE FROM checkout_attempts
                WHERE id = (SELECT min(open_attempt) FROM buyers)"],
-    },
-    Sabotage {
-        name: "an outcome is lost and its lines are not",
-        promise: "I6",
-        check: "a settled line has its outcome",
-        sql: &[r"
-               DELETE FROM purchases
-               WHERE attempt_id = (SELECT min(attempt_id) FROM purchases)"],
     },
     Sabotage {
         name: "the buyer of an attempt is lost",
@@ -418,14 +403,9 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
         promise: BOOKKEEPING,
         check: "a settled item is one of the sale's",
         sql: &[r"
-               UPDATE purchase_items
-               SET item_no = 1000000
-               WHERE (attempt_id, item_no) = (
-                   SELECT attempt_id, item_no
-                   FROM purchase_items
-                   ORDER BY attempt_id, item_no
-                   LIMIT 1
-               )"],
+               UPDATE purchases
+               SET item_nos[1] = 1000000
+               WHERE attempt_id = (SELECT min(attempt_id) FROM purchases)"],
     },
     Sabotage {
         name: "a settled item loses its stock",
@@ -524,17 +504,12 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
                WHERE open_attempt = (SELECT min(open_attempt) FROM buyers)"],
     },
     Sabotage {
-        name: "an outcome is lost with its lines",
+        name: "an outcome is lost",
         promise: BOOKKEEPING,
         check: "an attempt without an outcome is its buyer's open one",
-        sql: &[
-            r"
-               DELETE FROM purchase_items
-               WHERE attempt_id = (SELECT min(attempt_id) FROM purchases)",
-            r"
+        sql: &[r"
                DELETE FROM purchases
-               WHERE attempt_id = (SELECT min(attempt_id) FROM purchases)",
-        ],
+               WHERE attempt_id = (SELECT min(attempt_id) FROM purchases)"],
     },
     Sabotage {
         name: "a key is written without its checkout",

@@ -179,7 +179,7 @@ async fn a_run_that_is_killed_between_detach_and_drop_is_finished_by_the_next_wh
     let kept = world.create_sale("--items 20").await;
     // It cannot drop this table, and goes on trying.
     let mut reader = world.pool().begin().await.unwrap();
-    sqlx::query("SELECT FROM purchase_items_from_0").execute(&mut *reader).await.unwrap();
+    sqlx::query("SELECT FROM purchases_from_0").execute(&mut *reader).await.unwrap();
 
     let mut run = world.program.start(&["retention", "run"]);
     until("all other tables are gone", async || tables(&world).await == 1).await;

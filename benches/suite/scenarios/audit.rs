@@ -50,8 +50,11 @@ fn record() -> Vec<String> {
     let insert = |table: &str, columns: &str, from: &str| {
         format!("INSERT INTO {table} SELECT {columns} FROM {from} ORDER BY {order}")
     };
-    let settled = "(SELECT sale_id, attempt_id, user_id, count(*) AS lines
+    let settled = "(SELECT sale_id, attempt_id, user_id, count(*) AS lines, array_agg(item_no ORDER BY item_no) AS item_nos
                     FROM made_lines JOIN made USING (sale_id, attempt_id) GROUP BY 1, 2, 3) AS s";
+    let outcome =
+        "sale_id, attempt_id, user_id, now(), lines, 0, item_nos, array_fill(1, ARRAY[lines::int]),
+                   repeat('s', lines::int)";
     vec![
         format!(
             "CREATE UNLOGGED TABLE made AS
@@ -66,8 +69,7 @@ fn record() -> Vec<String> {
         ),
         insert("checkout_attempts", "sale_id, attempt_id, user_id, now()", "made"),
         insert("checkout_items", "sale_id, attempt_id, item_no, 1, now()", "made_lines"),
-        insert("purchases", "sale_id, attempt_id, user_id, now(), lines, 0", settled),
-        insert("purchase_items", "sale_id, attempt_id, item_no, 1, 'sold'", "made_lines"),
+        insert("purchases", outcome, settled),
         "UPDATE item_stock AS i SET sold = s.lines
          FROM (SELECT sale_id, item_no, count(*) AS lines FROM made_lines GROUP BY 1, 2) AS s
          WHERE i.sale_id = s.sale_id AND i.item_no = s.item_no"

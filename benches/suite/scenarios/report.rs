@@ -57,8 +57,11 @@ fn record() -> Vec<String> {
     vec![
         insert("checkout_attempts", &format!("s.id, n, 'b' || n, {at}"), checkouts),
         insert("checkout_items", &format!("s.id, n, n % {ITEMS} + 1, 1, {at}"), checkouts),
-        insert("purchases", &format!("s.id, n, 'b' || n, {at}, 1, 0"), PURCHASES),
-        insert("purchase_items", &format!("s.id, n, n % {ITEMS} + 1, 1, 'sold'"), PURCHASES),
+        insert(
+            "purchases",
+            &format!("s.id, n, 'b' || n, {at}, 1, 0, ARRAY[n % {ITEMS} + 1], '{{1}}', 's'"),
+            PURCHASES,
+        ),
         format!(
             "INSERT INTO buyers (sale_id, user_id, open_attempt, bought, buyer_limit)
              SELECT 100, 'b' || n, CASE WHEN n > {PURCHASES} THEN n END, (n <= {PURCHASES})::int, 10

@@ -139,8 +139,10 @@ fn record(purchases: u32) -> Vec<String> {
     vec![
         insert("checkout_attempts", &format!("s.id, n, 'b' || n, {at}")),
         insert("checkout_items", &format!("s.id, n, n % 1000 + 1, 1, {at}")),
-        insert("purchases", &format!("s.id, n, 'b' || n, {at}, 1, 0")),
-        insert("purchase_items", "s.id, n, n % 1000 + 1, 1, 'sold'"),
+        insert(
+            "purchases",
+            &format!("s.id, n, 'b' || n, {at}, 1, 0, ARRAY[n % 1000 + 1], '{{1}}', 's'"),
+        ),
         format!(
             "INSERT INTO buyers (sale_id, user_id, bought, buyer_limit)
              SELECT s.id, 'b' || n, 1, 10 FROM {rows} WHERE s.id BETWEEN 100 AND 199"

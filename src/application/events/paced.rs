@@ -144,11 +144,11 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A stretch of work: how many milliseconds it used and waited for a processor, and the requests in ten batches meanwhile, if any.
-    type Stretch = (u32, u32, u64);
+    /// A sample of work: how many milliseconds it used and waited for a processor, and the requests in ten batches meanwhile, if any.
+    type WorkSample = (u32, u32, u64);
 
     /// The rests of a reader that reads after each of these.
-    async fn rests(stretches: &[Stretch]) -> Vec<Duration> {
+    async fn rests(samples: &[WorkSample]) -> Vec<Duration> {
         let clock = FakeClock::at(at(0));
         let measured = Arc::new(Mutex::new((ProcessorTime::default(), BatchTotals::default())));
         let mut times = MockProcessorTimes::new();
@@ -175,7 +175,7 @@ mod tests {
         });
         clock.advance(STRETCH);
         log.read(0, 1).await.unwrap();
-        for (used, waited, requests) in stretches {
+        for (used, waited, requests) in samples {
             clock.advance(STRETCH);
             {
                 let mut measured = measured.lock().unwrap();

@@ -45,22 +45,22 @@ pub struct EventReaderPorts {
 }
 
 /// A row, at a position: a failover that loses commits gives positions again, to other rows.
-type Place = (i64, Uuid);
+type RowKey = (i64, Uuid);
 
 /// The last batches that were made.
 #[derive(Default)]
 struct Recent {
-    batches: HashMap<Place, Arc<EventBatch>>,
-    oldest_first: VecDeque<Place>,
+    batches: HashMap<RowKey, Arc<EventBatch>>,
+    oldest_first: VecDeque<RowKey>,
     events: usize,
 }
 
 impl Recent {
-    fn insert(&mut self, place: Place, batch: &Arc<EventBatch>) {
-        if self.batches.insert(place, Arc::clone(batch)).is_some() {
+    fn insert(&mut self, key: RowKey, batch: &Arc<EventBatch>) {
+        if self.batches.insert(key, Arc::clone(batch)).is_some() {
             return;
         }
-        self.oldest_first.push_back(place);
+        self.oldest_first.push_back(key);
         self.events += batch.events.len();
         while self.events > REMEMBERED
             && let Some(oldest) = self.oldest_first.pop_front()
@@ -71,7 +71,7 @@ impl Recent {
     }
 }
 
-fn place(row: &OutboxRow) -> Place {
+fn key_of(row: &OutboxRow) -> RowKey {
     (row.position, row.batch)
 }
 
@@ -130,7 +130,7 @@ impl EventReader {
     async fn batches(&self, rows: Vec<OutboxRow>) -> Result<Vec<Arc<EventBatch>>, PortError> {
         let known: Vec<Option<Arc<EventBatch>>> = {
             let recent = self.recent();
-            let find = |row: &OutboxRow| recent.batches.get(&place(row)).map(Arc::clone);
+            let find = |row: &OutboxRow| recent.batches.get(&key_of(row)).map(Arc::clone);
             rows.iter().map(find).collect()
         };
         let is_missing = |(row, known): (OutboxRow, &Option<_>)| known.is_none().then_some(row);
@@ -142,9 +142,9 @@ impl EventReader {
             if let Some(batch) = known {
                 batches.push(batch);
             } else if let Some(row) = missing.next() {
-                let place = place(&row);
+                let key = key_of(&row);
                 let batch = Arc::new(self.batch(row, &facts).await?);
-                self.recent().insert(place, &batch);
+                self.recent().insert(key, &batch);
                 batches.push(batch);
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::application::ports::{EditedSale, PortError, SaleEditor, SaleNews};
+use crate::application::ports::{EditedSale, PortError, SaleEditor, SaleNotifications};
 use crate::domain::ids::{ItemId, SaleId};
 use crate::domain::restock::{RestockRefusal, Stock};
 use crate::domain::sale_edit::{SaleEdit, SaleEditRefusal};
@@ -13,19 +13,19 @@ use crate::domain::sale_edit::{SaleEdit, SaleEditRefusal};
 /// Announces what another editor changes.
 pub struct AnnouncedEdits {
     editor: Arc<dyn SaleEditor>,
-    news: Arc<dyn SaleNews>,
+    notifications: Arc<dyn SaleNotifications>,
 }
 
 impl AnnouncedEdits {
     /// Announces the changes of this editor.
     #[must_use]
-    pub fn new(editor: Arc<dyn SaleEditor>, news: Arc<dyn SaleNews>) -> Self {
-        Self { editor, news }
+    pub fn new(editor: Arc<dyn SaleEditor>, notifications: Arc<dyn SaleNotifications>) -> Self {
+        Self { editor, notifications }
     }
 
     /// The adapter reports failures; here they cost time alone.
     async fn announce(&self, sale: SaleId) {
-        let _ = self.news.changed(sale).await;
+        let _ = self.notifications.changed(sale).await;
     }
 }
 
@@ -62,23 +62,23 @@ impl SaleEditor for AnnouncedEdits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::application::ports::{MockSaleEditor, MockSaleNews};
+    use crate::application::ports::{MockSaleEditor, MockSaleNotifications};
     use crate::testing::builders::{a_sale, item_id, sale_id, unavailable};
 
     /// An editor that announces its changes through this port.
-    fn announced(editor: MockSaleEditor, news: MockSaleNews) -> AnnouncedEdits {
-        AnnouncedEdits::new(Arc::new(editor), Arc::new(news))
+    fn announced(editor: MockSaleEditor, notifications: MockSaleNotifications) -> AnnouncedEdits {
+        AnnouncedEdits::new(Arc::new(editor), Arc::new(notifications))
     }
 
     #[tokio::test]
     async fn a_restock_stands_though_no_instance_can_be_told() {
         let stock = Stock { pieces: 2, sold: 1 };
-        let (mut editor, mut news) = (MockSaleEditor::new(), MockSaleNews::new());
+        let (mut editor, mut notifications) = (MockSaleEditor::new(), MockSaleNotifications::new());
         editor.expect_restock().return_once(move |_, _, _, _| Ok(Ok(stock)));
         let is_of_sale = |sale: &SaleId| *sale == sale_id(7);
-        news.expect_changed().withf(is_of_sale).once().returning(|_| Err(unavailable()));
+        notifications.expect_changed().withf(is_of_sale).once().returning(|_| Err(unavailable()));
 
-        let edits = announced(editor, news);
+        let edits = announced(editor, notifications);
         let restocked = edits.restock(sale_id(7), &item_id("1"), 1, "ann").await.unwrap();
 
         assert_eq!(restocked, Ok(stock));
@@ -92,7 +92,7 @@ mod tests {
         });
         editor.expect_restock().return_once(|_, _, _, _| Ok(Err(RestockRefusal::Ended)));
 
-        let edits = announced(editor, MockSaleNews::new());
+        let edits = announced(editor, MockSaleNotifications::new());
 
         edits.edit(sale_id(7), &SaleEdit::End, "ann").await.unwrap().unwrap();
         assert!(edits.restock(sale_id(7), &item_id("1"), 1, "ann").await.unwrap().is_err());

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::application::codes::Codes;
-use crate::application::ports::{CacheScope, PortError, PurchaseCanceller, SaleNews, SharedPages};
+use crate::application::ports::{
+    CacheScope, PortError, PurchaseCanceller, SaleNotifications, SharedPages,
+};
 use crate::domain::cancellation::{CancelRefusal, Cancellation, Wanted};
 use crate::domain::code::CodeClaim;
 use crate::domain::ids::{BuyerId, SaleId};
@@ -45,7 +47,7 @@ pub struct Cancelled {
 pub struct CancelPurchase {
     codes: Arc<Codes>,
     canceller: Arc<dyn PurchaseCanceller>,
-    news: Arc<dyn SaleNews>,
+    notifications: Arc<dyn SaleNotifications>,
     /// Pages that instances share, if reads are cached.
     pages: Option<Arc<dyn SharedPages>>,
 }
@@ -56,10 +58,10 @@ impl CancelPurchase {
     pub fn new(
         codes: Arc<Codes>,
         canceller: Arc<dyn PurchaseCanceller>,
-        news: Arc<dyn SaleNews>,
+        notifications: Arc<dyn SaleNotifications>,
         pages: Option<Arc<dyn SharedPages>>,
     ) -> Self {
-        Self { codes, canceller, news, pages }
+        Self { codes, canceller, notifications, pages }
     }
 
     /// Takes the lines back, and records `actor` with it. Durable before it returns. A repeat changes nothing, and is refused.
@@ -122,7 +124,7 @@ impl CancelPurchase {
         }
         let mut is_announced = true;
         for sale in sales {
-            is_announced &= self.news.changed(sale).await.is_ok();
+            is_announced &= self.notifications.changed(sale).await.is_ok();
         }
         is_announced
     }
@@ -131,7 +133,7 @@ impl CancelPurchase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::application::ports::{CodeSigner, MockPurchaseCanceller, MockSaleNews};
+    use crate::application::ports::{CodeSigner, MockPurchaseCanceller, MockSaleNotifications};
     use crate::testing::builders::{at, attempt_id, buyer, sale_id, unavailable};
     use crate::testing::fakes::FakeSigner;
     use crate::testing::test_shop::codes_of;
@@ -153,13 +155,21 @@ mod tests {
         CancelCommand { code, wanted: Wanted::All }
     }
 
-    fn use_case(canceller: MockPurchaseCanceller, news: MockSaleNews) -> CancelPurchase {
-        CancelPurchase::new(codes_of(Arc::new(SIGNER)), Arc::new(canceller), Arc::new(news), None)
+    fn use_case(
+        canceller: MockPurchaseCanceller,
+        notifications: MockSaleNotifications,
+    ) -> CancelPurchase {
+        CancelPurchase::new(
+            codes_of(Arc::new(SIGNER)),
+            Arc::new(canceller),
+            Arc::new(notifications),
+            None,
+        )
     }
 
     #[tokio::test]
     async fn a_forged_code_reaches_no_store() {
-        let cancel = use_case(MockPurchaseCanceller::new(), MockSaleNews::new());
+        let cancel = use_case(MockPurchaseCanceller::new(), MockSaleNotifications::new());
 
         let refused = cancel.execute(&command(2), "ann").await;
 
@@ -168,23 +178,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_cancellation_stands_though_no_instance_can_be_told() {
-        let (mut canceller, mut news) = (MockPurchaseCanceller::new(), MockSaleNews::new());
+        let (mut canceller, mut notifications) =
+            (MockPurchaseCanceller::new(), MockSaleNotifications::new());
         canceller.expect_cancel().once().returning(|_, _, _| Ok(Ok(cancellation())));
-        news.expect_changed().once().returning(|_| Err(unavailable()));
+        notifications.expect_changed().once().returning(|_| Err(unavailable()));
 
-        let done = use_case(canceller, news).execute(&command(1), "ann").await.unwrap();
+        let done = use_case(canceller, notifications).execute(&command(1), "ann").await.unwrap();
 
         assert_eq!(done, Cancelled { cancellation: cancellation(), is_announced: false });
     }
 
     #[tokio::test]
     async fn the_instances_are_told_of_a_sale_once_after_all_of_its_purchases() {
-        let (mut canceller, mut news) = (MockPurchaseCanceller::new(), MockSaleNews::new());
+        let (mut canceller, mut notifications) =
+            (MockPurchaseCanceller::new(), MockSaleNotifications::new());
         canceller.expect_cancel().times(2).returning(|_, _, _| Ok(Ok(cancellation())));
-        news.expect_changed().once().returning(|_| Ok(()));
+        notifications.expect_changed().once().returning(|_| Ok(()));
 
         let commands = [command(1), command(2), command(1)];
-        let results = use_case(canceller, news).execute_all(&commands, "ann").await;
+        let results = use_case(canceller, notifications).execute_all(&commands, "ann").await;
 
         assert!(matches!(results[1], Err(CancelPurchaseError::UnknownCode)), "{results:?}");
         for done in [&results[0], &results[2]] {
@@ -194,13 +206,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_taken_back_before_a_port_fails_is_announced() {
-        let (mut canceller, mut news) = (MockPurchaseCanceller::new(), MockSaleNews::new());
+        let (mut canceller, mut notifications) =
+            (MockPurchaseCanceller::new(), MockSaleNotifications::new());
         canceller.expect_cancel().once().returning(|_, _, _| Ok(Ok(cancellation())));
         canceller.expect_cancel().once().returning(|_, _, _| Err(unavailable()));
-        news.expect_changed().once().returning(|_| Ok(()));
+        notifications.expect_changed().once().returning(|_| Ok(()));
 
         let commands = [command(1), command(1), command(1)];
-        let results = use_case(canceller, news).execute_all(&commands, "ann").await;
+        let results = use_case(canceller, notifications).execute_all(&commands, "ann").await;
 
         let [Ok(_), Err(CancelPurchaseError::Port(_))] = &results[..] else {
             panic!("{results:?}")
@@ -213,7 +226,8 @@ mod tests {
         let refusal = || CancelRefusal::AlreadyCancelled(at(9));
         canceller.expect_cancel().returning(move |_, _, _| Ok(Err(refusal())));
 
-        let refused = use_case(canceller, MockSaleNews::new()).execute(&command(1), "ann").await;
+        let refused =
+            use_case(canceller, MockSaleNotifications::new()).execute(&command(1), "ann").await;
 
         let Err(CancelPurchaseError::Refused(reason)) = refused else { panic!("{refused:?}") };
         assert_eq!(reason, refusal());

@@ -303,7 +303,7 @@ pub trait JobAttempts: Send + Sync {
 
 /// Tells of jobs that wait.
 #[async_trait]
-pub trait JobNews: Send + Sync {
+pub trait JobNotifications: Send + Sync {
     /// Calls `tell` with the queue of each job that begins to wait, and with `None` where such calls may have been missed. Never returns.
     async fn follow(&self, tell: &(dyn for<'q> Fn(Option<&'q str>) + Send + Sync));
 }

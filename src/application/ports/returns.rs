@@ -53,7 +53,7 @@ pub trait CancellationReader: Send + Sync {
 /// It is a hint: an instance that gets it reads the sale from PostgreSQL at once, and one that misses it does so at its next poll.
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
-pub trait SaleNews: Send + Sync {
+pub trait SaleNotifications: Send + Sync {
     /// Announces the change of a sale, which is committed. An error means that instances may only learn of it at their next poll.
     async fn changed(&self, sale: SaleId) -> Result<(), PortError>;
 }

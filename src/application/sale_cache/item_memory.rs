@@ -21,8 +21,8 @@ pub(super) struct ItemMemory {
     is_full: AtomicBool,
 }
 
-/// Room for a catalogue while it is being loaded.
-pub(super) struct Room<'a> {
+/// Memory for a catalogue while it is being loaded.
+pub(super) struct MemoryReservation<'a> {
     memory: &'a ItemMemory,
     bytes: usize,
     _turn: SemaphorePermit<'a>,
@@ -40,12 +40,12 @@ impl ItemMemory {
 
     /// Room for the sale's catalogue, if there is any or sales that were last used by the poll `idle_since` make some. A
     /// catalogue that is larger than the whole memory gets all of it.
-    pub(super) fn room(
+    pub(super) fn reserve(
         &self,
         sales: &CachedSales,
         wanted: &CachedSale,
         idle_since: Option<u64>,
-    ) -> Option<Room<'_>> {
+    ) -> Option<MemoryReservation<'_>> {
         if self.is_full.load(Ordering::Relaxed) {
             return None;
         }
@@ -74,7 +74,7 @@ impl ItemMemory {
             sales.drop_items(cached);
         }
         *reserved = reserved.saturating_add(bytes);
-        Some(Room { memory: self, bytes, _turn: turn })
+        Some(MemoryReservation { memory: self, bytes, _turn: turn })
     }
 
     fn has_room(&self, in_use: usize, bytes: usize) -> bool {
@@ -98,7 +98,7 @@ impl ItemMemory {
     }
 }
 
-impl Drop for Room<'_> {
+impl Drop for MemoryReservation<'_> {
     fn drop(&mut self) {
         let mut reserved = self.memory.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         *reserved = reserved.saturating_sub(self.bytes);

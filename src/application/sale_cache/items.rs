@@ -114,8 +114,8 @@ impl SaleCache {
         idle_since: Option<u64>,
     ) -> Result<Option<Arc<Catalogue>>, PortError> {
         let load = || async {
-            let room = self.memory.room(&self.cached, cached, idle_since);
-            let _room = room.ok_or(NotLoaded::NoRoom)?;
+            let reserved = self.memory.reserve(&self.cached, cached, idle_since);
+            let _reserved = reserved.ok_or(NotLoaded::NoRoom)?;
             let catalogue = self.items.catalogue(cached.sale.id).await?;
             cached.record_catalogue_bytes(catalogue.bytes());
             Ok(Arc::new(catalogue))

@@ -101,7 +101,7 @@ impl Keys {
     }
 
     /// The pub/sub channel for what is to be forgotten of the read cache.
-    pub(crate) fn read_news(&self) -> String {
+    pub(crate) fn read_invalidations(&self) -> String {
         format!("{}cache", self.prefix)
     }
 

@@ -6,9 +6,9 @@
 //! - [`hint_cache`]: answers prechecks from the buyers' totals and the filter of sold-out items. [`filter_builder`]
 //!   rebuilds the filter, [`hint_reader`] reads the totals for `verify`.
 //! - [`code_lock`], [`idempotency_lock`], on [`lock`]. [`leadership`]: one instance for a background task.
-//! - [`sold_out_events`], [`sale_news`]: pub/sub between instances. [`event_stream`]: events for others.
+//! - [`sold_out_events`], [`sale_notifications`]: pub/sub between instances. [`event_stream`]: events for others.
 //! - [`rate_limits`]: counts requests. [`nonces`]: those of signed requests.
-//! - [`read_pages`]: pages of the read cache; [`read_news`]: messages between instances about what to forget;
+//! - [`read_pages`]: pages of the read cache; [`invalidations`]: messages between instances about what to forget;
 //!   [`read_sweep`]: what operators delete.
 //! - [`writer`]: writes after a commit, in the background; [`buyer_totals`], [`stock`] and [`sold_out_message`] are what
 //!   it writes.
@@ -22,6 +22,7 @@ mod health;
 mod hint_cache;
 mod hint_reader;
 mod idempotency_lock;
+mod invalidations;
 mod keys;
 mod leadership;
 mod link;
@@ -29,12 +30,11 @@ mod lock;
 mod metrics;
 mod nonces;
 mod rate_limits;
-mod read_news;
 mod read_pages;
 mod read_sweep;
 mod reason;
 mod rights;
-mod sale_news;
+mod sale_notifications;
 mod script;
 mod sold_out_events;
 mod sold_out_message;
@@ -49,14 +49,14 @@ pub(crate) use health::RedisHealth;
 pub(crate) use hint_cache::RedisHintCache;
 pub(crate) use hint_reader::RedisHintReader;
 pub(crate) use idempotency_lock::RedisIdempotencyLock;
+pub(crate) use invalidations::{Forgotten, InvalidationListener};
 pub(crate) use leadership::RedisLeadership;
 pub(crate) use link::InvalidRedis;
 pub(crate) use metrics::RedisMetrics;
 pub(crate) use nonces::RedisNonces;
 pub(crate) use rate_limits::RedisRateLimiter;
-pub(crate) use read_news::{Forgotten, ReadNewsListener};
 pub(crate) use read_pages::RedisReadPages;
 pub(crate) use read_sweep::RedisReadSweep;
-pub(crate) use sale_news::RedisSaleNews;
+pub(crate) use sale_notifications::RedisSaleNotifications;
 pub(crate) use sold_out_events::{RedisSoldOutEvents, SoldOutListener};
 pub(crate) use writer::CacheWriter;

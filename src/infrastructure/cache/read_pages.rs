@@ -12,7 +12,7 @@ use redis::Script;
 use uuid::Uuid;
 
 use super::connection::Redis;
-use super::read_news::{self, ORIGIN};
+use super::invalidations::{self, ORIGIN};
 use super::script::script;
 use crate::application::ports::{
     CacheKey, CacheScope, CachedPage, PortError, SharedGeneration, SharedLookup, SharedPages,
@@ -99,7 +99,7 @@ impl SharedPages for RedisReadPages {
         // Together: they share one write to the connection. The message comes after the generations, which its receivers read.
         let begun = scopes.iter().map(|scope| self.begin_generation(scope));
         futures_util::future::try_join_all(begun).await?;
-        read_news::publish(&self.redis, &read_news::of_scopes(&self.instance, scopes)).await
+        invalidations::publish(&self.redis, &invalidations::of_scopes(&self.instance, scopes)).await
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use redis::RedisError;
 
 use super::connection::Redis;
+use super::invalidations::{self, ORIGIN};
 use super::link::{BackgroundConnection, Scan};
-use super::read_news::{self, ORIGIN};
 use super::read_pages::RedisReadPages;
 use crate::application::ports::{CacheScope, PortError, SharedPages};
 
@@ -47,7 +47,7 @@ impl RedisReadSweep {
 
     async fn tell(&self, scopes: &[CacheScope]) -> Result<(), PortError> {
         if scopes.is_empty() {
-            return read_news::publish(&self.redis, &read_news::of_all(ORIGIN)).await;
+            return invalidations::publish(&self.redis, &invalidations::of_all(ORIGIN)).await;
         }
         self.pages.forget(scopes).await
     }

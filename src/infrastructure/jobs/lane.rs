@@ -112,7 +112,7 @@ impl Lane {
     }
 
     /// There may be jobs to claim.
-    pub(super) fn has_news(&self) {
+    pub(super) fn notify(&self) {
         self.has_more.store(true, Ordering::SeqCst);
         self.wake.notify_one();
     }
@@ -378,7 +378,7 @@ mod tests {
             .claiming(async {
                 tokio::time::sleep(POLL / 4).await;
                 world.attempts.add(1);
-                world.lane.has_news();
+                world.lane.notify();
                 world.lane.next().await;
                 assert_eq!(since.elapsed(), POLL / 4);
                 world.attempts.add(2);

@@ -15,7 +15,7 @@ use super::types::TYPES;
 use super::types::payload::{Handler, Payload, SHARED_QUEUE};
 use super::worker::{JobWorker, Successes};
 use crate::application::jobs::tend::TendJobs;
-use crate::application::ports::{Causes, JobNews, TakenOver};
+use crate::application::ports::{Causes, JobNotifications, TakenOver};
 use crate::domain::job::JobState;
 
 /// Time between two renewals of the lease: several fit into it.
@@ -64,7 +64,7 @@ pub(crate) struct Runner {
     handlers: Arc<Handlers>,
     lanes: Vec<Arc<Lane>>,
     tend: TendJobs,
-    news: Arc<dyn JobNews>,
+    notifications: Arc<dyn JobNotifications>,
     settings: RunnerSettings,
 }
 
@@ -73,7 +73,7 @@ impl Runner {
         worker: JobWorker,
         handlers: Handlers,
         tend: TendJobs,
-        news: Arc<dyn JobNews>,
+        notifications: Arc<dyn JobNotifications>,
         settings: RunnerSettings,
     ) -> Self {
         let of_type = TYPES.iter().filter_map(|spec| {
@@ -83,7 +83,7 @@ impl Runner {
         let lanes = of_type.chain([Lane::shared(SHARED_QUEUE, settings.workers)]);
         let lanes = lanes.map(Arc::new).collect();
         let (worker, handlers) = (Arc::new(worker), Arc::new(handlers));
-        Self { worker, handlers, lanes, tend, news, settings }
+        Self { worker, handlers, lanes, tend, notifications, settings }
     }
 
     /// Runs jobs until `stop`. Then running jobs finish, or are given back, and the lease ends.
@@ -110,9 +110,9 @@ impl Runner {
     async fn listen(&self) {
         let tell = |queue: Option<&str>| {
             let is_told = |lane: &&Arc<Lane>| queue.is_none_or(|queue| queue == lane.queue);
-            self.lanes.iter().filter(is_told).for_each(|lane| lane.has_news());
+            self.lanes.iter().filter(is_told).for_each(|lane| lane.notify());
         };
-        self.news.follow(&tell).await;
+        self.notifications.follow(&tell).await;
     }
 
     /// Runs the jobs of a queue.
@@ -208,10 +208,10 @@ mod tests {
     const FINISH_WITHIN: Duration = Duration::from_secs(10);
 
     /// Tells nothing.
-    struct NoNews;
+    struct NoNotifications;
 
     #[async_trait]
-    impl JobNews for NoNews {
+    impl JobNotifications for NoNotifications {
         async fn follow(&self, _: &(dyn for<'q> Fn(Option<&'q str>) + Send + Sync)) {
             std::future::pending::<()>().await;
         }
@@ -263,7 +263,7 @@ mod tests {
         handlers.add::<Noop>(Arc::clone(&takes));
         let poll_interval = Duration::from_secs(1);
         let settings = RunnerSettings { workers: 3, poll_interval, finish_within: FINISH_WITHIN };
-        let runner = Runner::new(worker, handlers, tend, Arc::new(NoNews), settings);
+        let runner = Runner::new(worker, handlers, tend, Arc::new(NoNotifications), settings);
         let stop = CancellationToken::new();
 
         tokio::join!(runner.run(successes, stop.clone()), async {

@@ -68,7 +68,7 @@ pub(crate) use explain::plans::{ExplainError, Explained, PlanFormat, Wanted, exp
 pub(crate) use idempotency::store::PostgresIdempotencyStore;
 pub(crate) use jobs::attempts::PostgresJobAttempts;
 pub(crate) use jobs::enqueue::PostgresJobQueue;
-pub(crate) use jobs::news::PostgresJobNews;
+pub(crate) use jobs::notifications::PostgresJobNotifications;
 pub(crate) use jobs::reader::PostgresJobReader;
 pub(crate) use jobs::repair::PostgresJobRepair;
 pub(crate) use jobs::workers::PostgresWorkerJobs;

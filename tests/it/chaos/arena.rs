@@ -209,7 +209,7 @@ impl Arena {
     }
 
     /// The channel on which instances announce sold-out items.
-    pub(crate) fn news_channel(&self) -> String {
+    pub(crate) fn notification_channel(&self) -> String {
         format!("{}news", self.direct.value("FLASH_SALE__REDIS__KEY_PREFIX"))
     }
 

@@ -544,6 +544,6 @@ async fn forge_news(arena: &Arena) {
     for (sale, items) in sales {
         let items: Vec<String> = (1..=items).map(|item| item.to_string()).collect();
         let event = format!("{epoch} {sale} {}", items.join(" "));
-        let _: i64 = redis.publish(arena.news_channel(), event).await.unwrap();
+        let _: i64 = redis.publish(arena.notification_channel(), event).await.unwrap();
     }
 }

@@ -202,16 +202,6 @@ pub(crate) const CHECKS: &[Check] = &[
     },
     Check {
         promise: "I6",
-        what: "a settled line has its outcome",
-        proven: Some(|proven| proven.settled),
-        sql: r"
-    SELECT user_id IS NULL,
-           format('sale %s attempt %s item %s: no outcome', sale_id, attempt_id, item_no)
-    FROM purchase_items
-    LEFT JOIN purchases USING (sale_id, attempt_id)",
-    },
-    Check {
-        promise: "I6",
         what: "an attempt's buyer is on record",
         proven: Some(|proven| proven.attempts),
         sql: r"

@@ -17,8 +17,7 @@ SELECT NOT EXISTS (
                  ('buyers', 'PRIMARY KEY (sale_id, user_id)'),
                  ('checkout_attempts', 'PRIMARY KEY (sale_id, id)'),
                  ('checkout_items', 'PRIMARY KEY (sale_id, attempt_id, item_no)'),
-                 ('purchases', 'PRIMARY KEY (sale_id, attempt_id)'),
-                 ('purchase_items', 'PRIMARY KEY (sale_id, attempt_id, item_no)')) AS expected (parent, key)
+                 ('purchases', 'PRIMARY KEY (sale_id, attempt_id)')) AS expected (parent, key)
     JOIN pg_inherits AS i ON i.inhparent = parent::regclass
     WHERE NOT EXISTS (
         SELECT
@@ -28,30 +27,31 @@ SELECT NOT EXISTS (
     )
 )";
 
-/// Every checkout with its outcome and its lines. In the order of the keys, which all four tables share, so that no row waits in memory
-/// for its counterpart.
+/// Every checkout with its lines and its outcome. In the order of the keys, which all three tables share, so that no row waits in memory
+/// for its counterpart, and lines are aggregated in the order in which an outcome has them. Where every line was sold, the totals need
+/// no look at each.
 pub(super) const LINES: &str = r"
 SELECT count(*) AS attempts,
        count(purchased_at) AS outcomes,
        coalesce(sum(collected), 0)::bigint AS collected,
-       coalesce(sum(settled), 0)::bigint AS settled,
+       coalesce(sum(cardinality(purchases.item_nos)), 0)::bigint AS settled,
        count(*) FILTER (WHERE collected IS NULL) AS without_lines,
-       count(*) FILTER (WHERE
-           CASE WHEN purchased_at IS NULL THEN settled > 0
-                ELSE purchases.user_id <> attempts.user_id OR settled IS DISTINCT FROM collected OR collected IS NULL
-                     OR pieces <> total_purchased OR failed <> failed_count
-           END) AS suspects
+       count(*) FILTER (WHERE purchased_at IS NOT NULL AND (
+           purchases.user_id <> attempts.user_id
+           OR purchases.item_nos IS DISTINCT FROM lines.item_nos OR purchases.quantities IS DISTINCT FROM lines.quantities
+           OR CASE WHEN btrim(outcomes, 's') = '' THEN pieces <> total_purchased OR failed_count <> 0
+                   ELSE (SELECT coalesce(sum(quantity) FILTER (WHERE letter = 's'), 0) <> total_purchased
+                                OR count(*) FILTER (WHERE letter <> 's') <> failed_count
+                         FROM unnest(purchases.quantities, string_to_array(outcomes, NULL)) AS l (quantity, letter))
+              END
+       )) AS suspects
 FROM checkout_attempts AS attempts
 LEFT JOIN purchases USING (sale_id, attempt_id)
 LEFT JOIN (
-    SELECT c.sale_id, c.attempt_id,
-           count(*) AS collected,
-           count(*) FILTER (WHERE s.quantity = c.quantity) AS settled,
-           count(*) FILTER (WHERE s.outcome <> 'sold') AS failed,
-           coalesce(sum(s.quantity) FILTER (WHERE s.outcome = 'sold'), 0) AS pieces
-    FROM checkout_items AS c
-    LEFT JOIN purchase_items AS s USING (sale_id, attempt_id, item_no)
-    GROUP BY c.sale_id, c.attempt_id
+    SELECT sale_id, attempt_id, count(*) AS collected, sum(quantity) AS pieces,
+           array_agg(item_no) AS item_nos, array_agg(quantity) AS quantities
+    FROM (SELECT * FROM checkout_items ORDER BY sale_id, attempt_id, item_no) AS c
+    GROUP BY sale_id, attempt_id
 ) AS lines USING (sale_id, attempt_id)";
 
 /// Every buyer with their outcomes, as far as the sale exists: rows of archived ones may remain.
@@ -213,8 +213,8 @@ impl OtherCounts {
 impl Counts {
     /// The proof, if there is one.
     ///
-    /// - [`LINES`] met as many outcomes, collected lines and settled lines as exist, so none is without its attempt, and no settled line
-    ///   is without its equal collected one. Where there is an outcome, all lines are settled.
+    /// - [`LINES`] met as many outcomes, collected lines and settled lines as exist, so none is without its attempt. Where there is an
+    ///   outcome, its lines are those that were collected, and so none is there twice.
     /// - As many attempts have no outcome as are open, and each open one is among them. So all of them are open, of their buyers.
     /// - So a buyer of an attempt is either one of an outcome, which [`BUYERS`] found on record, or on record by their open attempt.
     /// - The totals of outcomes are those of their lines, so [`BUYERS`] may add up totals instead of lines.

@@ -61,7 +61,7 @@ const SNAPSHOT: &str = r"
 /// are being dropped. Only the parents: a detachment locks them.
 const KEEP_PARTITIONS: &str = r"
     LOCK TABLE ONLY items, ONLY item_stock, ONLY buyers, ONLY checkout_attempts, ONLY checkout_items, ONLY purchases,
-                    ONLY purchase_items, ONLY checkout_refusals, ONLY purchase_cancellations
+                    ONLY checkout_refusals, ONLY purchase_cancellations
     IN ACCESS SHARE MODE
 ";
 
@@ -428,15 +428,12 @@ mod tests {
                 "purchased_at = purchased_at + interval '9 days'",
                 "total_purchased = total_purchased + 1",
                 "failed_count = failed_count + 1",
-            ],
-        ),
-        (
-            "purchase_items",
-            &[
-                "attempt_id = attempt_id + 1000",
-                "item_no = item_no + 1000",
-                "quantity = quantity + 1",
-                "outcome = CASE outcome WHEN 'sold' THEN 'sold_out' ELSE 'sold' END",
+                "item_nos[1] = item_nos[1] + 1000",
+                "quantities[1] = quantities[1] + 1",
+                "outcomes = translate(left(outcomes, 1), 'sol', 'oss') || substr(outcomes, 2)",
+                "item_nos = item_nos[2:], quantities = quantities[2:], outcomes = substr(outcomes, 2)",
+                "item_nos = item_nos[1] || item_nos, quantities = quantities[1] || quantities,
+                 outcomes = left(outcomes, 1) || outcomes",
             ],
         ),
         ("purchase_cancellations", &["quantity = quantity + 1", "user_id = user_id || 'x'"]),
@@ -447,7 +444,6 @@ mod tests {
         ("checkout_attempts", "id"),
         ("checkout_items", "attempt_id"),
         ("purchases", "attempt_id"),
-        ("purchase_items", "attempt_id"),
     ];
 
     /// Statements that each damage one row.

@@ -61,14 +61,14 @@ pub(crate) struct RecalledSale {
 #[derive(Debug, Default)]
 pub(crate) struct RecentWrites {
     checkouts: Mutex<Checkouts>,
-    sales: Mutex<HashMap<SaleId, KnownSale>>,
+    sales: Mutex<HashMap<SaleId, RecentSale>>,
     /// Attempts that were purchased, oldest first: of use only to find out what a failover has lost.
     purchased: Mutex<VecDeque<(SaleId, AttemptId)>>,
 }
 
 /// A sale as a committed statement saw it.
 #[derive(Debug, Default)]
-struct KnownSale {
+struct RecentSale {
     generation: i64,
     buyer_limit: Option<i32>,
     /// Items without a piece left. They stay sold out for the rest of the generation.
@@ -300,7 +300,7 @@ impl RecentWrites {
         self.purchased.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sales(&self) -> MutexGuard<'_, HashMap<SaleId, KnownSale>> {
+    fn sales(&self) -> MutexGuard<'_, HashMap<SaleId, RecentSale>> {
         self.sales.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -129,13 +129,13 @@ async fn split<Request: Send + Sync, Reply: Send>(
     too_long
 }
 
-type Parts<Request, Reply> = Vec<(Batch<Request, Reply>, u32)>;
+type SplitBatches<Request, Reply> = Vec<(Batch<Request, Reply>, u32)>;
 
 /// Leaves callers out that have gone: repeating their requests would only keep PostgreSQL from those that wait.
 fn of_waiting_callers<Request, Reply>(
-    parts: Parts<Request, Reply>,
+    parts: SplitBatches<Request, Reply>,
     limit: Duration,
-) -> Parts<Request, Reply> {
+) -> SplitBatches<Request, Reply> {
     let waiting = parts.into_iter().map(|(part, tries)| (part.of_waiting_callers(limit), tries));
     waiting.filter(|(part, _)| !part.is_empty()).collect()
 }

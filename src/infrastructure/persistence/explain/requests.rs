@@ -86,10 +86,11 @@ macro_rules! written_purchases {
             NEW_USER,
             NONE,
             NONE,
-            NEW_ATTEMPT,
             ONE,
             ONE,
-            ("text[]", "ARRAY['sold']"),
+            ONE,
+            ONE,
+            ("text[]", "ARRAY['s']"),
         ]
     };
 }

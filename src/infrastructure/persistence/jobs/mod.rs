@@ -1,13 +1,13 @@
 //! Jobs, in the table `river_job`, by PostgreSQL's clock. Its format, and the channel that tells of jobs, are those of River
 //! (<https://riverqueue.com>), so that River's tools show what is there.
 //!
-//! - [`enqueue`]: inserts a job, also in the transaction of another write. [`news`]: listens for them. [`row`]: a row as a job.
+//! - [`enqueue`]: inserts a job, also in the transaction of another write. [`notifications`]: listens for them. [`row`]: a row as a job.
 //! - [`attempts`]: claims, and how attempts end. [`workers`]: leases, the jobs of dead workers, jobs that become due.
 //! - [`reader`]: lists and counts. [`repair`]: what operators do.
 
 pub(crate) mod attempts;
 pub(crate) mod enqueue;
-pub(crate) mod news;
+pub(crate) mod notifications;
 pub(crate) mod reader;
 pub(crate) mod repair;
 pub(crate) mod row;

@@ -381,7 +381,8 @@ mod tests {
         let shop = PostgresShop::open().await;
         let scene = Scene::open(&shop, Terms::stocked(3, 2)).await;
         let attempt = scene.attempt("ann", &[(1, 1)]).await;
-        shop.execute("ALTER TABLE purchase_items ADD CONSTRAINT not_now CHECK (item_no > 1)").await;
+        shop.execute("ALTER TABLE purchases ADD CONSTRAINT not_now CHECK (1 <> ALL (item_nos))")
+            .await;
 
         let request = crate::testing::builders::settle_of(scene.sale, attempt);
         assert!(scene.instance.ledger.settle(request).await.is_err());

@@ -325,6 +325,6 @@ mod tests {
     fn a_violated_key_of_a_partition_is_a_lost_race() {
         assert!(is_partition_key("purchases_from_100_pkey"));
         assert!(is_partition_key("checkout_attempts_from_0_pkey"));
-        assert!(!is_partition_key("purchase_items_from_100_pkey"));
+        assert!(!is_partition_key("checkout_items_from_100_pkey"));
     }
 }

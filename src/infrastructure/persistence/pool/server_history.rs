@@ -43,12 +43,12 @@ pub(crate) struct Server {
 
 /// A server, and how far its write-ahead log is on disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ServerPosition {
     pub(crate) server: Server,
     pub(crate) position: i64,
 }
 
-impl Place {
+impl ServerPosition {
     /// From a row with a column for each value.
     pub(super) fn of(row: &PgRow) -> Result<Self, sqlx::Error> {
         let server = Server {
@@ -66,7 +66,7 @@ pub(crate) struct ServerHistory {
     history: Arc<History>,
     stale_connections: Arc<StaleConnections>,
     /// Where the latest connection to this history was; `None` until it has begun.
-    last: Mutex<Option<Place>>,
+    last: Mutex<Option<ServerPosition>>,
     /// Whether the epochs must be read again, although nothing has changed between two connections.
     is_doubtful: AtomicBool,
     /// After a failover all connections are new: one of them begins the epoch, and the others use it.
@@ -88,19 +88,19 @@ impl ServerHistory {
     pub(super) async fn check(
         &self,
         connection: &mut PgConnection,
-        place: Place,
+        place: ServerPosition,
     ) -> Result<(), sqlx::Error> {
         if self.goes_on_at(place) {
             return Ok(());
         }
         let _turn = self.beginning.lock().await;
         // Read again: the one before may have written since this connection was made.
-        let place = Place::of(&sqlx::query(PLACE).fetch_one(&mut *connection).await?)?;
+        let place = ServerPosition::of(&sqlx::query(PLACE).fetch_one(&mut *connection).await?)?;
         if self.goes_on_at(place) { Ok(()) } else { self.begin_now(connection).await }
     }
 
     /// Whether the known history goes on at this place. Before [`Self::begin`], any does.
-    fn goes_on_at(&self, place: Place) -> bool {
+    fn goes_on_at(&self, place: ServerPosition) -> bool {
         let Some(last) = self.last() else { return true };
         let goes_on = !self.is_doubtful.load(Ordering::Relaxed)
             && last.server == place.server
@@ -135,21 +135,26 @@ impl ServerHistory {
     async fn begin_after(
         &self,
         connection: &mut PgConnection,
-        before: Option<Place>,
+        before: Option<ServerPosition>,
     ) -> Result<(), sqlx::Error> {
         sqlx::query(BEGIN)
             .bind(self.history.id())
             .bind(before.map(|place| lsn(place.position)))
             .execute(&mut *connection)
             .await?;
-        let now = Place::of(&sqlx::query(PLACE).fetch_one(&mut *connection).await?)?;
+        let now = ServerPosition::of(&sqlx::query(PLACE).fetch_one(&mut *connection).await?)?;
         let rows = sqlx::query(EPOCHS).fetch_all(&mut *connection).await?;
         let epochs: Result<Vec<_>, sqlx::Error> = rows.iter().map(epoch_of).collect();
         let epochs = Epochs::new(epochs?).ok_or_else(|| refused("the database has no epoch"))?;
         self.adopt(epochs, before, now)
     }
 
-    fn adopt(&self, epochs: Epochs, before: Option<Place>, now: Place) -> Result<(), sqlx::Error> {
+    fn adopt(
+        &self,
+        epochs: Epochs,
+        before: Option<ServerPosition>,
+        now: ServerPosition,
+    ) -> Result<(), sqlx::Error> {
         let latest = epochs.latest();
         if self.history.epochs().is_some_and(|known| known.latest() != latest) {
             // Before the instance trusts the new history, so that no older connection serves it.
@@ -190,12 +195,12 @@ impl ServerHistory {
         self.last().map(|place| place.server)
     }
 
-    fn last(&self) -> Option<Place> {
+    fn last(&self) -> Option<ServerPosition> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Positions of one server only grow, but connections are checked concurrently.
-    fn set_last(&self, place: Place) {
+    fn set_last(&self, place: ServerPosition) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *last {
             Some(last) if last.server == place.server => {

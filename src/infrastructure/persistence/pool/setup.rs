@@ -12,7 +12,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::error::refused;
-use super::server_history::{Place, ServerHistory};
+use super::server_history::{ServerHistory, ServerPosition};
 use crate::config::DatabaseConfig;
 
 /// What the planner's settings are tuned for.
@@ -75,7 +75,7 @@ impl ConnectionSetup {
                  session sets it to on. Remove the setting: ALTER ROLE … RESET synchronous_commit"
             );
         }
-        self.history.check(connection, Place::of(&row)?).await
+        self.history.check(connection, ServerPosition::of(&row)?).await
     }
 
     /// The history that the connections must write to.

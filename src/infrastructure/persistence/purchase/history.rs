@@ -35,9 +35,10 @@ pub(crate) const LATEST_SALES: &str = r"
 /// One sale of each partition. A partition may hold rows of archived sales, too, which are left out by the statements below.
 pub(crate) const ALL_PARTITIONS: &str = "SELECT min(id) FROM sales GROUP BY id / $1";
 
+/// With the bare number of the sale the planner may take the primary key, and read the whole sale.
 pub(crate) const NEWEST: &str = r"
     SELECT sale_id, attempt_id, purchased_at FROM purchases{of_sale}
-    WHERE user_id = $1 AND sale_id >= $2 AND sale_id < $3
+    WHERE user_id = $1 AND sale_id + 0 >= $2 AND sale_id + 0 < $3
       AND ($4::timestamptz IS NULL OR (purchased_at, attempt_id) < ($4, $5))
       AND ($6::timestamptz IS NULL OR purchased_at >= $6)
       AND (SELECT true FROM sales WHERE id = sale_id)
@@ -47,24 +48,18 @@ pub(crate) const NEWEST: &str = r"
 
 pub(crate) const COUNT: &str = r"
     SELECT count(*) FROM purchases{of_sale}
-    WHERE user_id = $1 AND sale_id >= $2 AND sale_id < $3
+    WHERE user_id = $1 AND sale_id + 0 >= $2 AND sale_id + 0 < $3
       AND (SELECT true FROM sales WHERE id = sale_id)
 ";
 
 pub(crate) const WITH_LINES: &str = r"
-    SELECT p.sale_id, p.attempt_id, p.user_id, p.purchased_at, l.item_no, l.quantity, l.outcome
+    SELECT p.sale_id, p.attempt_id, p.user_id, p.purchased_at, p.item_nos, p.quantities, p.outcomes
     FROM unnest($1::bigint[], $2::bigint[]) AS t(sale_id, attempt_id)
     CROSS JOIN LATERAL (
         SELECT * FROM purchases{of_sale}
         WHERE sale_id = t.sale_id AND attempt_id = t.attempt_id
         OFFSET 0
     ) AS p
-    CROSS JOIN LATERAL (
-        SELECT item_no, quantity, outcome FROM purchase_items{of_sale}
-        WHERE sale_id = t.sale_id AND attempt_id = t.attempt_id
-        ORDER BY item_no
-        OFFSET 0
-    ) AS l
 ";
 
 /// The templates for [`Partitions`], and their indexes.

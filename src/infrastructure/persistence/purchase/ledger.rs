@@ -181,7 +181,7 @@ mod tests {
         let (bought, open) =
             (scene.attempt("ann", &[(1, 1)]).await, scene.attempt("bob", &[(2, 1)]).await);
         scene.decided(bought).await;
-        let tables = ["purchase_items", "purchases", "checkout_items", "checkout_attempts"];
+        let tables = ["purchases", "checkout_items", "checkout_attempts"];
         for table in tables.into_iter().chain(["buyers", "item_stock", "items"]) {
             shop.execute(&format!("DROP TABLE {table}_from_0")).await;
         }

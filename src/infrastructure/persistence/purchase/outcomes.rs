@@ -1,4 +1,4 @@
-//! Stored outcomes, assembled from rows of `purchases` and their lines.
+//! Stored outcomes: rows of `purchases`, with their lines.
 
 use std::sync::Arc;
 
@@ -12,16 +12,17 @@ use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::row::from_row;
 
 from_row! {
-    /// One line of a stored outcome.
+    /// A stored outcome, with its lines by item number.
     #[derive(Debug)]
     pub(crate) struct OutcomeRow {
-        pub(crate) sale_id: i64,
-        pub(crate) attempt_id: i64,
-        pub(crate) user_id: String,
-        pub(crate) purchased_at: DateTime<Utc>,
-        pub(crate) item_no: i32,
-        pub(crate) quantity: i32,
-        pub(crate) outcome: String,
+        sale_id: i64,
+        attempt_id: i64,
+        user_id: String,
+        purchased_at: DateTime<Utc>,
+        item_nos: Vec<i32>,
+        quantities: Vec<i32>,
+        /// A letter for each line.
+        outcomes: String,
     }
 }
 
@@ -29,19 +30,13 @@ from_row! {
 ///
 /// A template for [`Partitions`](crate::infrastructure::persistence::partitions::Partitions).
 pub(crate) const STORED: &str = r"
-    SELECT p.sale_id, p.attempt_id, p.user_id, p.purchased_at, l.item_no, l.quantity, l.outcome
+    SELECT p.sale_id, p.attempt_id, p.user_id, p.purchased_at, p.item_nos, p.quantities, p.outcomes
     FROM unnest($2::bigint[]) AS t(attempt_id)
     CROSS JOIN LATERAL (
         SELECT * FROM purchases{of_sale}
         WHERE sale_id = $1 AND attempt_id = t.attempt_id AND EXISTS (SELECT FROM sales WHERE id = $1)
         OFFSET 0
     ) AS p
-    CROSS JOIN LATERAL (
-        SELECT item_no, quantity, outcome FROM purchase_items{of_sale}
-        WHERE sale_id = $1 AND attempt_id = t.attempt_id
-        ORDER BY item_no
-        OFFSET 0
-    ) AS l
 ";
 
 /// The outcomes of these attempts, in the attempts' order, without attempts that have none. `statement` is made from [`STORED`].
@@ -63,37 +58,48 @@ pub(crate) struct StoredOutcome {
     pub(crate) outcome: Outcome,
 }
 
-/// Assembles outcomes from their lines; the lines of an attempt must be adjacent.
+/// The outcomes in these rows.
 pub(crate) fn assembled(rows: Vec<OutcomeRow>) -> Result<Vec<StoredOutcome>, DatabaseError> {
-    let mut outcomes: Vec<StoredOutcome> = Vec::new();
-    for row in rows {
-        let unreadable = || DatabaseError::Unreadable("purchases");
-        let attempt = AttemptId::new(row.attempt_id).ok_or_else(unreadable)?;
-        let sale = SaleId::new(row.sale_id).ok_or_else(unreadable)?;
-        let line = SettledLine {
-            line: Line {
-                item: ItemNo(row.item_no),
-                quantity: Quantity::new(row.quantity).ok_or_else(unreadable)?,
-            },
-            outcome: line_outcome(&row.outcome).ok_or_else(unreadable)?,
-        };
-        match outcomes.last_mut() {
-            Some(last) if last.attempt == attempt && last.sale == sale => {
-                last.outcome.lines.push(line);
-            }
-            _ => {
-                let buyer = BuyerId::parse(&row.user_id).map_err(|_| unreadable())?;
-                let outcome = Outcome { buyer, purchased_at: row.purchased_at, lines: vec![line] };
-                outcomes.push(StoredOutcome { sale, attempt, outcome });
-            }
-        }
-    }
-    Ok(outcomes)
+    let outcomes: Option<Vec<StoredOutcome>> =
+        rows.into_iter().map(OutcomeRow::into_stored).collect();
+    outcomes.ok_or(DatabaseError::Unreadable("purchases"))
 }
 
-/// The outcome with this name in the database.
+impl OutcomeRow {
+    fn into_stored(self) -> Option<StoredOutcome> {
+        let lines = self.item_nos.iter().zip(&self.quantities).zip(self.outcomes.chars());
+        let lines = lines.map(|((item, quantity), letter)| {
+            let line = Line { item: ItemNo(*item), quantity: Quantity::new(*quantity)? };
+            Some(SettledLine { line, outcome: of_letter(letter)? })
+        });
+        let outcome = Outcome {
+            lines: lines.collect::<Option<_>>()?,
+            buyer: BuyerId::parse(&self.user_id).ok()?,
+            purchased_at: self.purchased_at,
+        };
+        let (sale, attempt) = (SaleId::new(self.sale_id)?, AttemptId::new(self.attempt_id)?);
+        Some(StoredOutcome { sale, attempt, outcome })
+    }
+}
+
+const LINE_OUTCOMES: [LineOutcome; 3] =
+    [LineOutcome::Sold, LineOutcome::SoldOut, LineOutcome::BuyerLimit];
+
+/// The letter of a line's outcome in `purchases`.
+pub(crate) fn letter_of(outcome: LineOutcome) -> char {
+    match outcome {
+        LineOutcome::Sold => 's',
+        LineOutcome::SoldOut => 'o',
+        LineOutcome::BuyerLimit => 'l',
+    }
+}
+
+/// The outcome with this letter.
+pub(crate) fn of_letter(letter: char) -> Option<LineOutcome> {
+    LINE_OUTCOMES.into_iter().find(|outcome| letter_of(*outcome) == letter)
+}
+
+/// The outcome with this name in `purchase_items`.
 pub(crate) fn line_outcome(text: &str) -> Option<LineOutcome> {
-    [LineOutcome::Sold, LineOutcome::SoldOut, LineOutcome::BuyerLimit]
-        .into_iter()
-        .find(|outcome| outcome.as_str() == text)
+    LINE_OUTCOMES.into_iter().find(|outcome| outcome.as_str() == text)
 }

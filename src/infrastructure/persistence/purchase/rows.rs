@@ -12,6 +12,7 @@ use crate::infrastructure::persistence::batch::ctid::Ctid;
 use crate::infrastructure::persistence::batch::lines::lines_by_attempt;
 use crate::infrastructure::persistence::batch::recent_writes::RememberedBatch;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
+use crate::infrastructure::persistence::purchase::outcomes::letter_of;
 use crate::infrastructure::persistence::row::from_row;
 
 from_row! {
@@ -198,14 +199,28 @@ pub(crate) struct OutcomeColumns<'a> {
     pub(crate) users: Vec<&'a str>,
     pub(crate) totals: Vec<i32>,
     pub(crate) failed: Vec<i32>,
-}
-
-#[derive(Default)]
-pub(crate) struct LineColumns {
-    pub(crate) attempts: Vec<i64>,
+    /// Where its lines begin and end in `items` and `quantities`, counted from 1.
+    pub(crate) first_lines: Vec<i32>,
+    pub(crate) last_lines: Vec<i32>,
+    /// A letter for each of its lines.
+    pub(crate) lines: Vec<String>,
+    /// Of all outcomes.
     pub(crate) items: Vec<i32>,
     pub(crate) quantities: Vec<i32>,
-    pub(crate) line_outcomes: Vec<&'static str>,
+}
+
+impl OutcomeColumns<'_> {
+    /// Adds the lines of the next outcome, by item number.
+    fn push_lines(&mut self, lines: &[SettledLine]) {
+        let count = |items: &[i32]| i32::try_from(items.len()).unwrap_or(i32::MAX);
+        let mut lines: Vec<&SettledLine> = lines.iter().collect();
+        lines.sort_unstable_by_key(|line| line.line.item);
+        self.first_lines.push(count(&self.items) + 1);
+        self.items.extend(lines.iter().map(|line| line.line.item.0));
+        self.quantities.extend(lines.iter().map(|line| line.line.quantity.get()));
+        self.last_lines.push(count(&self.items));
+        self.lines.push(lines.iter().map(|line| letter_of(line.outcome)).collect());
+    }
 }
 
 impl<'a> Decided<'a> {
@@ -250,19 +265,7 @@ impl<'a> Decided<'a> {
             columns.users.push(buyer.user.as_str());
             columns.totals.push(sold.map(|line| line.line.quantity.get()).sum());
             columns.failed.push(i32::try_from(failed).unwrap_or(i32::MAX));
-        }
-        columns
-    }
-
-    pub(crate) fn lines(&self) -> LineColumns {
-        let mut columns = LineColumns::default();
-        for request in self.requests {
-            for settled in self.settled(request) {
-                columns.attempts.push(request.attempt.get());
-                columns.items.push(settled.line.item.0);
-                columns.quantities.push(settled.line.quantity.get());
-                columns.line_outcomes.push(settled.outcome.as_str());
-            }
+            columns.push_lines(lines);
         }
         columns
     }

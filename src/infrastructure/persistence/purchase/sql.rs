@@ -139,7 +139,7 @@ macro_rules! items {
 }
 
 /// Writes buyers by the bytes of their ids, then items by number: `held` is complete before the first item is written. The clock's
-/// version is a sub-select, which is evaluated once and not for each buyer. One row of the outbox holds the events of the whole batch;
+/// version is a sub-select, which is evaluated once and not for each buyer. An outcome has its part of the lines of all. One row of the outbox holds the events of the whole batch;
 /// it is written last, while all rows of buyers are locked.
 macro_rules! write {
     (
@@ -173,19 +173,12 @@ macro_rules! write {
         RETURNING i.item_no, i.stock, i.sold
     ), outcome AS (
         INSERT INTO purchases{of_sale}
-            (sale_id, attempt_id, user_id, purchased_at, total_purchased, failed_count)
+            (sale_id, attempt_id, user_id, purchased_at, total_purchased, failed_count, item_nos, quantities, outcomes)
         SELECT $1, t.attempt_id, t.user_id, ",
             $now,
-            r", t.total, t.failed
-        FROM unnest($11::bigint[], $12::text[], $13::int[], $14::int[])
-            AS t(attempt_id, user_id, total, failed) ",
-            $if_held,
-            r"
-    ), line AS (
-        INSERT INTO purchase_items{of_sale} (sale_id, attempt_id, item_no, quantity, outcome)
-        SELECT $1, t.attempt_id, t.item_no, t.quantity, t.outcome
-        FROM unnest($15::bigint[], $16::int[], $17::int[], $18::text[])
-            AS t(attempt_id, item_no, quantity, outcome) ",
+            r", t.total, t.failed, ($15::int[])[t.first:t.last], ($16::int[])[t.first:t.last], t.outcomes
+        FROM unnest($11::bigint[], $12::text[], $13::int[], $14::int[], $17::int[], $18::int[], $19::text[])
+            AS t(attempt_id, user_id, total, failed, first, last, outcomes) ",
             $if_held,
             r"
     ), written AS MATERIALIZED (

@@ -86,7 +86,6 @@ impl BatchStatements<'_> {
         let stock = decided.stock();
         let buyers = decided.buyers();
         let outcomes = decided.outcomes();
-        let lines = decided.lines();
         let statement = match (decided.basis.time, self.mode) {
             (Time::Unread, _) => sql::WRITE_UNREAD_AT,
             (Time::Read(_), BatchMode::Contended) => sql::WRITE_CONTENDED_AT,
@@ -111,10 +110,11 @@ impl BatchStatements<'_> {
             .bind(&outcomes.users)
             .bind(&outcomes.totals)
             .bind(&outcomes.failed)
-            .bind(&lines.attempts)
-            .bind(&lines.items)
-            .bind(&lines.quantities)
-            .bind(&lines.line_outcomes);
+            .bind(&outcomes.items)
+            .bind(&outcomes.quantities)
+            .bind(&outcomes.first_lines)
+            .bind(&outcomes.last_lines)
+            .bind(&outcomes.lines);
         self.database.time(Statement::WritePurchases, query.fetch_one(connection)).await
     }
 }

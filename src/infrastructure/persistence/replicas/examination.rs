@@ -2,7 +2,7 @@
 
 use sqlx::{FromRow, PgConnection, Row};
 
-use super::standing::Standing;
+use super::state::ReplicaState;
 use crate::infrastructure::persistence::pool::server_history::Server;
 
 /// What a standby knows of itself. The three timelines are what it has received, where it last restarted from, and what its files need:
@@ -40,18 +40,18 @@ pub(crate) struct Examined {
 
 impl Examined {
     /// What is wrong with it as a replica of this primary, apart from its lag.
-    pub(crate) fn fault(&self, primary: Server, epoch: i64) -> Option<Standing> {
+    pub(crate) fn fault(&self, primary: Server, epoch: i64) -> Option<ReplicaState> {
         if self.server.system_identifier != primary.system_identifier {
-            return Some(Standing::Foreign("the cluster has another system identifier"));
+            return Some(ReplicaState::Foreign("the cluster has another system identifier"));
         }
         if self.server.database != primary.database {
-            return Some(Standing::Foreign("the URL names another database"));
+            return Some(ReplicaState::Foreign("the URL names another database"));
         }
         if !self.is_standby {
-            return Some(Standing::Promoted);
+            return Some(ReplicaState::Promoted);
         }
         let is_behind = self.epoch != Some(epoch);
-        (is_behind || self.server.timeline > primary.timeline).then_some(Standing::OtherHistory)
+        (is_behind || self.server.timeline > primary.timeline).then_some(ReplicaState::OtherHistory)
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
         epoch: Some(EPOCH),
     };
 
-    fn fault(of: Examined) -> Option<Standing> {
+    fn fault(of: Examined) -> Option<ReplicaState> {
         of.fault(PRIMARY, EPOCH)
     }
 
@@ -114,12 +114,16 @@ mod tests {
         let database = Server { database: 9, ..PRIMARY };
         let timeline = Server { timeline: 4, ..PRIMARY };
 
-        let foreign =
-            |server| matches!(fault(Examined { server, ..STANDBY }), Some(Standing::Foreign(_)));
+        let foreign = |server| {
+            matches!(fault(Examined { server, ..STANDBY }), Some(ReplicaState::Foreign(_)))
+        };
         assert!(foreign(cluster) && foreign(database));
-        assert_eq!(fault(Examined { is_standby: false, ..STANDBY }), Some(Standing::Promoted));
-        assert_eq!(fault(Examined { server: timeline, ..STANDBY }), Some(Standing::OtherHistory));
-        assert_eq!(fault(Examined { epoch: Some(3), ..STANDBY }), Some(Standing::OtherHistory));
-        assert_eq!(fault(Examined { epoch: None, ..STANDBY }), Some(Standing::OtherHistory));
+        assert_eq!(fault(Examined { is_standby: false, ..STANDBY }), Some(ReplicaState::Promoted));
+        assert_eq!(
+            fault(Examined { server: timeline, ..STANDBY }),
+            Some(ReplicaState::OtherHistory)
+        );
+        assert_eq!(fault(Examined { epoch: Some(3), ..STANDBY }), Some(ReplicaState::OtherHistory));
+        assert_eq!(fault(Examined { epoch: None, ..STANDBY }), Some(ReplicaState::OtherHistory));
     }
 }

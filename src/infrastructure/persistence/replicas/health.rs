@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::replica::Watched;
-use super::standing::Standing;
+use super::state::ReplicaState;
 use crate::application::ports::{Health, HealthCheck};
 
 /// Reports what is known of a replica, which is examined all the time.
@@ -27,8 +27,8 @@ impl HealthCheck for ReplicaHealth {
     }
 
     async fn check(&self) -> Health {
-        match self.watched.standing() {
-            Standing::Up => Health::Up,
+        match self.watched.state() {
+            ReplicaState::Up => Health::Up,
             other => Health::Degraded(format!("the replica is not read from: {other}")),
         }
     }

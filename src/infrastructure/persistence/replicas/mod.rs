@@ -4,7 +4,7 @@
 //! instance writes to, and only while it lags by less than the limit; else, and when it fails, the primary answers.
 //!
 //! - [`positions`]: how far the primary's write-ahead log was when, which shows by how much a replica lags. [`primary`] asks for it.
-//! - [`standing`]: whether a replica may be read from, and why not. [`replica`]: one replica with its pool; [`examination`] finds out, and
+//! - [`state`]: whether a replica may be read from, and why not. [`replica`]: one replica with its pool; [`examination`] finds out, and
 //!   [`replayed`] is how far it is.
 //! - [`set`]: all of them: which one answers, and what the primary answers instead. [`reads`]: the ports of lists and reports on top.
 //! - [`metrics`], [`health`]: what operators see.
@@ -18,4 +18,4 @@ pub(crate) mod reads;
 pub(crate) mod replayed;
 pub(crate) mod replica;
 pub(crate) mod set;
-pub(crate) mod standing;
+pub(crate) mod state;

@@ -13,7 +13,7 @@ use super::examination::{Examined, examine, replayed};
 use super::metrics::ReplicaGauges;
 use super::primary::Primary;
 use super::replayed::{Known, Replayed};
-use super::standing::Standing;
+use super::state::ReplicaState;
 use crate::config::DatabaseConfig;
 use crate::infrastructure::circuit::Reason;
 use crate::infrastructure::persistence::pool::database::Database;
@@ -41,7 +41,7 @@ pub(crate) struct Watched {
     primary: Arc<Primary>,
     max_lag: Duration,
     replayed: Arc<Replayed>,
-    standing: watch::Sender<Standing>,
+    state: watch::Sender<ReplicaState>,
     /// A reader has seen it fail: the next examination is due now.
     doubts: Notify,
     examination: Mutex<Examination>,
@@ -75,7 +75,7 @@ impl Replica {
             primary: Arc::clone(primary),
             max_lag: config.replica_max_lag,
             replayed: Arc::default(),
-            standing: watch::Sender::new(Standing::Unknown),
+            state: watch::Sender::new(ReplicaState::Unknown),
             doubts: Notify::new(),
             examination: Mutex::default(),
             gauges,
@@ -98,13 +98,13 @@ impl Replica {
 
 impl Watched {
     /// What is known of it.
-    pub(crate) fn standing(&self) -> Standing {
-        self.standing.borrow().clone()
+    pub(crate) fn state(&self) -> ReplicaState {
+        self.state.borrow().clone()
     }
 
     /// Whether it is a replica, and what it has is recent enough at this moment.
     pub(crate) fn is_fresh(&self) -> bool {
-        matches!(*self.standing.borrow(), Standing::Up) && self.is_within_the_limit()
+        matches!(*self.state.borrow(), ReplicaState::Up) && self.is_within_the_limit()
     }
 
     /// How long it lags behind, as far as is known.
@@ -119,14 +119,14 @@ impl Watched {
 
     /// Whether a read that has begun on it may go on.
     pub(crate) fn lets_reads_finish(&self) -> bool {
-        self.standing.borrow().lets_reads_finish()
+        self.state.borrow().lets_reads_finish()
     }
 
     /// Waits until a read that has begun on it is in vain.
     pub(crate) async fn is_lost(&self) {
-        let mut standing = self.standing.subscribe();
+        let mut state = self.state.subscribe();
         // It cannot fail, because the sender lives as long as `self`.
-        let _ = standing.wait_for(|standing| !standing.lets_reads_finish()).await;
+        let _ = state.wait_for(|state| !state.lets_reads_finish()).await;
     }
 
     /// Has it examined at once.
@@ -141,7 +141,7 @@ impl Watched {
 
     /// Everything that was learnt belongs to another history of the database.
     pub(crate) fn forget(&self) {
-        self.note(Standing::OtherHistory);
+        self.note(ReplicaState::OtherHistory);
         self.doubt();
     }
 
@@ -167,15 +167,15 @@ impl Watched {
                     *connection = Some(kept);
                     self.judged(before, &examined)
                 }
-                Err(error) if is_missing_table(&error) => Standing::Foreign("it has no epochs"),
-                Err(error) => Standing::Away(Reason::new(&error.to_string())),
+                Err(error) if is_missing_table(&error) => ReplicaState::Foreign("it has no epochs"),
+                Err(error) => ReplicaState::Away(Reason::new(&error.to_string())),
             });
         }
     }
 
-    fn judged(&self, before: Known, examined: &Examined) -> Standing {
+    fn judged(&self, before: Known, examined: &Examined) -> ReplicaState {
         let database = &self.primary.database;
-        let Some(server) = database.server() else { return Standing::Unknown };
+        let Some(server) = database.server() else { return ReplicaState::Unknown };
         if let Some(fault) = examined.fault(server, database.history().id()) {
             return fault;
         }
@@ -185,9 +185,13 @@ impl Watched {
         // The position may be older than all known positions of the primary: then the replica's own clock gives the lag.
         let lag = self.primary.positions.lag(examined.position, now).or(own);
         self.gauges.lag(lag);
-        let was_lagging = matches!(*self.standing.borrow(), Standing::Lagging);
+        let was_lagging = matches!(*self.state.borrow(), ReplicaState::Lagging);
         let limit = if was_lagging { self.max_lag / RECOVERED } else { self.max_lag };
-        if self.age(now).is_some_and(|age| age <= limit) { Standing::Up } else { Standing::Lagging }
+        if self.age(now).is_some_and(|age| age <= limit) {
+            ReplicaState::Up
+        } else {
+            ReplicaState::Lagging
+        }
     }
 
     /// Asked before a connection to it is lent. A new one may lead to another server than those before it.
@@ -200,14 +204,14 @@ impl Watched {
                 }
                 Use::Further => replayed(connection).await.map(|(is_standby, position)| {
                     if !is_standby {
-                        return Standing::Promoted;
+                        return ReplicaState::Promoted;
                     }
                     self.replayed.record(before, position);
-                    self.standing()
+                    self.state()
                 }),
             }
         };
-        let Ok(Ok(standing)) = tokio::time::timeout(ANSWER_TIMEOUT, asked).await else {
+        let Ok(Ok(state)) = tokio::time::timeout(ANSWER_TIMEOUT, asked).await else {
             self.doubt();
             return false;
         };
@@ -216,9 +220,9 @@ impl Watched {
             self.doubt();
             return false;
         }
-        let may_be = standing.lets_reads_finish();
+        let may_be = state.lets_reads_finish();
         if !may_be {
-            self.note(standing);
+            self.note(state);
         }
         may_be
     }
@@ -233,14 +237,14 @@ impl Watched {
     }
 
     /// Remembers what is known of it, and logs a change once.
-    fn note(&self, new: Standing) {
+    fn note(&self, new: ReplicaState) {
         if !new.lets_reads_finish() {
             // When it is back it may have restarted.
             self.replayed.forget();
             self.gauges.lag(None);
         }
-        self.gauges.up(matches!(new, Standing::Up));
-        self.standing.send_if_modified(|known| {
+        self.gauges.up(matches!(new, ReplicaState::Up));
+        self.state.send_if_modified(|known| {
             if *known == new {
                 return false;
             }
@@ -252,16 +256,16 @@ impl Watched {
         });
     }
 
-    fn log(&self, new: &Standing) {
+    fn log(&self, new: &ReplicaState) {
         let replica = &self.name;
         let lag_ms = self.lag().map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
         match new {
-            Standing::Unknown => {}
-            Standing::Up => tracing::info!(replica, lag_ms, "a replica is read from"),
-            Standing::Lagging | Standing::OtherHistory => {
+            ReplicaState::Unknown => {}
+            ReplicaState::Up => tracing::info!(replica, lag_ms, "a replica is read from"),
+            ReplicaState::Lagging | ReplicaState::OtherHistory => {
                 tracing::warn!(replica, lag_ms, why = %new, "a replica is not read from: other servers answer");
             }
-            Standing::Away(_) | Standing::Promoted | Standing::Foreign(_) => {
+            ReplicaState::Away(_) | ReplicaState::Promoted | ReplicaState::Foreign(_) => {
                 tracing::warn!(replica, why = %new, "a replica is not read from: other servers answer");
             }
         }

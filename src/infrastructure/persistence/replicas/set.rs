@@ -17,7 +17,7 @@ use super::positions::Positions;
 use super::primary::Primary;
 use super::replayed::Run;
 use super::replica::{Replica, Watched};
-use super::standing::Standing;
+use super::state::ReplicaState;
 use crate::application::ports::PortError;
 use crate::config::DatabaseConfig;
 use crate::infrastructure::persistence::pool::connection::name_of;
@@ -254,7 +254,7 @@ impl Replicas {
                 let is_usable = match freshness {
                     Freshness::Recent => watched.is_fresh(),
                     // How far it must be is asked then.
-                    Freshness::Acknowledged => watched.standing() == Standing::Up,
+                    Freshness::Acknowledged => watched.state() == ReplicaState::Up,
                 };
                 is_usable.then_some((&**watched, adapter, run))
             })

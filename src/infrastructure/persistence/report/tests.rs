@@ -86,7 +86,8 @@ async fn an_uncommitted_purchase(
     let mut tx = shop.pool.begin().await.unwrap();
     let buyer = "UPDATE buyers SET bought = 1 WHERE sale_id = $1 AND user_id = 'slow'";
     sqlx::query(buyer).bind(scene.sale.get()).execute(&mut *tx).await.unwrap();
-    let purchase = "INSERT INTO purchases VALUES ($1, $2, 'slow', clock_timestamp(), 1, 0)";
+    let purchase =
+        "INSERT INTO purchases VALUES ($1, $2, 'slow', clock_timestamp(), 1, 0, '{1}', '{1}', 's')";
     let purchase = sqlx::query(purchase).bind(scene.sale.get()).bind(attempt.get());
     purchase.execute(&mut *tx).await.unwrap();
     tx
@@ -132,7 +133,8 @@ async fn in_a_long_sale_seconds_are_counted_by_wider_intervals_and_the_peak_by_s
     // Second 5; and of the minute that begins at second 1,860 the seconds 0, 10 and 10 again.
     let bought = [(1, 5.5, 1), (2, 1_860.2, 2), (3, 1_870.0, 2), (4, 1_870.9, 3)];
     for (attempt, second, pieces) in bought {
-        let insert = "INSERT INTO purchases SELECT id, $1, 'ann', starts_at + make_interval(secs => $2), $3, 0 FROM sales";
+        let insert = "INSERT INTO purchases SELECT id, $1, 'ann', starts_at + make_interval(secs => $2), $3, 0, '{1}', ARRAY[$3::int], 's'
+                      FROM sales";
         let query = sqlx::query(insert).bind(i64::from(attempt)).bind(second).bind(pieces);
         query.execute(&shop.pool).await.unwrap();
     }

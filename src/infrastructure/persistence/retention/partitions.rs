@@ -18,9 +18,8 @@ use crate::infrastructure::persistence::pool::metrics::Statement;
 
 const WHAT: &str = "the partitions of old sales";
 /// The tables of a partition. The first is the last to go, because by it others see whether the partition is there.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 9] = [
     "purchase_requests",
-    "purchase_items",
     "items",
     "item_stock",
     "buyers",

@@ -22,14 +22,13 @@ const KEEP: Duration = Duration::from_hours(24 * 90);
 const FIRST: Partition = Partition { first: 0, last: 99 };
 
 /// All tables that have partitions.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 9] = [
     "items",
     "item_stock",
     "buyers",
     "checkout_attempts",
     "checkout_items",
     "purchases",
-    "purchase_items",
     "checkout_refusals",
     "purchase_cancellations",
     "purchase_requests",

@@ -14,7 +14,7 @@ use crate::infrastructure::persistence::partitions::Partitions;
 use crate::infrastructure::persistence::pool::database::Database;
 use crate::infrastructure::persistence::pool::error::DatabaseError;
 use crate::infrastructure::persistence::pool::tx::Options;
-use crate::infrastructure::persistence::purchase::outcomes::line_outcome;
+use crate::infrastructure::persistence::purchase::outcomes::of_letter;
 use crate::infrastructure::persistence::row::from_row;
 
 const WHAT: &str = "the record";
@@ -31,7 +31,8 @@ const ATTEMPT: &str = r"
 ";
 
 const LINES: &str = r"
-    SELECT i.item_id, c.quantity, c.added_at, l.outcome, t.cancelled_at, s.left_now
+    SELECT i.item_id, c.quantity, c.added_at, substr(p.outcomes, array_position(p.item_nos, c.item_no), 1) AS outcome,
+           t.cancelled_at, s.left_now
     FROM (
         SELECT item_no, quantity, added_at FROM checkout_items{of_sale}
         WHERE sale_id = $1 AND attempt_id = $2
@@ -46,11 +47,9 @@ const LINES: &str = r"
         WHERE sale_id = $1 AND item_no = c.item_no
         OFFSET 0
     ) AS s
-    LEFT JOIN LATERAL (
-        SELECT outcome FROM purchase_items{of_sale}
-        WHERE sale_id = $1 AND attempt_id = $2 AND item_no = c.item_no
-        OFFSET 0
-    ) AS l ON true
+    LEFT JOIN (
+        SELECT item_nos, outcomes FROM purchases{of_sale} WHERE sale_id = $1 AND attempt_id = $2 OFFSET 0
+    ) AS p ON true
     LEFT JOIN LATERAL (
         SELECT cancelled_at FROM purchase_cancellations{of_sale}
         WHERE sale_id = $1 AND attempt_id = $2 AND item_no = c.item_no
@@ -99,6 +98,7 @@ from_row! {
         item_id: String,
         quantity: i32,
         added_at: DateTime<Utc>,
+        /// Its letter.
         outcome: Option<String>,
         cancelled_at: Option<DateTime<Utc>>,
         left_now: i32,
@@ -108,7 +108,7 @@ from_row! {
 impl LineRow {
     fn into_line(self) -> Option<AttemptLine> {
         let outcome = match self.outcome {
-            Some(name) => Some(line_outcome(&name)?),
+            Some(letter) => Some(of_letter(letter.chars().next()?)?),
             None => None,
         };
         Some(AttemptLine {

@@ -96,10 +96,11 @@ async fn run(shop: &PostgresShop, statement: usize, arguments: Arguments) -> Res
         .bind(["ann"])
         .bind([arguments.pieces])
         .bind([0])
-        .bind([arguments.attempt])
         .bind([1])
         .bind([arguments.pieces])
-        .bind(["sold"]);
+        .bind([1])
+        .bind([1])
+        .bind(["s"]);
     refusal(tx.execute(query).await)
 }
 
@@ -233,6 +234,10 @@ async fn the_constraints_refuse_what_no_statement_may_write() {
         ("UPDATE item_stock SET sold = -1", "23514", "items_sold_within_stock"),
         ("UPDATE buyers SET bought = buyer_limit + 1", "23514", "buyers_bought_within_limit"),
         ("INSERT INTO purchases SELECT * FROM purchases", "23505", "purchases_from_0_pkey"),
+        ("UPDATE purchases SET item_nos = '{1, 2}'", "23514", "purchases_lines_complete"),
+        ("UPDATE purchases SET outcomes = 'ss'", "23514", "purchases_lines_complete"),
+        ("UPDATE purchases SET outcomes = 'x'", "23514", "purchases_outcomes_known"),
+        ("UPDATE purchases SET quantities = '{0}'", "23514", "purchases_quantities_positive"),
         ("INSERT INTO buyers SELECT * FROM buyers", "23505", "buyers_from_0_pkey"),
     ];
 

@@ -120,11 +120,11 @@ async fn long_and_short_checkouts_are_bought_and_no_statement_writes_too_many_li
         "CREATE TABLE written (lines bigint);
          CREATE FUNCTION count_lines() RETURNS trigger LANGUAGE plpgsql AS $$
          BEGIN
-             INSERT INTO written SELECT count(*) FROM lines;
+             INSERT INTO written SELECT sum(cardinality(item_nos)) FROM outcomes;
              RETURN NULL;
          END $$;
-         CREATE TRIGGER written AFTER INSERT ON purchase_items_from_0
-         REFERENCING NEW TABLE AS lines FOR EACH STATEMENT EXECUTE FUNCTION count_lines()",
+         CREATE TRIGGER written AFTER INSERT ON purchases_from_0
+         REFERENCING NEW TABLE AS outcomes FOR EACH STATEMENT EXECUTE FUNCTION count_lines()",
     )
     .await;
     let ledger = ledger(BatchContext::new(shop.database().await));
@@ -174,13 +174,13 @@ async fn a_batch_that_is_too_slow_is_split_until_it_is_fast_enough() {
     shop.execute(
         "CREATE FUNCTION cancel_long() RETURNS trigger LANGUAGE plpgsql AS $$
          BEGIN
-             IF (SELECT count(*) FROM lines) > 600 THEN
+             IF (SELECT sum(cardinality(item_nos)) FROM outcomes) > 600 THEN
                  RAISE EXCEPTION 'too slow' USING ERRCODE = 'query_canceled';
              END IF;
              RETURN NULL;
          END $$;
-         CREATE TRIGGER cancel_long AFTER INSERT ON purchase_items_from_0
-         REFERENCING NEW TABLE AS lines FOR EACH STATEMENT EXECUTE FUNCTION cancel_long()",
+         CREATE TRIGGER cancel_long AFTER INSERT ON purchases_from_0
+         REFERENCING NEW TABLE AS outcomes FOR EACH STATEMENT EXECUTE FUNCTION cancel_long()",
     )
     .await;
     let ledger = ledger(BatchContext::new(shop.database().await));

@@ -20,14 +20,13 @@ use crate::testing::contracts::{Instance, Scene, Terms};
 use crate::testing::servers::PostgresShop;
 
 /// All tables that have partitions.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 9] = [
     "items",
     "item_stock",
     "buyers",
     "checkout_attempts",
     "checkout_items",
     "purchases",
-    "purchase_items",
     "checkout_refusals",
     "purchase_cancellations",
     "purchase_requests",

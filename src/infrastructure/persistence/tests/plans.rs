@@ -263,8 +263,10 @@ async fn grow(shop: &PostgresShop, sale: SaleId) {
         format!(
             "INSERT INTO checkout_items SELECT {sale}, {ATTEMPTS} + n, n, 1, now() FROM {buyers}"
         ),
-        format!("INSERT INTO purchases SELECT {sale}, {decided}, {name}, now(), 1, 0 FROM {buyers}"),
-        format!("INSERT INTO purchase_items SELECT {sale}, {decided}, n, 1, 'sold' FROM {buyers}"),
+        format!(
+            "INSERT INTO purchases SELECT {sale}, {decided}, {name}, now(), 1, 0, ARRAY[n], '{{1}}', 's'
+             FROM {buyers}"
+        ),
         format!(
             "INSERT INTO sales (id, public_id, name, starts_at, ends_at, buyer_limit, items)
              SELECT 1000 + n, n::text, 'a sale', at, at + interval '1 hour', 10, 1

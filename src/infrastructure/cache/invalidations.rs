@@ -53,7 +53,7 @@ pub(crate) fn of_all(origin: &str) -> String {
 pub(crate) async fn publish(redis: &Redis, message: &str) -> Result<(), PortError> {
     let mut manager = redis.manager();
     let mut publish = redis::cmd("PUBLISH");
-    publish.arg(redis.keys().read_news()).arg(message);
+    publish.arg(redis.keys().read_invalidations()).arg(message);
     redis.call("the read cache", publish.query_async::<i64>(&mut manager)).await?;
     Ok(())
 }
@@ -90,13 +90,13 @@ fn scope_of(word: &str) -> Option<CacheScope> {
 }
 
 /// Receives the messages of all processes.
-pub(crate) struct ReadNewsListener {
+pub(crate) struct InvalidationListener {
     redis: Redis,
     instance: String,
     on_forgotten: OnForgotten,
 }
 
-impl ReadNewsListener {
+impl InvalidationListener {
     /// Ignores the messages of the instance with this name, which is this one.
     pub(crate) fn new(redis: Redis, instance: String, on_forgotten: OnForgotten) -> Self {
         Self { redis, instance, on_forgotten }
@@ -126,7 +126,7 @@ impl ReadNewsListener {
         let Some(mut subscription) = self.redis.subscriber().await? else {
             return Ok(());
         };
-        subscription.subscribe(self.redis.keys().read_news()).await?;
+        subscription.subscribe(self.redis.keys().read_invalidations()).await?;
         // What was published while the connection was down is unknown.
         (self.on_forgotten)(Forgotten::All);
         let mut messages = subscription.on_message();

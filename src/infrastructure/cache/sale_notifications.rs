@@ -7,16 +7,16 @@ use async_trait::async_trait;
 use super::connection::Redis;
 use super::sold_out_message;
 use crate::application::history::History;
-use crate::application::ports::{PortError, SaleNews};
+use crate::application::ports::{PortError, SaleNotifications};
 use crate::domain::ids::SaleId;
 
 /// Publishes at once: an operator waits for it.
-pub(crate) struct RedisSaleNews {
+pub(crate) struct RedisSaleNotifications {
     redis: Redis,
     history: Arc<History>,
 }
 
-impl RedisSaleNews {
+impl RedisSaleNotifications {
     /// Speaks for instances that work in this history.
     pub(crate) fn new(redis: Redis, history: Arc<History>) -> Self {
         Self { redis, history }
@@ -31,7 +31,7 @@ impl RedisSaleNews {
 }
 
 #[async_trait]
-impl SaleNews for RedisSaleNews {
+impl SaleNotifications for RedisSaleNotifications {
     async fn changed(&self, sale: SaleId) -> Result<(), PortError> {
         self.redis.look_up_master().await;
         sold_out_message::publish(&self.redis, self.history.id(), sale, &[]).await

@@ -6,7 +6,7 @@ use crate::infrastructure::circuit::Reason;
 
 /// What is known of a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum ReplicaState {
     /// It has not been examined yet.
     Unknown,
     /// It is read from.
@@ -23,7 +23,7 @@ pub(crate) enum Standing {
     OtherHistory,
 }
 
-impl Standing {
+impl ReplicaState {
     /// Whether two of them are the same for a reader of the log: reasons and numbers may differ.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
@@ -35,7 +35,7 @@ impl Standing {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for ReplicaState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => f.write_str("it has not been examined yet"),

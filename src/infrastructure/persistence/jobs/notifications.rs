@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use sqlx::postgres::PgListener;
 
-use crate::application::ports::JobNews;
+use crate::application::ports::JobNotifications;
 use crate::infrastructure::persistence::pool::database::Database;
 
 /// Where `notify!` tells, with the schema in front.
@@ -15,16 +15,16 @@ const CHANNEL: &str = "public.river_insert";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
-struct News {
+struct Payload {
     queue: String,
 }
 
 /// Listens on a connection of its own.
-pub(crate) struct PostgresJobNews {
+pub(crate) struct PostgresJobNotifications {
     database: Database,
 }
 
-impl PostgresJobNews {
+impl PostgresJobNotifications {
     /// `database` has a single connection, which is used only here.
     pub(crate) fn new(database: Database) -> Self {
         Self { database }
@@ -39,15 +39,15 @@ impl PostgresJobNews {
         tell(None);
         // Ends with the connection: a new one may have missed something.
         while let Some(notification) = listener.try_recv().await? {
-            let news = serde_json::from_str::<News>(notification.payload());
-            tell(news.ok().as_ref().map(|news| news.queue.as_str()));
+            let payload = serde_json::from_str::<Payload>(notification.payload());
+            tell(payload.ok().as_ref().map(|payload| payload.queue.as_str()));
         }
         Ok(())
     }
 }
 
 #[async_trait]
-impl JobNews for PostgresJobNews {
+impl JobNotifications for PostgresJobNotifications {
     async fn follow(&self, tell: &(dyn for<'q> Fn(Option<&'q str>) + Send + Sync)) {
         loop {
             if let Err(error) = self.listen(tell).await {
@@ -73,7 +73,7 @@ mod tests {
         let shop = PostgresShop::open().await;
         let database = shop.database().await;
         let queue = PostgresJobQueue::new(database.clone());
-        let news = PostgresJobNews::new(database.separate(1));
+        let notifications = PostgresJobNotifications::new(database.separate(1));
         let (sender, mut told) = mpsc::unbounded_channel();
         let tell = |queue: Option<&str>| drop(sender.send(queue.map(str::to_owned)));
 
@@ -88,7 +88,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = news.follow(&tell) => {}
+            () = notifications.follow(&tell) => {}
             () = enqueue => {}
         }
     }

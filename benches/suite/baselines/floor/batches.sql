@@ -7,7 +7,8 @@ SELECT batch,
        array_agg(buyer * 7919 % 10000 + 1 ORDER BY ('b' || buyer) COLLATE "C")::text AS items,
        array_agg(1)::text AS ones,
        array_agg(0)::text AS zeros,
-       array_agg('sold'::text)::text AS fates
+       array_agg('s'::text)::text AS fates,
+       (SELECT array_agg(line) FROM generate_series(1, 128) AS line)::text AS lines
 FROM generate_series(1, {batches}) AS batch
 CROSS JOIN LATERAL generate_series(batch::bigint * 128, batch::bigint * 128 + 127) AS buyer
 GROUP BY batch;

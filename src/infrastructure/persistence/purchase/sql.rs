@@ -176,7 +176,7 @@ macro_rules! write {
             (sale_id, attempt_id, user_id, purchased_at, total_purchased, failed_count, item_nos, quantities, outcomes)
         SELECT $1, t.attempt_id, t.user_id, ",
             $now,
-            r", t.total, t.failed, ($15::int[])[t.first:t.last], ($16::int[])[t.first:t.last], t.outcomes
+            r", t.total, t.failed, ($15::int[])[t.first : t.last], ($16::int[])[t.first : t.last], t.outcomes
         FROM unnest($11::bigint[], $12::text[], $13::int[], $14::int[], $17::int[], $18::int[], $19::text[])
             AS t(attempt_id, user_id, total, failed, first, last, outcomes) ",
             $if_held,

@@ -78,7 +78,8 @@ FULL JOIN (
 ) AS totals USING (sale_id, user_id)
 LEFT JOIN sales USING (sale_id)";
 
-/// Every item with its stock, the settled lines with it, and those that were taken back or are in an open checkout.
+/// Every item with its stock, the settled lines with it, and those that were taken back or are in an open checkout. Outcomes of which
+/// every line was sold are apart: lines without letters cost a fourth of what those of the view do.
 pub(super) const ITEMS: &str = r"
 SELECT count(stock) AS stocks,
        count(*) FILTER (WHERE item_id IS NOT NULL OR stock IS NOT NULL) AS items,
@@ -90,8 +91,16 @@ SELECT count(stock) AS stocks,
 FROM items
 FULL JOIN item_stock USING (sale_id, item_no)
 FULL JOIN (
-    SELECT sale_id, item_no, count(*) AS settled, sum(quantity) FILTER (WHERE outcome = 'sold') AS pieces
-    FROM purchase_items
+    SELECT sale_id, item_no, count(*) AS settled, sum(quantity) FILTER (WHERE letter = 's') AS pieces
+    FROM (
+        SELECT sale_id, unnest(item_nos) AS item_no, unnest(quantities) AS quantity, 's' AS letter
+        FROM purchases
+        WHERE btrim(outcomes, 's') = ''
+        UNION ALL
+        SELECT sale_id, unnest(item_nos), unnest(quantities), unnest(string_to_array(outcomes, NULL))
+        FROM purchases
+        WHERE btrim(outcomes, 's') <> ''
+    ) AS every_line
     GROUP BY sale_id, item_no
 ) AS lines USING (sale_id, item_no)
 FULL JOIN (

@@ -94,7 +94,7 @@ BEGIN
         IF to_regclass('purchase_requests_from_' || low) IS NOT NULL THEN
             CONTINUE;
         END IF;
-        -- One maker at a time; whoever waited finds the work done.
+        -- One transaction at a time creates tables; the next one finds them.
         PERFORM pg_advisory_xact_lock(hashtext('flash_sale.ensure_partitions'));
         FOR parent, options IN
             VALUES ('items', ''),

@@ -139,8 +139,8 @@ macro_rules! items {
 }
 
 /// Writes buyers by the bytes of their ids, then items by number: `held` is complete before the first item is written. The clock's
-/// version is a sub-select, which is evaluated once and not for each buyer. An outcome has its part of the lines of all. One row of the outbox holds the events of the whole batch;
-/// it is written last, while all rows of buyers are locked.
+/// version is a sub-select, which is evaluated once and not for each buyer. The arrays of lines are those of all outcomes; each outcome
+/// takes its part. One row of the outbox holds the events of the whole batch; it is written last, while all rows of buyers are locked.
 macro_rules! write {
     (
         buyers by $buyers_by:ident, items by $items_by:ident,

@@ -45,12 +45,16 @@ END
 $$;
 DROP TABLE purchase_items;
 
--- A row a line, for everything that is not in the way of a purchase.
+-- A row a line, for everything that is not in the way of a purchase. The arrays are unnested in a select list, and not in a join:
+-- the planner would move other joins inside it, and repeat them for each purchase.
 CREATE VIEW purchase_items AS
-SELECT p.sale_id, p.attempt_id, l.item_no, l.quantity,
-       CASE l.letter WHEN 's' THEN 'sold' WHEN 'o' THEN 'sold_out' WHEN 'l' THEN 'buyer_limit' END AS outcome
-FROM purchases AS p
-CROSS JOIN LATERAL unnest(p.item_nos, p.quantities, string_to_array(p.outcomes, NULL)) AS l (item_no, quantity, letter);
+SELECT sale_id, attempt_id, user_id, item_no, quantity,
+       CASE letter WHEN 's' THEN 'sold' WHEN 'o' THEN 'sold_out' WHEN 'l' THEN 'buyer_limit' END AS outcome
+FROM (
+    SELECT sale_id, attempt_id, user_id, unnest(item_nos) AS item_no, unnest(quantities) AS quantity,
+           unnest(string_to_array(outcomes, NULL)) AS letter
+    FROM purchases
+) AS lines;
 
 -- As in `0025_retention.sql`, without the table.
 CREATE OR REPLACE FUNCTION check_sealed(parent text, of_first bigint) RETURNS void

@@ -263,7 +263,6 @@ pub(crate) const SABOTAGES: &[Sabotage] = &[
                INSERT INTO purchase_cancellations
                SELECT sale_id, attempt_id, item_no, quantity, user_id, clock_timestamp(), 'nobody'
                FROM purchase_items
-               JOIN purchases USING (sale_id, attempt_id)
                WHERE outcome <> 'sold'
                LIMIT 1"],
     },

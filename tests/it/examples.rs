@@ -254,9 +254,8 @@ async fn sixty_of_sixty_buyers_buy_once_although_both_instances_are_killed() {
             item["id"].as_str().unwrap().to_owned()
         });
         assert_eq!(bought.collect::<Vec<_>>(), items(buyer), "{purchase}");
-        let stored = "SELECT p.user_id, count(*) FROM purchases p JOIN purchase_items USING (sale_id, attempt_id)
-                      JOIN items i USING (sale_id, item_no)
-                      WHERE outcome = 'sold' AND quantity = 1 AND i.item_id = ANY($1) GROUP BY p.user_id";
+        let stored = "SELECT user_id, count(*) FROM purchase_items JOIN items USING (sale_id, item_no)
+                      WHERE outcome = 'sold' AND quantity = 1 AND item_id = ANY($1) GROUP BY user_id";
         let stored: Vec<(String, i64)> = sqlx::query_as(stored)
             .bind(items(buyer).to_vec())
             .fetch_all(world.pool())

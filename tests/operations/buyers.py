@@ -91,9 +91,9 @@ class Buyers:
         """Each buyer has bought exactly what it was told, once, and no other buyer has bought anything."""
         sold = await rows(
             database,
-            "SELECT p.user_id, i.item_id, l.quantity FROM purchase_items AS l JOIN purchases AS p USING (sale_id, attempt_id) "
+            "SELECT l.user_id, i.item_id, l.quantity FROM purchase_items AS l "
             "JOIN items AS i USING (sale_id, item_no) JOIN sales AS s ON s.id = l.sale_id "
-            f"WHERE l.outcome = 'sold' AND p.user_id LIKE '{self.name}-%' AND s.public_id = '{self.sale}'",
+            f"WHERE l.outcome = 'sold' AND l.user_id LIKE '{self.name}-%' AND s.public_id = '{self.sale}'",
         )
         told = sorted((buyer, item, "1") for buyer, (item, _) in self.bought.items())
         if sorted(sold) != told:

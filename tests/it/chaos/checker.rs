@@ -99,9 +99,8 @@ pub(crate) async fn books(pool: &PgPool, sale: &str) -> Books {
     .await
     .unwrap();
     let sold: Vec<(String, String, i64, bool)> = sqlx::query_as(
-        "SELECT p.user_id, i.item_id, l.quantity::bigint, c.cancelled_at IS NOT NULL
-         FROM purchases AS p JOIN purchase_items AS l USING (sale_id, attempt_id)
-         JOIN items AS i USING (sale_id, item_no) JOIN sales ON sales.id = sale_id
+        "SELECT l.user_id, i.item_id, l.quantity::bigint, c.cancelled_at IS NOT NULL
+         FROM purchase_items AS l JOIN items AS i USING (sale_id, item_no) JOIN sales ON sales.id = sale_id
          LEFT JOIN purchase_cancellations AS c USING (sale_id, attempt_id, item_no)
          WHERE sales.public_id = $1 AND l.outcome = 'sold'",
     )

@@ -170,12 +170,11 @@ pub(crate) const CHECKS: &[Check] = &[
         proven: None,
         sql: r"
     SELECT line.outcome IS DISTINCT FROM 'sold' OR line.quantity <> taken.quantity
-               OR purchases.user_id <> taken.user_id,
+               OR line.user_id <> taken.user_id,
            format('sale %s attempt %s item %s: cancelled %s of %s, bought %s by %s, %s', sale_id, attempt_id, item_no,
-                  taken.quantity, taken.user_id, line.quantity, purchases.user_id, line.outcome)
+                  taken.quantity, taken.user_id, line.quantity, line.user_id, line.outcome)
     FROM purchase_cancellations AS taken
-    LEFT JOIN purchase_items AS line USING (sale_id, attempt_id, item_no)
-    LEFT JOIN purchases USING (sale_id, attempt_id)",
+    LEFT JOIN purchase_items AS line USING (sale_id, attempt_id, item_no)",
     },
     Check {
         promise: "I6",

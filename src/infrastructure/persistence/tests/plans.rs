@@ -362,3 +362,16 @@ async fn on_tables_that_grew_to_a_million_rows_the_work_is_in_proportion_to_the_
     assert_little_is_read(&shop, Readers::of(&shop).await, (small, large)).await;
     assert_nothing_is_scanned(&shop).await;
 }
+
+#[tokio::test]
+async fn whoever_joins_the_lines_of_outcomes_has_each_outcome_read_once() {
+    let shop = PostgresShop::open().await;
+    Scene::open(&shop, Terms::stocked(1, 1)).await;
+    let joined = "EXPLAIN SELECT user_id, item_id, quantity
+                  FROM purchase_items JOIN items USING (sale_id, item_no) WHERE outcome = 'sold'";
+
+    let plan: Vec<String> = sqlx::query_scalar(joined).fetch_all(&shop.pool).await.unwrap();
+
+    let plan = plan.join("\n");
+    assert!(plan.contains("ProjectSet") && !plan.contains("Function Scan"), "{plan}");
+}

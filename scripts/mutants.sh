@@ -82,7 +82,7 @@ for one in "${all[@]}"; do
   fits "$one"
 done
 
-make_folder
+make_folder_in_memory
 install_servers
 obey
 start_servers_for_tests

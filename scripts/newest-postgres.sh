@@ -12,7 +12,7 @@ readonly name=newest-postgres stop_seconds=30
 . scripts/own-servers.sh
 
 [ $# -gt 0 ] || set -- --lib infrastructure::persistence
-make_folder
+make_folder_in_memory
 install_servers
 scripts/install-services.sh newest-postgres || {
   say "there is no newer PostgreSQL to test with"

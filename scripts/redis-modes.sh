@@ -63,7 +63,7 @@ start_sentinels() {
   settings="redis.mode=sentinel redis.nodes=$(IFS=, && echo "${nodes[*]}") redis.sentinel.master_name=$master_name"
 }
 
-make_folder
+make_folder_in_memory
 install_servers
 command -v redis-cli >/dev/null || die "redis-cli is not installed: it makes the cluster"
 obey

@@ -102,7 +102,7 @@ check_compose() {
 
 # ------------------------------------------------------------------------------------------------------------------
 
-make_folder
+make_folder_in_memory
 install_servers
 install_for_chaos
 scripts/install-services.sh python || say "WARNING: Python is not available: its examples are not run"

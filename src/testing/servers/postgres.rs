@@ -126,6 +126,22 @@ impl PostgresShop {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await.unwrap();
     }
 
+    /// The next write of this table fails as if a lock on a row had not been free in time; the ones after it do not.
+    pub(crate) async fn lose_next_lock(&self, table: &str) {
+        // A sequence keeps its value when the transaction rolls back.
+        let sql = format!(
+            "CREATE SEQUENCE writes_of_{table};
+             CREATE FUNCTION lose_lock_of_{table}() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 IF nextval('writes_of_{table}') = 1 THEN RAISE 'test' USING ERRCODE = 'lock_not_available'; END IF;
+                 RETURN NULL;
+             END $$;
+             CREATE TRIGGER lose_lock AFTER INSERT OR UPDATE OR DELETE ON {table}
+             FOR EACH STATEMENT EXECUTE FUNCTION lose_lock_of_{table}()"
+        );
+        self.execute(&sql).await;
+    }
+
     /// Makes the latest epoch one of another timeline, as if the server had been promoted since.
     pub(crate) async fn lose_history(&self) {
         self.execute("UPDATE epochs SET timeline = timeline - 1").await;

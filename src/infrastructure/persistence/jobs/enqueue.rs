@@ -131,7 +131,7 @@ impl PostgresJobQueue {
 #[async_trait]
 impl JobQueue for PostgresJobQueue {
     async fn enqueue(&self, job: &NewJob, actor: &str) -> Result<Enqueued, PortError> {
-        let enqueued = self.database.transaction(Options::WRITE, |mut tx| async move {
+        let enqueued = self.database.transaction(Options::RETRIED, |mut tx| async move {
             let since = std::time::Instant::now();
             let enqueued = enqueue_on_record(&mut tx, job, actor).await;
             self.database.timed(Statement::Jobs, since.elapsed());

@@ -18,8 +18,6 @@ use crate::infrastructure::persistence::pool::tx::Options;
 use crate::infrastructure::persistence::row::from_row;
 
 const WHAT: &str = "the jobs";
-/// How often a step is repeated after another transaction took a key meanwhile.
-const RETRIES: u32 = 5;
 /// Maximum number of jobs that one statement deletes.
 const PRUNE_STEP: i64 = 5_000;
 /// Maximum number of statements of one pruning.
@@ -147,7 +145,7 @@ impl PostgresJobRepair {
         change: Change,
         actor: &str,
     ) -> Result<JobChange, DatabaseError> {
-        let changed = self.database.transaction(Options::WRITE, |mut tx| async move {
+        let changed = self.database.transaction(Options::RETRIED, |mut tx| async move {
             let since = std::time::Instant::now();
             let changed = change_on_record(&mut tx, id, change, actor).await;
             self.database.timed(Statement::Jobs, since.elapsed());
@@ -190,9 +188,8 @@ impl JobRepair for PostgresJobRepair {
         limit: u32,
         actor: &str,
     ) -> Result<PutBack, PortError> {
-        let options = Options { retries: RETRIES, ..Options::WRITE };
         let job_type = job_type.as_deref();
-        let step = self.database.transaction(options, |mut tx| async move {
+        let step = self.database.transaction(Options::RETRIED, |mut tx| async move {
             let query = sqlx::query_as(RETRY_DEAD)
                 .bind(job_type)
                 .bind(after.map_or(0, JobId::get))
@@ -312,6 +309,22 @@ mod tests {
         assert_eq!(one, JobChange::KeyInUse);
         // One of the two.
         assert_eq!(free, PutBack { retried: 1, left: 1, last: Some(dead[1]) });
+    }
+
+    #[tokio::test]
+    async fn a_row_that_a_worker_holds_for_long_fails_no_operator() {
+        let shop = PostgresShop::open().await;
+        let database = shop.database().await;
+        let (queue, repair) =
+            (PostgresJobQueue::new(database.clone()), PostgresJobRepair::new(database));
+        shop.lose_next_lock("river_job").await;
+
+        let job = queue.enqueue(&a_new_job(), "eve").await.unwrap().job.id;
+        shop.execute(DIE).await;
+        shop.execute("ALTER SEQUENCE writes_of_river_job RESTART").await;
+        let discarded = repair.discard(job, "eve").await.unwrap();
+
+        assert!(matches!(discarded, JobChange::Changed(_)), "{discarded:?}");
     }
 
     #[tokio::test]

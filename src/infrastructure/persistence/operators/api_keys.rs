@@ -19,8 +19,6 @@ use crate::infrastructure::persistence::pool::tx::{Options, Tx};
 use crate::infrastructure::persistence::row::from_row;
 
 const WHAT: &str = "the api keys";
-/// How often a change is repeated after a lost race for a row.
-const RETRIES: u32 = 5;
 
 macro_rules! columns {
     () => {
@@ -94,8 +92,6 @@ impl PostgresApiKeyStore {
     pub(crate) fn new(database: Database) -> Self {
         Self { database }
     }
-
-    const OPTIONS: Options = Options { retries: RETRIES, ..Options::WRITE };
 }
 
 #[async_trait]
@@ -113,7 +109,7 @@ impl ApiKeyStore for PostgresApiKeyStore {
     }
 
     async fn revoke(&self, id: KeyId, actor: &str) -> Result<Option<RevokedKey>, PortError> {
-        let revoked = self.database.transaction(Self::OPTIONS, |mut tx: Tx| async move {
+        let revoked = self.database.transaction(Options::RETRIED, |mut tx: Tx| async move {
             let revoked = revoke(&mut tx, id, actor);
             let revoked = self.database.time(Statement::ApiKeys, revoked).await?;
             Ok((tx, revoked))
@@ -152,7 +148,7 @@ impl ApiKeyStore for PostgresApiKeyStore {
     }
 
     async fn used(&self, id: KeyId) -> Result<(), PortError> {
-        let used = self.database.transaction(Options::WRITE, |mut tx: Tx| async move {
+        let used = self.database.transaction(Options::RETRIED, |mut tx: Tx| async move {
             let used = sqlx::query(USED).bind(id.to_string()).execute(&mut *tx);
             self.database.time(Statement::ApiKeys, used).await?;
             Ok((tx, ()))

@@ -25,9 +25,6 @@ use crate::infrastructure::persistence::pool::tx::{Options, Tx};
 use crate::infrastructure::persistence::purchase::outcomes::line_outcome;
 use crate::infrastructure::persistence::row::from_row;
 
-/// How often a cancellation is repeated after a lost race for a row. A purchase holds an item's row for milliseconds.
-const RETRIES: u32 = 5;
-
 /// An outcome never changes, so it is found before the lock.
 const BUYER: &str = "SELECT user_id FROM purchases WHERE sale_id = $1 AND attempt_id = $2";
 
@@ -119,8 +116,6 @@ impl PostgresPurchaseCanceller {
     pub(crate) fn new(database: Database) -> Self {
         Self { database }
     }
-
-    const OPTIONS: Options = Options { retries: RETRIES, ..Options::WRITE };
 }
 
 #[async_trait]
@@ -132,7 +127,7 @@ impl PurchaseCanceller for PostgresPurchaseCanceller {
         actor: &str,
     ) -> Result<Result<Cancellation, CancelRefusal>, PortError> {
         self.database
-            .transaction(Self::OPTIONS, |mut tx: Tx| async move {
+            .transaction(Options::RETRIED, |mut tx: Tx| async move {
                 let cancelled = cancel(&mut tx, code, (wanted, actor));
                 let cancelled = self.database.time(Statement::EditSale, cancelled).await?;
                 Ok((tx, cancelled))

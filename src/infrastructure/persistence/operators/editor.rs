@@ -17,8 +17,6 @@ use crate::infrastructure::persistence::pool::metrics::Statement;
 use crate::infrastructure::persistence::pool::tx::{Options, Tx};
 use crate::infrastructure::persistence::sale::store::SaleRow;
 
-/// How often a change is repeated after a lost race for a row. A purchase holds an item's row for milliseconds.
-const RETRIES: u32 = 5;
 /// The constraint that keeps a window round what happened in it.
 const WINDOW_KEEPS_RECORD: &str = "sales_window_keeps_record";
 
@@ -51,8 +49,6 @@ impl PostgresSaleEditor {
     pub(crate) fn new(database: Database) -> Self {
         Self { database }
     }
-
-    const OPTIONS: Options = Options { retries: RETRIES, ..Options::WRITE };
 }
 
 #[async_trait]
@@ -65,7 +61,7 @@ impl SaleEditor for PostgresSaleEditor {
     ) -> Result<Result<EditedSale, SaleEditRefusal>, PortError> {
         let edited = self
             .database
-            .transaction(Self::OPTIONS, |mut tx| async move {
+            .transaction(Options::RETRIED, |mut tx| async move {
                 let edited = edit_sale(&mut tx, sale, (edit, actor));
                 let edited = self.database.time(Statement::EditSale, edited).await?;
                 Ok((tx, edited))
@@ -88,7 +84,7 @@ impl SaleEditor for PostgresSaleEditor {
         actor: &str,
     ) -> Result<Result<Stock, RestockRefusal>, PortError> {
         self.database
-            .transaction(Self::OPTIONS, |mut tx: Tx| async move {
+            .transaction(Options::RETRIED, |mut tx: Tx| async move {
                 let restocked = restock(&mut tx, sale, (item, pieces, actor));
                 let restocked = self.database.time(Statement::EditSale, restocked).await?;
                 Ok((tx, restocked))

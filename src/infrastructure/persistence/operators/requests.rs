@@ -85,7 +85,7 @@ impl OperatorRequests for PostgresOperatorRequests {
         request: &OperatorRequest,
         answer: &StoredAnswer,
     ) -> Result<bool, PortError> {
-        let stored = self.database.transaction(Options::WRITE, |mut tx| async move {
+        let stored = self.database.transaction(Options::RETRIED, |mut tx| async move {
             let store = sqlx::query(ANSWER)
                 .bind(&request.owner)
                 .bind(request.key.as_str())

@@ -12,6 +12,9 @@ use super::turns::Turn;
 /// How often a statement or transaction that cannot have written is repeated after its connection broke.
 pub(crate) const READ_RETRIES: u32 = 2;
 
+/// How often a change is repeated. Others hold a row for milliseconds, but for seconds where a disk is slow to commit.
+const RETRIES: u32 = 5;
+
 /// How often a serializable transaction is repeated. Of several that meet, one commits each time.
 const SERIALIZABLE_RETRIES: u32 = 20;
 
@@ -81,6 +84,10 @@ impl Options {
     /// Reads and writes, READ COMMITTED, the session's timeouts, no retry.
     pub(crate) const WRITE: Self =
         Self { isolation: Isolation::ReadCommitted, read_only: false, timeout: None, retries: 0 };
+
+    /// The same, repeated after a lost race for a row, or a lock that was not free in time: for operators and background tasks, whose
+    /// callers would only ask again.
+    pub(crate) const RETRIED: Self = Self { retries: RETRIES, ..Self::WRITE };
 
     /// Reads as of one moment.
     pub(crate) const SNAPSHOT: Self =

@@ -101,7 +101,7 @@ impl ScheduleRuns for PostgresScheduleRuns {
     }
 
     async fn run(&self, run: &ScheduleRun) -> Result<Option<Enqueued>, PortError> {
-        let ran = self.database.transaction(Options::WRITE, |tx| self.in_transaction(tx, run));
+        let ran = self.database.transaction(Options::RETRIED, |tx| self.in_transaction(tx, run));
         ran.await.map_err(|error| error.into_port_error(WHAT))
     }
 
@@ -111,13 +111,12 @@ impl ScheduleRuns for PostgresScheduleRuns {
         job: JobId,
         outcome: &'static str,
     ) -> Result<(), PortError> {
-        let finish = async {
-            let mut connection = self.database.acquire().await?;
+        let finished = self.database.transaction(Options::RETRIED, |mut tx| async move {
             let query = sqlx::query(FINISHED).bind(name.as_str()).bind(job.get()).bind(outcome);
-            self.database.time(Statement::Schedules, query.execute(&mut *connection)).await
-        };
-        let finished = self.database.within(self.database.answer_timeout(), finish).await;
-        finished.map(drop).map_err(|error| error.into_port_error(WHAT))
+            self.database.time(Statement::Schedules, query.execute(&mut *tx)).await?;
+            Ok((tx, ()))
+        });
+        finished.await.map_err(|error| error.into_port_error(WHAT))
     }
 }
 
@@ -164,5 +163,31 @@ mod tests {
         let outcome: String =
             sqlx::query_scalar(outcome).bind(next).fetch_one(&shop.pool).await.unwrap();
         assert_eq!(outcome, "succeeded");
+    }
+    #[tokio::test]
+    async fn a_row_that_another_one_holds_for_long_costs_neither_a_run_nor_its_outcome() {
+        let shop = PostgresShop::open().await;
+        shop.execute("DELETE FROM schedules").await;
+        shop.execute(ADD).await;
+        let runs = PostgresScheduleRuns::new(shop.database().await);
+        let by_hand = ScheduleRun {
+            name: ScheduleName::parse("due").unwrap(),
+            moves: None,
+            job: a_new_job(),
+            actor: Some("eve".to_owned()),
+        };
+        shop.lose_next_lock("schedules").await;
+
+        let ran = runs.run(&by_hand).await.unwrap().unwrap();
+        shop.execute("ALTER SEQUENCE writes_of_schedules RESTART").await;
+        runs.finished(&by_hand.name, ran.job.id, "succeeded").await.unwrap();
+
+        let outcome = "SELECT last_outcome FROM schedules WHERE name = 'due'";
+        let outcome: String = sqlx::query_scalar(outcome).fetch_one(&shop.pool).await.unwrap();
+        let jobs: i64 = sqlx::query_scalar("SELECT count(*) FROM river_job")
+            .fetch_one(&shop.pool)
+            .await
+            .unwrap();
+        assert_eq!((outcome.as_str(), jobs), ("succeeded", 1));
     }
 }

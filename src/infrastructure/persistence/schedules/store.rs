@@ -16,8 +16,6 @@ use crate::infrastructure::persistence::pool::metrics::Statement;
 use crate::infrastructure::persistence::pool::tx::{Options, Tx};
 
 const WHAT: &str = "the schedules";
-/// How often a change is repeated after a lost race for a row.
-const RETRIES: u32 = 5;
 
 const LIST: &str =
     concat!("SELECT ", schedule_columns!(), " FROM schedules ORDER BY name LIMIT 1000");
@@ -57,8 +55,6 @@ impl PostgresScheduleStore {
     pub(crate) fn new(database: Database) -> Self {
         Self { database }
     }
-
-    const OPTIONS: Options = Options { retries: RETRIES, ..Options::WRITE };
 }
 
 #[async_trait]
@@ -104,7 +100,7 @@ impl ScheduleStore for PostgresScheduleStore {
         next: Option<DateTime<Utc>>,
         actor: &str,
     ) -> Result<Option<JobSchedule>, PortError> {
-        let set = self.database.transaction(Self::OPTIONS, |mut tx: Tx| async move {
+        let set = self.database.transaction(Options::RETRIED, |mut tx: Tx| async move {
             let set = set_next(&mut tx, name, (paused, next), actor);
             let set = self.database.time(Statement::Schedules, set).await?;
             Ok((tx, set))
@@ -117,7 +113,7 @@ impl ScheduleStore for PostgresScheduleStore {
         name: &ScheduleName,
         actor: &str,
     ) -> Result<Option<JobSchedule>, PortError> {
-        let removed = self.database.transaction(Self::OPTIONS, |mut tx: Tx| async move {
+        let removed = self.database.transaction(Options::RETRIED, |mut tx: Tx| async move {
             let removed = remove(&mut tx, name, actor);
             let removed = self.database.time(Statement::Schedules, removed).await?;
             Ok((tx, removed))

@@ -18,8 +18,6 @@ use crate::infrastructure::persistence::pool::metrics::Statement;
 use crate::infrastructure::persistence::pool::tx::{Options, Tx};
 
 const WHAT: &str = "the webhooks";
-/// How often a change is repeated after a lost race for a row.
-const RETRIES: u32 = 5;
 
 /// In a serializable transaction: two that are added at the same time cannot both be the last one.
 const ADD: &str = r"
@@ -110,8 +108,6 @@ impl PostgresWebhookStore {
     pub(crate) fn new(database: Database) -> Self {
         Self { database }
     }
-
-    const OPTIONS: Options = Options { retries: RETRIES, ..Options::WRITE };
 }
 
 #[async_trait]
@@ -138,7 +134,7 @@ impl WebhookStore for PostgresWebhookStore {
         change: WebhookChange,
         actor: &str,
     ) -> Result<bool, PortError> {
-        let changed = self.database.transaction(Self::OPTIONS, |mut tx: Tx| async move {
+        let changed = self.database.transaction(Options::RETRIED, |mut tx: Tx| async move {
             let changed = change_state(&mut tx, id, change, actor);
             let changed = self.database.time(Statement::Webhooks, changed).await?;
             Ok((tx, changed))
@@ -153,7 +149,7 @@ impl WebhookStore for PostgresWebhookStore {
         overlap: Duration,
         actor: &str,
     ) -> Result<bool, PortError> {
-        let rotated = self.database.transaction(Self::OPTIONS, |mut tx: Tx| async move {
+        let rotated = self.database.transaction(Options::RETRIED, |mut tx: Tx| async move {
             let rotated = rotate(&mut tx, id, (secret, overlap), actor);
             let rotated = self.database.time(Statement::Webhooks, rotated).await?;
             Ok((tx, rotated))
@@ -185,7 +181,7 @@ impl WebhookStore for PostgresWebhookStore {
         actor: &str,
     ) -> Result<Option<u64>, PortError> {
         let NewReplay { since, until, position, last } = *replay;
-        let asked = self.database.transaction(Self::OPTIONS, |mut tx: Tx| async move {
+        let asked = self.database.transaction(Options::RETRIED, |mut tx: Tx| async move {
             // First, and so with the endpoint's row locked: a delivery that is running stores nothing meanwhile.
             let revise = sqlx::query(REVISE).bind(id.as_str()).execute(&mut *tx);
             let found = self.database.time(Statement::Webhooks, revise).await?.rows_affected();

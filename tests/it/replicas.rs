@@ -397,6 +397,8 @@ async fn after_a_failover_a_replica_that_was_left_behind_is_not_read_from_until_
     let shop = Shop::open(NO_LIMIT).await;
     let primary = shop.world.postgres_server.as_ref().unwrap();
     let next = Standby::of(primary, |server| shop.world.pool_on(server));
+    // A replica that has received more than the next primary could not follow it.
+    shop.standby.is_cut_off().await;
     next.catches_up(shop.world.pool()).await;
 
     primary.run("kill-postgres");

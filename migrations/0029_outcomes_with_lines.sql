@@ -45,8 +45,8 @@ END
 $$;
 DROP TABLE purchase_items;
 
--- A row a line, for everything that is not in the way of a purchase. The arrays are unnested in a select list, and not in a join:
--- the planner would move other joins inside it, and repeat them for each purchase.
+-- A row a line, for everything that is not in the way of a purchase. The arrays are unnested in a select list, and not in a join: that
+-- one would be a nested loop, and where those are off, as in an audit, the planner moves other joins inside it, too.
 CREATE VIEW purchase_items AS
 SELECT sale_id, attempt_id, user_id, item_no, quantity,
        CASE letter WHEN 's' THEN 'sold' WHEN 'o' THEN 'sold_out' WHEN 'l' THEN 'buyer_limit' END AS outcome

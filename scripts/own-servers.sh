@@ -87,7 +87,7 @@ make_folder() { # [FOLDER for it]
 }
 
 # The same in memory, where there is plenty, for tests: they create and drop thousands of databases, and a disk's file system takes a
-# quarter of their time for that. They kill processes and never the machine, so what is in memory is as durable to them as a disk.
+# fifth of their processor time for that. They kill processes and never the machine, so what is in memory is as durable to them as a disk.
 make_folder_in_memory() {
   if [ -w /dev/shm ] && [ "$(stat --file-system --format=%T /dev/shm)" = tmpfs ] &&
     ! findmnt --noheadings --output OPTIONS /dev/shm | grep -qw noexec &&

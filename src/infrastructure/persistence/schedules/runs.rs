@@ -164,6 +164,7 @@ mod tests {
             sqlx::query_scalar(outcome).bind(next).fetch_one(&shop.pool).await.unwrap();
         assert_eq!(outcome, "succeeded");
     }
+
     #[tokio::test]
     async fn a_row_that_another_one_holds_for_long_costs_neither_a_run_nor_its_outcome() {
         let shop = PostgresShop::open().await;
